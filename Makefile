@@ -1,0 +1,45 @@
+# Everything a user runs. `make report` on a fresh clone needs Python >= 3.11, git and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+
+.PHONY: report test check format setup clean help
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+report: setup  ## reproduce the pipeline and render the report
+	@echo "==> Reproducing the pipeline; stages whose inputs did not change are skipped"
+	@python -m stages.check
+	@dvc repro
+	@echo "==> The report is $(CURDIR)/reports/index.html"
+
+test: check  ## lint, types, tests
+	@echo "==> Running the tests"
+	@python -m pytest
+
+check: setup  ## lint and types only
+	@echo "==> Checking style and types"
+	@ruff check --quiet .
+	@ruff format --check --quiet . || { echo "make format mends the layout"; exit 1; }
+	@mypy --no-error-summary
+
+format: setup  ## lay the code out
+	@ruff check --fix --quiet . ; ruff format --quiet .
+
+setup: $(INSTALLED)  ## create .venv and install the locked dependencies
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python >= 3.11 is needed; try make PYTHON=python3.11")'
+	@echo "==> Installing the locked dependencies into $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+clean:  ## remove the environment and everything reproduced; DVC's cache stays
+	rm -rf $(VENV) data reports/index.html reports/report.md reports/figures

@@ -1,0 +1,1 @@
+"""Read the algorithms out of small attention-only transformers."""

@@ -1,0 +1,249 @@
+"""Scores of a head, each beside the value that chance would give."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from skiptrace.circuits.factored import Circuit, heads, ov
+from skiptrace.config.scoring import ScoringParams
+from skiptrace.models.transformer import Transformer
+from skiptrace.models.windows import BOS_ID
+
+
+class Null(NamedTuple):
+    """Mean and standard deviation of a score over random heads."""
+
+    mean: float
+    sd: float
+
+
+def copying(circuit: Circuit) -> float:
+    """Σλ/Σ|λ| over the eigenvalues of an OV circuit: 1 copies, −1 suppresses.
+
+    Returns 0 for a circuit that is zero. Section "Summarizing OV/QK Matrices".
+    """
+    eigenvalues = circuit.eigenvalues()
+    size = eigenvalues.abs().sum().item()
+    return eigenvalues.real.sum().item() / size if size > 0 else 0.0
+
+
+def copying_null(model: Transformer, draws: int, seed: int) -> Null:
+    """The copying score of heads with Gaussian W_V and W_O between this model's own embeddings."""
+    generator = torch.Generator().manual_seed(seed)
+    through = model.W_U.double() @ model.W_E.double()
+    W_V = torch.randn(draws, model.d_model, model.d_head, dtype=torch.float64, generator=generator)
+    W_O = torch.randn(draws, model.d_head, model.d_model, dtype=torch.float64, generator=generator)
+    eigenvalues = torch.linalg.eigvals(W_O @ through @ W_V)
+    scores = eigenvalues.real.sum(1) / eigenvalues.abs().sum(1)
+    return Null(scores.mean().item(), scores.std().item())
+
+
+def causal(ctx: int) -> Bool[Tensor, "ctx ctx"]:
+    """True where a destination (row) may attend to a source (column)."""
+    return torch.ones(ctx, ctx, dtype=torch.bool).tril()
+
+
+def softmax_causal(scores: Float[Tensor, "*heads ctx ctx"]) -> Float[Tensor, "*heads ctx ctx"]:
+    """Softmax over the sources that each destination may see."""
+    return scores.masked_fill(~causal(scores.shape[-1]), -torch.inf).softmax(-1)
+
+
+def position_scores(
+    W_pos: Float[Tensor, "ctx d_model"],
+    W_Q: Float[Tensor, "*heads d_model d_head"],
+    W_K: Float[Tensor, "*heads d_model d_head"],
+) -> Float[Tensor, "*heads ctx ctx"]:
+    """W_pos W_Q W_Kᵀ W_posᵀ/√d_head: the attention scores that positions alone would give."""
+    return (W_pos @ W_Q) @ (W_pos @ W_K).transpose(-1, -2) / math.sqrt(W_Q.shape[-1])
+
+
+def by_offset(pattern: Float[Tensor, "*heads ctx ctx"]) -> Float[Tensor, "*heads ctx"]:
+    """The mean attention from a destination to the source k positions before it, for each k."""
+    ctx = pattern.shape[-1]
+    return torch.stack([pattern.diagonal(-k, -2, -1).mean(-1) for k in range(ctx)], -1)
+
+
+def previous_token(pattern: Float[Tensor, "*heads ctx ctx"]) -> Float[Tensor, "*heads"]:
+    """Mean A[i, i−1] (Olsson et al. 2022)."""
+    return pattern.diagonal(-1, -2, -1).mean(-1)
+
+
+def repeated_tokens(d_vocab: int, length: int, repeats: int, sequences: int, seed: int) -> Int[Tensor, "sequences ctx"]:
+    """BOS, then `length` random tokens repeated `repeats` times; BOS itself is never drawn."""
+    generator = torch.Generator().manual_seed(seed)
+    span = torch.randint(1, d_vocab, (sequences, length), generator=generator)
+    return torch.cat([torch.full((sequences, 1), BOS_ID), span.repeat(1, repeats)], 1)
+
+
+def prefix_matching(pattern: Float[Tensor, "*heads ctx ctx"], length: int, repeats: int) -> Float[Tensor, "*heads"]:
+    """Attention from a token to whatever followed its earlier occurrences (Olsson et al. 2022).
+
+    On `repeated_tokens`: the attention to all such places together, averaged over the
+    destinations from the second repeat on. BOS, at position 0, is no destination.
+    """
+    ctx = 1 + length * repeats
+    destination, source = torch.meshgrid(torch.arange(ctx), torch.arange(ctx), indexing="ij")
+    distance = destination - source + 1
+    follows = (distance > 0) & (distance % length == 0) & (source > 1) & (destination > length)
+    return (pattern * follows).sum((-1, -2)) / (length * (repeats - 1))
+
+
+class ScoreMoments(NamedTuple):
+    """Moments of attention scores on text, centred within each destination.
+
+    A constant added to a destination's scores leaves its softmax unchanged, so it is taken out.
+    `mean` is over texts; `square` is the sum over places of the mean square.
+    """
+
+    mean: Float[Tensor, "n_heads ctx ctx"]
+    square: Float[Tensor, " n_heads"]
+
+
+def centred(scores: Float[Tensor, "*heads ctx ctx"]) -> Float[Tensor, "*heads ctx ctx"]:
+    """Subtract from each destination its mean over the sources it may see, BOS left out; 0 elsewhere."""
+    seen = causal(scores.shape[-1])
+    seen[:, 0] = False
+    kept = scores.masked_fill(~seen, 0)
+    return (kept - kept.sum(-1, keepdim=True) / seen.sum(-1, keepdim=True).clamp(min=1)).masked_fill(~seen, 0)
+
+
+def position_share(
+    positional: Float[Tensor, "*draws ctx ctx"], mean: Float[Tensor, "ctx ctx"], square: float
+) -> Float[Tensor, "*draws"]:
+    """r²: the share of the variance of a head's attention scores on text that the position term explains."""
+    term = centred(positional)
+    covariance = (term * mean).sum((-1, -2))
+    return covariance**2 / (term.square().sum((-1, -2)) * square).clamp(min=1e-30)
+
+
+class TextStatistics(NamedTuple):
+    """What the heads of one layer did on real text, averaged over texts."""
+
+    pattern: Float[Tensor, "n_heads ctx ctx"]
+    moments: ScoreMoments
+
+
+@torch.no_grad()
+def on_text(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> list[TextStatistics]:
+    """Mean patterns and score moments of every layer.
+
+    log A is the attention score up to a constant per destination, which centring removes.
+    """
+    batches = tokens.split(8)
+    totals: list[list[Tensor]] = []
+    for batch in batches:
+        for layer, pattern in enumerate(model.patterns(batch)):
+            scores = centred(pattern.clamp(min=1e-30).log())
+            sums = [pattern.sum(0), scores.sum(0), scores.square().sum((0, -1, -2))]
+            if layer == len(totals):
+                totals.append(sums)
+            else:
+                totals[layer] = [a + b for a, b in zip(totals[layer], sums, strict=True)]
+    n = len(tokens)
+    return [TextStatistics(p / n, ScoreMoments(m / n, s / n)) for p, m, s in totals]
+
+
+COLUMNS = {
+    "layer": "int32",
+    "head": "int32",
+    "name": "str",
+    "copying": "float64",
+    "copying_null_mean": "float64",
+    "copying_null_sd": "float64",
+    "copies": "bool",
+    "position_share": "float64",
+    "position_share_null_mean": "float64",
+    "position_share_null_sd": "float64",
+    "positional": "bool",
+    "best_offset": "int32",
+    "best_offset_attention": "float64",
+    "best_offset_uniform": "float64",
+    "previous_token": "float64",
+    "previous_token_uniform": "float64",
+    "prefix_matching": "float64",
+    "prefix_matching_uniform": "float64",
+    "bos_attention": "float64",
+}
+
+
+@torch.no_grad()
+def score_heads(
+    model: Transformer, tokens: Int[Tensor, "batch ctx"], params: ScoringParams
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Score every head; return the head table and attention by offset.
+
+    The second table has `layer, head, offset, text, position_only, uniform`: mean attention to the
+    source `offset` positions back on real text, by the position term alone, and spread evenly.
+    """
+    if model.n_layers == 0:
+        offsets = ["layer", "head", "offset", "text", "position_only", "uniform"]
+        return pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS), pd.DataFrame(columns=offsets, dtype="float64")
+    text = on_text(model, tokens)
+    length, repeats = _span(model, params)
+    repeated = repeated_tokens(model.d_vocab, length, repeats, params.sequences, params.seed)
+    induced = [prefix_matching(p.mean(0), length, repeats) for p in model.patterns(repeated)]
+    even = softmax_causal(torch.zeros(model.n_ctx, model.n_ctx))
+    uniform = by_offset(even)
+    chance = copying_null(model, params.null_draws, params.seed)
+    even_induced = prefix_matching(softmax_causal(torch.zeros(repeated.shape[1], repeated.shape[1])), length, repeats)
+    rows, curves = [], []
+    for layer, head in heads(model):
+        weights, seen = model.attention[layer], text[layer]
+        term = position_scores(model.W_pos, weights.W_Q[head], weights.W_K[head])
+        mean, square = seen.moments.mean[head], seen.moments.square[head].item()
+        share = position_share(term, mean, square).item()
+        share_null = _share_null(model, mean, square, params)
+        alone, actual = by_offset(softmax_causal(term)), by_offset(seen.pattern[head])
+        # The longest offsets are averages over a handful of destinations: the first half will do.
+        best = int(alone[: max(2, model.n_ctx // 2)].argmax())
+        score = copying(ov(model, layer, head))
+        rows.append(
+            {
+                "layer": layer,
+                "head": head,
+                "name": f"L{layer}H{head}",
+                "copying": score,
+                "copying_null_mean": chance.mean,
+                "copying_null_sd": chance.sd,
+                "copies": score > chance.mean + params.null_sd * chance.sd,
+                "position_share": share,
+                "position_share_null_mean": share_null.mean,
+                "position_share_null_sd": share_null.sd,
+                "positional": share >= params.positional_share and alone[best].item() >= params.positional_attention,
+                "best_offset": best,
+                "best_offset_attention": alone[best].item(),
+                "best_offset_uniform": uniform[best].item(),
+                "previous_token": previous_token(seen.pattern[head]).item(),
+                "previous_token_uniform": previous_token(even).item(),
+                "prefix_matching": induced[layer][head].item(),
+                "prefix_matching_uniform": even_induced.item(),
+                "bos_attention": seen.pattern[head, 1:, 0].mean().item(),
+            }
+        )
+        columns = {"text": actual, "position_only": alone, "uniform": uniform}
+        curve = pd.DataFrame({k: v.double().numpy() for k, v in columns.items()})
+        curve.insert(0, "offset", np.arange(model.n_ctx))
+        curve.insert(0, "head", head)
+        curve.insert(0, "layer", layer)
+        curves.append(curve)
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS), pd.concat(curves, ignore_index=True)
+
+
+def _span(model: Transformer, params: ScoringParams) -> tuple[int, int]:
+    # A short context holds fewer tokens: keep the repeats and shorten the span.
+    return min(params.repeated_tokens, (model.n_ctx - 1) // params.repeats), params.repeats
+
+
+def _share_null(model: Transformer, mean: Tensor, square: float, params: ScoringParams) -> Null:
+    generator = torch.Generator().manual_seed(params.seed)
+    shape = (model.d_model, model.d_head)
+    draws = []
+    for _ in range(params.null_draws):
+        W_Q, W_K = (torch.randn(shape, generator=generator).to(model.W_pos) for _ in range(2))
+        draws.append(position_share(position_scores(model.W_pos, W_Q, W_K), mean, square).item())
+    return Null(float(np.mean(draws)), float(np.std(draws, ddof=1)))

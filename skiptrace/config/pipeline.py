@@ -1,0 +1,80 @@
+"""The whole of params.yaml: every group checked, and the groups against each other."""
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from skiptrace.config.base import Params, check, read_yaml
+from skiptrace.config.corpora import Corpus, check_corpus
+from skiptrace.config.expansion import ExpansionParams
+from skiptrace.config.mining import MiningParams
+from skiptrace.config.models import ModelParams
+from skiptrace.config.report import ReportParams
+from skiptrace.config.scoring import ScoringParams
+from skiptrace.config.tokenizers import TokenizerParams
+from skiptrace.errors import InputError
+
+SINGLE: dict[str, type[Params]] = {
+    "scoring": ScoringParams,
+    "expansion": ExpansionParams,
+    "mining": MiningParams,
+    "report": ReportParams,
+}
+KEYED = ("corpora", "tokenizers", "models")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+class Pipeline(NamedTuple):
+    """Every group of params.yaml that has one entry per key."""
+
+    corpora: dict[str, Corpus]
+    tokenizers: dict[str, TokenizerParams]
+    models: dict[str, ModelParams]
+
+
+def load_pipeline(path: Path = Path("params.yaml")) -> Pipeline:
+    """Read and check all of params.yaml.
+
+    Raises:
+        InputError: a key is unknown, missing or wrong, or one group names what another lacks.
+    """
+    content = read_yaml(path)
+    for group in content:
+        if group not in (*KEYED, *SINGLE):
+            raise InputError(f"{path}: {group}: unknown key; there is {', '.join([*KEYED, *SINGLE])}")
+    for group in (*KEYED, *SINGLE):
+        if group not in content:
+            raise InputError(f"{path}: {group}: missing")
+    for group, kind in SINGLE.items():
+        check(kind, content[group], group, path)
+    entries = {group: _entries(content[group], group, path) for group in KEYED}
+    pipeline = Pipeline(
+        {k: check_corpus(v, f"corpora.{k}", path) for k, v in entries["corpora"].items()},
+        {k: check(TokenizerParams, v, f"tokenizers.{k}", path) for k, v in entries["tokenizers"].items()},
+        {k: check(ModelParams, v, f"models.{k}", path) for k, v in entries["models"].items()},
+    )
+    _agree(pipeline, path)
+    return pipeline
+
+
+def _entries(value: Any, group: str, path: Path) -> dict[str, Any]:
+    if not isinstance(value, dict) or not value:
+        raise InputError(f"{path}: {group}: expected at least one named entry")
+    for name in value:
+        # Names become folder names, stage names and Parquet partitions.
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            raise InputError(f"{path}: {group}.{name}: a name is letters, digits, _ and -")
+    return value
+
+
+def _agree(pipeline: Pipeline, path: Path) -> None:
+    corpora = ", ".join(pipeline.corpora)
+    for name in pipeline.corpora:
+        if name not in pipeline.tokenizers:
+            raise InputError(f"{path}: tokenizers.{name}: missing; each corpus needs its tokenizer")
+    for name in pipeline.tokenizers:
+        if name not in pipeline.corpora:
+            raise InputError(f"{path}: tokenizers.{name}: no such corpus; there is {corpora}")
+    for name, model in pipeline.models.items():
+        if model.corpus not in pipeline.corpora:
+            raise InputError(f"{path}: models.{name}.corpus: no corpus {model.corpus!r}; there is {corpora}")

@@ -1,0 +1,1 @@
+"""Where text comes from, and its split into training and validation documents."""

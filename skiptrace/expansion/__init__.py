@@ -1,0 +1,1 @@
+"""Circuits written chunk by chunk to Parquet, and read back."""

@@ -1,0 +1,1 @@
+"""The largest circuit entries as bigram, skip-trigram and positional tables."""

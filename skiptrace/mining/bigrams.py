@@ -1,0 +1,105 @@
+"""The direct path as a table of bigrams (section "Zero-Layer Transformers")."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+from scipy.stats import spearmanr
+
+from skiptrace.config.mining import MiningParams
+from skiptrace.expansion.reader import Tile
+from skiptrace.mining.topk import order, row_top
+from skiptrace.mining.vocabulary import Vocabulary
+
+SCHEMA = pa.schema(
+    [
+        ("rank", pa.int32()),
+        ("token_id", pa.int32()),
+        ("token", pa.string()),
+        ("next_id", pa.int32()),
+        ("next", pa.string()),
+        ("value", pa.float32()),
+        ("model_logprob", pa.float32()),
+        ("corpus_count", pa.int64()),
+        ("corpus_logprob", pa.float32()),
+    ]
+)
+AGREEMENT = pa.schema(
+    [
+        ("token_id", pa.int32()),
+        ("token", pa.string()),
+        ("observed", pa.int32()),
+        ("spearman", pa.float64()),
+        ("spearman_unigram", pa.float64()),
+    ]
+)
+
+
+def mine(
+    tiles: Iterable[Tile], counts: pd.DataFrame, vocabulary: Vocabulary, params: MiningParams
+) -> tuple[pa.Table, pa.Table]:
+    """The largest bigrams of the direct path, and how well it orders what follows frequent tokens.
+
+    `value` is the logit minus the mean of its row, which softmax ignores. The second table has,
+    for each of the most frequent tokens, the rank correlation of the model's log-probabilities
+    with the corpus's over the continuations observed, and beside it that of a unigram model.
+    """
+    eligible = vocabulary.eligible(params.min_count)
+    followers = {int(t): g for t, g in counts.groupby("token_id")}
+    frequent = set(vocabulary.count[eligible.numpy()].nlargest(params.frequent_tokens).index)
+    best, agreement = [], []
+    for start, values in tiles:
+        logprob = values.log_softmax(1)
+        centred = values - values.mean(1, keepdim=True)
+        allowed = eligible[start : start + len(values), None] & eligible
+        top = row_top(centred.masked_fill(~allowed, -torch.inf), params.bigrams)
+        row = torch.arange(len(values))[:, None].expand_as(top.index)
+        found = pd.DataFrame(
+            {
+                "token_id": (row + start).flatten().numpy(),
+                "next_id": top.index.flatten().numpy(),
+                "value": top.values.flatten().numpy(),
+                "model_logprob": logprob.gather(1, top.index).flatten().numpy(),
+            }
+        )
+        best.append(found[np.isfinite(found["value"])])
+        here = [t for t in sorted(frequent) if start <= t < start + len(values)]
+        agreement += [_agreement(t, logprob[t - start], followers.get(t), vocabulary) for t in here]
+    return _table(pd.concat(best), counts, vocabulary, params), pa.Table.from_pylist(agreement, AGREEMENT)
+
+
+def _table(found: pd.DataFrame, counts: pd.DataFrame, vocabulary: Vocabulary, params: MiningParams) -> pa.Table:
+    kept = order(torch.from_numpy(found["value"].to_numpy().copy()))[: params.bigrams].numpy()
+    table = found.iloc[kept].merge(counts, on=["token_id", "next_id"], how="left")
+    table["corpus_count"] = table.pop("count").fillna(0).astype(np.int64)
+    total = table["token_id"].map(counts.groupby("token_id")["count"].sum())
+    with np.errstate(divide="ignore"):
+        table["corpus_logprob"] = np.log(table["corpus_count"] / total)
+    table["rank"] = np.arange(1, len(table) + 1)
+    table["token"] = vocabulary.token.iloc[table["token_id"]].to_numpy()
+    table["next"] = vocabulary.token.iloc[table["next_id"]].to_numpy()
+    return pa.Table.from_pandas(table[SCHEMA.names], SCHEMA, preserve_index=False)
+
+
+def _agreement(
+    token: int, logprob: torch.Tensor, followers: pd.DataFrame | None, vocabulary: Vocabulary
+) -> dict[str, object]:
+    row: dict[str, object] = {"token_id": token, "token": vocabulary.token.iloc[token], "observed": 0}
+    # A rank correlation over fewer than three points says nothing.
+    if followers is None or len(followers) < 3:
+        return row
+    following, count = followers["next_id"].to_numpy(), followers["count"].to_numpy()
+    return row | {
+        "observed": len(count),
+        "spearman": _rank_correlation(logprob.numpy()[following], count),
+        "spearman_unigram": _rank_correlation(vocabulary.probability.numpy()[following], count),
+    }
+
+
+def _rank_correlation(scores: np.ndarray, count: np.ndarray) -> float | None:
+    """Spearman's correlation; None where either side is constant, which leaves it undefined."""
+    if np.ptp(scores) == 0 or np.ptp(count) == 0:
+        return None
+    return float(spearmanr(scores, count).statistic)

@@ -1,0 +1,47 @@
+"""What mining knows of a token: its text, its frequency, and whether it may appear in a table."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from skiptrace.errors import InputError
+from skiptrace.files import read_table
+from skiptrace.models.windows import BOS_ID
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Token texts and their probabilities in the training text, by token id."""
+
+    token: pd.Series
+    count: pd.Series
+    probability: Float[Tensor, " d_vocab"]
+
+    def eligible(self, min_count: int) -> Bool[Tensor, " d_vocab"]:
+        """True for tokens seen often enough to have been learned; never for BOS, the resting place."""
+        kept = torch.from_numpy((self.count >= min_count).to_numpy().copy())
+        kept[BOS_ID] = False
+        if not kept.any():
+            raise InputError(f"mining.min_count: no token occurs {min_count} times; lower it")
+        return kept
+
+    def weight(self, power: float, min_count: int) -> Float[Tensor, " d_vocab"]:
+        """p(token)^power for eligible tokens, 0 for the others."""
+        return self.probability**power * self.eligible(min_count)
+
+
+def load(path: Path, d_vocab: int) -> Vocabulary:
+    """Read vocab.parquet.
+
+    Raises:
+        InputError: it is unreadable, or its length is not the model's d_vocab.
+    """
+    table = read_table(path).to_pandas()
+    if len(table) != d_vocab:
+        raise InputError(f"{path}: {len(table)} tokens, but the model's d_vocab is {d_vocab}")
+    probability = torch.tensor(table["probability"].to_numpy(), dtype=torch.float32)
+    return Vocabulary(table["token"], table["count"], probability)

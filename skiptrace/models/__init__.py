@@ -1,0 +1,1 @@
+"""The attention-only transformer, its training and its checkpoint."""

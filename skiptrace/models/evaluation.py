@@ -1,0 +1,48 @@
+"""Losses of a model on text, in nats per token."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int, Integer
+from torch import Tensor
+from tqdm import tqdm
+
+from skiptrace.models.loss import token_losses
+from skiptrace.models.transformer import Transformer
+from skiptrace.models.windows import tiled_windows
+
+BATCH = 32
+
+
+@torch.no_grad()
+def window_losses(model: Transformer, tokens: Int[Tensor, "batch width"]) -> Float[Tensor, "batch targets"]:
+    """The loss at each position from 1 on; nothing is predicted from BOS alone."""
+    x = model.residual(tokens[:, :-1])[:, 1:]
+    return token_losses(x.flatten(0, 1), model.W_U, tokens[:, 2:].flatten()).unflatten(0, x.shape[:2])
+
+
+def mean_loss(model: Transformer, windows: Iterable[Int[Tensor, "batch width"]]) -> float:
+    """The mean loss over all positions of all windows, in nats per token."""
+    return torch.cat([window_losses(model, w).flatten() for w in windows]).double().mean().item()
+
+
+def losses_by_position(model: Transformer, stream: Integer[np.ndarray, " n"]) -> pd.DataFrame:
+    """Loss over a whole stream cut into contexts: `position, loss` (mean, nats), `se`, `contexts`.
+
+    Every position has the same number of contexts, so the mean over rows is the loss per token.
+    """
+    starts = range(0, len(stream) - model.n_ctx + 1, (model.n_ctx - 1) * BATCH)
+    windows = tqdm(tiled_windows(stream, model.n_ctx, BATCH), "valid loss", len(starts), disable=None)
+    losses = torch.cat([window_losses(model, w) for w in windows]).double()
+    n = len(losses)
+    error = losses.std(0, correction=0) / max(1, n) ** 0.5
+    return pd.DataFrame(
+        {
+            "position": np.arange(1, model.n_ctx),
+            "loss": losses.mean(0).numpy(),
+            "se": error.numpy(),
+            "contexts": n,
+        }
+    )

@@ -1,0 +1,168 @@
+"""Training: Muon for the attention matrices, AdamW for the embeddings, and resuming after a kill."""
+
+import contextlib
+import math
+import os
+import pickle
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Int, Integer
+from torch import Tensor
+from tqdm import tqdm
+
+from skiptrace.config.models import ModelParams
+from skiptrace.errors import InputError
+from skiptrace.files import atomic
+from skiptrace.models.evaluation import mean_loss
+from skiptrace.models.loss import cross_entropy
+from skiptrace.models.transformer import Transformer
+from skiptrace.models.windows import random_windows, tiled_windows
+
+POINTS = 50  # points of the loss curve
+CHECK_WINDOWS = 16  # contexts of the validation stream that each point is measured on
+
+
+def train(
+    params: ModelParams,
+    train_stream: Integer[np.ndarray, " n"],
+    valid_stream: Integer[np.ndarray, " m"],
+    d_vocab: int,
+    scratch: Path,
+    name: str,
+) -> tuple[Transformer, pd.DataFrame]:
+    """Train one model; return it and its loss curve (`step, tokens, train_loss, valid_loss`, nats).
+
+    State is saved to `scratch` every few seconds (`SKIPTRACE_CHECKPOINT_SECONDS`, default 20) and
+    found there again, so that a killed training ends with the bytes of an undisturbed one.
+
+    Raises:
+        InputError: a stream is shorter than one context, or the loss is no longer finite.
+    """
+    for split, stream in (("training", train_stream), ("validation", valid_stream)):
+        if len(stream) < params.n_ctx:
+            raise InputError(
+                f"corpora.{params.corpus}: its {split} split has {len(stream)} tokens, fewer than one "
+                f"context of models.{name}.n_ctx = {params.n_ctx}; add text or lower n_ctx"
+            )
+    with deterministic():
+        return _Run(params, train_stream, valid_stream, d_vocab, scratch, name).finish()
+
+
+def schedule(step: int, params: ModelParams) -> float:
+    """The factor on both learning rates: linear warm-up, then half a cosine down to zero."""
+    warm_up = min(1.0, (step + 1) / (params.warmup_steps + 1))
+    return warm_up * 0.5 * (1 + math.cos(math.pi * step / params.steps))
+
+
+@contextlib.contextmanager
+def deterministic() -> Iterator[None]:
+    """Refuse kernels whose result depends on the order in which threads finish."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+class _Run:
+    """One training: everything that a checkpoint has to bring back."""
+
+    def __init__(
+        self,
+        params: ModelParams,
+        train_stream: np.ndarray,
+        valid_stream: np.ndarray,
+        d_vocab: int,
+        scratch: Path,
+        name: str,
+    ) -> None:
+        p = params
+        self.params, self.name, self.stream = params, name, train_stream
+        self.check = next(tiled_windows(valid_stream, p.n_ctx, CHECK_WINDOWS))
+        self.model = Transformer(d_vocab, p.d_model, p.n_ctx, p.n_layers, p.n_heads, p.d_head)
+        self.model.initialise(p.seed)
+        self.optimisers = _optimisers(self.model, params)
+        self.rates = [[group["lr"] for group in o.param_groups] for o in self.optimisers]
+        self.losses: list[float] = []
+        self.curve: list[tuple[int, int, float, float]] = []
+        self.state_file = scratch / "state.pt"
+        self.every = float(os.environ.get("SKIPTRACE_CHECKPOINT_SECONDS", "20"))
+
+    def finish(self) -> tuple[Transformer, pd.DataFrame]:
+        """Resume if there is a state to resume from, and train to the last step."""
+        self._restore()
+        saved = time.monotonic()
+        steps = range(len(self.losses), self.params.steps)
+        bar = tqdm(steps, f"training {self.name}", self.params.steps, initial=len(self.losses), disable=None)
+        for step in bar:
+            self._step(step)
+            if time.monotonic() - saved >= self.every:
+                self._save()
+                saved = time.monotonic()
+        columns = ["step", "tokens", "train_loss", "valid_loss"]
+        return self.model.requires_grad_(False).eval(), pd.DataFrame(self.curve, columns=columns)
+
+    def _step(self, step: int) -> None:
+        p = self.params
+        for optimiser, rates in zip(self.optimisers, self.rates, strict=True):
+            for group, rate in zip(optimiser.param_groups, rates, strict=True):
+                group["lr"] = rate * schedule(step, p)
+            optimiser.zero_grad()
+        tokens = random_windows(self.stream, p.n_ctx, p.batch_size, p.seed, step)
+        loss = self._loss(tokens)
+        loss.backward()
+        for optimiser in self.optimisers:
+            optimiser.step()
+        self.losses.append(loss.item())
+        if not math.isfinite(self.losses[-1]):
+            raise InputError(
+                f"models.{self.name}: the loss is not finite after {step + 1} steps; lower lr_attention or lr_embedding"
+            )
+        interval = max(1, p.steps // POINTS)
+        if (step + 1) % interval == 0 or step + 1 == p.steps:
+            recent = float(np.mean(self.losses[-interval:]))
+            seen = (step + 1) * p.batch_size * (p.n_ctx - 1)
+            self.curve.append((step + 1, seen, recent, mean_loss(self.model, [self.check])))
+
+    def _loss(self, tokens: Int[Tensor, "batch width"]) -> Tensor:
+        x = self.model.residual(tokens[:, :-1])[:, 1:]
+        return cross_entropy(x.flatten(0, 1), self.model.W_U, tokens[:, 2:].flatten())
+
+    def _save(self) -> None:
+        state = {
+            "model": self.model.state_dict(),
+            "optimisers": [o.state_dict() for o in self.optimisers],
+            "losses": self.losses,
+            "curve": self.curve,
+        }
+        with atomic(self.state_file) as temporary:
+            torch.save(state, temporary)
+
+    def _restore(self) -> None:
+        if not self.state_file.exists():
+            return
+        try:
+            state = torch.load(self.state_file, weights_only=True)
+        except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+            return  # damaged since it was written: start over
+        self.model.load_state_dict(state["model"])
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        self.losses, self.curve = state["losses"], state["curve"]
+
+
+def _optimisers(model: Transformer, params: ModelParams) -> list[torch.optim.Optimizer]:
+    embeddings = [model.W_E, model.W_U]
+    attention = [w for layer in model.attention for w in layer.parameters()]
+    decay: dict[str, Any] = {"weight_decay": params.weight_decay}
+    adam = torch.optim.AdamW(embeddings, lr=params.lr_embedding, betas=(0.9, 0.98), **decay)
+    if not attention:
+        return [adam]
+    return [adam, torch.optim.Muon(attention, lr=params.lr_attention, **decay)]

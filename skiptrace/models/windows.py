@@ -1,0 +1,41 @@
+"""Cutting a token stream into contexts.
+
+A window is one token wider than a context: its first n_ctx tokens are read, its last n_ctx predicted.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from jaxtyping import Int, Integer
+from torch import Tensor
+
+# Every context begins with this token, the start of a document, so that heads with nothing to
+# move have a place to rest. It is never predicted from: the loss begins at position 1.
+BOS_ID = 0
+
+
+def window(
+    stream: Integer[np.ndarray, " n"], starts: Integer[np.ndarray, " batch"], n_ctx: int
+) -> Int[Tensor, "batch width"]:
+    """BOS and then `n_ctx` tokens of the stream from each start."""
+    rows = np.asarray(stream)[starts[:, None] + np.arange(n_ctx)].astype(np.int64)
+    return torch.from_numpy(np.pad(rows, ((0, 0), (1, 0)), constant_values=BOS_ID))
+
+
+def random_windows(
+    stream: Integer[np.ndarray, " n"], n_ctx: int, batch: int, seed: int, step: int
+) -> Int[Tensor, "batch width"]:
+    """The training batch of one step: a function of seed and step alone, so that training can resume."""
+    generator = np.random.default_rng([seed, step])
+    return window(stream, generator.integers(0, len(stream) - n_ctx + 1, batch), n_ctx)
+
+
+def tiled_windows(stream: Integer[np.ndarray, " n"], n_ctx: int, batch: int) -> Iterator[Int[Tensor, "batch width"]]:
+    """All of the stream in contexts that overlap by one token: each token but the first is a target once.
+
+    What is left at the end, shorter than a context, is left out.
+    """
+    starts = np.arange(0, len(stream) - n_ctx + 1, n_ctx - 1)
+    for first in range(0, len(starts), batch):
+        yield window(stream, starts[first : first + batch], n_ctx)

@@ -1,0 +1,67 @@
+"""Everything a report is made from, as read from the pipeline's outputs."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from skiptrace.config.corpora import Corpus
+from skiptrace.config.models import ModelParams
+from skiptrace.config.tokenizers import TokenizerParams
+from skiptrace.models.transformer import Transformer
+
+
+@dataclass(frozen=True)
+class Split:
+    """Size of one split of a corpus."""
+
+    documents: int
+    characters: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class CorpusResult:
+    """A corpus: its parameters, sizes, vocabulary and the losses that need no attention (nats)."""
+
+    params: Corpus
+    tokenizer: TokenizerParams
+    train: Split
+    valid: Split
+    unigram_loss: float
+    bigram_loss: float
+    vocabulary: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """A model: its parameters and its tables."""
+
+    params: ModelParams
+    heads: pd.DataFrame
+    offsets: pd.DataFrame
+    losses: pd.DataFrame
+    curve: pd.DataFrame
+    bigrams: pd.DataFrame
+    agreement: pd.DataFrame
+    skip_trigrams: pd.DataFrame
+    positional: pd.DataFrame
+
+    @property
+    def valid_loss(self) -> float:
+        """Mean loss on the validation stream, nats per token."""
+        return float(self.losses["loss"].mean())
+
+
+@dataclass(frozen=True)
+class Results:
+    """All corpora and models, by name, in the order of params.yaml."""
+
+    corpora: dict[str, CorpusResult]
+    models: dict[str, ModelResult]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Trained models by name, for the figures that draw circuits."""
+
+    models: dict[str, Transformer]

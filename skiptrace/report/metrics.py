@@ -1,0 +1,95 @@
+"""The few numbers by which runs are compared, and the targets they are held against."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from skiptrace.report.inputs import ModelResult, Results
+
+# The in-context-learning score compares a late with an early position: tokens 500 and 50 of a
+# context of 512 in the paper, here the same fractions of whatever the context is.
+LATE, EARLY = 500 / 512, 50 / 512
+
+
+def metrics(results: Results) -> dict[str, Any]:
+    """The content of metrics.json: losses in nats per token, scores and counts of heads."""
+    return {"models": {name: _model(model, results) for name, model in results.models.items()}}
+
+
+def _model(model: ModelResult, results: Results) -> dict[str, float | int]:
+    corpus = results.corpora[model.params.corpus]
+    numbers: dict[str, float | int] = {
+        "valid_loss": rounded(model.valid_loss),
+        "unigram_loss": rounded(corpus.unigram_loss),
+        "bigram_loss": rounded(corpus.bigram_loss),
+        "bigram_rank_correlation": rounded(model.agreement["spearman"].mean()),
+        "bigram_rank_correlation_unigram": rounded(model.agreement["spearman_unigram"].mean()),
+    }
+    if model.params.n_layers == 0:
+        return numbers
+    heads = model.heads
+    return numbers | {
+        "copying_heads": int(heads["copies"].sum()),
+        "positional_heads": int(heads["positional"].sum()),
+        "previous_token_max": rounded(heads["previous_token"].max()),
+        "prefix_matching_max": rounded(heads["prefix_matching"].max()),
+        "in_context_learning": rounded(in_context_learning(model)),
+    }
+
+
+def rounded(value: float) -> float:
+    """Six digits: more would be noise; a mean over nothing reads 0."""
+    return round(float(value), 6) if np.isfinite(value) else 0.0
+
+
+def in_context_learning(model: ModelResult) -> float:
+    """Loss late in the context minus loss early, nats (Olsson et al. 2022); below 0 is learning.
+
+    Each of the two is a mean over the positions within n_ctx/32 of its fraction of the context.
+    """
+    n_ctx = model.params.n_ctx
+    position, loss = model.losses["position"], model.losses["loss"]
+    near = [loss[(position - part * n_ctx).abs() <= max(1, n_ctx / 32)].mean() for part in (LATE, EARLY)]
+    return float(near[0] - near[1])
+
+
+class Target(NamedTuple):
+    """Something a model of its depth should reach with the default recipe."""
+
+    model: str
+    what: str
+    wanted: str
+    reached: str
+    met: bool
+
+
+def targets(results: Results) -> list[Target]:
+    """What each model should reach, by its number of layers, and whether it does."""
+    found = []
+    for name, model in results.models.items():
+        if model.params.n_layers == 0:
+            gap = model.valid_loss - results.corpora[model.params.corpus].bigram_loss
+            found.append(Target(name, "loss above the smoothed bigram", "≤ 0.10 nats", f"{gap:+.3f} nats", gap <= 0.1))
+        elif model.params.n_layers == 1:
+            for other, zero in results.models.items():
+                if zero.params.n_layers == 0 and zero.params.corpus == model.params.corpus:
+                    gain = zero.valid_loss - model.valid_loss
+                    found.append(Target(name, f"loss below {other}", "≥ 0.80 nats", f"{gain:.3f} nats", gain >= 0.8))
+        else:
+            for score, what, wanted in (
+                ("previous_token", "best previous-token head", 0.6),
+                ("prefix_matching", "best induction head, prefix matching", 0.3),
+            ):
+                best = model.heads.loc[model.heads[score].idxmax()]
+                reached = f"{best[score]:.2f} ({best['name']})"
+                found.append(Target(name, what, f"≥ {wanted:.1f}", reached, bool(best[score] >= wanted)))
+    return found
+
+
+def attention_by_offset(model: ModelResult) -> pd.DataFrame:
+    """Mean attention on text, one row per distance in tokens and one column per head."""
+    near = model.offsets[model.offsets["offset"] < 32].astype({"offset": int, "layer": int, "head": int})
+    near = near.assign(name="L" + near["layer"].astype(str) + "H" + near["head"].astype(str))
+    table = near.pivot(index="offset", columns="name", values="text")
+    return table.rename_axis(columns=None).reset_index()

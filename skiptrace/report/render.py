@@ -1,0 +1,87 @@
+"""A report as one self-contained HTML page and as Markdown."""
+
+import re
+from functools import partial
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from skiptrace.report.document import Cell, Examples, Figure, Report, Table, Tokens
+from skiptrace.report.tokens import to_html, to_markdown
+
+MARKDOWN_SYNTAX = re.compile(r"([\\`*_{}\[\]<>|~#])")
+
+
+def html(report: Report) -> str:
+    """The page: styles and figures inside it, nothing fetched, no script."""
+    environment = _environment(autoescape=True)
+    environment.filters |= {"cell": _html_cell, "prose": _prose, "svg": _inline}
+    return environment.get_template("report.html.j2").render(report=report, is_table=_is_table)
+
+
+def markdown(report: Report, figures: Path) -> str:
+    """The same content as GitHub-flavoured Markdown; images are linked relative to `figures`' parent."""
+    environment = _environment(autoescape=False)
+    environment.filters |= {
+        "cell": _markdown_cell,
+        "link": partial(_link, figures.parent),
+    }
+    return environment.get_template("report.md.j2").render(report=report, is_table=_is_table)
+
+
+def _environment(autoescape: bool) -> Environment:
+    return Environment(
+        loader=PackageLoader("skiptrace.report"),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def _is_table(block: Table | Figure) -> bool:
+    return isinstance(block, Table)
+
+
+def _html_cell(cell: Cell) -> Markup:
+    if isinstance(cell, Tokens):
+        return Markup(" ".join(to_html(t) for t in cell.texts))
+    if isinstance(cell, Examples):
+        return Markup("<br>".join(f"{to_html(a)} … {to_html(b)} {to_html(c)}" for a, b, c in cell.rows))
+    return escape(cell)
+
+
+def _prose(text: str) -> Markup:
+    """Escaped text in which `code` between backticks is set as code."""
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _markdown_cell(cell: Cell) -> str:
+    if isinstance(cell, Tokens):
+        return " ".join(to_markdown(t) for t in cell.texts)
+    if isinstance(cell, Examples):
+        return "<br>".join(f"{to_markdown(a)}…{to_markdown(b)}{to_markdown(c)}" for a, b, c in cell.rows)
+    return _plain(cell)
+
+
+def _plain(text: str) -> str:
+    return MARKDOWN_SYNTAX.sub(r"\\\1", text)
+
+
+def _link(folder: Path, figure: Figure) -> str:
+    return figure.path.relative_to(folder).as_posix()
+
+
+def _inline(figure: Figure) -> Markup:
+    """The SVG element of a figure, its ids made unique in the page."""
+    svg = figure.path.read_text(encoding="utf-8")
+    svg = svg[svg.index("<svg") :]
+    prefix = figure.path.stem
+    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
+    svg = re.sub(r'(xlink:href="|url\()#', rf"\1#{prefix}-", svg)
+    size = re.search(r'width="([\d.]+)pt" height="[\d.]+pt"', svg)
+    width = f"max-width:{float(size.group(1)) * 1.25:.0f}px" if size else ""
+    svg = re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', "", svg, count=1)
+    return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{escape(figure.title)}" style="{width}"', 1))

@@ -1,0 +1,36 @@
+"""Tokens made visible, and harmless in HTML and Markdown."""
+
+import html
+import unicodedata
+
+LONGEST = 40  # characters of a token that are shown
+SYNTAX = frozenset("\\`*_~#|<>&[]!@$:^")  # what Markdown, as GitHub reads it, might take for its own
+MARKS = {" ": "·", "\n": "↵", "\t": "⇥", "\r": "␍"}
+
+
+def visible(token: str) -> str:
+    """The token with spaces as `·`, line breaks as `↵`, and what prints as nothing spelled out."""
+    shown = "".join(MARKS.get(c) or (c if _prints(c) else _spelled(c)) for c in token)
+    return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
+
+
+def _prints(character: str) -> bool:
+    # Categories C* (controls, bidirectional marks, surrogates) and Z* (spaces) leave no mark on a page;
+    # combining marks would land on their neighbour.
+    return unicodedata.category(character)[0] not in "CZ" and not unicodedata.combining(character)
+
+
+def _spelled(character: str) -> str:
+    number = ord(character)
+    return f"\\u{number:04x}" if number > 0xFF else f"\\x{number:02x}"
+
+
+def to_html(token: str) -> str:
+    """A token as an HTML element in which nothing of it is markup."""
+    return f'<code class="token">{html.escape(visible(token))}</code>'
+
+
+def to_markdown(token: str) -> str:
+    """A token as inline code that survives a Markdown table cell: no character of it is syntax."""
+    shown = "".join(f"&#{ord(c)};" if c in SYNTAX else c for c in visible(token))
+    return f"<code>{shown}</code>"

@@ -1,0 +1,1 @@
+"""From documents to token arrays, a vocabulary table and n-gram baselines."""

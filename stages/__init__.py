@@ -1,0 +1,1 @@
+"""One verb per DVC stage: read parameters and inputs, call the library, write outputs."""

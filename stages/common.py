@@ -1,0 +1,22 @@
+"""What all stages share: where data lives, and the name a stage is asked for."""
+
+import argparse
+from pathlib import Path
+
+PARAMS = Path("params.yaml")
+LOCK = Path("requirements.lock")
+CORPORA = Path("data/corpora")
+TOKENS = Path("data/tokens")
+NGRAMS = Path("data/ngrams")
+MODELS = Path("data/models")
+CIRCUITS = Path("data/circuits")
+TABLES = Path("data/tables")
+SCRATCH = Path("data/scratch")  # what an interrupted stage continues from; no DVC output
+REPORTS = Path("reports")
+
+
+def asked_for(kind: str, description: str | None) -> str:
+    """The value of the stage's one option, `--corpus NAME` or `--model NAME`."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(f"--{kind}", required=True, metavar="NAME", help=f"a key of {PARAMS}")
+    return str(getattr(parser.parse_args(), kind))

@@ -1,0 +1,26 @@
+"""Expand every circuit of a model to Parquet, chunk by chunk.
+
+Reads   params.yaml  expansion
+        data/models/<m>/
+Writes  data/circuits/<m>/circuit=<direct|ov|qk>/layer=<l>/head=<h>/part-*.parquet
+            token_id, row_min, row_max, values (half precision, one per column token)
+"""
+
+from skiptrace.circuits.factored import all_circuits
+from skiptrace.config.base import load
+from skiptrace.config.expansion import ExpansionParams
+from skiptrace.errors import run
+from skiptrace.expansion.writer import write
+from skiptrace.models import checkpoint
+from stages.common import CIRCUITS, MODELS, PARAMS, asked_for
+
+
+def main() -> None:
+    """Expand one model."""
+    name = asked_for("model", __doc__)
+    params = load(ExpansionParams, "expansion", PARAMS)
+    write(all_circuits(checkpoint.load(MODELS / name)), CIRCUITS / name, params)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,24 @@
+"""Count bigrams and measure the losses that need no attention.
+
+Reads   data/tokens/<c>/train.npy, valid.npy, vocab.parquet
+Writes  data/ngrams/<c>/bigrams.parquet   token_id, next_id, count
+        data/ngrams/<c>/baselines.json    unigram and Kneser–Ney bigram loss on valid, nats/token
+"""
+
+from skiptrace.errors import run
+from skiptrace.files import read_array, read_table, write_json, write_table
+from skiptrace.tokens import ngrams
+from stages.common import NGRAMS, TOKENS, asked_for
+
+
+def main() -> None:
+    """Count one corpus."""
+    name = asked_for("corpus", __doc__)
+    train, valid = (read_array(TOKENS / name / f"{split}.npy") for split in ("train", "valid"))
+    d_vocab = len(read_table(TOKENS / name / "vocab.parquet", ["token_id"]))
+    write_table(NGRAMS / name / "bigrams.parquet", ngrams.count_bigrams(train, d_vocab).to_table())
+    write_json(NGRAMS / name / "baselines.json", ngrams.baselines(train, valid, d_vocab)._asdict())
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,38 @@
+"""Read everything that the aggregate stages tell of."""
+
+import pandas as pd
+
+from skiptrace.config.pipeline import load_pipeline
+from skiptrace.errors import InputError
+from skiptrace.files import read_json, read_table
+from skiptrace.report.inputs import CorpusResult, ModelResult, Results, Split
+from stages.common import MODELS, NGRAMS, PARAMS, TABLES, TOKENS
+
+
+def read_results() -> Results:
+    """All corpora and models that params.yaml names."""
+    pipeline = load_pipeline(PARAMS)
+    corpora = {}
+    for name, params in pipeline.corpora.items():
+        sizes = read_json(TOKENS / name / "sizes.json")
+        baselines = read_json(NGRAMS / name / "baselines.json")
+        corpora[name] = CorpusResult(
+            params=params,
+            tokenizer=pipeline.tokenizers[name],
+            train=Split(**sizes["train"]),
+            valid=Split(**sizes["valid"]),
+            unigram_loss=baselines["unigram_loss"],
+            bigram_loss=baselines["bigram_loss"],
+            vocabulary=read_table(TOKENS / name / "vocab.parquet").to_pandas(),
+        )
+    files = ("heads", "offsets", "losses", "bigrams", "agreement", "skip_trigrams", "positional")
+    models = {}
+    for name, model in pipeline.models.items():
+        tables = {file: read_table(TABLES / name / f"{file}.parquet").to_pandas() for file in files}
+        curve = MODELS / name / "curve.csv"
+        try:
+            tables["curve"] = pd.read_csv(curve)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{curve}: not readable ({error}); reproduce the train stage") from None
+        models[name] = ModelResult(params=model, **tables)
+    return Results(corpora, models)

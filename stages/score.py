@@ -1,0 +1,40 @@
+"""Score every head, and measure the model's loss on the validation text.
+
+Reads   params.yaml  scoring
+        data/models/<m>/
+        data/tokens/<corpus of m>/valid.npy
+Writes  data/tables/<m>/heads.parquet     one row per head, each score beside its null
+        data/tables/<m>/offsets.parquet   mean attention by distance, on text and by position alone
+        data/tables/<m>/losses.parquet    valid loss by position in the context, nats
+"""
+
+import pyarrow as pa
+
+from skiptrace.circuits.scores import score_heads
+from skiptrace.config.base import load
+from skiptrace.config.models import ModelParams
+from skiptrace.config.scoring import ScoringParams
+from skiptrace.errors import run
+from skiptrace.files import read_array, write_table
+from skiptrace.models import checkpoint
+from skiptrace.models.evaluation import losses_by_position
+from skiptrace.models.windows import tiled_windows
+from stages.common import MODELS, PARAMS, TABLES, TOKENS, asked_for
+
+
+def main() -> None:
+    """Score one model."""
+    name = asked_for("model", __doc__)
+    params = load(ScoringParams, "scoring", PARAMS)
+    corpus = load(ModelParams, f"models.{name}", PARAMS).corpus
+    model = checkpoint.load(MODELS / name)
+    valid = read_array(TOKENS / corpus / "valid.npy")
+    texts = next(tiled_windows(valid, model.n_ctx, params.sequences))[:, :-1]
+    heads, offsets = score_heads(model, texts, params)
+    losses = losses_by_position(model, valid)
+    for file, table in (("heads", heads), ("offsets", offsets), ("losses", losses)):
+        write_table(TABLES / name / f"{file}.parquet", pa.Table.from_pandas(table, preserve_index=False))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,47 @@
+import math
+
+import torch
+
+from skiptrace.circuits import factored
+
+
+def test_circuits_equal_their_dense_products(make_model):
+    model = make_model(2)
+    torch.testing.assert_close(_dense(factored.direct(model)), model.W_E @ model.W_U)
+    for layer, head in factored.heads(model):
+        w = model.attention[layer]
+        W_Q, W_K, W_V, W_O = w.W_Q[head], w.W_K[head], w.W_V[head], w.W_O[head]
+        ov = model.W_E @ (W_V @ W_O) @ model.W_U
+        qk = model.W_E @ (W_Q @ W_K.T) @ model.W_E.T / math.sqrt(model.d_head)
+        torch.testing.assert_close(_dense(factored.ov(model, layer, head)), ov)
+        torch.testing.assert_close(_dense(factored.qk(model, layer, head)), qk)
+        torch.testing.assert_close(factored.ov(model, layer, head).column_means(), ov.mean(1))
+
+
+def test_every_head_has_two_circuits(make_model):
+    found = [c.label for c in factored.all_circuits(make_model(2))]
+    assert len(found) == len(set(found)) == 1 + 2 * 6
+    assert found[:4] == ["direct", "qk L0H0", "ov L0H0", "qk L0H1"]
+
+
+def test_eigenvalues_are_those_of_the_dense_matrix(make_model):
+    circuit = factored.ov(make_model(1), 0, 2)
+    dense = torch.linalg.eigvals(_dense(circuit))
+    largest = dense[dense.abs().argsort(descending=True)][:4]
+    for value in circuit.eigenvalues():
+        assert (largest - value).abs().min() < 1e-8
+
+
+def test_without_positions_the_score_between_two_tokens_is_their_QK_entry(make_model, tokens):
+    model = make_model(1)
+    model.W_pos.zero_()
+    qk = _dense(factored.qk(model, 0, 1))
+    scores = model.patterns(tokens)[0][:, 1].log()
+    for text, row in enumerate(tokens):
+        expected = qk[row][:, row].tril()
+        i = len(row) - 1
+        torch.testing.assert_close(scores[text, i], expected[i].log_softmax(0))
+
+
+def _dense(circuit: factored.Circuit) -> torch.Tensor:
+    return circuit.left @ circuit.right

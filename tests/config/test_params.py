@@ -1,0 +1,108 @@
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from skiptrace.config.base import load
+from skiptrace.config.models import ModelParams
+from skiptrace.config.pipeline import load_pipeline
+from skiptrace.errors import InputError
+
+DEFAULT = Path(__file__).parents[2] / "params.yaml"
+
+
+@pytest.fixture
+def changed(tmp_path):
+    """Write params.yaml with one dotted key set, or removed when the value is `...`."""
+
+    def change(key: str, value: object) -> Path:
+        content = yaml.safe_load(DEFAULT.read_text())
+        *folders, last = key.split(".")
+        place = content
+        for folder in folders:
+            place = place[folder]
+        if value is ...:
+            del place[last]
+        else:
+            place[last] = value
+        path = tmp_path / "params.yaml"
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    return change
+
+
+def test_the_default_parameters_are_well_formed():
+    pipeline = load_pipeline(DEFAULT)
+    assert pipeline.models["two"].n_layers == 2
+    assert pipeline.corpora["code"].kind == "packages"
+
+
+def test_every_key_has_a_comment():
+    """The first time that a key appears, its line says what it is."""
+    seen = set()
+    for line in DEFAULT.read_text().splitlines():
+        key = re.match(r" +([a-z_A-Z]+):(.*)", line)
+        if key and key[1] not in seen:
+            seen.add(key[1])
+            named = key[1] in {"code", "one", "two"}  # a user's own names
+            assert named or "#" in key[2], line
+    assert len(seen) > 30
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("modles", {}, r"modles: unknown key; there is corpora, tokenizers, models, "),
+        ("models.one.n_head", 4, r"models\.one\.n_head: unknown key"),
+        ("mining.topp", 4, r"mining\.topp: unknown key"),
+        ("models.one.n_heads", "four", r"models\.one\.n_heads: input should be a valid integer, got 'four'"),
+        ("models.one.n_heads", 4.5, r"models\.one\.n_heads: input should be a valid integer, got 4\.5"),
+        ("models.one.n_heads", True, r"models\.one\.n_heads: input should be a valid integer"),
+        ("models.one.n_heads", 0, r"models\.one: n_heads and d_head must be at least 1"),
+        ("models.one.d_head", 200, r"models\.one: d_head 200 exceeds d_model 128"),
+        ("models.one.d_model", 33, r"models\.one: d_model must be even"),
+        ("models.zero.n_heads", 4, r"models\.zero: n_heads and d_head have no meaning"),
+        ("models.one.corpus", "cod", r"models\.one\.corpus: no corpus 'cod'; there is code"),
+        ("models.one.warmup_steps", 10_000, r"models\.one: warmup_steps 10000 must be below"),
+        ("models.one.lr_embedding", -1.0, r"models\.one\.lr_embedding: input should be greater than 0, got -1\.0"),
+        ("models.one.steps", ..., r"models\.one\.steps: missing"),
+        ("models.a/b", {}, r"models\.a/b: a name is letters, digits, _ and -"),
+        ("models", {}, r"models: expected at least one named entry"),
+        ("models", ..., r"models: missing"),
+        ("corpora.code.kind", "web", r"corpora\.code\.kind: expected packages or files, got 'web'"),
+        ("corpora.code.packages", ["sympy"], r"corpora\.code\.packages: each package must read name==version"),
+        ("corpora.code.packages", [], r"corpora\.code\.packages: "),
+        ("corpora.code.valid_share", 1.0, r"corpora\.code\.valid_share: input should be less than 1, got 1\.0"),
+        ("corpora.more", {"kind": "files", "path": "x", "valid_share": 0.1}, r"tokenizers\.more: missing"),
+        ("tokenizers.code.vocab_size", 100, r"tokenizers\.code\.vocab_size: .*greater than or equal to 257"),
+        ("tokenizers.other", {"vocab_size": 300}, r"tokenizers\.other: no such corpus; there is code"),
+    ],
+    ids=lambda v: v if isinstance(v, str) and "\\" not in v else None,
+)
+def test_a_wrong_key_is_named_in_one_line(changed, key, value, message):
+    with pytest.raises(InputError, match=message) as caught:
+        load_pipeline(changed(key, value))
+    assert "params.yaml: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "- a\n", "a: [", "\x00", "models: {one: {n_layers: !!python/object:os.system x}}"]
+)
+def test_a_file_that_is_no_mapping_is_an_error(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"params\.yaml: "):
+        load_pipeline(path)
+
+
+def test_an_unknown_name_lists_those_there_are():
+    with pytest.raises(InputError, match=r"models\.three: no such key; there is zero, one, two"):
+        load(ModelParams, "models.three", DEFAULT)
+
+
+def test_parameters_are_frozen():
+    params = load(ModelParams, "models.one", DEFAULT)
+    with pytest.raises(ValueError, match="frozen"):
+        params.steps = 1

@@ -1,0 +1,34 @@
+"""Models with a size of its own for every axis, so that a transposed matrix cannot pass."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from skiptrace.models.transformer import Transformer
+
+SIZES = {"d_vocab": 23, "d_model": 10, "n_ctx": 7, "n_heads": 3, "d_head": 4}
+
+
+@pytest.fixture
+def make_model() -> Callable[..., Transformer]:
+    """Build a random model in float64 whose heads matter."""
+
+    def make(n_layers: int, seed: int = 0, **changed: int) -> Transformer:
+        sizes = SIZES | changed
+        if n_layers == 0:
+            sizes |= {"n_heads": 0, "d_head": 0}
+        model = Transformer(n_layers=n_layers, **sizes).double()
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.normal_(std=0.7, generator=generator)
+        return model.requires_grad_(False).eval()
+
+    return make
+
+
+@pytest.fixture
+def tokens() -> torch.Tensor:
+    """A batch of two contexts, each token below `d_vocab`."""
+    return torch.randint(0, SIZES["d_vocab"], (2, SIZES["n_ctx"]), generator=torch.Generator().manual_seed(1))

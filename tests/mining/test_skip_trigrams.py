@@ -1,0 +1,128 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skiptrace.circuits.factored import ov, qk
+from skiptrace.config.mining import MiningParams
+from skiptrace.expansion.reader import Tile
+from skiptrace.mining import skip_trigrams
+from skiptrace.mining.skip_trigrams import Circuits
+from skiptrace.models.transformer import Transformer
+
+
+def tiled(matrix: torch.Tensor, height: int = 3) -> list[Tile]:
+    return [Tile(i, matrix[i : i + height]) for i in range(0, len(matrix), height)]
+
+
+def head_wired_for(source: int, destination: int, out: int) -> Transformer:
+    """One head that does one skip-trigram and nothing else."""
+    d = 8
+    model = Transformer(d_vocab=d, d_model=d, n_ctx=4, n_layers=1, n_heads=1, d_head=2)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.zero_()
+        model.W_E.copy_(torch.eye(d))
+        model.W_U.copy_(torch.eye(d))
+        layer = model.attention[0]
+        layer.W_Q[0, destination, 0] = 5
+        layer.W_K[0, source, 0] = 5
+        layer.W_V[0, source, 1] = 3
+        layer.W_O[0, 1, out] = 3
+    return model.requires_grad_(False)
+
+
+@given(st.permutations(range(1, 8)))
+def test_the_one_skip_trigram_a_head_is_wired_for_comes_first(order):
+    source, destination, out = order[:3]
+    model = head_wired_for(source, destination, out)
+    circuits = Circuits(0, 0, tiled(_dense(qk(model, 0, 0))), tiled(_dense(ov(model, 0, 0))))
+    params = MiningParams(
+        bigrams=1, sources=3, destinations=2, outs=2, min_count=0, frequency_power=0.1, frequent_tokens=1
+    )
+    table = skip_trigrams.mine([circuits], even_vocabulary(8), params).to_pandas()
+    first = table.iloc[0]
+    assert (first["source_id"], first["destination_id"], first["out_id"]) == (source, destination, out)
+    # 25/√2 less its mean over eight equally likely sources; 9 less its mean over eight outs.
+    assert first["qk"] == pytest.approx(25 / 2**0.5 * 7 / 8, rel=1e-5)
+    assert first["ov"] == pytest.approx(9 * 7 / 8, rel=1e-5)
+    assert first["score"] == pytest.approx(first["qk"] * first["ov"] * (1 / 8) ** 0.2, rel=1e-5)
+
+
+def even_vocabulary(size: int) -> skip_trigrams.Vocabulary:
+    import pandas as pd
+
+    token, count = pd.Series([f"t{i}" for i in range(size)]), pd.Series([10] * size)
+    return skip_trigrams.Vocabulary(token, count, torch.full((size,), 1 / size))
+
+
+@pytest.mark.parametrize("height", [1, 4, 9])
+def test_selection_equals_the_published_rule_by_loops(make_vocabulary, params, height):
+    generator = torch.Generator().manual_seed(0)
+    counts = [50, 40, 30, 20, 10, 5, 3, 2, 1]
+    vocabulary = make_vocabulary(counts)
+    qk, ov = (torch.randn(9, 9, generator=generator) for _ in range(2))
+    circuits = Circuits(1, 2, tiled(qk, height), tiled(ov, height))
+    chosen = params.model_copy(update={"min_count": 2})
+    table = skip_trigrams.mine([circuits], vocabulary, chosen).to_pandas()
+
+    p = [c / sum(counts) for c in counts]
+    allowed = range(1, 8)
+    QK = [[(qk[b, a] - sum(p[s] * qk[b, s] for s in range(9))).item() for a in range(9)] for b in range(9)]
+    OV = [[(ov[a, c] - ov[a].mean()).item() for c in range(9)] for a in range(9)]
+    best = sorted(
+        allowed,
+        key=lambda a: -max(QK[b][a] * p[b] ** 0.1 for b in allowed) * max(OV[a][c] for c in allowed) * p[a] ** 0.1,
+    )[:3]
+    expected = {}
+    for a in best:
+        for b in sorted(allowed, key=lambda b: -QK[b][a] * p[b] ** 0.1)[:2]:
+            for c in sorted(allowed, key=lambda c: -OV[a][c])[:2]:
+                if QK[b][a] > 0 and OV[a][c] > 0:
+                    expected[a, b, c] = QK[b][a] * p[b] ** 0.1 * OV[a][c] * p[a] ** 0.1
+    found = {(r.source_id, r.destination_id, r.out_id): r.score for r in table.itertuples()}
+    assert found.keys() == expected.keys()
+    for triple, score in expected.items():
+        assert found[triple] == pytest.approx(score, rel=1e-4)
+    assert table["score"].is_monotonic_decreasing
+    assert table["rank"].tolist() == list(range(1, len(table) + 1))
+    assert (table["layer"] == 1).all() and (table["head"] == 2).all()
+    for row in table.itertuples():
+        assert row.qk == pytest.approx(QK[row.destination_id][row.source_id], abs=1e-5)
+        assert row.ov == pytest.approx(OV[row.source_id][row.out_id], abs=1e-5)
+
+
+def test_what_softmax_ignores_changes_nothing(make_vocabulary, params):
+    generator = torch.Generator().manual_seed(3)
+    vocabulary = make_vocabulary([5, 4, 3, 2, 1, 1])
+    qk, ov, shift = (torch.randn(6, n, generator=generator) for n in (6, 6, 1))
+
+    def mined(qk, ov):
+        return skip_trigrams.mine([Circuits(0, 0, tiled(qk), tiled(ov))], vocabulary, params).to_pandas()
+
+    plain, shifted = mined(qk, ov), mined(qk + shift, ov - 2 * shift)
+    ids = ["source_id", "destination_id", "out_id"]
+    assert plain[ids].equals(shifted[ids])
+    torch.testing.assert_close(torch.tensor(plain["score"]), torch.tensor(shifted["score"]), rtol=1e-4, atol=1e-5)
+
+
+def test_positional_rows_name_no_destination(make_vocabulary, params):
+    ov = torch.zeros(5, 5)
+    ov[3, 1], ov[2, 4] = 9, 4
+    table = skip_trigrams.mine_positional(
+        [Circuits(0, 1, iter(()), tiled(ov, 2))], make_vocabulary([9, 4, 4, 4, 4]), params
+    ).to_pandas()
+    assert table.loc[0, ["source", "destination", "out"]].tolist() == ["t3", "Primarily Positional", "t1"]
+    assert table.loc[0, "ov"] == pytest.approx(9 * 4 / 5)
+    assert "destination_id" not in table and "qk" not in table
+
+
+def test_no_heads_no_rows(make_vocabulary, params):
+    vocabulary = make_vocabulary([1, 1])
+    assert skip_trigrams.mine([], vocabulary, params).schema == skip_trigrams.SCHEMA
+    positional = skip_trigrams.mine_positional([], vocabulary, params)
+    assert positional.num_rows == 0 and positional.schema == skip_trigrams.POSITIONAL
+
+
+def _dense(circuit) -> torch.Tensor:
+    return circuit.left @ circuit.right

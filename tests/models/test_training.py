@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+import torch
+
+from skiptrace.config.models import ModelParams
+from skiptrace.errors import InputError
+from skiptrace.models import training
+from skiptrace.models.evaluation import losses_by_position, mean_loss
+from skiptrace.models.windows import tiled_windows
+
+PARAMS = ModelParams(
+    corpus="words", seed=0, n_layers=2, n_heads=2, d_head=3, d_model=8, n_ctx=12, steps=30, batch_size=4,
+    warmup_steps=3, lr_embedding=0.02, lr_attention=0.05, weight_decay=0.0,
+)  # fmt: skip
+
+
+def stream(n: int, seed: int) -> np.ndarray:
+    """Tokens 1 … 10, each followed by the next with probability 0.9."""
+    generator = np.random.default_rng(seed)
+    return (np.where(generator.random(n) < 0.9, 1, generator.integers(0, 10, n)).cumsum() % 10 + 1).astype(np.uint16)
+
+
+def weights(model: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([w.flatten() for w in model.parameters()])
+
+
+def test_training_learns_and_is_deterministic(tmp_path):
+    runs = [training.train(PARAMS, stream(5000, 0), stream(500, 1), 11, tmp_path / str(i), "m") for i in range(2)]
+    assert torch.equal(weights(runs[0][0]), weights(runs[1][0]))
+    curve = runs[0][1]
+    assert curve.equals(runs[1][1])
+    assert curve["valid_loss"].iloc[-1] < curve["valid_loss"].iloc[0] - 0.5
+    assert curve["tokens"].iloc[-1] == 30 * 4 * 11
+
+
+def test_a_training_that_stops_half_way_ends_with_the_same_weights(tmp_path, monkeypatch):
+    whole, curve = training.train(PARAMS, stream(5000, 0), stream(500, 1), 11, tmp_path / "a", "m")
+    monkeypatch.setenv("SKIPTRACE_CHECKPOINT_SECONDS", "0")
+    step = training._Run._step
+
+    def interrupted(self, number):
+        if number == 17:
+            raise KeyboardInterrupt
+        step(self, number)
+
+    monkeypatch.setattr(training._Run, "_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(PARAMS, stream(5000, 0), stream(500, 1), 11, tmp_path / "b", "m")
+    done = []
+    monkeypatch.setattr(training._Run, "_step", lambda self, number: (done.append(number), step(self, number)))
+    resumed, resumed_curve = training.train(PARAMS, stream(5000, 0), stream(500, 1), 11, tmp_path / "b", "m")
+    assert done == list(range(17, 30))
+    assert torch.equal(weights(whole), weights(resumed))
+    assert curve.equals(resumed_curve)
+
+
+def test_a_damaged_state_is_started_over(tmp_path):
+    whole, _ = training.train(PARAMS, stream(5000, 0), stream(500, 1), 11, tmp_path / "a", "m")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "state.pt").write_bytes(b"PK\x03\x04 half of a file")
+    again, _ = training.train(PARAMS, stream(5000, 0), stream(500, 1), 11, tmp_path / "b", "m")
+    assert torch.equal(weights(whole), weights(again))
+
+
+@pytest.mark.parametrize(("train", "valid", "split"), [(11, 500, "training"), (500, 11, "validation")])
+def test_a_corpus_shorter_than_one_context_is_named(tmp_path, train, valid, split):
+    with pytest.raises(InputError, match=rf"corpora\.words: its {split} split has 11 tokens.*n_ctx = 12"):
+        training.train(PARAMS, stream(train, 0), stream(valid, 1), 11, tmp_path, "m")
+
+
+def test_a_loss_that_is_not_finite_names_the_model(tmp_path):
+    wild = PARAMS.model_copy(update={"lr_embedding": 1e30})
+    with pytest.raises(InputError, match=r"models\.m: the loss is not finite after \d+ steps; lower lr_"):
+        training.train(wild, stream(5000, 0), stream(500, 1), 11, tmp_path, "m")
+
+
+def test_the_schedule_warms_up_and_ends_near_zero():
+    rates = [training.schedule(step, PARAMS) for step in range(PARAMS.steps)]
+    assert rates[0] == pytest.approx(0.25)
+    assert max(rates) < 1
+    assert np.argmax(rates) == 3
+    assert rates[-1] < 0.01
+
+
+def test_losses_by_position_agree_with_the_dense_cross_entropy(make_model):
+    model = make_model(2)
+    tokens = np.random.default_rng(0).integers(0, 23, 200)
+    table = losses_by_position(model, tokens)
+    windows = torch.cat(list(tiled_windows(tokens, 7, 4)))
+    dense = -model(windows[:, :-1]).log_softmax(-1).gather(2, windows[:, 1:, None])[:, 1:, 0]
+    np.testing.assert_allclose(table["loss"], dense.mean(0), atol=1e-12)
+    assert table["position"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert mean_loss(model, [windows]) == pytest.approx(table["loss"].mean())

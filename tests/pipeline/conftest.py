@@ -1,0 +1,132 @@
+"""A real DVC project on a tiny configuration, reproduced once and copied for each test."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+CARRIED = ("dvc.yaml", "requirements.lock", ".dvcignore", ".gitignore", "skiptrace", "stages")
+
+MODEL = {
+    "corpus": "code", "seed": 0, "n_layers": 1, "n_heads": 2, "d_head": 3, "d_model": 8, "n_ctx": 16,
+    "steps": 12, "batch_size": 2, "warmup_steps": 2, "lr_embedding": 0.02, "lr_attention": 0.05, "weight_decay": 0.0,
+}  # fmt: skip
+ZERO = {key: value for key, value in MODEL.items() if key not in ("n_heads", "d_head")} | {"n_layers": 0}
+
+
+def tiny_params() -> dict[str, dict]:
+    """The default parameters with two small corpora and three small models."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    code = params["corpora"]["code"] | {"packages": ["networkx==3.6.1"], "include": ["networkx/*.py"]}
+    params["corpora"] = {
+        "code": code | {"valid_share": 0.2},
+        "notes": {"kind": "files", "path": "data/raw/notes", "include": ["*.txt"], "valid_share": 0.3},
+    }
+    params["tokenizers"] = {"code": {"vocab_size": 300}, "notes": {"vocab_size": 270}}
+    params["models"] = {"zero": ZERO, "one": MODEL, "two": MODEL | {"corpus": "notes", "n_layers": 2}}
+    params["scoring"] |= {"null_draws": 5, "sequences": 4, "repeated_tokens": 4, "repeats": 3}
+    params["expansion"] = {"chunk_rows": 128, "row_group_rows": 50}
+    params["mining"] |= {"bigrams": 20, "sources": 5, "min_count": 3, "frequent_tokens": 20}
+    return params
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with a pipeline in it."""
+
+    path: Path
+
+    def call(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the project with the packages of this test run."""
+        return subprocess.run(
+            command, cwd=self.path, text=True, capture_output=True, check=False, env=self.environment(**environment)
+        )
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """The variables that a command runs with: this interpreter's tools come first."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        git = {
+            "GIT_AUTHOR_NAME": "a",
+            "GIT_AUTHOR_EMAIL": "a@b",
+            "GIT_COMMITTER_NAME": "a",
+            "GIT_COMMITTER_EMAIL": "a@b",
+        }
+        return os.environ | git | {"PATH": path, "DVC_NO_ANALYTICS": "1"} | more
+
+    def dvc(self, *arguments: str) -> str:
+        """Run dvc, which must succeed; return what it printed."""
+        done = self.call("dvc", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def stage(self, name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run one stage without DVC."""
+        return self.call(sys.executable, "-m", f"stages.{name}", *arguments, **environment)
+
+    def repro(self) -> set[str]:
+        """Reproduce; return the stages whose commands were run, not those restored from the cache."""
+        return set(re.findall(r"Running stage '([^']+)'", self.dvc("repro")))
+
+    def params(self) -> dict[str, dict]:
+        """The parameters as they stand."""
+        return yaml.safe_load((self.path / "params.yaml").read_text())
+
+    def set(self, key: str, value: object) -> None:
+        """Set one dotted key of params.yaml."""
+        params = self.params()
+        *folders, last = key.split(".")
+        place = params
+        for folder in folders:
+            place = place[folder]
+        place[last] = value
+        self.write_params(params)
+
+    def write_params(self, params: dict[str, dict]) -> None:
+        (self.path / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+
+
+def create(path: Path) -> Project:
+    """Lay out a project that has never been reproduced."""
+    path.mkdir(parents=True)
+    project = Project(path)
+    for name in CARRIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, path / name)
+    project.write_params(tiny_params())
+    notes = path / "data" / "raw" / "notes"
+    notes.mkdir(parents=True)
+    for i in range(20):
+        words = " ".join(f"the {w} of {w[::-1]} is {w}" for w in ("moon", "river", "stone")[: 1 + i % 3])
+        (notes / f"{i}.txt").write_text(f"Note {i}: {words}. " * 12)
+    project.call("git", "init", "--quiet")
+    project.dvc("init", "--quiet")
+    shutil.copy(ROOT / ".dvc" / "config", path / ".dvc" / "config")
+    return project
+
+
+@pytest.fixture(scope="session")
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project after its first `dvc repro`, committed; not to be changed."""
+    project = create(tmp_path_factory.mktemp("pipeline") / "project")
+    project.repro()
+    project.call("git", "add", "--all")
+    project.call("git", "commit", "--quiet", "--message", "reproduced")
+    return project
+
+
+@pytest.fixture
+def project(reproduced: Project, tmp_path: Path) -> Project:
+    """A copy of the reproduced project, free to be changed."""
+    path = tmp_path / "project"
+    shutil.copytree(reproduced.path, path, symlinks=True)
+    return Project(path)

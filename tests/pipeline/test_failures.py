@@ -1,0 +1,109 @@
+"""Bad input and hard kills, through the real commands."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_killed_training_continues_and_ends_with_the_same_bytes(project):
+    project.set("models.two.steps", 300)
+    assert project.stage("train", "--model", "two").returncode == 0
+    folder = project.path / "data" / "models" / "two"
+    undisturbed = files(folder)
+    project.call("rm", "-rf", str(folder))
+
+    scratch = project.path / "data" / "scratch" / "train" / "two"
+    frequent = project.environment(SKIPTRACE_CHECKPOINT_SECONDS="0")
+    for _ in range(3):
+        before = {p: p.stat().st_mtime_ns for p in scratch.rglob("state.pt")}
+        running = subprocess.Popen(
+            [sys.executable, "-m", "stages.train", "--model", "two"], cwd=project.path, env=frequent
+        )
+        while {p: p.stat().st_mtime_ns for p in scratch.rglob("state.pt")} == before:
+            assert running.poll() is None, "the training ended before it could be killed"
+            time.sleep(0.005)
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+        assert not folder.exists()
+    assert project.stage("train", "--model", "two").returncode == 0
+    assert files(folder) == undisturbed
+    assert not scratch.exists()
+
+
+def test_a_state_of_other_parameters_is_not_continued(project):
+    project.set("models.two.steps", 300)
+    scratch = project.path / "data" / "scratch" / "train" / "two"
+    running = subprocess.Popen(
+        [sys.executable, "-m", "stages.train", "--model", "two"],
+        cwd=project.path,
+        env=project.environment(SKIPTRACE_CHECKPOINT_SECONDS="0"),
+    )
+    while not list(scratch.rglob("state.pt")):
+        assert running.poll() is None
+        time.sleep(0.005)
+    running.kill()
+    running.wait()
+    before = files(project.path / "data" / "models" / "two")
+    project.set("models.two.steps", 12)
+    assert project.stage("train", "--model", "two").returncode == 0
+    assert files(project.path / "data" / "models" / "two") == before
+
+
+@pytest.mark.parametrize(
+    ("stage", "arguments", "spoil", "message"),
+    [
+        ("train", ["--model", "nope"], None, "params.yaml: models.nope: no such key; there is zero, one, two"),
+        ("corpus", ["--corpus", "notes"], ("data/raw/notes/3.txt", b"\xff\xfe"), "3.txt: not UTF-8 at byte 0"),
+        ("mine", ["--model", "one"], ("data/circuits/one/circuit=qk/layer=0/head=1/part-00001.parquet", None),
+         "part-00001.parquet: not a readable part file"),
+        ("expand", ["--model", "one"], ("data/models/one/model.safetensors", None), "not a readable safetensors file"),
+        ("score", ["--model", "one"], ("data/models/one/config.json", b"{}"), "config.json: n_layers"),
+        ("ngrams", ["--corpus", "code"], ("data/tokens/code/train.npy", b""), "train.npy: not a readable array"),
+        ("tokens", ["--corpus", "code"], ("data/corpora/code/documents.parquet", None), "documents.parquet: not a r"),
+        ("report", [], ("data/tables/one/heads.parquet", b"PAR1"), "heads.parquet: not a readable Parquet file"),
+        ("summarise", [], ("data/models/two/curve.csv", b""), "curve.csv: not readable"),
+        ("check", [], ("params.yaml", b"models: 3"), "params.yaml: corpora: missing"),
+    ],
+    ids=lambda v: v if isinstance(v, str) and " " not in v else None,
+)  # fmt: skip
+def test_bad_input_is_one_line_and_nothing_is_half_written(project, stage, arguments, spoil, message):
+    if spoil:
+        path = project.path / spoil[0]
+        content = path.read_bytes()
+        path.unlink()
+        path.write_bytes(content[: len(content) // 2] if spoil[1] is None else spoil[1])
+    outputs = [project.path / "data", project.path / "reports"]
+    before = [files(folder) for folder in outputs]
+    done = project.stage(stage, *arguments)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert message in done.stderr
+    assert [files(folder) for folder in outputs] == before
+
+
+def test_a_missing_option_is_a_usage_error(project):
+    done = project.stage("train")
+    assert done.returncode == 2
+    assert "--model" in done.stderr
+
+
+def test_wrong_parameters_stop_dvc_before_any_work(project):
+    project.set("models.one.n_head", 4)
+    done = project.call("dvc", "repro")
+    assert done.returncode != 0
+    assert "error: params.yaml: models.one.n_head: unknown key" in done.stderr
+    assert "Running stage 'train" not in done.stdout
+
+
+def test_without_dvc_every_stage_runs_by_itself(project):
+    for stage, arguments in (("check", []), ("mine", ["--model", "two"]), ("summarise", []), ("report", [])):
+        done = project.stage(stage, *arguments)
+        assert (done.returncode, done.stderr) == (0, ""), stage

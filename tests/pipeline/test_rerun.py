@@ -1,0 +1,104 @@
+"""Only what changed is recomputed: real DVC on real files."""
+
+import shutil
+
+import pytest
+import yaml
+from dvc.repo import Repo
+
+from tests.pipeline.conftest import MODEL, create
+from tests.pipeline.test_graph import STAGES, body
+
+KEYS = {"corpora": ("code", "notes"), "models": ("zero", "one", "two")}
+
+
+def instances(stage: str) -> set[str]:
+    """The names of a stage after `foreach`."""
+    over = STAGES[stage].get("foreach")
+    return {f"{stage}@{key}" for key in KEYS[over.strip("${}")]} if over else {stage}
+
+
+def changed(project) -> set[str]:
+    """The stages that DVC holds for changed by themselves, before any of them runs."""
+    with Repo(str(project.path)) as repo:
+        return set(repo.status())
+
+
+ALWAYS = {"check", "report"}  # both look at all of params.yaml
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "stages"),
+    [
+        ("corpora.code.valid_share", 0.25, {"corpus@code", "summarise"}),
+        ("corpora.notes.include", ["**/*.txt"], {"corpus@notes", "summarise"}),
+        ("tokenizers.notes.vocab_size", 280, {"tokens@notes", "summarise"}),
+        ("models.one.steps", 13, {"train@one", "summarise"}),
+        ("models.zero.lr_embedding", 0.5, {"train@zero", "summarise"}),
+        ("scoring.null_draws", 6, {"score@zero", "score@one", "score@two"}),
+        ("expansion.chunk_rows", 100, {"expand@zero", "expand@one", "expand@two"}),
+        ("mining.outs", 2, {"mine@zero", "mine@one", "mine@two"}),
+        ("report.corner", 5, set()),
+    ],
+)
+def test_a_parameter_changes_its_stages_and_no_other(project, key, value, stages):
+    assert changed(project) == set()
+    project.set(key, value)
+    assert changed(project) == stages | ALWAYS
+
+
+def test_touching_a_module_changes_the_stages_that_import_it_and_no_other(project):
+    modules = {dep for stage in STAGES for dep in body(stage)["deps"] if dep.endswith(".py")}
+    for module in sorted(modules):
+        path = project.path / module
+        before = path.read_text()
+        path.write_text(before + "\n# touched\n")
+        importing = set().union(*(instances(s) for s in STAGES if module in body(s)["deps"]))
+        assert changed(project) == importing, module
+        path.write_text(before)
+    assert changed(project) == set()
+
+
+def test_touching_a_users_file_changes_its_corpus(project):
+    (project.path / "data" / "raw" / "notes" / "new.txt").write_text("one more note")
+    assert changed(project) == {"corpus@notes"}
+
+
+def test_a_change_runs_what_is_downstream_and_going_back_runs_nothing(project):
+    project.set("mining.outs", 2)
+    assert project.repro() == {"check", "mine@zero", "mine@one", "mine@two", "summarise", "report"}
+    assert project.repro() == set()
+    project.set("mining.outs", 4)
+    assert project.repro() <= {"check", "summarise"}
+
+
+def test_a_deleted_output_comes_back_from_the_cache(project):
+    weights = project.path / "data" / "models" / "two" / "model.safetensors"
+    content = weights.read_bytes()
+    shutil.rmtree(project.path / "data" / "models" / "two")
+    shutil.rmtree(project.path / "data" / "circuits")
+    assert project.repro() == set()
+    assert weights.read_bytes() == content
+
+
+def test_adding_a_model_runs_its_chain_alone_and_removing_it_forgets_it(project):
+    report = project.path / "reports" / "index.html"
+    before = report.read_text()
+    params = project.params()
+    params["models"]["extra"] = MODEL | {"seed": 5}
+    project.write_params(params)
+    chain = {f"{stage}@extra" for stage in ("train", "score", "expand", "mine")}
+    assert project.repro() == chain | {"check", "summarise", "report"}
+    assert "extra: skip-trigrams" in report.read_text()
+    del params["models"]["extra"]
+    project.write_params(params)
+    project.repro()
+    assert not (project.path / "data" / "tables" / "extra").exists()
+    assert report.read_text() == before
+
+
+def test_a_second_run_elsewhere_gives_the_same_hashes(reproduced, tmp_path):
+    other = create(tmp_path / "somewhere" / "else")
+    other.repro()
+    locks = [yaml.safe_load((p.path / "dvc.lock").read_text()) for p in (reproduced, other)]
+    assert locks[0] == locks[1]

@@ -1,0 +1,42 @@
+"""What DVC's own commands show of a run."""
+
+import json
+
+
+def test_metrics_are_nested_few_and_named_as_documented(reproduced):
+    shown = json.loads(reproduced.dvc("metrics", "show", "--json"))
+    models = shown[""]["data"]["reports/metrics.json"]["data"]["models"]
+    assert list(models) == ["zero", "one", "two"]
+    assert {"valid_loss", "unigram_loss", "bigram_loss"} <= models["zero"].keys()
+    assert "copying_heads" not in models["zero"]
+    assert {"copying_heads", "positional_heads", "previous_token_max", "prefix_matching_max"} <= models["two"].keys()
+
+
+def test_plots_draw_every_models_loss(reproduced, tmp_path):
+    reproduced.dvc("plots", "show", "--out", str(tmp_path))
+    page = (tmp_path / "index.html").read_text()
+    for name in ("zero", "one", "two"):
+        assert f"{name}.csv" in page
+    assert "nats per token" in page
+
+
+def test_an_experiment_changes_one_parameter_and_can_be_compared(project):
+    project.dvc("exp", "run", "--set-param", "models.one.n_heads=4", "--name", "wide")
+    assert "models.one.n_heads" in project.dvc("params", "diff")
+    assert "models.one.valid_loss" in project.dvc("metrics", "diff")
+    shown = project.dvc("exp", "show", "--csv")
+    assert "wide" in shown
+    assert "models.one.n_heads" in shown
+
+
+def test_the_report_is_one_page_that_fetches_nothing(reproduced):
+    page = (reproduced.path / "reports" / "index.html").read_text()
+    assert "<script" not in page
+    for fetching in ('src="http', "url(http", "<link", "@import"):
+        assert fetching not in page
+    for name in ("zero: bigrams", "one: skip-trigrams", "two: heads", "Provenance"):
+        assert name in page
+    markdown = (reproduced.path / "reports" / "report.md").read_text()
+    for figure in (reproduced.path / "reports" / "figures").iterdir():
+        assert f"(figures/{figure.name})" in markdown
+    assert str(reproduced.path) not in page + markdown

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skiptrace.errors import InputError
+from skiptrace.tokens import tokenizer as tk
+
+TEXTS = ["def f(x):\n    return x\n", "def g(y):\n    return y + 1\n", "naïve café — ∑ x\n" * 3] * 5
+TRAINED = tk.train(TEXTS, 280, "code")
+
+
+def test_the_vocabulary_has_the_size_asked_for_and_starts_with_bos():
+    assert TRAINED.get_vocab_size() == 280
+    assert TRAINED.id_to_token(0) == tk.BOS
+
+
+@given(st.text(max_size=60))
+def test_any_text_survives_encoding(text):
+    ids = tk.encode(TRAINED, [text], "x")
+    assert ids[0] == tk.BOS_ID
+    assert TRAINED.decode([int(i) for i in ids[1:]]) == text
+
+
+@given(st.text(max_size=60))
+def test_the_texts_of_tokens_join_to_the_text(text):
+    ids = tk.encode(TRAINED, [text], "x")[1:]
+    joined = "".join(tk.token_text(TRAINED, int(i)) for i in ids)
+    if all(ord(c) < 128 and c != "\\" for c in text):
+        assert joined == text
+
+
+def test_text_that_spells_the_special_token_is_plain_text():
+    ids = tk.encode(TRAINED, [f"a{tk.BOS}b"], "x")
+    assert (ids == tk.BOS_ID).sum() == 1
+
+
+def test_documents_are_led_by_bos():
+    ids = tk.encode(TRAINED, ["ab", "", "c"], "x")
+    assert (ids == 0).nonzero()[0].tolist() == [0, len(tk.encode(TRAINED, ["ab"], "x")), len(ids) - 2]
+    assert ids.dtype == np.dtype("<u2")
+
+
+def test_bytes_that_are_no_character_are_spelled_out():
+    ids = tk.encode(TRAINED, ["\N{SNOWMAN}"], "x")[1:]
+    texts = [tk.token_text(TRAINED, int(i)) for i in ids]
+    assert "".join(texts).encode().decode("unicode_escape").encode("latin-1").decode() == "\N{SNOWMAN}"
+
+
+def test_a_vocabulary_larger_than_the_text_supports_is_named():
+    with pytest.raises(
+        InputError, match=r"tokenizers\.tiny\.vocab_size: the training text supports only 25\d tokens, not 400"
+    ):
+        tk.train(["ab"], 400, "tiny")
+
+
+def test_training_is_deterministic():
+    assert tk.train(TEXTS, 280, "code").to_str() == TRAINED.to_str()
+
+
+def test_the_vocabulary_table_counts_the_stream():
+    stream = tk.encode(TRAINED, TEXTS, "x")
+    table = tk.vocabulary(TRAINED, stream).to_pandas()
+    assert table["token_id"].tolist() == list(range(280))
+    assert table["count"].sum() == len(stream)
+    assert table["probability"].sum() == pytest.approx(1)
+    assert table.loc[0, "count"] == len(TEXTS)
+    i = int(stream[5])
+    assert table.loc[i, "count"] == (stream == i).sum()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b"\xff\xfe", b'{"version": "9"}'])
+def test_a_bad_tokenizer_file_is_named(tmp_path, content):
+    path = tmp_path / "tokenizer.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"tokenizer\.json: not a readable tokenizer"):
+        tk.load(path)
