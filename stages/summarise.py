@@ -5,18 +5,29 @@ Reads   params.yaml
 Writes  reports/metrics.json              for `dvc metrics show` and `dvc metrics diff`
         reports/plots/loss/<m>.csv        for `dvc plots show`: loss against steps
         reports/plots/offsets/<m>.csv     attention by distance, one column per head
+
+This stage and `report` depend on whole folders, so that a new key in params.yaml is all that a new
+model needs. What is left in them of keys that are gone is removed here (DVC's cache keeps it).
 """
+
+import shutil
+from collections.abc import Collection
+from pathlib import Path
 
 from skiptrace.errors import run
 from skiptrace.files import write_json, write_text
 from skiptrace.report.metrics import attention_by_offset, metrics
-from stages.common import REPORTS
+from stages.common import CIRCUITS, CORPORA, MODELS, NGRAMS, REPORTS, TABLES, TOKENS
 from stages.results import read_results
 
 
 def main() -> None:
     """Summarise the run."""
     results = read_results()
+    for root in (CORPORA, TOKENS, NGRAMS):
+        forget(root, results.corpora.keys())
+    for root in (MODELS, CIRCUITS, TABLES):
+        forget(root, results.models.keys())
     write_json(REPORTS / "metrics.json", metrics(results))
     for name, model in results.models.items():
         curve = model.curve.round(4)
@@ -24,6 +35,14 @@ def main() -> None:
         if model.params.n_layers > 0:
             table = attention_by_offset(model).round(4)
             write_text(REPORTS / "plots" / "offsets" / f"{name}.csv", table.to_csv(index=False))
+
+
+def forget(root: Path, known: Collection[str]) -> None:
+    """Remove the folders under `root` whose name is not `known`."""
+    for folder in sorted(root.glob("*/")):
+        if folder.name not in known:
+            print(f"params.yaml no longer names {folder.name}: removing {folder}")
+            shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from skiptrace.report.tokens import visible
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 GREY = "#8a8f98"  # baselines and nulls
 INK = "#5b616b"  # their labels
+LABEL = 14  # characters of a token beside a heat map
 STYLE: Any = {
     "svg.hashsalt": "skiptrace",
     "svg.fonttype": "none",
@@ -60,7 +61,7 @@ def grid(drawn: Figure, panels: int, columns: int, shared: bool = False) -> list
 def loss_curves(path: Path, results: Results) -> None:
     """Validation loss against training tokens, one line per model, with the n-gram baselines."""
     corpora = list(dict.fromkeys(m.params.corpus for m in results.models.values()))
-    with figure(path, 7, 3.6 * len(corpora)) as drawn:
+    with figure(path, 7.0, 3.6 * len(corpora)) as drawn:
         for axes, corpus in zip(grid(drawn, len(corpora), 1), corpora, strict=True):
             models = {n: m for n, m in results.models.items() if m.params.corpus == corpus}
             for name, model in models.items():
@@ -80,7 +81,7 @@ def loss_curves(path: Path, results: Results) -> None:
 def copying(path: Path, model: ModelResult, null_sd: float) -> None:
     """Copying score of every head with the band that random heads fall into."""
     heads = model.heads
-    with figure(path, 7, 0.9 + 0.3 * len(heads)) as drawn:
+    with figure(path, 7.0, 0.9 + 0.3 * len(heads)) as drawn:
         axes = drawn.subplots()
         mean, sd = heads["copying_null_mean"].iloc[0], heads["copying_null_sd"].iloc[0]
         axes.axvspan(
@@ -134,12 +135,12 @@ def corner(path: Path, values: pd.DataFrame, title: str, axis_names: tuple[str, 
         )
         axes.set_xticks(
             range(len(values.columns)),
-            [visible(t) for t in values.columns],
+            [visible(t, LABEL) for t in values.columns],
             rotation=90,
             fontsize=8,
             family="monospace",
         )
-        axes.set_yticks(range(len(values)), [visible(t) for t in values.index], fontsize=8, family="monospace")
+        axes.set_yticks(range(len(values)), [visible(t, LABEL) for t in values.index], fontsize=8, family="monospace")
         axes.tick_params(length=0)
         axes.set(title=title, ylabel=axis_names[0], xlabel=axis_names[1])
         for side_name in ("left", "bottom"):

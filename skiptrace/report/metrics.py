@@ -75,7 +75,11 @@ def targets(results: Results) -> list[Target]:
             for other, zero in results.models.items():
                 if zero.params.n_layers == 0 and zero.params.corpus == model.params.corpus:
                     gain = zero.valid_loss - model.valid_loss
-                    found.append(Target(name, f"loss below {other}", "≥ 0.80 nats", f"{gain:.3f} nats", gain >= 0.8))
+                    found.append(
+                        Target(
+                            name, f"loss below that of model {other}", "≥ 0.80 nats", f"{gain:.3f} nats", gain >= 0.8
+                        )
+                    )
         else:
             for score, what, wanted in (
                 ("previous_token", "best previous-token head", 0.6),

@@ -8,9 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from skiptrace.report.document import Cell, Examples, Figure, Report, Table, Tokens
-from skiptrace.report.tokens import to_html, to_markdown
-
-MARKDOWN_SYNTAX = re.compile(r"([\\`*_{}\[\]<>|~#])")
+from skiptrace.report.tokens import plain_markdown, to_html, to_markdown
 
 
 def html(report: Report) -> str:
@@ -63,11 +61,7 @@ def _markdown_cell(cell: Cell) -> str:
         return " ".join(to_markdown(t) for t in cell.texts)
     if isinstance(cell, Examples):
         return "<br>".join(f"{to_markdown(a)}…{to_markdown(b)}{to_markdown(c)}" for a, b, c in cell.rows)
-    return _plain(cell)
-
-
-def _plain(text: str) -> str:
-    return MARKDOWN_SYNTAX.sub(r"\\\1", text)
+    return plain_markdown(cell)
 
 
 def _link(folder: Path, figure: Figure) -> str:

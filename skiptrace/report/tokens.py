@@ -8,10 +8,10 @@ SYNTAX = frozenset("\\`*_~#|<>&[]!@$:^")  # what Markdown, as GitHub reads it, m
 MARKS = {" ": "·", "\n": "↵", "\t": "⇥", "\r": "␍"}
 
 
-def visible(token: str) -> str:
+def visible(token: str, longest: int = LONGEST) -> str:
     """The token with spaces as `·`, line breaks as `↵`, and what prints as nothing spelled out."""
     shown = "".join(MARKS.get(c) or (c if _prints(c) else _spelled(c)) for c in token)
-    return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
 def _prints(character: str) -> bool:
@@ -31,6 +31,10 @@ def to_html(token: str) -> str:
 
 
 def to_markdown(token: str) -> str:
-    """A token as inline code that survives a Markdown table cell: no character of it is syntax."""
-    shown = "".join(f"&#{ord(c)};" if c in SYNTAX else c for c in visible(token))
-    return f"<code>{shown}</code>"
+    """A token as inline code that survives a Markdown table cell."""
+    return f"<code>{plain_markdown(visible(token))}</code>"
+
+
+def plain_markdown(text: str) -> str:
+    """Text in which no character is Markdown syntax."""
+    return "".join(f"&#{ord(c)};" if c in SYNTAX else c for c in text)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 CARRIED = ("dvc.yaml", "requirements.lock", ".dvcignore", ".gitignore", "skiptrace", "stages")
@@ -58,7 +59,7 @@ class Project:
             "GIT_COMMITTER_NAME": "a",
             "GIT_COMMITTER_EMAIL": "a@b",
         }
-        return os.environ | git | {"PATH": path, "DVC_NO_ANALYTICS": "1"} | more
+        return os.environ | git | {"PATH": path, "DVC_NO_ANALYTICS": "1", "OMP_NUM_THREADS": "1"} | more
 
     def dvc(self, *arguments: str) -> str:
         """Run dvc, which must succeed; return what it printed."""
@@ -116,12 +117,16 @@ def create(path: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project after its first `dvc repro`, committed; not to be changed."""
-    project = create(tmp_path_factory.mktemp("pipeline") / "project")
-    project.repro()
-    project.call("git", "add", "--all")
-    project.call("git", "commit", "--quiet", "--message", "reproduced")
-    return project
+    """A project after its first `dvc repro`, committed; shared by the test processes, not to be changed."""
+    folder = tmp_path_factory.getbasetemp().parent / "reproduced"
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            project = create(folder.with_suffix(".partial"))
+            project.repro()
+            project.call("git", "add", "--all")
+            project.call("git", "commit", "--quiet", "--message", "reproduced")
+            project.path.rename(folder)
+    return Project(folder)
 
 
 @pytest.fixture

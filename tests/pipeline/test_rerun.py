@@ -21,7 +21,7 @@ def instances(stage: str) -> set[str]:
 def changed(project) -> set[str]:
     """The stages that DVC holds for changed by themselves, before any of them runs."""
     with Repo(str(project.path)) as repo:
-        return set(repo.status())
+        return {name.rpartition(":")[2] for name in repo.status()}
 
 
 ALWAYS = {"check", "report"}  # both look at all of params.yaml

@@ -16,7 +16,7 @@ def test_plots_draw_every_models_loss(reproduced, tmp_path):
     reproduced.dvc("plots", "show", "--out", str(tmp_path))
     page = (tmp_path / "index.html").read_text()
     for name in ("zero", "one", "two"):
-        assert f"{name}.csv" in page
+        assert f"reports_plots_loss_{name}_csv" in page
     assert "nats per token" in page
 
 

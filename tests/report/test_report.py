@@ -1,0 +1,167 @@
+import re
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from skiptrace.circuits.factored import direct, heads, ov, qk
+from skiptrace.circuits.scores import score_heads
+from skiptrace.config.corpora import FilesCorpus
+from skiptrace.config.mining import MiningParams
+from skiptrace.config.models import ModelParams
+from skiptrace.config.report import ReportParams
+from skiptrace.config.scoring import ScoringParams
+from skiptrace.config.tokenizers import TokenizerParams
+from skiptrace.expansion.reader import Tile
+from skiptrace.mining import bigrams, skip_trigrams
+from skiptrace.mining.vocabulary import Vocabulary
+from skiptrace.report import figures, provenance, render
+from skiptrace.report.document import Examples, Tokens
+from skiptrace.report.inputs import CorpusResult, ModelResult, Results, Split, Weights
+from skiptrace.report.metrics import attention_by_offset, in_context_learning, metrics, targets
+from skiptrace.report.sections import build, published_rows
+from tests.report.test_tokens import HOSTILE, Reader
+
+SCORING = ScoringParams(
+    seed=0, null_draws=5, null_sd=3.0, repeated_tokens=2, repeats=2, sequences=2, positional_share=0.5,
+    positional_attention=0.15,
+)  # fmt: skip
+MINING = MiningParams(bigrams=9, sources=4, destinations=3, outs=3, min_count=1, frequency_power=0.1, frequent_tokens=5)
+REPORT = ReportParams(bigrams=5, sources_per_head=2, corner=6, offsets=5)
+
+
+def tiles(circuit):
+    return [Tile(0, (circuit.left @ circuit.right).float())]
+
+
+def result(model, tokens, vocabulary) -> ModelResult:
+    shape = {"n_layers": model.n_layers, "n_heads": model.n_heads, "d_head": model.d_head, "d_model": model.d_model}
+    training = {"steps": 10, "batch_size": 1, "warmup_steps": 1, "lr_embedding": 0.1, "lr_attention": 0.1}
+    params = ModelParams(corpus="mine", seed=0, n_ctx=model.n_ctx, weight_decay=0.0, **shape, **training)
+    table, offsets = score_heads(model, tokens, SCORING)
+    table["positional"] = table["head"] == 0
+    counts = pd.DataFrame({"token_id": [1, 1, 1, 2], "next_id": [2, 3, 4, 1], "count": [5, 2, 1, 4]})
+    top, agreement = bigrams.mine(tiles(direct(model)), counts, vocabulary, MINING)
+    found = [skip_trigrams.Circuits(*h, tiles(qk(model, *h)), tiles(ov(model, *h))) for h in heads(model)]
+    positional = [c for c in found if c.head == 0]
+    curve = pd.DataFrame({"step": [1, 2], "tokens": [6, 12], "train_loss": [3.1, 2.9], "valid_loss": [3.0, 2.8]})
+    losses = pd.DataFrame({"position": np.arange(1, 7), "loss": [3.0, 2.9, 2.5, 2.4, 2.2, 2.0]})
+    return ModelResult(
+        params, table, offsets, losses, curve, top.to_pandas(), agreement.to_pandas(),
+        skip_trigrams.mine(found, vocabulary, MINING).to_pandas(),
+        skip_trigrams.mine_positional(positional, vocabulary, MINING).to_pandas(),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def hostile(make_model, tokens):
+    """Results whose tokens try to break out of every page."""
+    names = [*HOSTILE, "$x^2$", "\n", " ", "\u202e", "\x00", "'", "=cmd()", "x" * 10_000]
+    token = pd.Series((names * 2)[:23])
+    count = pd.Series(range(23, 0, -1))
+    vocabulary = Vocabulary(token, count, torch.tensor(count.to_numpy() / count.sum(), dtype=torch.float32))
+    table = pd.DataFrame({"token_id": range(23), "token": token, "count": count, "probability": count / count.sum()})
+    corpus = CorpusResult(
+        FilesCorpus(kind="files", path="x", valid_share=0.1), TokenizerParams(vocab_size=300),
+        Split(9, 900, 300), Split(1, 90, 30), 3.1, 2.85, table,
+    )  # fmt: skip
+    models = {"zero": make_model(0), "one": make_model(1).float(), "two": make_model(2).float()}
+    models["zero"] = models["zero"].float()
+    results = Results({"mine": corpus}, {n: result(m, tokens, vocabulary) for n, m in models.items()})
+    return results, Weights(models)
+
+
+def test_hostile_tokens_are_inert_in_both_forms(hostile, tmp_path):
+    report = build(*hostile, SCORING, REPORT, tmp_path / "figures")
+    report.sections.append(provenance.section([], [], ["a.b: <script>", "c: 1"]))
+    page = render.html(report)
+    reader = Reader()
+    reader.feed(page)
+    assert not {"script", "img", "b", "iframe", "object"} & set(reader.elements)
+    assert "onerror=alert" not in re.sub(r"<code[^>]*>.*?</code>|<text.*?</text>|<!--.*?-->", "", page, flags=re.DOTALL)
+    assert len(page) < 2_000_000
+    text = render.markdown(report, tmp_path / "figures")
+    assert "<script" not in text and "<img" not in text
+    for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
+        assert len(widths) == 1, block
+
+
+def test_the_same_results_give_the_same_bytes(hostile, tmp_path):
+    pages = [render.html(build(*hostile, SCORING, REPORT, tmp_path / str(i) / "figures")) for i in range(2)]
+    assert pages[0] == pages[1]
+    drawn = [{p.name: p.read_bytes() for p in (tmp_path / str(i) / "figures").iterdir()} for i in range(2)]
+    assert drawn[0] == drawn[1]
+    assert len(drawn[0]) == 1 + 2 * 4
+
+
+def test_ids_are_unique_and_every_reference_is_met(hostile, tmp_path):
+    page = render.html(build(*hostile, SCORING, REPORT, tmp_path))
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    referred = set(re.findall(r'href="#([^"]+)"', page)) | set(re.findall(r"url\(#([^)]+)\)", page))
+    assert referred <= set(ids)
+    assert not re.search(r'(src|href)="(?!#|data:image/png;)', page)
+
+
+def test_the_published_row_of_a_source():
+    rows = [
+        ("·a", "d1", "o1", 9.0, 3.0),
+        ("·a", "d1", "o2", 6.0, 2.0),
+        ("·a", "d2", "o1", 3.0, 3.0),
+        ("·a", "d2", "o2", 2.0, 2.0),
+    ]
+    group = pd.DataFrame(rows, columns=["source", "destination", "out", "score", "ov"])
+    group["destination_id"], group["out_id"] = group["destination"].str[1:], group["out"].str[1:]
+    shuffled = group.iloc[[2, 0, 3, 1]]
+    source, destinations, outs, examples = published_rows(shuffled)
+    assert (source, destinations, outs) == (Tokens(("·a",)), Tokens(("d1", "d2")), Tokens(("o1", "o2")))
+    assert examples == Examples((("·a", "d1", "o1"), ("·a", "d2", "o2")))
+
+
+def test_metrics_by_hand(hostile):
+    results = hostile[0]
+    found = metrics(results)["models"]
+    assert found["one"]["valid_loss"] == pytest.approx(2.5)
+    assert found["one"]["bigram_loss"] == pytest.approx(2.85)
+    assert found["one"]["positional_heads"] == 1
+    assert "previous_token_max" not in found["zero"]
+    # A context of 7: late is 500/512 of it, position 6; early is 50/512, position 1.
+    assert in_context_learning(results.models["one"]) == pytest.approx(2.0 - 3.0)
+
+
+def test_targets_by_hand(hostile):
+    results = hostile[0]
+    heads = results.models["two"].heads.assign(previous_token=[0, 0.7, 0, 0, 0, 0], prefix_matching=[0.1] * 6)
+    models = results.models | {"two": replace(results.models["two"], heads=heads)}
+    found = targets(Results(results.corpora, models))
+    assert [(t.model, t.met) for t in found] == [("zero", True), ("one", False), ("two", True), ("two", False)]
+    assert found[0].reached == "-0.350 nats"
+    assert found[2].reached == "0.70 (L0H1)"
+
+
+def test_attention_by_offset_has_a_column_per_head(hostile):
+    table = attention_by_offset(hostile[0].models["two"])
+    assert list(table.columns) == ["offset", "L0H0", "L0H1", "L0H2", "L1H0", "L1H1", "L1H2"]
+    assert table["offset"].tolist() == list(range(7))
+    assert table["L0H0"].iloc[0] == pytest.approx(hostile[0].models["two"].offsets["text"].iloc[0])
+
+
+def test_a_failing_figure_leaves_no_file(tmp_path):
+    with pytest.raises(RuntimeError), figures.figure(tmp_path / "a.svg", 2.0, 2.0):
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+
+
+def test_git_object_ids_are_gits_own(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"what is up, doc?")
+    assert provenance.git_blob(path) == "bd9dbf5aae1a3862dd1526723246b20206e5fc37"
+
+
+def test_parameters_are_flattened_in_their_order():
+    content = yaml.safe_load("a: {b: 1, c: [x, 'y: z']}\nd: true")
+    assert provenance.flat(content) == ["a.b: 1", "a.c: x, y: z", "d: True"]
