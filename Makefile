@@ -38,8 +38,9 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@echo "==> Installing the locked dependencies into $(VENV)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@touch $@
 
-clean:  ## remove the environment and everything reproduced; DVC's cache stays
-	rm -rf $(VENV) data reports/index.html reports/report.md reports/figures
+clean:  ## remove the environment and what was reproduced; your text in data/raw and DVC's cache stay
+	rm -rf $(VENV) $(addprefix data/,checked corpora tokens ngrams models circuits tables evidence scratch)
+	rm -rf reports/index.html reports/report.md reports/figures

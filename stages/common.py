@@ -11,6 +11,7 @@ NGRAMS = Path("data/ngrams")
 MODELS = Path("data/models")
 CIRCUITS = Path("data/circuits")
 TABLES = Path("data/tables")
+EVIDENCE = Path("data/evidence")
 SCRATCH = Path("data/scratch")  # what an interrupted stage continues from; no DVC output
 REPORTS = Path("reports")
 

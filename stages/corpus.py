@@ -2,12 +2,13 @@
 
 Reads   params.yaml  corpora.<c>
 Writes  data/corpora/<c>/documents.parquet   doc_id, source, split (train | valid), text
+        data/corpora/<c>/truth.parquet       of a planted corpus: kind, source, destination, out, probability
 """
 
 from tqdm import tqdm
 
-from skiptrace.config.corpora import load_corpus
-from skiptrace.corpora import documents, readers
+from skiptrace.config.corpora import PlantedCorpus, load_corpus
+from skiptrace.corpora import documents, planted, readers
 from skiptrace.errors import run
 from skiptrace.files import write_table
 from stages.common import CORPORA, PARAMS, asked_for
@@ -20,6 +21,8 @@ def main() -> None:
     found = tqdm(readers.read(params, name), f"reading {name}", unit=" files", disable=None)
     table = documents.to_table(found, params.valid_share, name)
     write_table(CORPORA / name / "documents.parquet", table)
+    if isinstance(params, PlantedCorpus):
+        write_table(CORPORA / name / "truth.parquet", planted.truth(params))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from skiptrace.config.base import load
 from skiptrace.config.expansion import ExpansionParams
 from skiptrace.errors import run
 from skiptrace.expansion.writer import write
+from skiptrace.files import atomic_folder
 from skiptrace.models import checkpoint
 from stages.common import CIRCUITS, MODELS, PARAMS, asked_for
 
@@ -19,7 +20,9 @@ def main() -> None:
     """Expand one model."""
     name = asked_for("model", __doc__)
     params = load(ExpansionParams, "expansion", PARAMS)
-    write(all_circuits(checkpoint.load(MODELS / name)), CIRCUITS / name, params)
+    model = checkpoint.load(MODELS / name)
+    with atomic_folder(CIRCUITS / name) as folder:
+        write(all_circuits(model), folder, params)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ def main() -> None:
     name = asked_for("corpus", __doc__)
     train, valid = (read_array(TOKENS / name / f"{split}.npy") for split in ("train", "valid"))
     d_vocab = len(read_table(TOKENS / name / "vocab.parquet", ["token_id"]))
-    write_table(NGRAMS / name / "bigrams.parquet", ngrams.count_bigrams(train, d_vocab).to_table())
-    write_json(NGRAMS / name / "baselines.json", ngrams.baselines(train, valid, d_vocab)._asdict())
+    bigrams = ngrams.count_bigrams(train, d_vocab)
+    write_table(NGRAMS / name / "bigrams.parquet", bigrams.to_table())
+    write_json(NGRAMS / name / "baselines.json", ngrams.baselines(bigrams, valid, d_vocab)._asdict())
 
 
 if __name__ == "__main__":

@@ -1,20 +1,22 @@
 """Render the report.
 
 Reads   params.yaml, requirements.lock
-        data/tokens/, data/ngrams/, data/models/, data/tables/
+        data/tokens/, data/ngrams/, data/models/, data/tables/, data/evidence/, reports/metrics.json
 Writes  reports/index.html    one self-contained page
         reports/report.md     the same for CI, with
         reports/figures/*.svg
 """
 
 from skiptrace.config.base import load, read_yaml
+from skiptrace.config.mining import MiningParams
 from skiptrace.config.report import ReportParams
 from skiptrace.config.scoring import ScoringParams
+from skiptrace.config.verification import VerificationParams
 from skiptrace.errors import run
 from skiptrace.files import write_text
 from skiptrace.models import checkpoint
 from skiptrace.report import provenance, render
-from skiptrace.report.inputs import Weights
+from skiptrace.report.inputs import Settings, Weights
 from skiptrace.report.sections import build
 from stages.common import LOCK, MODELS, PARAMS, REPORTS, TOKENS
 from stages.results import read_results
@@ -24,9 +26,14 @@ def main() -> None:
     """Write both forms of the report."""
     results = read_results()
     weights = Weights({name: checkpoint.load(MODELS / name) for name in results.models})
-    scoring, params = load(ScoringParams, "scoring", PARAMS), load(ReportParams, "report", PARAMS)
+    settings = Settings(
+        load(ScoringParams, "scoring", PARAMS),
+        load(MiningParams, "mining", PARAMS),
+        load(VerificationParams, "verification", PARAMS),
+        load(ReportParams, "report", PARAMS),
+    )
     figures = REPORTS / "figures"
-    report = build(results, weights, scoring, params, figures)
+    report = build(results, weights, settings, figures)
     inputs = [TOKENS / c / f"{split}.npy" for c in results.corpora for split in ("train", "valid")]
     inputs += [MODELS / m / "model.safetensors" for m in results.models]
     lines = provenance.flat(read_yaml(PARAMS))

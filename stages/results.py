@@ -6,7 +6,7 @@ from skiptrace.config.pipeline import load_pipeline
 from skiptrace.errors import InputError
 from skiptrace.files import read_json, read_table
 from skiptrace.report.inputs import CorpusResult, ModelResult, Results, Split
-from stages.common import MODELS, NGRAMS, PARAMS, TABLES, TOKENS
+from stages.common import EVIDENCE, MODELS, NGRAMS, PARAMS, TABLES, TOKENS
 
 
 def read_results() -> Results:
@@ -24,15 +24,20 @@ def read_results() -> Results:
             unigram_loss=baselines["unigram_loss"],
             bigram_loss=baselines["bigram_loss"],
             vocabulary=read_table(TOKENS / name / "vocab.parquet").to_pandas(),
+            bigrams=read_table(NGRAMS / name / "bigrams.parquet").to_pandas(),
         )
-    files = ("heads", "offsets", "losses", "bigrams", "agreement", "skip_trigrams", "positional")
+    files = ("heads", "offsets", "losses", "bigrams", "agreement", "skip_trigrams", "positional", "copies")
     models = {}
     for name, model in pipeline.models.items():
         tables = {file: read_table(TABLES / name / f"{file}.parquet").to_pandas() for file in files}
+        checks = {"evidence": "skip_trigrams", "bugs": "bugs", "truth": "truth"}
+        for key, file in checks.items():
+            tables[key] = read_table(EVIDENCE / name / f"{file}.parquet").to_pandas()
+        bill = read_json(EVIDENCE / name / "bill.json")["nats_per_token"]
         curve = MODELS / name / "curve.csv"
         try:
             tables["curve"] = pd.read_csv(curve)
         except (OSError, ValueError) as error:
             raise InputError(f"{curve}: not readable ({error}); reproduce the train stage") from None
-        models[name] = ModelResult(params=model, **tables)
+        models[name] = ModelResult(params=model, bill=bill, **tables)
     return Results(corpora, models)

@@ -18,7 +18,7 @@ from skiptrace.errors import run
 from skiptrace.files import read_array, write_table
 from skiptrace.models import checkpoint
 from skiptrace.models.evaluation import losses_by_position
-from skiptrace.models.windows import tiled_windows
+from skiptrace.models.windows import spread_windows
 from stages.common import MODELS, PARAMS, TABLES, TOKENS, asked_for
 
 
@@ -29,7 +29,7 @@ def main() -> None:
     corpus = load(ModelParams, f"models.{name}", PARAMS).corpus
     model = checkpoint.load(MODELS / name)
     valid = read_array(TOKENS / corpus / "valid.npy")
-    texts = next(tiled_windows(valid, model.n_ctx, params.sequences))[:, :-1]
+    texts = spread_windows(valid, model.n_ctx, params.sequences)[:, :-1]
     heads, offsets = score_heads(model, texts, params)
     losses = losses_by_position(model, valid)
     for file, table in (("heads", heads), ("offsets", offsets), ("losses", losses)):

@@ -22,7 +22,7 @@ def main() -> None:
     name = asked_for("corpus", __doc__)
     params = load(TokenizerParams, f"tokenizers.{name}", PARAMS)
     split_texts = {split: texts(CORPORA / name / "documents.parquet", split) for split in ("train", "valid")}
-    trained = tokenizer.train(split_texts["train"], params.vocab_size, name)
+    trained = tokenizer.train(split_texts["train"], params, name)
     streams = {split: tokenizer.encode(trained, t, f"{name} {split}") for split, t in split_texts.items()}
     folder = TOKENS / name
     write_text(folder / "tokenizer.json", trained.to_str(pretty=True))

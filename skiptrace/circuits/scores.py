@@ -15,6 +15,32 @@ from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import BOS_ID
 
 
+class OwnRow(NamedTuple):
+    """How often a token is first, or among the first five, of its own OV row, or above zero there."""
+
+    top1: float
+    top5: float
+    positive: float
+
+
+def own_row(circuits: list[Circuit], rows: int = 256) -> OwnRow:
+    """Copying token by token, over the whole vocabulary, of one OV circuit or of a sum of several.
+
+    `positive` counts diagonal entries above the mean of their row. Chance: 1/V, 5/V and 1/2.
+    """
+    left = torch.cat([c.left for c in circuits], 1)
+    right = torch.cat([c.right for c in circuits], 0)
+    above, positive = [], []
+    for start in range(0, len(left), rows):
+        values = left[start : start + rows] @ right
+        own = values.diagonal(start)[: len(values)]
+        above.append((values > own[:, None]).sum(1))
+        positive.append(own > values.mean(1))
+    place = torch.cat(above)
+    means = [(place < 1), (place < 5), torch.cat(positive)]
+    return OwnRow(*(m.double().mean().item() for m in means))
+
+
 class Null(NamedTuple):
     """Mean and standard deviation of a score over random heads."""
 
@@ -118,7 +144,8 @@ def position_share(
     """r²: the share of the variance of a head's attention scores on text that the position term explains."""
     term = centred(positional)
     covariance = (term * mean).sum((-1, -2))
-    return covariance**2 / (term.square().sum((-1, -2)) * square).clamp(min=1e-30)
+    # Scores against the term are not explained by it.
+    return covariance.clamp(min=0) ** 2 / (term.square().sum((-1, -2)) * square).clamp(min=1e-30)
 
 
 class TextStatistics(NamedTuple):
@@ -134,7 +161,8 @@ def on_text(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> list[TextSt
 
     log A is the attention score up to a constant per destination, which centring removes.
     """
-    batches = tokens.split(8)
+    # Patterns of a batch stay below 64 MB, however long the context.
+    batches = tokens.split(max(1, 2**24 // (model.n_heads * tokens.shape[1] ** 2)))
     totals: list[list[Tensor]] = []
     for batch in batches:
         for layer, pattern in enumerate(model.patterns(batch)):
@@ -156,6 +184,9 @@ COLUMNS = {
     "copying_null_mean": "float64",
     "copying_null_sd": "float64",
     "copies": "bool",
+    "own_top1": "float64",
+    "own_top5": "float64",
+    "own_positive": "float64",
     "position_share": "float64",
     "position_share_null_mean": "float64",
     "position_share_null_sd": "float64",
@@ -201,7 +232,8 @@ def score_heads(
         alone, actual = by_offset(softmax_causal(term)), by_offset(seen.pattern[head])
         # The longest offsets are averages over a handful of destinations: the first half will do.
         best = int(alone[: max(2, model.n_ctx // 2)].argmax())
-        score = copying(ov(model, layer, head))
+        circuit = ov(model, layer, head)
+        score, own = copying(circuit), own_row([circuit])
         rows.append(
             {
                 "layer": layer,
@@ -211,6 +243,9 @@ def score_heads(
                 "copying_null_mean": chance.mean,
                 "copying_null_sd": chance.sd,
                 "copies": score > chance.mean + params.null_sd * chance.sd,
+                "own_top1": own.top1,
+                "own_top5": own.top5,
+                "own_positive": own.positive,
                 "position_share": share,
                 "position_share_null_mean": share_null.mean,
                 "position_share_null_sd": share_null.sd,

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from skiptrace.errors import InputError
 
@@ -19,16 +20,16 @@ P = TypeVar("P", bound=Params)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping.
+    """Read a YAML 1.2 mapping, as DVC does: 1e-5 is a number.
 
     Raises:
         InputError: the file is missing, is not YAML, or is not a mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
+    except (YAMLError, ValueError) as error:
         raise InputError(f"{path}: not valid YAML ({error})") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected a mapping of groups such as corpora and models")

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from skiptrace.config.base import Params, check, find
 from skiptrace.errors import InputError
@@ -42,10 +42,67 @@ class FilesCorpus(Params):
     valid_share: Share
 
 
-Corpus = PackagesCorpus | FilesCorpus
-KINDS: dict[str, type[PackagesCorpus] | type[FilesCorpus]] = {
+class PlantedRule(Params):
+    """How many rules of one kind there are, and how often and how surely they show."""
+
+    count: Annotated[int, Field(ge=0)]
+    probability: Annotated[float, Field(gt=0, le=1)]
+    rate: Annotated[float, Field(ge=0)]
+    distance: Annotated[tuple[int, int], Field(strict=False)]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "PlantedRule":
+        low, high = self.distance
+        if not 1 <= low <= high:
+            raise ValueError(f"distance must be [shortest, longest] with 1 ≤ shortest ≤ longest, not {[low, high]}")
+        return self
+
+
+class PlantedCorpus(Params):
+    """A synthetic grammar over words, whose rules are known."""
+
+    kind: Literal["planted"]
+    path: str
+    seed: Annotated[int, Field(ge=0)]
+    words: Annotated[int, Field(ge=2)]
+    documents: Annotated[int, Field(ge=2)]
+    length: Annotated[int, Field(ge=4)]
+    zipf: Annotated[float, Field(ge=0)]
+    followers: Annotated[int, Field(ge=1)]
+    follow_share: Annotated[float, Field(ge=0, le=1)]
+    stray_share: Annotated[float, Field(ge=0, le=1)]
+    decoy_share: Annotated[float, Field(ge=0, lt=1)]
+    destinations: Annotated[int, Field(ge=2)]
+    bigrams: PlantedRule
+    skip_trigrams: PlantedRule
+    copies: PlantedRule
+    positional: PlantedRule
+    quartets: PlantedRule
+    valid_share: Share
+
+    @model_validator(mode="after")
+    def _fits(self) -> "PlantedCorpus":
+        parts = (
+            2 * (self.bigrams.count + self.positional.count + self.skip_trigrams.count)
+            + self.copies.count
+            + 3 * self.quartets.count
+            + self.destinations
+        )
+        if parts + 2 > self.words:
+            raise ValueError(f"words must be at least {parts + 2} for these rules and two background words")
+        longest = max(
+            r.distance[1] for r in (self.bigrams, self.skip_trigrams, self.copies, self.positional, self.quartets)
+        )
+        if longest + 2 > self.length:
+            raise ValueError(f"length must be at least {longest + 2} for a distance of {longest}")
+        return self
+
+
+Corpus = PackagesCorpus | FilesCorpus | PlantedCorpus
+KINDS: dict[str, type[PackagesCorpus] | type[FilesCorpus] | type[PlantedCorpus]] = {
     "packages": PackagesCorpus,
     "files": FilesCorpus,
+    "planted": PlantedCorpus,
 }
 
 
@@ -56,7 +113,7 @@ def check_corpus(value: Any, key: str, path: Path) -> Corpus:
         InputError: the kind is unknown or a key is wrong.
     """
     kind = value.get("kind") if isinstance(value, dict) else None
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise InputError(f"{path}: {key}.kind: expected {' or '.join(KINDS)}, got {kind!r}")
     return check(KINDS[kind], value, key, path)
 

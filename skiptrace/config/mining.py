@@ -1,6 +1,6 @@
 """`mining`: which circuit entries become table rows."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,8 @@ Count = Annotated[int, Field(ge=1)]
 class MiningParams(Params):
     """Which entries of the circuits become table rows."""
 
+    ranking: Literal["published", "expected"]
+    context: Count
     bigrams: Count
     sources: Count
     destinations: Count

@@ -12,12 +12,14 @@ from skiptrace.config.models import ModelParams
 from skiptrace.config.report import ReportParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.tokenizers import TokenizerParams
+from skiptrace.config.verification import VerificationParams
 from skiptrace.errors import InputError
 
 SINGLE: dict[str, type[Params]] = {
     "scoring": ScoringParams,
     "expansion": ExpansionParams,
     "mining": MiningParams,
+    "verification": VerificationParams,
     "report": ReportParams,
 }
 KEYED = ("corpora", "tokenizers", "models")
@@ -53,7 +55,7 @@ def load_pipeline(path: Path = Path("params.yaml")) -> Pipeline:
         {k: check(TokenizerParams, v, f"tokenizers.{k}", path) for k, v in entries["tokenizers"].items()},
         {k: check(ModelParams, v, f"models.{k}", path) for k, v in entries["models"].items()},
     )
-    _agree(pipeline, path)
+    _agree(pipeline, content, path)
     return pipeline
 
 
@@ -67,7 +69,7 @@ def _entries(value: Any, group: str, path: Path) -> dict[str, Any]:
     return value
 
 
-def _agree(pipeline: Pipeline, path: Path) -> None:
+def _agree(pipeline: Pipeline, content: dict[str, Any], path: Path) -> None:
     corpora = ", ".join(pipeline.corpora)
     for name in pipeline.corpora:
         if name not in pipeline.tokenizers:
@@ -75,6 +77,12 @@ def _agree(pipeline: Pipeline, path: Path) -> None:
     for name in pipeline.tokenizers:
         if name not in pipeline.corpora:
             raise InputError(f"{path}: tokenizers.{name}: no such corpus; there is {corpora}")
+    scoring = check(ScoringParams, content["scoring"], "scoring", path)
     for name, model in pipeline.models.items():
+        if model.n_layers > 0 and model.n_ctx < 1 + 2 * scoring.repeats:
+            raise InputError(
+                f"{path}: models.{name}.n_ctx: {model.n_ctx} is too short for scoring.repeats = {scoring.repeats} "
+                f"spans of two tokens after the first; it takes {1 + 2 * scoring.repeats}"
+            )
         if model.corpus not in pipeline.corpora:
             raise InputError(f"{path}: models.{name}.corpus: no corpus {model.corpus!r}; there is {corpora}")

@@ -12,7 +12,7 @@ Count = Annotated[int, Field(ge=1)]
 class ScoringParams(Params):
     """How heads are scored and what their scores are compared with."""
 
-    seed: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
     null_draws: Annotated[int, Field(ge=2)]
     null_sd: Annotated[float, Field(gt=0)]
     repeated_tokens: Annotated[int, Field(ge=2)]

@@ -44,7 +44,7 @@ def to_table(documents: Iterable[Document], valid_share: float, name: str) -> pa
         if side not in splits:
             raise InputError(
                 f"corpora.{name}: none of its {len(kept)} documents falls into the {side} split; "
-                "add documents or change valid_share"
+                "add documents (a file is one) or change valid_share"
             )
     return pa.table(
         [list(range(len(kept))), [d.source for d in kept], splits, [d.text for d in kept]],

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 
-from skiptrace.config.corpora import Corpus, FilesCorpus, PackagesCorpus
+from skiptrace.config.corpora import Corpus, FilesCorpus, PackagesCorpus, PlantedCorpus
+from skiptrace.corpora import planted
 from skiptrace.corpora.documents import Document
 from skiptrace.errors import InputError
 
@@ -16,7 +17,9 @@ def read(corpus: Corpus, name: str) -> Iterator[Document]:
         InputError: a package is missing or of another version, a path does not exist, or a file
             is unreadable or not UTF-8; names it.
     """
-    if isinstance(corpus, PackagesCorpus):
+    if isinstance(corpus, PlantedCorpus):
+        yield from planted.generate(corpus)
+    elif isinstance(corpus, PackagesCorpus):
         for package in corpus.packages:
             yield from _package(package, corpus, name)
     else:
@@ -26,12 +29,13 @@ def read(corpus: Corpus, name: str) -> Iterator[Document]:
 def _files(corpus: FilesCorpus, name: str) -> Iterator[Document]:
     root = Path(corpus.path)
     if root.is_file():
-        yield Document(root.name, read_text(root))
-        return
+        raise InputError(f"corpora.{name}.path: {root} is one file; give a folder, whose files are the documents")
     if not root.is_dir():
         raise InputError(f"corpora.{name}.path: {root} does not exist")
     found = (p for p in root.rglob("*") if p.is_file())
     for relative in selected((p.relative_to(root).as_posix() for p in found), corpus):
+        if not _is_utf8(relative):
+            raise InputError(f"corpora.{name}: the file name {relative!r} is not UTF-8; rename it or exclude it")
         yield Document(relative, read_text(root / relative))
 
 
@@ -50,7 +54,12 @@ def _package(package: str, corpus: PackagesCorpus, name: str) -> Iterator[Docume
         yield Document(f"{project}/{relative}", read_text(file))
 
 
-def selected(paths: Iterable[str], corpus: Corpus) -> list[str]:
+def _is_utf8(name: str) -> bool:
+    # What the system hands over of other encodings are lone surrogates.
+    return not any("\ud800" <= c <= "\udfff" for c in name)
+
+
+def selected(paths: Iterable[str], corpus: PackagesCorpus | FilesCorpus) -> list[str]:
     """The relative POSIX paths that match `include` and not `exclude`, sorted."""
     return sorted(
         path

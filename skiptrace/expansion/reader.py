@@ -21,26 +21,30 @@ class Tile(NamedTuple):
     values: Float[Tensor, "rows columns"]
 
 
-def tiles(folder: Path, circuit: str, layer: str, head: str) -> Iterator[Tile]:
-    """Yield a circuit's rows in order, one row group at a time.
+class Tiles:
+    """The rows of one circuit in order, one row group at a time, as often as they are asked for.
 
-    Raises:
+    Raises, on iteration:
         InputError: a part is missing, truncated or out of order; names the file.
     """
-    place = folder / partition(circuit, layer, head)
-    parts = sorted(place.glob("part-*.parquet"))
-    if not parts:
-        raise InputError(f"{place}: no part files; reproduce the expand stage")
-    expected, columns = 0, 0
-    for part in parts:
-        for tile in _read_part(part):
-            columns = tile.values.shape[1]
-            if tile.start != expected:
-                raise InputError(f"{part}: begins at row {tile.start}, expected row {expected}; reproduce it")
-            expected += len(tile.values)
-            yield tile
-    if circuit != "direct" and expected != columns:
-        raise InputError(f"{place}: holds {expected} rows of {columns}; a part is missing")
+
+    def __init__(self, folder: Path, circuit: str, layer: str, head: str) -> None:
+        self._place = folder / partition(circuit, layer, head)
+
+    def __iter__(self) -> Iterator[Tile]:
+        parts = sorted(self._place.glob("part-*.parquet"))
+        if not parts:
+            raise InputError(f"{self._place}: no part files; reproduce the expand stage")
+        expected, columns = 0, 0
+        for part in parts:
+            for tile in _read_part(part):
+                columns = tile.values.shape[1]
+                if tile.start != expected:
+                    raise InputError(f"{part}: begins at row {tile.start}, expected row {expected}; reproduce it")
+                expected += len(tile.values)
+                yield tile
+        if expected != columns:
+            raise InputError(f"{self._place}: holds {expected} rows of {columns}; a part is missing")
 
 
 def _read_part(path: Path) -> Iterator[Tile]:

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 
 from skiptrace.config.mining import MiningParams
 from skiptrace.expansion.reader import Tile
-from skiptrace.mining.topk import order, row_top
+from skiptrace.mining.topk import row_top
 from skiptrace.mining.vocabulary import Vocabulary
 
 SCHEMA = pa.schema(
@@ -49,7 +49,7 @@ def mine(
     eligible = vocabulary.eligible(params.min_count)
     followers = {int(t): g for t, g in counts.groupby("token_id")}
     frequent = set(vocabulary.count[eligible.numpy()].nlargest(params.frequent_tokens).index)
-    best, agreement = [], []
+    best, agreement = pd.DataFrame(), []
     for start, values in tiles:
         logprob = values.log_softmax(1)
         centred = values - values.mean(1, keepdim=True)
@@ -64,15 +64,16 @@ def mine(
                 "model_logprob": logprob.gather(1, top.index).flatten().numpy(),
             }
         )
-        best.append(found[np.isfinite(found["value"])])
+        # What is kept between tiles is as long as the table, whatever the vocabulary.
+        found = pd.concat([best, found[np.isfinite(found["value"])]])
+        best = found.sort_values("value", ascending=False, kind="stable").head(params.bigrams)
         here = [t for t in sorted(frequent) if start <= t < start + len(values)]
         agreement += [_agreement(t, logprob[t - start], followers.get(t), vocabulary) for t in here]
-    return _table(pd.concat(best), counts, vocabulary, params), pa.Table.from_pylist(agreement, AGREEMENT)
+    return _table(best, counts, vocabulary), pa.Table.from_pylist(agreement, AGREEMENT)
 
 
-def _table(found: pd.DataFrame, counts: pd.DataFrame, vocabulary: Vocabulary, params: MiningParams) -> pa.Table:
-    kept = order(torch.from_numpy(found["value"].to_numpy().copy()))[: params.bigrams].numpy()
-    table = found.iloc[kept].merge(counts, on=["token_id", "next_id"], how="left")
+def _table(best: pd.DataFrame, counts: pd.DataFrame, vocabulary: Vocabulary) -> pa.Table:
+    table = best.merge(counts, on=["token_id", "next_id"], how="left")
     table["corpus_count"] = table.pop("count").fillna(0).astype(np.int64)
     total = table["token_id"].map(counts.groupby("token_id")["count"].sum())
     with np.errstate(divide="ignore"):

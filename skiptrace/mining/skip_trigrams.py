@@ -1,16 +1,26 @@
 """Skip-trigrams, `source … destination → out`, and the heads that care for position instead.
 
-The selection follows the published tables ("A Mathematical Framework", section "Skip-Trigrams",
-and its open re-implementations): sources by max(QK)·max(OV)·p^power, then for each source the
-destinations by QK·p^power and the outs by OV.
+Two rules select and rank them:
+
+published   sources by max(QK)·max(OV)·p^power, then for each source the destinations by QK·p^power
+            and the outs by OV ("A Mathematical Framework", section "Skip-Trigrams", and its open
+            re-implementations);
+expected    the logit that the out is expected to gain because the destination stands where it
+            stands: the share of its attention that one such source draws in a context of average
+            tokens, less the share that an average destination would give it, times OV.
+
+A bare product grows without bound in QK; attention does not. And a source that draws everyone's
+attention, as positional heads make some, is no reason to name a destination.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+import pandas as pd
 import pyarrow as pa
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from skiptrace.config.mining import MiningParams
@@ -32,14 +42,18 @@ SCHEMA = pa.schema(
         ("qk", pa.float32()),
         ("ov", pa.float32()),
         ("score", pa.float32()),
+        ("expected", pa.float32()),
+        ("rank_published", pa.int32()),
+        ("rank_expected", pa.int32()),
     ]
 )
+ROLES = ("source", "destination", "out")
 PRIMARILY_POSITIONAL = "Primarily Positional"
-POSITIONAL = pa.schema([field for field in SCHEMA if field.name not in ("destination_id", "qk")])
+POSITIONAL = pa.schema([field for field in SCHEMA if not field.name.startswith(("destination_", "qk", "exp", "rank_"))])
 
 
 class Circuits(NamedTuple):
-    """A head and the tiles of its two circuits."""
+    """A head and the tiles of its two circuits, which are read more than once."""
 
     layer: int
     head: int
@@ -47,15 +61,74 @@ class Circuits(NamedTuple):
     ov: Iterable[Tile]
 
 
+class Weigh(NamedTuple):
+    """A rule: what a destination's row of QK is worth, and what a source is worth, ineligible ones 0."""
+
+    destinations: Callable[[int, Float[Tensor, "rows d_vocab"]], Float[Tensor, "rows d_vocab"]]
+    sources: Float[Tensor, " d_vocab"]
+
+
 def mine(heads: Iterable[Circuits], vocabulary: Vocabulary, params: MiningParams) -> pa.Table:
-    """The skip-trigrams of all heads, ranked together by score.
+    """The skip-trigrams that either rule selects, of all heads, ranked together by `params.ranking`.
 
     `qk` is centred per destination by the corpus-weighted mean over sources, `ov` per source by
-    the mean over outs; softmax ignores both. With w = p^power,
-    score = qk · w(destination) · ov · w(source), in attention score × logits; only rows with both
-    factors positive are kept.
+    the mean over outs; softmax ignores both. `score` is the published product
+    qk·p(destination)^power·ov·p(source)^power, `expected` the expected gain in logits times
+    p(destination)^power.
+    `rank_published` and `rank_expected` are places in each rule's own selection, null outside it.
     """
-    return _ranked([_head(circuits, vocabulary, params) for circuits in heads], vocabulary, SCHEMA)
+    found = []
+    for circuits in heads:
+        rules = {name: rule(circuits, vocabulary, params) for name, rule in RULES.items()}
+        outs = _outs(circuits.ov, vocabulary, params)
+        selected = [_select(circuits, outs, rule, params).assign(rule=name) for name, rule in rules.items()]
+        found.append(_measure(circuits, pd.concat(selected), rules, vocabulary))
+    if not found:
+        return SCHEMA.empty_table()
+    return _ranked(pd.concat(found, ignore_index=True), vocabulary, params)
+
+
+def published(circuits: Circuits, vocabulary: Vocabulary, params: MiningParams) -> Weigh:
+    """QK, centred, times p^power of both tokens."""
+    weight = vocabulary.weight(params.frequency_power, params.min_count)
+
+    def destinations(start: int, qk: Tensor) -> Tensor:
+        return centred_qk(qk, vocabulary) * weight[start : start + len(qk), None]
+
+    return Weigh(destinations, weight)
+
+
+def expected(circuits: Circuits, vocabulary: Vocabulary, params: MiningParams) -> Weigh:
+    """The share of attention that a source draws from this destination beyond its average share."""
+    weight = vocabulary.weight(params.frequency_power, params.min_count)
+    average = torch.zeros_like(weight)
+    for start, qk in circuits.qk:
+        average += vocabulary.probability[start : start + len(qk)] @ attention_share(qk, vocabulary, params.context)
+
+    def destinations(start: int, qk: Tensor) -> Tensor:
+        share = attention_share(qk, vocabulary, params.context) - average
+        return share * weight[start : start + len(qk), None]
+
+    return Weigh(destinations, (weight > 0).float())
+
+
+RULES = {"published": published, "expected": expected}
+
+
+def attention_share(qk: Float[Tensor, "rows d_vocab"], vocabulary: Vocabulary, n: int) -> Float[Tensor, "rows d_vocab"]:
+    """The attention one source draws among `n` average tokens: r/(n + r) with r = exp(QK)/E_p[exp(QK)]."""
+    log_mean = (qk + vocabulary.probability.log()).logsumexp(1, keepdim=True)
+    return torch.sigmoid(qk - log_mean - math.log(n))
+
+
+def centred_qk(qk: Float[Tensor, "rows d_vocab"], vocabulary: Vocabulary) -> Float[Tensor, "rows d_vocab"]:
+    """QK minus, per destination, its corpus-weighted mean over sources."""
+    return qk - (qk @ vocabulary.probability)[:, None]
+
+
+def centred_ov(ov: Float[Tensor, "rows d_vocab"]) -> Float[Tensor, "rows d_vocab"]:
+    """OV minus, per source, its mean over outs."""
+    return ov - ov.mean(1, keepdim=True)
 
 
 def mine_positional(heads: Iterable[Circuits], vocabulary: Vocabulary, params: MiningParams) -> pa.Table:
@@ -66,81 +139,132 @@ def mine_positional(heads: Iterable[Circuits], vocabulary: Vocabulary, params: M
     found = []
     for layer, head, _, ov in heads:
         outs = _outs(ov, vocabulary, params)
-        weight = vocabulary.weight(params.frequency_power, params.min_count)
-        score = outs.values * weight[:, None]
+        score = outs.values * vocabulary.weight(params.frequency_power, params.min_count)[:, None]
         source = order(score[:, 0])[: params.sources]
-        found.append(
-            {
-                "layer": _filled(layer, score[source]),
-                "head": _filled(head, score[source]),
-                "source_id": source[:, None].expand(-1, score.shape[1]),
-                "out_id": outs.index[source],
-                "ov": outs.values[source],
-                "score": score[source],
-            }
-        )
-    table = _ranked(found, vocabulary, POSITIONAL)
-    place = table.schema.get_field_index("destination")
-    return table.set_column(place, "destination", pa.array([PRIMARILY_POSITIONAL] * len(table), pa.string()))
+        columns = {
+            "source_id": source[:, None].expand(-1, score.shape[1]),
+            "out_id": outs.index[source],
+            "ov": outs.values[source],
+            "score": score[source],
+        }
+        found.append(pd.DataFrame({k: v.flatten().numpy() for k, v in columns.items()}).assign(layer=layer, head=head))
+    if not found:
+        return POSITIONAL.empty_table()
+    table = pd.concat(found, ignore_index=True).sort_values("score", ascending=False, kind="stable")
+    table = table[table["score"].between(0, float("inf"), inclusive="neither")]
+    table["rank"] = range(1, len(table) + 1)
+    table["destination"] = PRIMARILY_POSITIONAL
+    return _with_texts(table, vocabulary, POSITIONAL)
 
 
-def _head(circuits: Circuits, vocabulary: Vocabulary, params: MiningParams) -> dict[str, Tensor]:
-    weight = vocabulary.weight(params.frequency_power, params.min_count)
-    destinations = _destinations(circuits.qk, vocabulary, weight, params)
-    outs = _outs(circuits.ov, vocabulary, params)
-    best = destinations.values[:, 0].clamp(min=0) * outs.values[:, 0].clamp(min=0) * weight
+COPIES = pa.schema(
+    [
+        ("rank", pa.int32()),
+        ("layer", pa.int32()),
+        ("head", pa.int32()),
+        ("source_id", pa.int32()),
+        ("source", pa.string()),
+        ("ov", pa.float32()),
+        ("own_rank", pa.int32()),
+    ]
+)
+
+
+def mine_copies(heads: Iterable[Circuits], vocabulary: Vocabulary, params: MiningParams) -> pa.Table:
+    """The tokens that each head copies most: largest centred OV[a, a], in logits.
+
+    `own_rank` is the token's place in its own row of OV, 1 for the first.
+    """
+    eligible, found = vocabulary.eligible(params.min_count), []
+    for layer, head, _, ov in heads:
+        own, place = [], []
+        for start, values in ov:
+            diagonal = centred_ov(values).diagonal(start)[: len(values)]
+            own.append(diagonal)
+            place.append(1 + (centred_ov(values) > diagonal[:, None]).sum(1))
+        value = torch.cat(own).masked_fill(~eligible, -torch.inf)
+        source = order(value)[: params.sources]
+        columns = {"source_id": source, "ov": value[source], "own_rank": torch.cat(place)[source]}
+        found.append(pd.DataFrame({k: v.numpy() for k, v in columns.items()}).assign(layer=layer, head=head))
+    if not found:
+        return COPIES.empty_table()
+    table = pd.concat(found, ignore_index=True).sort_values("ov", ascending=False, kind="stable")
+    table = table[table["ov"].between(0, float("inf"), inclusive="neither")]
+    table["rank"] = range(1, len(table) + 1)
+    return _with_texts(table, vocabulary, COPIES)
+
+
+def _select(circuits: Circuits, outs: Top, rule: Weigh, params: MiningParams) -> pd.DataFrame:
+    """The triples that a rule selects: its best sources, each with its best destinations and outs."""
+    top = ColumnTop(params.destinations)
+    for start, values in circuits.qk:
+        top.add(start, rule.destinations(start, values))
+    destinations = top.result()
+    best = destinations.values[:, 0].clamp(min=0) * outs.values[:, 0].clamp(min=0) * rule.sources
     source = order(best)[: params.sources]
+    source = source[best[source] > 0]
     shape = (len(source), destinations.index.shape[1], outs.index.shape[1])
-    weighted = destinations.values[source]
-    ov = outs.values[source][:, None, :].expand(shape)
-    return {
-        "layer": _filled(circuits.layer, ov),
-        "head": _filled(circuits.head, ov),
+    columns = {
         "source_id": source[:, None, None].expand(shape),
         "destination_id": destinations.index[source][:, :, None].expand(shape),
         "out_id": outs.index[source][:, None, :].expand(shape),
-        "qk": (weighted / weight[destinations.index[source]])[:, :, None].expand(shape),
-        "ov": ov,
-        "score": (weighted * weight[source, None])[:, :, None] * ov.clamp(min=0),
+        "worth": (destinations.values[source])[:, :, None] * outs.values[source][:, None, :],
     }
+    table = pd.DataFrame({name: column.flatten().numpy() for name, column in columns.items()})
+    # A place that had to be filled with a token that may not appear, or pulls down, is no skip-trigram.
+    return table[table["worth"].between(0, float("inf"), inclusive="neither")].drop(columns="worth")
 
 
-def _destinations(
-    qk: Iterable[Tile], vocabulary: Vocabulary, weight: Float[Tensor, " d_vocab"], params: MiningParams
-) -> Top:
-    top = ColumnTop(params.destinations)
-    for start, values in qk:
-        centred = values - (values @ vocabulary.probability)[:, None]
-        rows = weight[start : start + len(values), None]
-        top.add(start, (centred * rows).masked_fill(rows == 0, -torch.inf))
-    return top.result()
+def _measure(
+    circuits: Circuits, selected: pd.DataFrame, rules: dict[str, Weigh], vocabulary: Vocabulary
+) -> pd.DataFrame:
+    """One row per triple, with its values and the rules that selected it."""
+    ids = [f"{role}_id" for role in ROLES]
+    table = selected.groupby(ids)["rule"].agg(set).reset_index()
+    source, destination, out = (torch.from_numpy(table[name].to_numpy().copy()) for name in ids)
+    qk = _gather(circuits.qk, destination, source, lambda start, tile: centred_qk(tile, vocabulary))
+    ov = _gather(circuits.ov, source, out, lambda start, tile: centred_ov(tile))
+    worth = {}
+    for name, rule in rules.items():
+        drawn = _gather(circuits.qk, destination, source, rule.destinations)
+        worth[name] = drawn * rule.sources[source] * ov
+    values = {"qk": qk, "ov": ov, "score": worth["published"], "expected": worth["expected"]}
+    table = table.assign(layer=circuits.layer, head=circuits.head, **{k: v.numpy() for k, v in values.items()})
+    return table[table["ov"] > 0]
+
+
+def _gather(
+    tiles: Iterable[Tile],
+    rows: Int[Tensor, " n"],
+    columns: Int[Tensor, " n"],
+    change: Callable[[int, Tensor], Tensor],
+) -> Float[Tensor, " n"]:
+    """Entries at (rows, columns) of a matrix that arrives in tiles, each tile first changed."""
+    found = torch.zeros(len(rows))
+    for start, values in tiles:
+        here = (rows >= start) & (rows < start + len(values))
+        if here.any():
+            found[here] = change(start, values)[rows[here] - start, columns[here]]
+    return found
 
 
 def _outs(ov: Iterable[Tile], vocabulary: Vocabulary, params: MiningParams) -> Top:
     refused = ~vocabulary.eligible(params.min_count)
-    tops = [
-        row_top((values - values.mean(1, keepdim=True)).masked_fill(refused, -torch.inf), params.outs)
-        for _, values in ov
-    ]
+    tops = [row_top(centred_ov(values).masked_fill(refused, -torch.inf), params.outs) for _, values in ov]
     return Top(torch.cat([t.values for t in tops]), torch.cat([t.index for t in tops]))
 
 
-def _filled(value: int, like: Tensor) -> Tensor:
-    return torch.full(like.shape, value)
+def _ranked(table: pd.DataFrame, vocabulary: Vocabulary, params: MiningParams) -> pa.Table:
+    for rule, column in (("published", "score"), ("expected", "expected")):
+        mine = table[table["rule"].map(lambda rules, rule=rule: rule in rules)]
+        ordered = mine.sort_values(column, ascending=False, kind="stable").index
+        table.loc[ordered, f"rank_{rule}"] = range(1, len(ordered) + 1)
+    by = f"rank_{params.ranking}"
+    table = table.sort_values(by, kind="stable", na_position="last")
+    table["rank"] = range(1, len(table) + 1)
+    return _with_texts(table, vocabulary, SCHEMA)
 
 
-def _ranked(found: list[dict[str, Tensor]], vocabulary: Vocabulary, schema: pa.Schema) -> pa.Table:
-    if not found:
-        return schema.empty_table()
-    columns = {name: torch.cat([rows[name].flatten() for rows in found]) for name in found[0]}
-    # A row without a positive score is no skip-trigram; neither is one that had to be filled up
-    # with a token that may not appear.
-    kept = order(columns["score"])
-    kept = kept[(columns["score"][kept] > 0) & columns["score"][kept].isfinite()]
-    table = {name: column[kept].numpy() for name, column in columns.items()}
-    table["rank"] = torch.arange(1, len(kept) + 1).numpy()
-    for role in ("source", "destination", "out"):
-        if f"{role}_id" in table:
-            table[role] = vocabulary.token.iloc[table[f"{role}_id"]].to_numpy()
-    arrays = [pa.array(table[f.name], f.type) if f.name in table else pa.nulls(len(kept), f.type) for f in schema]
-    return pa.table(arrays, schema=schema)
+def _with_texts(table: pd.DataFrame, vocabulary: Vocabulary, schema: pa.Schema) -> pa.Table:
+    texts = {r: vocabulary.token.iloc[table[f"{r}_id"]].to_numpy() for r in ROLES if f"{r}_id" in table}
+    return pa.Table.from_pandas(table.assign(**texts)[schema.names], schema, preserve_index=False)

@@ -1,7 +1,7 @@
 """Models on disk: safetensors under TransformerLens names, and a config beside them."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from pydantic import ConfigDict, ValidationError
@@ -25,9 +25,9 @@ class ModelConfig:
     d_head: int
     n_ctx: int
     d_vocab: int
-    attn_only: bool = True
-    normalization_type: str | None = None
-    positional_embedding_type: str = "shortformer"
+    attn_only: Literal[True] = True
+    normalization_type: None = None
+    positional_embedding_type: Literal["shortformer"] = "shortformer"
 
 
 class Shape(NamedTuple):

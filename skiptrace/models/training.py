@@ -22,10 +22,10 @@ from skiptrace.files import atomic
 from skiptrace.models.evaluation import mean_loss
 from skiptrace.models.loss import cross_entropy
 from skiptrace.models.transformer import Transformer
-from skiptrace.models.windows import random_windows, tiled_windows
+from skiptrace.models.windows import random_windows, spread_windows
 
 POINTS = 50  # points of the loss curve
-CHECK_WINDOWS = 16  # contexts of the validation stream that each point is measured on
+CHECK_WINDOWS = 64  # contexts, spread over the validation stream, that each point is measured on
 
 
 def train(
@@ -85,7 +85,7 @@ class _Run:
     ) -> None:
         p = params
         self.params, self.name, self.stream = params, name, train_stream
-        self.check = next(tiled_windows(valid_stream, p.n_ctx, CHECK_WINDOWS))
+        self.check = spread_windows(valid_stream, p.n_ctx, CHECK_WINDOWS)
         self.model = Transformer(d_vocab, p.d_model, p.n_ctx, p.n_layers, p.n_heads, p.d_head)
         self.model.initialise(p.seed)
         self.optimisers = _optimisers(self.model, params)
@@ -93,7 +93,7 @@ class _Run:
         self.losses: list[float] = []
         self.curve: list[tuple[int, int, float, float]] = []
         self.state_file = scratch / "state.pt"
-        self.every = float(os.environ.get("SKIPTRACE_CHECKPOINT_SECONDS", "20"))
+        self.every = _seconds_between_checkpoints()
 
     def finish(self) -> tuple[Transformer, pd.DataFrame]:
         """Resume if there is a state to resume from, and train to the last step."""
@@ -121,15 +121,15 @@ class _Run:
         for optimiser in self.optimisers:
             optimiser.step()
         self.losses.append(loss.item())
-        if not math.isfinite(self.losses[-1]):
-            raise InputError(
-                f"models.{self.name}: the loss is not finite after {step + 1} steps; lower lr_attention or lr_embedding"
-            )
         interval = max(1, p.steps // POINTS)
         if (step + 1) % interval == 0 or step + 1 == p.steps:
             recent = float(np.mean(self.losses[-interval:]))
             seen = (step + 1) * p.batch_size * (p.n_ctx - 1)
             self.curve.append((step + 1, seen, recent, mean_loss(self.model, [self.check])))
+        if not math.isfinite(self.losses[-1]) or not math.isfinite(self.curve[-1][-1] if self.curve else 0.0):
+            raise InputError(
+                f"models.{self.name}: the loss is not finite after {step + 1} steps; lower lr_attention or lr_embedding"
+            )
 
     def _loss(self, tokens: Int[Tensor, "batch width"]) -> Tensor:
         x = self.model.residual(tokens[:, :-1])[:, 1:]
@@ -156,6 +156,14 @@ class _Run:
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
         self.losses, self.curve = state["losses"], state["curve"]
+
+
+def _seconds_between_checkpoints() -> float:
+    given = os.environ.get("SKIPTRACE_CHECKPOINT_SECONDS", "20")
+    try:
+        return float(given)
+    except ValueError:
+        raise InputError(f"SKIPTRACE_CHECKPOINT_SECONDS: expected a number of seconds, got {given!r}") from None
 
 
 def _optimisers(model: Transformer, params: ModelParams) -> list[torch.optim.Optimizer]:

@@ -69,20 +69,24 @@ class Attention(nn.Module):
         return z.transpose(1, 2).flatten(2) @ self.o
 
     def pattern(
-        self, x: Float[Tensor, "batch ctx d_model"], pos: Float[Tensor, "ctx d_model"]
-    ) -> Float[Tensor, "batch n_heads ctx ctx"]:
-        """A = softmax*(xᵀ W_QK x): attention from each destination (row) to each source (column)."""
-        query, key = self.split((x + pos) @ self.q), self.split((x + pos) @ self.k)
+        self,
+        x: Float[Tensor, "batch ctx d_model"],
+        pos: Float[Tensor, "ctx d_model"],
+        destinations: slice = slice(None),
+    ) -> Float[Tensor, "batch n_heads rows ctx"]:
+        """A = softmax*(xᵀ W_QK x): attention from the destinations (rows, all by default) to each source (column)."""
+        here = x + pos
+        query, key = self.split(here[:, destinations] @ self.q), self.split(here @ self.k)
         scores = query @ key.transpose(-1, -2) / math.sqrt(self.d_head)
         ctx = scores.shape[-1]
-        future = torch.ones(ctx, ctx, dtype=torch.bool, device=x.device).triu(1)
+        future = torch.ones(ctx, ctx, dtype=torch.bool, device=x.device).triu(1)[destinations]
         return scores.masked_fill(future, -torch.inf).softmax(-1)
 
     def head_outputs(
         self,
         x: Float[Tensor, "batch ctx d_model"],
-        pattern: Float[Tensor, "batch n_heads ctx ctx"],
-    ) -> Float[Tensor, "batch n_heads ctx d_model"]:
+        pattern: Float[Tensor, "batch n_heads rows ctx"],
+    ) -> Float[Tensor, "batch n_heads rows d_model"]:
         """What each head writes to the residual stream, given where each attends."""
         return (pattern @ self.split(x @ self.v)) @ self.W_O
 

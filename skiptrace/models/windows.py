@@ -31,6 +31,12 @@ def random_windows(
     return window(stream, generator.integers(0, len(stream) - n_ctx + 1, batch), n_ctx)
 
 
+def spread_windows(stream: Integer[np.ndarray, " n"], n_ctx: int, count: int) -> Int[Tensor, "batch width"]:
+    """`count` windows at even distances over the whole stream: a sample of all its documents."""
+    starts = np.linspace(0, len(stream) - n_ctx, count).astype(np.int64)
+    return window(stream, starts, n_ctx)
+
+
 def tiled_windows(stream: Integer[np.ndarray, " n"], n_ctx: int, batch: int) -> Iterator[Int[Tensor, "batch width"]]:
     """All of the stream in contexts that overlap by one token: each token but the first is a target once.
 

@@ -12,10 +12,18 @@ class Tokens(NamedTuple):
     texts: tuple[str, ...]
 
 
-class Examples(NamedTuple):
-    """A cell of worked skip-trigrams: (source, destination, out), read source … destination out."""
+class Example(NamedTuple):
+    """A worked skip-trigram: the source, what stands between, and the tokens that follow."""
 
-    rows: tuple[tuple[str, str, str], ...]
+    source: str
+    between: str
+    rest: tuple[str, ...]
+
+
+class Examples(NamedTuple):
+    """A cell of worked skip-trigrams, one below the other."""
+
+    rows: tuple[Example, ...]
 
 
 Cell = str | Tokens | Examples

@@ -78,6 +78,48 @@ def loss_curves(path: Path, results: Results) -> None:
             axes.set_title(f"corpus {corpus}")
 
 
+def bigram_scatter(path: Path, pairs: pd.DataFrame) -> None:
+    """Log-probabilities of the direct path against the corpus's, with the line of agreement."""
+    with figure(path, 5.4, 4.6) as drawn:
+        axes = drawn.subplots()
+        low = float(np.floor(max(pairs["corpus"].min(), pairs["model"].quantile(0.001))))
+        cells = axes.hexbin(
+            pairs["corpus"], pairs["model"], gridsize=45, bins="log", cmap="cividis_r", mincnt=1,
+            extent=(low, 0, low, 0), linewidths=0,
+        )  # fmt: skip
+        axes.plot([low, 0], [low, 0], color=COLOURS[1], lw=1)
+        axes.set(xlabel="log p(next) in the corpus (nats)", ylabel="log p(next) by W_E W_U (nats)")
+        drawn.colorbar(cells, ax=axes, label="pairs of tokens")
+
+
+def effects(path: Path, checked: pd.DataFrame) -> None:
+    """Causal effect of every checked row against its corpus lift."""
+    seen = checked[checked["corpus_count"] > 0]
+    groups = (
+        ("verified and supported by the corpus", seen["verified"] & (seen["lift_low"] > 1), COLOURS[0]),
+        ("verified only", seen["verified"] & ~(seen["lift_low"] > 1), COLOURS[4]),
+        ("not verified", ~seen["verified"], COLOURS[1]),
+    )
+    with figure(path, 7.0, 4.2) as drawn:
+        axes = drawn.subplots()
+        for label, chosen, colour in groups:
+            part = seen[chosen]
+            axes.scatter(
+                part["effect_nats"],
+                part["corpus_lift"],
+                s=9,
+                alpha=0.6,
+                color=colour,
+                lw=0,
+                label=f"{label} ({len(part)})",
+            )
+        axes.axhline(1, color=GREY, lw=1, ls="--")
+        axes.axvline(0, color=GREY, lw=1, ls="--")
+        axes.set_yscale("log")
+        axes.set(xlabel="effect of the attention edge on log p(out) (nats)", ylabel="lift of A … B C over B C alone")
+        axes.legend(loc="lower right", fontsize=8, markerscale=2)
+
+
 def copying(path: Path, model: ModelResult, null_sd: float) -> None:
     """Copying score of every head with the band that random heads fall into."""
     heads = model.heads

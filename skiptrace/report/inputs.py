@@ -1,12 +1,17 @@
 """Everything a report is made from, as read from the pipeline's outputs."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 
 from skiptrace.config.corpora import Corpus
+from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import ModelParams
+from skiptrace.config.report import ReportParams
+from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.tokenizers import TokenizerParams
+from skiptrace.config.verification import VerificationParams
 from skiptrace.models.transformer import Transformer
 
 
@@ -30,6 +35,7 @@ class CorpusResult:
     unigram_loss: float
     bigram_loss: float
     vocabulary: pd.DataFrame
+    bigrams: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,11 @@ class ModelResult:
     agreement: pd.DataFrame
     skip_trigrams: pd.DataFrame
     positional: pd.DataFrame
+    copies: pd.DataFrame
+    evidence: pd.DataFrame
+    bugs: pd.DataFrame
+    truth: pd.DataFrame
+    bill: float
 
     @property
     def valid_loss(self) -> float:
@@ -58,6 +69,15 @@ class Results:
 
     corpora: dict[str, CorpusResult]
     models: dict[str, ModelResult]
+
+
+class Settings(NamedTuple):
+    """The parameters that the report's text mentions."""
+
+    scoring: ScoringParams
+    mining: MiningParams
+    verification: VerificationParams
+    report: ReportParams
 
 
 @dataclass(frozen=True)

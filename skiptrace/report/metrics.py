@@ -17,18 +17,27 @@ def metrics(results: Results) -> dict[str, Any]:
     return {"models": {name: _model(model, results) for name, model in results.models.items()}}
 
 
-def _model(model: ModelResult, results: Results) -> dict[str, float | int]:
+def _model(model: ModelResult, results: Results) -> dict[str, Any]:
     corpus = results.corpora[model.params.corpus]
-    numbers: dict[str, float | int] = {
+    numbers: dict[str, Any] = {
         "valid_loss": rounded(model.valid_loss),
         "unigram_loss": rounded(corpus.unigram_loss),
         "bigram_loss": rounded(corpus.bigram_loss),
         "bigram_rank_correlation": rounded(model.agreement["spearman"].mean()),
         "bigram_rank_correlation_unigram": rounded(model.agreement["spearman_unigram"].mean()),
     }
+    # Undefined where no token is frequent enough to rank its continuations.
+    numbers = {name: value for name, value in numbers.items() if np.isfinite(value)}
     if model.params.n_layers == 0:
         return numbers
     heads = model.heads
+    checked = model.evidence
+    numbers |= {
+        "verified_share": rounded(checked["verified"].mean()) if len(checked) else 0.0,
+        "supported_share": rounded((checked["lift_low"] > 1).mean()) if len(checked) else 0.0,
+        "bug_cost_nats": rounded(model.bill),
+    }
+    numbers |= planted(model)
     return numbers | {
         "copying_heads": int(heads["copies"].sum()),
         "positional_heads": int(heads["positional"].sum()),
@@ -38,9 +47,33 @@ def _model(model: ModelResult, results: Results) -> dict[str, float | int]:
     }
 
 
+def planted(model: ModelResult) -> dict[str, Any]:
+    """Recall and precision at K, the number planted, of each kind; nothing where nothing was planted.
+
+    Skip-trigrams also have the recall at 5K that the weights alone reach.
+    """
+    found: dict[str, Any] = {}
+    methods = {
+        "skip_trigrams": "verified, by evidence",
+        "bigrams": "weights",
+        "copies": "weights",
+        "bugs": "crossed and verified",
+    }
+    for kind, ranking in methods.items():
+        rows = model.truth[(model.truth["kind"] == kind) & (model.truth["ranking"] == ranking)]
+        if len(rows):
+            first = rows.iloc[0]
+            found[kind] = {"recall": rounded(first["recall"]), "precision": rounded(first["precision"])}
+    alone = model.truth[(model.truth["ranking"] == "weights, published rule")]
+    alone = alone[alone["k"] == 5 * alone["planted"]]
+    if len(alone):
+        found["skip_trigrams"]["recall_5k_weights"] = rounded(alone["recall"].iloc[0])
+    return found
+
+
 def rounded(value: float) -> float:
-    """Six digits: more would be noise; a mean over nothing reads 0."""
-    return round(float(value), 6) if np.isfinite(value) else 0.0
+    """Six digits: more would be noise."""
+    return round(float(value), 6)
 
 
 def in_context_learning(model: ModelResult) -> float:

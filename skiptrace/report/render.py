@@ -47,7 +47,7 @@ def _html_cell(cell: Cell) -> Markup:
     if isinstance(cell, Tokens):
         return Markup(" ".join(to_html(t) for t in cell.texts))
     if isinstance(cell, Examples):
-        return Markup("<br>".join(f"{to_html(a)} … {to_html(b)} {to_html(c)}" for a, b, c in cell.rows))
+        return Markup("<br>".join(" ".join([to_html(e.source), e.between, *map(to_html, e.rest)]) for e in cell.rows))
     return escape(cell)
 
 
@@ -60,7 +60,7 @@ def _markdown_cell(cell: Cell) -> str:
     if isinstance(cell, Tokens):
         return " ".join(to_markdown(t) for t in cell.texts)
     if isinstance(cell, Examples):
-        return "<br>".join(f"{to_markdown(a)}…{to_markdown(b)}{to_markdown(c)}" for a, b, c in cell.rows)
+        return "<br>".join("".join([to_markdown(e.source), e.between, *map(to_markdown, e.rest)]) for e in cell.rows)
     return plain_markdown(cell)
 
 
@@ -73,8 +73,12 @@ def _inline(figure: Figure) -> Markup:
     svg = figure.path.read_text(encoding="utf-8")
     svg = svg[svg.index("<svg") :]
     prefix = figure.path.stem
-    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
-    svg = re.sub(r'(xlink:href="|url\()#', rf"\1#{prefix}-", svg)
+
+    def renamed(tag: re.Match[str]) -> str:
+        named = re.sub(r'\bid="', f'id="{prefix}-', tag.group())
+        return re.sub(r'(xlink:href="|url\()#', rf"\1#{prefix}-", named)
+
+    svg = re.sub(r"<[^>]+>", renamed, svg)  # inside tags only: a token may look like an id
     size = re.search(r'width="([\d.]+)pt" height="[\d.]+pt"', svg)
     width = f"max-width:{float(size.group(1)) * 1.25:.0f}px" if size else ""
     svg = re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', "", svg, count=1)

@@ -8,27 +8,40 @@ import pandas as pd
 import torch
 
 from skiptrace.circuits import factored
+from skiptrace.circuits.scores import OwnRow, own_row
+from skiptrace.config.mining import MiningParams
 from skiptrace.config.report import ReportParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.mining.skip_trigrams import PRIMARILY_POSITIONAL
-from skiptrace.report import figures
-from skiptrace.report.document import Examples, Figure, Report, Section, Table, Tokens, numbers, words
-from skiptrace.report.inputs import CorpusResult, ModelResult, Results, Weights
+from skiptrace.models.transformer import Transformer
+from skiptrace.report import evidence, figures
+from skiptrace.report.document import Cell, Example, Examples, Figure, Report, Section, Table, Tokens, numbers, words
+from skiptrace.report.inputs import CorpusResult, ModelResult, Results, Settings, Weights
 from skiptrace.report.metrics import in_context_learning, targets
 
+RULES = {
+    "published": "Sources by max(QK)·max(OV)·p^{power}, destinations by QK·p^{power}, outs by OV.",
+    "expected": "Ranked by what the out is expected to gain: the attention that this destination gives the source "
+    "beyond the average destination × OV × p(destination)^{power}.",
+}
 SHOWN = 3  # destinations and outs per row of the published table
 
 
-def build(results: Results, weights: Weights, scoring: ScoringParams, params: ReportParams, folder: Path) -> Report:
+def build(results: Results, weights: Weights, settings: Settings, folder: Path) -> Report:
     """Draw all figures into `folder` and put the report together, provenance excepted."""
+    scoring, mining, _, params = settings
     sections = [_summary(results, folder), _corpora(results)]
     for name, model in results.models.items():
         corpus = results.corpora[model.params.corpus]
-        sections.append(_direct(name, model, params))
+        if not model.truth.empty:
+            sections.append(evidence.truth(name, model))
+        sections.append(_direct(name, model, corpus, weights, params, folder))
         if model.params.n_layers > 0:
-            sections.append(_skip_trigrams(name, model, params))
+            sections.append(_skip_trigrams(name, model, mining, params))
+            sections.append(evidence.evidence(name, model, settings, folder))
+            sections.append(evidence.bugs(name, model, settings))
             sections.append(_positional(name, model, scoring, params))
-            sections.append(_heads(name, model, scoring, params, folder))
+            sections.append(_heads(name, model, scoring, params, weights, folder))
             sections.append(_circuits(name, model, weights, corpus, params, folder))
     lead = (
         "What small attention-only transformers learned, read from their weights: the bigrams of the direct "
@@ -105,7 +118,9 @@ def _corpora(results: Results) -> Section:
     return Section("corpora", "Corpora", [], [Table(caption, columns, rows)])
 
 
-def _direct(name: str, model: ModelResult, params: ReportParams) -> Section:
+def _direct(
+    name: str, model: ModelResult, corpus: CorpusResult, weights: Weights, params: ReportParams, folder: Path
+) -> Section:
     rows = [
         (
             Tokens((row.token,)),
@@ -136,42 +151,76 @@ def _direct(name: str, model: ModelResult, params: ReportParams) -> Section:
         f"correlation of the direct path's log-probabilities with the corpus counts is {agreement:.2f} on average "
         f"(a unigram model: {unigram:.2f})."
     )
-    return Section(f"{name}-bigrams", f"{name}: bigrams of the direct path", [text], [table])
+    if model.params.n_layers > 0:
+        return Section(f"{name}-bigrams", f"{name}: bigrams of the direct path", [text], [table])
+    path = folder / f"bigrams_{name}.svg"
+    figures.bigram_scatter(path, direct_against_corpus(weights.models[name], corpus, model))
+    scatter = Figure(
+        path,
+        "Direct path against corpus",
+        "Each point is a pair of tokens seen in the corpus, the first of them frequent. On the line the model's "
+        "log-probability is the corpus's; pairs seen once or twice lie to the left and the model smooths them.",
+    )
+    worst = model.agreement.dropna().nsmallest(8, "spearman")
+    disagreement = Table(
+        "Frequent tokens whose continuations the direct path orders least like the corpus, beside a unigram model.",
+        (*words("Token"), *numbers("Continuations seen", "Rank correlation", "Unigram")),
+        [
+            (Tokens((r.token,)), f"{r.observed:,}", f"{r.spearman:.2f}", f"{r.spearman_unigram:.2f}")
+            for r in worst.itertuples()
+        ],
+    )
+    return Section(f"{name}-bigrams", f"{name}: bigrams of the direct path", [text], [scatter, table, disagreement])
 
 
-def published_rows(group: pd.DataFrame) -> tuple[Tokens, Tokens, Tokens, Examples]:
-    """One row of the papers' table from the mined rows of one head and source."""
+def direct_against_corpus(model: Transformer, corpus: CorpusResult, result: ModelResult) -> pd.DataFrame:
+    """Log-probabilities `corpus` and `model` of the pairs that follow the frequent tokens."""
+    frequent = result.agreement["token_id"].to_numpy()
+    rows = (model.W_E[frequent] @ model.W_U).log_softmax(-1).numpy()
+    place = pd.Series(range(len(frequent)), index=frequent)
+    pairs = corpus.bigrams[corpus.bigrams["token_id"].isin(frequent)]
+    total = pairs.groupby("token_id")["count"].transform("sum")
+    learned = rows[place[pairs["token_id"]].to_numpy(), pairs["next_id"].to_numpy()]
+    return pd.DataFrame({"corpus": np.log(pairs["count"] / total).to_numpy(), "model": learned})
+
+
+def published_rows(group: pd.DataFrame, between: str = "…") -> tuple[Tokens, Tokens, Tokens, Examples]:
+    """One row of the papers' table from the mined rows of one head and source.
+
+    `between` is what stands between the source and what follows it in the worked examples.
+    """
     source = group["source"].iloc[0]
     outs = group.drop_duplicates("out_id").sort_values("ov", ascending=False)["out"].head(SHOWN)
     if "destination_id" in group:
-        ordered = group.drop_duplicates("destination_id").sort_values("score", ascending=False)
+        ordered = group.drop_duplicates("destination_id").sort_values("rank")
         destinations = tuple(ordered["destination"].head(SHOWN))
-        worked = tuple((source, *pair) for pair in zip(destinations, outs, strict=False))[:2]
+        worked = [Example(source, between, pair) for pair in zip(destinations, outs, strict=False)]
     else:
-        destinations, worked = (), ()
-    return Tokens((source,)), Tokens(destinations), Tokens(tuple(outs)), Examples(worked)
+        destinations = (PRIMARILY_POSITIONAL,)
+        worked = [Example(source, between, (out,)) for out in outs]
+    return Tokens((source,)), Tokens(destinations), Tokens(tuple(outs)), Examples(tuple(worked[:2]))
 
 
 def _by_source(table: pd.DataFrame, per_head: int) -> Iterator[tuple[str, pd.DataFrame]]:
     """(head, rows of one source), best source first, at most `per_head` sources a head."""
     for (layer, head), rows in table.groupby(["layer", "head"]):
-        best = rows.groupby("source_id")["score"].max().nlargest(per_head).index
+        best = rows.sort_values("rank")["source_id"].drop_duplicates().head(per_head)
         for source in best:
             yield f"L{layer}H{head}", rows[rows["source_id"] == source]
 
 
-def _skip_trigrams(name: str, model: ModelResult, params: ReportParams) -> Section:
+def _skip_trigrams(name: str, model: ModelResult, mining: MiningParams, params: ReportParams) -> Section:
     rows = [(head, *published_rows(group)) for head, group in _by_source(model.skip_trigrams, params.sources_per_head)]
     table = Table(
         "If the source stands anywhere before and the destination is the present token, the head raises the out token. "
-        "Sources by max(QK)·max(OV)·p^0.1, destinations by QK·p^0.1, outs by OV; spaces read ·, line breaks ↵.",
+        f"{RULES[mining.ranking].format(power=mining.frequency_power)} Spaces read ·, line breaks ↵.",
         words("Head", "Source Token", "Destination Token", "Out Token", "Example Skip Tri-grams"),
         rows,
     )
     text = (
         f"{len(model.skip_trigrams):,} skip-trigrams were mined from {len(model.heads)} heads; the table shows the "
         f"{params.sources_per_head} best sources of each. They are read off the weights: each is a hypothesis about "
-        "what the model does."
+        "what the model does, which the next section tests."
     )
     later = (
         " Heads after the first layer are read as if they saw the embedding directly."
@@ -202,11 +251,12 @@ def _positional(name: str, model: ModelResult, scoring: ScoringParams, params: R
     ]
     rows = []
     for head, group in _by_source(model.positional, params.sources_per_head):
-        source, _, outs, _ = published_rows(group)
-        rows.append((head, source, PRIMARILY_POSITIONAL, outs))
+        offset = int(found.loc[found["name"] == head, "best_offset"].iloc[0])
+        source, _, outs, worked = published_rows(group, " ".join("▢" * offset) if offset < 4 else "…")
+        rows.append((head, source, PRIMARILY_POSITIONAL, outs, worked))
     table = Table(
-        "What such a head says after each source, whatever the destination.",
-        words("Head", "Source Token", "Destination Token", "Out Token"),
+        "What such a head says after each source, whatever the destination; ▢ stands for any token.",
+        words("Head", "Source Token", "Destination Token", "Out Token", "Example Skip Tri-grams"),
         rows,
     )
     return Section(
@@ -218,7 +268,9 @@ def _distance(offset: int) -> str:
     return {0: "to the present token", 1: "to the token before"}.get(offset, f"{offset} tokens back")
 
 
-def _heads(name: str, model: ModelResult, scoring: ScoringParams, params: ReportParams, folder: Path) -> Section:
+def _heads(
+    name: str, model: ModelResult, scoring: ScoringParams, params: ReportParams, weights: Weights, folder: Path
+) -> Section:
     columns = (
         *words("Head"),
         *numbers("Copying", "Random heads"),
@@ -260,6 +312,7 @@ def _heads(name: str, model: ModelResult, scoring: ScoringParams, params: Report
         [],
         [
             table,
+            _copied(model, weights.models[name]),
             Figure(
                 folder / f"copying_{name}.svg",
                 "Copying",
@@ -272,6 +325,30 @@ def _heads(name: str, model: ModelResult, scoring: ScoringParams, params: Report
                 "position. A peak at 1 is a previous-token head.",
             ),
         ],
+    )
+
+
+def _copied(model: ModelResult, transformer: Transformer) -> Table:
+    """Copying token by token, for heads and for the sum of each layer's heads, with the best copied tokens."""
+
+    def row(label: str, own: OwnRow, tokens: pd.Series) -> tuple[Cell, ...]:
+        shares = (f"{share:.1%}" for share in own)
+        return (label, *shares, Tokens(tuple(tokens.head(6))))
+
+    copies, rows = model.copies, []
+    for h in model.heads.itertuples():
+        best = copies.loc[(copies["layer"] == h.layer) & (copies["head"] == h.head), "source"]
+        rows.append(row(h.name, OwnRow(h.own_top1, h.own_top5, h.own_positive), best))
+    for layer in range(transformer.n_layers):
+        every = [factored.ov(transformer, layer, head) for head in range(transformer.n_heads)]
+        rows.append(row(f"L{layer}, all heads", own_row(every), pd.Series(dtype="str")))
+    size = transformer.d_vocab
+    return Table(
+        "How many tokens of the whole vocabulary are first, or among the first five, in their own row of the OV "
+        f"circuit, or above the mean of that row (chance: {1 / size:.2%}, {5 / size:.2%}, 50%), and the tokens "
+        "copied most.",
+        (*words("Head"), *numbers("Own top 1", "Own top 5", "Positive diagonal"), *words("Copied most")),
+        rows,
     )
 
 

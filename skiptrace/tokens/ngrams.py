@@ -75,14 +75,14 @@ class Baselines(NamedTuple):
     discount: float
 
 
-def baselines(train: Integer[np.ndarray, " n"], valid: Integer[np.ndarray, " m"], vocab_size: int) -> Baselines:
+def baselines(bigrams: Bigrams, valid: Integer[np.ndarray, " m"], vocab_size: int) -> Baselines:
     """Unigram (counts plus one) and interpolated Kneser–Ney bigram losses.
 
     Each token of `valid` but the first is predicted once, from the token before it.
     """
-    counts = np.bincount(train, minlength=vocab_size) + 1
+    counts = np.bincount(bigrams.next, bigrams.count, vocab_size) + 1
     unigram = np.log(counts / counts.sum())
-    bigram = KneserNey(count_bigrams(train, vocab_size), vocab_size)
+    bigram = KneserNey(bigrams, vocab_size)
     return Baselines(
         float(-unigram[valid[1:]].mean()),
         float(-np.log(bigram.probability(valid[:-1], valid[1:])).mean()),

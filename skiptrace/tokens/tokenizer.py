@@ -8,18 +8,34 @@ import pyarrow as pa
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm import tqdm
 
+from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.errors import InputError
 
 BOS = "<|bos|>"
+UNKNOWN = "<|unknown|>"
 BOS_ID = 0
 
 
-def train(texts: list[str], vocab_size: int, name: str) -> Tokenizer:
-    """Train byte-level BPE: token 0 is the start of a document, then 256 bytes, then merges.
+def train(texts: list[str], params: TokenizerParams, name: str) -> Tokenizer:
+    """Make the tokenizer that the parameters ask for; token 0 is the start of a document.
 
     Raises:
-        InputError: the text has too few repeated pairs for `vocab_size`; names the key.
+        InputError: the text does not support so many tokens; names the key.
     """
+    return _train_words(texts) if params.vocab_size is None else _train_bpe(texts, params.vocab_size, name)
+
+
+def _train_words(texts: list[str]) -> Tokenizer:
+    """One token for each word between spaces; token 1 stands for words that training text lacks."""
+    tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = trainers.WordLevelTrainer(vocab_size=2**31 - 1, special_tokens=[BOS, UNKNOWN], show_progress=False)
+    tokenizer.train_from_iterator(tqdm(texts, "counting words", disable=None), trainer)
+    return tokenizer
+
+
+def _train_bpe(texts: list[str], vocab_size: int, name: str) -> Tokenizer:
+    """Byte-level BPE: after the start of a document 256 bytes, then merges."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -85,7 +101,7 @@ def vocabulary(tokenizer: Tokenizer, stream: np.ndarray) -> pa.Table:
 def token_text(tokenizer: Tokenizer, token_id: int) -> str:
     r"""The text of one token; bytes that are no whole UTF-8 character read as `\xe2`."""
     piece = tokenizer.id_to_token(token_id)
-    if piece is None or not set(piece) <= BYTE_OF.keys():
+    if piece is None or isinstance(tokenizer.model, models.WordLevel) or not set(piece) <= BYTE_OF.keys():
         return piece or f"<{token_id}>"
     return bytes(BYTE_OF[c] for c in piece).decode("utf-8", errors="backslashreplace")
 

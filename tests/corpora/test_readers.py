@@ -30,8 +30,15 @@ def test_files_are_chosen_by_glob_sorted_and_named_by_their_path(folder):
     assert found[1].text == "text of a.txt\n"
 
 
-def test_a_single_file_is_a_corpus_of_one_document(folder):
-    assert list(readers.read(files(folder / "b.md"), "mine")) == [Document("b.md", "text of b.md\n")]
+def test_a_single_file_is_refused_since_it_cannot_be_split(folder):
+    with pytest.raises(InputError, match=r"corpora\.mine\.path: .*b\.md is one file; give a folder"):
+        list(readers.read(files(folder / "b.md"), "mine"))
+
+
+def test_a_file_name_that_is_not_utf8_is_named(folder):
+    (folder / "bad\udce9.txt").write_text("x")
+    with pytest.raises(InputError, match=r"the file name 'bad\\udce9\.txt' is not UTF-8"):
+        list(readers.read(files(folder), "mine"))
 
 
 def test_a_file_that_is_not_utf8_is_named_with_its_first_wrong_byte(folder):

@@ -6,14 +6,14 @@ import torch
 from skiptrace.circuits.factored import Circuit, all_circuits
 from skiptrace.config.expansion import ExpansionParams
 from skiptrace.errors import InputError
-from skiptrace.expansion.reader import tiles
+from skiptrace.expansion.reader import Tiles
 from skiptrace.expansion.writer import write
 
 PARAMS = ExpansionParams(chunk_rows=9, row_group_rows=4)  # neither divides the vocabulary of 23
 
 
 def read(folder, circuit):
-    found = list(tiles(folder, circuit.name, circuit.layer, circuit.head))
+    found = list(Tiles(folder, circuit.name, circuit.layer, circuit.head))
     assert [t.start for t in found] == np.cumsum([0] + [len(t.values) for t in found[:-1]]).tolist()
     return torch.cat([t.values for t in found])
 
@@ -90,7 +90,7 @@ def test_a_truncated_part_is_named(expanded):
     part = expanded[1] / "part-00001.parquet"
     part.write_bytes(part.read_bytes()[:-20])
     with pytest.raises(InputError, match=r"part-00001\.parquet: not a readable part file"):
-        list(tiles(expanded[0], "ov", "0", "1"))
+        list(Tiles(expanded[0], "ov", "0", "1"))
 
 
 @pytest.mark.parametrize(
@@ -106,4 +106,4 @@ def test_a_missing_part_is_noticed(expanded, lost, message):
     for name in lost:
         (expanded[1] / name).unlink()
     with pytest.raises(InputError, match=message):
-        list(tiles(expanded[0], "ov", "0", "1"))
+        list(Tiles(expanded[0], "ov", "0", "1"))

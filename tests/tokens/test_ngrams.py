@@ -47,8 +47,8 @@ def test_kneser_ney_by_hand():
 
 
 def test_baselines_by_hand():
-    train, valid = np.array([0, 1, 0, 1]), np.array([1, 0, 1])
-    found = baselines(train, valid, 2)
+    train, valid = np.array([0, 1, 0, 1, 0]), np.array([1, 0, 1])
+    found = baselines(count_bigrams(train, 2), valid, 2)
     assert found.unigram_loss == pytest.approx(np.log(2))
     assert found.uniform_loss == pytest.approx(np.log(2))
     assert found.bigram_loss < np.log(2) / 2
@@ -57,6 +57,6 @@ def test_baselines_by_hand():
 def test_a_bigram_source_is_predicted_better_by_bigrams():
     generator = np.random.default_rng(0)
     stream = generator.integers(0, 5, 4000).cumsum() % 50
-    found = baselines(stream[:3000], stream[3000:], 50)
+    found = baselines(count_bigrams(stream[:3000], 50), stream[3000:], 50)
     assert found.bigram_loss == pytest.approx(np.log(5), abs=0.1)
     assert found.unigram_loss == pytest.approx(np.log(50), abs=0.05)

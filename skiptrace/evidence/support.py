@@ -1,0 +1,76 @@
+"""Does the corpus say what a skip-trigram says? Exact counts of A … B C against B C alone."""
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Integer
+from scipy.stats import norm
+from tqdm import tqdm
+
+from skiptrace.models.windows import BOS_ID
+
+CONFIDENCE = 0.95
+
+
+class Positions:
+    """Where each token stands in a stream: one sorted list per token."""
+
+    def __init__(self, stream: Integer[np.ndarray, " n"], d_vocab: int, window: int) -> None:
+        self.stream, self.window = np.asarray(stream), window
+        self._order = np.argsort(self.stream, kind="stable")
+        self._first = np.concatenate([[0], np.bincount(self.stream, minlength=d_vocab).cumsum()])
+        # The start of the document that each token belongs to.
+        starts = np.flatnonzero(self.stream == BOS_ID)
+        place = np.searchsorted(starts, np.arange(len(self.stream)), side="right") - 1
+        self._document = np.where(place >= 0, starts[place], 0) if len(starts) else np.zeros(len(self.stream), int)
+
+    def of(self, token: int) -> Integer[np.ndarray, " count"]:
+        """The positions of one token that have a next token."""
+        found = self._order[self._first[token] : self._first[token + 1]]
+        return found[found < len(self.stream) - 1]
+
+    def preceded(self, source: int, destination: int) -> Bool[np.ndarray, " count"]:
+        """For each place of the destination, whether the source stands before it in its document and window."""
+        here, there = self.of(destination), self._order[self._first[source] : self._first[source + 1]]
+        if len(there) == 0:
+            return np.zeros(len(here), dtype=bool)
+        last = np.searchsorted(there, here) - 1
+        before = there[np.maximum(last, 0)]
+        return (last >= 0) & (here - before <= self.window) & (before >= self._document[here])
+
+
+def support(rows: pd.DataFrame, positions: Positions) -> pd.DataFrame:
+    """Corpus evidence for rows with `source_id`, `destination_id`, `out_id`, in their order.
+
+    `precedes` counts A … B, `corpus_count` A … B C, `corpus_expected` what B C alone predicts of
+    it, `corpus_lift` their ratio, `lift_low` and `lift_high` its 95 % interval (Wilson's, for the
+    share of C after A … B).
+    """
+    ids = rows[["source_id", "destination_id", "out_id"]].reset_index(drop=True)
+    precedes, together, alone = np.zeros(len(ids)), np.zeros(len(ids)), np.zeros(len(ids))
+    groups = ids.groupby(["destination_id", "source_id"]).indices
+    for (destination, source), members in tqdm(groups.items(), "counting in the corpus", disable=None):
+        follows = positions.stream[positions.of(destination) + 1]
+        seen = positions.preceded(source, destination)
+        for member in members:
+            out = follows == ids["out_id"][member]
+            precedes[member], together[member] = seen.sum(), (out & seen).sum()
+            alone[member] = out.mean() if len(out) else 0.0
+    z = norm.ppf((1 + CONFIDENCE) / 2)
+    n = np.maximum(precedes, 1)
+    share = together / n
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lifts = [
+            np.where((precedes > 0) & (alone > 0), s / alone, np.nan) for s in (share, middle - half, middle + half)
+        ]
+    return pd.DataFrame(
+        {
+            "precedes": precedes.astype(np.int64),
+            "corpus_count": together.astype(np.int64),
+            "corpus_expected": precedes * alone,
+            "corpus_lift": lifts[0],
+            "lift_low": lifts[1],
+            "lift_high": lifts[2],
+        }
+    )

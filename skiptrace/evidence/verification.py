@@ -1,0 +1,132 @@
+"""Every mined row with its evidence, and which rows survive false-discovery control."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Integer
+from scipy.stats import false_discovery_control, norm
+
+from skiptrace.config.verification import VerificationParams
+from skiptrace.evidence.causal import Rows, Sampler, check, frequency_matched
+from skiptrace.evidence.support import Positions, support
+from skiptrace.models.transformer import Transformer
+
+IDS = ["source_id", "destination_id", "out_id"]
+
+
+@dataclass(frozen=True)
+class Streams:
+    """Token streams of a corpus, and how often each token occurs in training."""
+
+    train: Integer[np.ndarray, " n"]
+    valid: Integer[np.ndarray, " m"]
+    count: Integer[np.ndarray, " d_vocab"]
+
+
+def verify(model: Transformer, table: pd.DataFrame, streams: Streams, params: VerificationParams) -> pd.DataFrame:
+    """Check the best rows of either ranking; return them with their evidence, in their order.
+
+    Added columns: `effect_nats` and `effect_se` (edge cut), `replaced_nats` and `replaced_se`
+    (source replaced by another of like frequency), `p_out`, `n_contexts`, the null's `null_mean`
+    and `null_sd` per head, `p_value`, `verified`, the corpus columns of `support`, and
+    `rank_evidence`, which puts verified rows first and orders by what they are worth on text.
+    """
+    chosen = table[_best(table, params.rows)].reset_index(drop=True)
+    if chosen.empty:
+        return chosen.assign(**{name: pd.Series(dtype=kind) for name, kind in ADDED.items()})
+    parts = [
+        _head(model, int(layer), int(head), rows, streams, params)
+        for (layer, head), rows in chosen.groupby(["layer", "head"])
+    ]
+    checked = pd.concat([chosen, pd.concat(parts).sort_index()], axis=1)
+    checked["verified"] = false_discovery_control(checked["p_value"]) <= params.fdr
+    positions = Positions(streams.train, len(streams.count), model.n_ctx - 1)
+    checked = pd.concat([checked, support(checked, positions)], axis=1)
+    worth = evidence_score(checked).where(checked["verified"], -np.inf)
+    ordered = np.lexsort([checked["rank"], -worth.to_numpy()])
+    checked["rank_evidence"] = 1 + np.argsort(ordered, kind="stable")
+    return checked.astype(ADDED)
+
+
+ADDED = {
+    "effect_nats": "float64",
+    "effect_se": "float64",
+    "replaced_nats": "float64",
+    "replaced_se": "float64",
+    "p_out": "float64",
+    "n_contexts": "int32",
+    "null_mean": "float64",
+    "null_sd": "float64",
+    "p_value": "float64",
+    "verified": "bool",
+    "precedes": "int64",
+    "corpus_count": "int64",
+    "corpus_expected": "float64",
+    "corpus_lift": "float64",
+    "lift_low": "float64",
+    "lift_high": "float64",
+    "rank_evidence": "int32",
+}
+
+
+def evidence_score(checked: pd.DataFrame) -> pd.Series:
+    """Probability that the edge adds to the out: p_out·(1 − exp(−effect)).
+
+    What the running model would lose of its prediction without the edge, between 0 and 1. A row
+    that multiplies a negligible probability is worth little, however large its effect in nats.
+    """
+    return checked["p_out"] * (1 - np.exp(-checked["effect_nats"].clip(lower=0)))
+
+
+def _best(table: pd.DataFrame, rows: int) -> Bool[np.ndarray, " n"]:
+    """The first rows of each ranking; together at most `rows`."""
+    each = rows // 2
+    return ((table["rank_published"] <= each) | (table["rank_expected"] <= each)).to_numpy()
+
+
+def _head(
+    model: Transformer, layer: int, head: int, table: pd.DataFrame, streams: Streams, params: VerificationParams
+) -> pd.DataFrame:
+    rows = Rows(*(table[name].to_numpy() for name in IDS))
+    seed = params.seed + 1000 * layer + head
+    sampler = Sampler(streams.valid, min(params.context_tokens, model.n_ctx), len(streams.count), seed)
+    other = rows._replace(source=frequency_matched(rows.source, streams.count, seed))
+    found = check(model, layer, head, rows, sampler.draw(rows, params.contexts), other)
+    null = null_effects(model, layer, head, rows, sampler, streams, params)
+    at_least = (null[None, :] >= found.cut.mean[:, None]).sum(1)
+    p_null = (1 + at_least) / (1 + len(null))
+    # Both must be refuted: that a random row does as much, and that the mean effect is not above zero.
+    p_zero = norm.sf(found.cut.mean / np.maximum(found.cut.se, 1e-12))
+    return pd.DataFrame(
+        {
+            "effect_nats": found.cut.mean,
+            "effect_se": found.cut.se,
+            "replaced_nats": found.replaced.mean,
+            "replaced_se": found.replaced.se,
+            "p_out": found.p_out,
+            "n_contexts": params.contexts,
+            "null_mean": null.mean(),
+            "null_sd": null.std(ddof=1),
+            "p_value": np.maximum(p_null, p_zero),
+        },
+        index=table.index,
+    )
+
+
+def null_effects(
+    model: Transformer,
+    layer: int,
+    head: int,
+    rows: Rows,
+    sampler: Sampler,
+    streams: Streams,
+    params: VerificationParams,
+) -> Float[np.ndarray, " null_rows"]:
+    """Effects, in nats, of rows of random tokens of the same frequencies, checked in the same way."""
+    generator = np.random.default_rng([params.seed, layer, head])
+    like = generator.integers(0, len(rows.source), params.null_rows)
+    seeds = generator.integers(0, 2**32, 3)
+    matched = (frequency_matched(tokens[like], streams.count, int(s)) for tokens, s in zip(rows, seeds, strict=True))
+    drawn = Rows(*matched)
+    return check(model, layer, head, drawn, sampler.draw(drawn, params.contexts), None).cut.mean

@@ -1,0 +1,62 @@
+"""Check mined rows against the running model, the corpus, and planted truth where there is any.
+
+Reads   params.yaml  verification
+        data/models/<m>/, data/tables/<m>/bigrams.parquet, skip_trigrams.parquet, copies.parquet
+        data/tokens/<corpus of m>/, data/ngrams/<corpus of m>/, data/corpora/<corpus of m>/
+Writes  data/evidence/<m>/skip_trigrams.parquet   the mined columns and their evidence
+        data/evidence/<m>/bugs.parquet            crossed skip-trigrams and what they cost
+        data/evidence/<m>/truth.parquet           precision and recall against planted truth
+        data/evidence/<m>/bill.json               upper bound on the cost of unsupported rows, nats/token
+"""
+
+import numpy as np
+import pyarrow as pa
+
+from skiptrace.config.base import load
+from skiptrace.config.models import ModelParams
+from skiptrace.config.verification import VerificationParams
+from skiptrace.errors import run
+from skiptrace.evidence import bugs, truth
+from skiptrace.evidence.support import Positions
+from skiptrace.evidence.verification import Streams, verify
+from skiptrace.files import read_array, read_table, write_json, write_table
+from skiptrace.models import checkpoint
+from stages.common import CORPORA, EVIDENCE, MODELS, NGRAMS, PARAMS, TABLES, TOKENS, asked_for
+
+
+def main() -> None:
+    """Verify one model."""
+    name = asked_for("model", __doc__)
+    params = load(VerificationParams, "verification", PARAMS)
+    corpus = load(ModelParams, f"models.{name}", PARAMS).corpus
+    model, out = checkpoint.load(MODELS / name), EVIDENCE / name
+    vocab = read_table(TOKENS / corpus / "vocab.parquet").to_pandas()
+    streams = Streams(
+        np.asarray(read_array(TOKENS / corpus / "train.npy")),
+        np.asarray(read_array(TOKENS / corpus / "valid.npy")),
+        vocab["count"].to_numpy(),
+    )
+    tables = {n: read_table(TABLES / name / f"{n}.parquet").to_pandas() for n in ("bigrams", "skip_trigrams", "copies")}
+
+    checked = verify(model, tables["skip_trigrams"], streams, params)
+    positions = Positions(streams.train, len(vocab), model.n_ctx - 1)
+    found = bugs.measure(model, bugs.find(checked, positions, params.quartets), streams, params)
+    planted = CORPORA / corpus / "truth.parquet"
+    scores = []
+    if planted.exists():
+        bigrams = read_table(NGRAMS / corpus / "bigrams.parquet").to_pandas()
+        known = truth.Known(read_table(planted).to_pandas(), vocab)
+        scores = truth.evaluate(known, tables, checked, found, bigrams, streams.train, model.n_ctx - 1)
+
+    write_table(out / "skip_trigrams.parquet", pa.Table.from_pandas(checked, preserve_index=False))
+    write_table(
+        out / "bugs.parquet", pa.Table.from_pandas(bugs.with_texts(found, vocab["token"]), preserve_index=False)
+    )
+    write_table(out / "truth.parquet", pa.Table.from_pandas(truth.to_frame(scores), preserve_index=False))
+    write_json(
+        out / "bill.json", {"nats_per_token": bugs.bill(model, checked, streams, params) if len(checked) else 0.0}
+    )
+
+
+if __name__ == "__main__":
+    run(main)
