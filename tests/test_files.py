@@ -85,3 +85,23 @@ def test_json_is_written_for_people(tmp_path):
     files.write_json(tmp_path / "a.json", {"é": 1})
     assert (tmp_path / "a.json").read_text() == '{\n  "é": 1\n}\n'
     assert json.loads((tmp_path / "a.json").read_text()) == {"é": 1}
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
+    folder = tmp_path / "out"
+    with files.atomic_folder(folder) as temporary:
+        (temporary / "a").write_text("1")
+    with pytest.raises(RuntimeError), files.atomic_folder(folder) as temporary:
+        (temporary / "b").write_text("2")
+        raise RuntimeError
+    assert [p.name for p in folder.iterdir()] == ["a"]
+    with files.atomic_folder(folder) as temporary:
+        (temporary / "c").write_text("3")
+    assert [p.name for p in folder.iterdir()] == ["c"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_missing_column_is_named(tmp_path):
+    files.write_table(tmp_path / "t.parquet", pa.table({"a": [1]}))
+    with pytest.raises(InputError, match=r"t\.parquet: column b is missing"):
+        files.read_table(tmp_path / "t.parquet", ["a", "b"])

@@ -67,7 +67,8 @@ def find(checked: pd.DataFrame, positions: Positions, most: int) -> pd.DataFrame
                 ends = (one["destination_id"], two["destination_id"], one["out_id"], two["out_id"])
                 found.append((layer, head, source, *ends, min(one["effect_nats"], two["effect_nats"])))
     names = [*list(COLUMNS)[:7], "strength"]
-    table = pd.DataFrame(found, columns=names).sort_values("strength", ascending=False, kind="stable")
+    table = pd.DataFrame(found, columns=names).astype(dict.fromkeys(names[:-1], "int64"))
+    table = table.sort_values("strength", ascending=False, kind="stable")
     # The corpus is asked only until enough quartets are found; it says no to few.
     table = table.head(4 * most).reset_index(drop=True)
     crossed = np.ones(len(table), dtype=bool)

@@ -21,11 +21,13 @@ def evidence(name: str, model: ModelResult, settings: Settings, folder: Path) ->
     real, supported = checked["verified"], checked["lift_low"] > 1
     text = (
         f"{len(checked):,} mined rows were checked in {params.contexts} contexts each: validation text that ends in "
-        "the destination, with the source placed before it. The effect is the change in log p(out) when the head may not "
+        "the destination, with the source placed before it. The effect is the change in log p(out) when the "
+        "head may not "
         f"attend from the destination to the source. {real.mean():.0%} of the rows are verified (effect above that of "
         f"{params.null_rows} random rows per head of the same frequencies and above zero, false-discovery rate "
         f"{params.fdr:.0%}); {supported.mean():.0%} are supported by the corpus: A … B C comes more often than B C "
-        f"alone predicts; {(real & supported).mean():.0%} are both. A row that is real but not supported is something the "
+        f"alone predicts; {(real & supported).mean():.0%} are both. A row that is real but not supported is "
+        "something the "
         "model does although its text does not."
     )
     best = checked.sort_values("rank_evidence").head(settings.report.bigrams)
@@ -95,7 +97,8 @@ def bugs(name: str, model: ModelResult, settings: Settings) -> Section:
     anchor, title = f"{name}-bugs", f"{name}: skip-trigram bugs"
     text = (
         "A head adds a function of source and destination times a function of source and out, so two true "
-        "skip-trigrams of one source force their crossings. All rows that the corpus does not support, taken away together where the "
+        "skip-trigrams of one source force their crossings. All rows that the corpus does not support, taken "
+        "away together where the "
         f"out does not follow, would save {model.bill:.5f} nats per token of validation text: the most that mending "
         f"them could bring, out of a loss of {model.valid_loss:.3f}."
     )
@@ -121,7 +124,8 @@ def bugs(name: str, model: ModelResult, settings: Settings) -> Section:
         rows.append((head, right, "; ".join(said[:2]), crossed, "; ".join(said[2:]), "; ".join(costs)))
     table = Table(
         f"{len(model.bugs)} crossed pairs were found; both rows of a pair are verified and supported, neither "
-        "crossing is supported. Probabilities of the out: in the model / in the corpus. Cost: change in loss, in nats, where the "
+        "crossing is supported. Probabilities of the out: in the model / in the corpus. Cost: change in "
+        "loss, in nats, where the "
         "crossing applies in validation text, when its contribution alone is added; n places.",
         words("Head", "True", "Model / corpus", "Forced", "Model / corpus", "Cost of each"),
         rows,
@@ -149,7 +153,8 @@ def truth(name: str, model: ModelResult) -> Section:
     )
     text = (
         "The corpus of this model was written by a known grammar, so mined tables can be held against the truth: "
-        "planted bigrams, skip-trigrams, copies, and the crossings of planted quartets. Three baselines rank the same rows by "
+        "planted bigrams, skip-trigrams, copies, and the crossings of planted quartets. Three baselines rank "
+        "the same rows by "
         "OV alone or QK alone, or rank triples by their pointwise mutual information in the corpus, without any model."
     )
     return Section(f"{name}-truth", f"{name}: mined tables against planted truth", [text], [table])

@@ -110,7 +110,7 @@ def _corpora(results: Results) -> Section:
         for split, size in (("train", corpus.train), ("valid", corpus.valid)):
             counts = (f"{n:,}" for n in (size.documents, size.characters, size.tokens))
             density = f"{size.characters / size.tokens:.2f}"
-            rows.append((name, corpus.params.kind, split, *counts, density, f"{corpus.tokenizer.vocab_size:,}"))
+            rows.append((name, corpus.params.kind, split, *counts, density, f"{len(corpus.vocabulary):,}"))
     caption = (
         "Documents are split by a hash of their names and never cut; the tokenizer is byte-level BPE trained on the "
         "train split only."
@@ -175,7 +175,7 @@ def _direct(
 
 def direct_against_corpus(model: Transformer, corpus: CorpusResult, result: ModelResult) -> pd.DataFrame:
     """Log-probabilities `corpus` and `model` of the pairs that follow the frequent tokens."""
-    frequent = result.agreement["token_id"].to_numpy()
+    frequent = result.agreement["token_id"].tolist()
     rows = (model.W_E[frequent] @ model.W_U).log_softmax(-1).numpy()
     place = pd.Series(range(len(frequent)), index=frequent)
     pairs = corpus.bigrams[corpus.bigrams["token_id"].isin(frequent)]

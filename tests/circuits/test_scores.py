@@ -178,3 +178,21 @@ def test_a_model_without_heads_has_empty_tables_of_the_same_columns(make_model, 
     heads, offsets = scores.score_heads(make_model(0), tokens, PARAMS)
     assert len(heads) == len(offsets) == 0
     assert list(heads.columns) == list(scores.COLUMNS)
+
+
+def test_own_row_by_hand():
+    # Rows 0 and 2 put their own token first, row 1 second; row 3 puts it last and below the mean.
+    dense = torch.tensor([[9.0, 0, 0, 0], [5, 4, 0, 0], [0, 0, 1, 0], [3, 3, 3, -9]])
+    circuit = Circuit("ov", "0", "0", dense, torch.eye(4))
+    for rows in (1, 3, 4):
+        assert scores.own_row([circuit], rows) == (0.5, 1.0, 0.75)
+    half = Circuit("ov", "0", "1", dense / 2, torch.eye(4))
+    assert scores.own_row([half, half], 3) == (0.5, 1.0, 0.75)
+
+
+def test_scores_against_the_position_term_are_not_explained_by_it():
+    term = torch.randn(6, 6, generator=torch.Generator().manual_seed(0))
+    mean = scores.centred(term)
+    square = mean.square().sum().item()
+    assert scores.position_share(term, mean, square) == pytest.approx(1)
+    assert scores.position_share(term, -mean, square) == 0

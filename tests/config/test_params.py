@@ -46,7 +46,7 @@ def test_every_key_has_a_comment():
         key = re.match(r" +([a-z_A-Z]+):(.*)", line)
         if key and key[1] not in seen:
             seen.add(key[1])
-            named = key[1] in {"code", "one", "two"}  # a user's own names
+            named = key[1] in {"code", "planted", "one", "two"} or "{" in key[2]  # own names; rules, told above
             assert named or "#" in key[2], line
     assert len(seen) > 30
 
@@ -64,20 +64,33 @@ def test_every_key_has_a_comment():
         ("models.one.d_head", 200, r"models\.one: d_head 200 exceeds d_model 128"),
         ("models.one.d_model", 33, r"models\.one: d_model must be even"),
         ("models.zero.n_heads", 4, r"models\.zero: n_heads and d_head have no meaning"),
-        ("models.one.corpus", "cod", r"models\.one\.corpus: no corpus 'cod'; there is code"),
+        ("models.one.corpus", "cod", r"models\.one\.corpus: no corpus 'cod'; there is code, planted"),
         ("models.one.warmup_steps", 10_000, r"models\.one: warmup_steps 10000 must be below"),
         ("models.one.lr_embedding", -1.0, r"models\.one\.lr_embedding: input should be greater than 0, got -1\.0"),
         ("models.one.steps", ..., r"models\.one\.steps: missing"),
         ("models.a/b", {}, r"models\.a/b: a name is letters, digits, _ and -"),
         ("models", {}, r"models: expected at least one named entry"),
         ("models", ..., r"models: missing"),
-        ("corpora.code.kind", "web", r"corpora\.code\.kind: expected packages or files, got 'web'"),
+        ("corpora.code.kind", "web", r"corpora\.code\.kind: expected packages or files or planted, got 'web'"),
+        ("corpora.code.kind", ["packages"], r"corpora\.code\.kind: expected packages or files or planted"),
+        ("corpora.planted.words", 100, r"corpora\.planted: words must be at least 2\d\d for these rules"),
+        ("corpora.planted.length", 20, r"corpora\.planted: length must be at least 26 for a distance of 24"),
+        (
+            "corpora.planted.copies.distance",
+            [3, 2],
+            r"corpora\.planted\.copies: distance must be \[shortest, longest\]",
+        ),
+        ("corpora.planted.decoy_share", 1.0, r"corpora\.planted\.decoy_share: input should be less than 1"),
+        ("tokenizers.code.vocab_size", None, r"tokenizers\.code: vocab_size: missing"),
+        ("tokenizers.planted.vocab_size", 300, r"tokenizers\.planted: vocab_size has no meaning for words"),
+        ("models.one.n_ctx", 8, r"models\.one\.n_ctx: 8 is too short for scoring\.repeats = 4.*it takes 9"),
+        ("scoring.seed", 2**70, r"scoring\.seed: input should be less than 4294967296"),
         ("corpora.code.packages", ["sympy"], r"corpora\.code\.packages: each package must read name==version"),
         ("corpora.code.packages", [], r"corpora\.code\.packages: "),
         ("corpora.code.valid_share", 1.0, r"corpora\.code\.valid_share: input should be less than 1, got 1\.0"),
         ("corpora.more", {"kind": "files", "path": "x", "valid_share": 0.1}, r"tokenizers\.more: missing"),
         ("tokenizers.code.vocab_size", 100, r"tokenizers\.code\.vocab_size: .*greater than or equal to 257"),
-        ("tokenizers.other", {"vocab_size": 300}, r"tokenizers\.other: no such corpus; there is code"),
+        ("tokenizers.other", {"vocab_size": 300}, r"tokenizers\.other: no such corpus; there is code, planted"),
     ],
     ids=lambda v: v if isinstance(v, str) and "\\" not in v else None,
 )
@@ -106,3 +119,9 @@ def test_parameters_are_frozen():
     params = load(ModelParams, "models.one", DEFAULT)
     with pytest.raises(ValueError, match="frozen"):
         params.steps = 1
+
+
+def test_numbers_are_read_as_dvc_writes_them(changed):
+    path = changed("models.one.weight_decay", 0.5)
+    path.write_text(path.read_text().replace("weight_decay: 0.5", "weight_decay: 1e-05"))
+    assert load_pipeline(path).models["one"].weight_decay == 1e-5

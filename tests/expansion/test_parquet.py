@@ -2,10 +2,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from skiptrace.circuits.factored import Circuit, all_circuits
 from skiptrace.config.expansion import ExpansionParams
 from skiptrace.errors import InputError
+from skiptrace.expansion.layout import partition
 from skiptrace.expansion.reader import Tiles
 from skiptrace.expansion.writer import write
 
@@ -47,18 +49,26 @@ def test_part_files_do_not_depend_on_what_else_is_written(make_model, tmp_path):
         assert part.read_bytes() == (tmp_path / "all" / part.relative_to(tmp_path / "one")).read_bytes()
 
 
-def test_memory_is_one_tile(make_model, tmp_path, monkeypatch):
+class Largest(TorchDispatchMode):
+    """Watches every tensor that any operation makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entries = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for made in result if isinstance(result, tuple) else (result,):
+            if isinstance(made, torch.Tensor):
+                self.entries = max(self.entries, made.numel())
+        return result
+
+
+def test_memory_is_one_tile(make_model, tmp_path):
     circuits = all_circuits(make_model(1))
-    largest = []
-    real = torch.empty
-
-    def watched(*shape, **options):
-        largest.append(int(np.prod(shape)))
-        return real(*shape, **options)
-
-    monkeypatch.setattr(torch, "empty", watched)
-    write(circuits, tmp_path, PARAMS)
-    assert max(largest) == PARAMS.row_group_rows * 23
+    with Largest() as largest:
+        write(circuits, tmp_path, PARAMS)
+    assert largest.entries == PARAMS.row_group_rows * 23
 
 
 def circuit(left, right):
@@ -102,8 +112,9 @@ def test_a_truncated_part_is_named(expanded):
         (["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"], "no part files"),
     ],
 )
-def test_a_missing_part_is_noticed(expanded, lost, message):
+@pytest.mark.parametrize("circuit", [("ov", "0", "1"), ("direct", "none", "none")])
+def test_a_missing_part_is_noticed(expanded, circuit, lost, message):
     for name in lost:
-        (expanded[1] / name).unlink()
+        (expanded[0] / partition(*circuit) / name).unlink()
     with pytest.raises(InputError, match=message):
-        list(Tiles(expanded[0], "ov", "0", "1"))
+        list(Tiles(expanded[0], *circuit))

@@ -19,5 +19,13 @@ def make_vocabulary():
 @pytest.fixture
 def params():
     return MiningParams(
-        bigrams=5, sources=3, destinations=2, outs=2, min_count=1, frequency_power=0.1, frequent_tokens=4
+        ranking="published",
+        context=8,
+        bigrams=5,
+        sources=3,
+        destinations=2,
+        outs=2,
+        min_count=1,
+        frequency_power=0.1,
+        frequent_tokens=4,
     )

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -38,7 +40,15 @@ def test_the_one_skip_trigram_a_head_is_wired_for_comes_first(order):
     model = head_wired_for(source, destination, out)
     circuits = Circuits(0, 0, tiled(_dense(qk(model, 0, 0))), tiled(_dense(ov(model, 0, 0))))
     params = MiningParams(
-        bigrams=1, sources=3, destinations=2, outs=2, min_count=0, frequency_power=0.1, frequent_tokens=1
+        ranking="published",
+        context=8,
+        bigrams=1,
+        sources=3,
+        destinations=2,
+        outs=2,
+        min_count=0,
+        frequency_power=0.1,
+        frequent_tokens=1,
     )
     table = skip_trigrams.mine([circuits], even_vocabulary(8), params).to_pandas()
     first = table.iloc[0]
@@ -80,6 +90,7 @@ def test_selection_equals_the_published_rule_by_loops(make_vocabulary, params, h
             for c in sorted(allowed, key=lambda c: -OV[a][c])[:2]:
                 if QK[b][a] > 0 and OV[a][c] > 0:
                     expected[a, b, c] = QK[b][a] * p[b] ** 0.1 * OV[a][c] * p[a] ** 0.1
+    table = table[table["rank_published"].notna()]
     found = {(r.source_id, r.destination_id, r.out_id): r.score for r in table.itertuples()}
     assert found.keys() == expected.keys()
     for triple, score in expected.items():
@@ -90,6 +101,51 @@ def test_selection_equals_the_published_rule_by_loops(make_vocabulary, params, h
     for row in table.itertuples():
         assert row.qk == pytest.approx(QK[row.destination_id][row.source_id], abs=1e-5)
         assert row.ov == pytest.approx(OV[row.source_id][row.out_id], abs=1e-5)
+
+
+@pytest.mark.parametrize("height", [1, 4, 9])
+def test_expected_gain_equals_its_definition_by_loops(make_vocabulary, params, height):
+    generator = torch.Generator().manual_seed(1)
+    counts, n = [50, 40, 30, 20, 10, 5, 3, 2, 1], params.context
+    qk, ov = (2 * torch.randn(9, 9, generator=generator) for _ in range(2))
+    chosen = params.model_copy(update={"min_count": 2, "ranking": "expected", "frequency_power": 0.3})
+    circuits = Circuits(0, 0, tiled(qk, height), tiled(ov, height))
+    table = skip_trigrams.mine([circuits], make_vocabulary(counts), chosen).to_pandas()
+
+    p = [c / sum(counts) for c in counts]
+    allowed = range(1, 8)
+    ratio = [
+        [math.exp(qk[b, a]) / sum(p[s] * math.exp(qk[b, s]) for s in range(9)) for a in range(9)] for b in range(9)
+    ]
+    share = [[r / (n + r) for r in row] for row in ratio]
+    gain = [
+        [(share[b][a] - sum(p[d] * share[d][a] for d in range(9))) * p[b] ** 0.3 for a in range(9)] for b in range(9)
+    ]
+    OV = [[(ov[a, c] - ov[a].mean()).item() for c in range(9)] for a in range(9)]
+    best = sorted(allowed, key=lambda a: -max(gain[b][a] for b in allowed) * max(OV[a][c] for c in allowed))[:3]
+    expected = {
+        (a, b, c): gain[b][a] * OV[a][c]
+        for a in best
+        for b in sorted(allowed, key=lambda b: -gain[b][a])[:2]
+        for c in sorted(allowed, key=lambda c: -OV[a][c])[:2]
+        if gain[b][a] > 0 and OV[a][c] > 0
+    }
+    table = table[table["rank_expected"].notna()]
+    found = {(r.source_id, r.destination_id, r.out_id): r.expected for r in table.itertuples()}
+    assert found.keys() == expected.keys()
+    for triple, value in expected.items():
+        assert found[triple] == pytest.approx(value, rel=1e-4)
+    assert table["rank"].tolist() == table["rank_expected"].tolist() == list(range(1, len(table) + 1))
+
+
+def test_copies_are_the_largest_diagonal_entries(make_vocabulary, params):
+    ov = torch.zeros(5, 5)
+    ov[3, 3], ov[1, 1], ov[2, 2], ov[2, 4] = 9, 4, 2, 7
+    circuits = Circuits(0, 1, [], tiled(ov, 2))
+    table = skip_trigrams.mine_copies([circuits], make_vocabulary([9, 4, 4, 4, 4]), params).to_pandas()
+    assert table["source"].tolist() == ["t3", "t1", "t2"]
+    assert table["own_rank"].tolist() == [1, 1, 2]
+    assert table["ov"].tolist() == pytest.approx([9 * 4 / 5, 4 * 4 / 5, 2 - 9 / 5])
 
 
 def test_what_softmax_ignores_changes_nothing(make_vocabulary, params):

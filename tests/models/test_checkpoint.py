@@ -73,6 +73,11 @@ def test_a_checkpoint_that_does_not_match_its_config_names_the_tensor(saved, cha
         ("[]", "expected a mapping"),
         ('{"n_layers": 1}', r"config\.json: n_heads"),
         ('{"n_layers": 1, "surprise": 2}', r"config\.json: "),
+        (
+            '{"n_layers": 2, "n_heads": 3, "d_model": 10, "d_head": 4, "n_ctx": 7, "d_vocab": 23, '
+            '"normalization_type": "LN"}',
+            r"config\.json: normalization_type",
+        ),
     ],
 )
 def test_a_bad_config_is_one_line(saved, text, message):

@@ -91,3 +91,24 @@ def test_losses_by_position_agree_with_the_dense_cross_entropy(make_model):
     np.testing.assert_allclose(table["loss"], dense.mean(0), atol=1e-12)
     assert table["position"].tolist() == [1, 2, 3, 4, 5, 6]
     assert mean_loss(model, [windows]) == pytest.approx(table["loss"].mean())
+
+
+def test_two_threads_give_the_same_bits(tmp_path):
+    """At a size at which torch does use both, since indexing with `W_E[tokens]` would then differ."""
+    wide = PARAMS.model_copy(update={"n_ctx": 64, "batch_size": 64, "d_model": 64, "d_head": 32, "steps": 6})
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        runs = [
+            training.train(wide, stream(20_000, 0), stream(500, 1), 11, tmp_path / str(i), "m")[0] for i in range(3)
+        ]
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(weights(runs[0]), weights(runs[1]))
+    assert torch.equal(weights(runs[0]), weights(runs[2]))
+
+
+def test_an_odd_checkpoint_interval_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("SKIPTRACE_CHECKPOINT_SECONDS", "5s")
+    with pytest.raises(InputError, match=r"SKIPTRACE_CHECKPOINT_SECONDS: expected a number of seconds, got '5s'"):
+        training.train(PARAMS, stream(5000, 0), stream(500, 1), 11, tmp_path, "m")

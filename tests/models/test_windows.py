@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from skiptrace.models.windows import BOS_ID, random_windows, tiled_windows
+from skiptrace.models.windows import BOS_ID, random_windows, spread_windows, tiled_windows
 
 
 @pytest.mark.parametrize("n", [8, 9, 50, 57])
@@ -30,3 +30,11 @@ def test_a_training_batch_is_a_function_of_seed_and_step():
 def test_a_stream_of_exactly_one_context_gives_that_context():
     window = random_windows(np.arange(5), 5, 2, seed=0, step=0)
     assert window[:, 1:].tolist() == [[0, 1, 2, 3, 4]] * 2
+
+
+def test_spread_windows_reach_from_the_first_token_to_the_last():
+    windows = spread_windows(np.arange(1000), 10, 5)
+    assert windows.shape == (5, 11)
+    assert windows[0, 1:].tolist() == list(range(10))
+    assert windows[-1, 1:].tolist() == list(range(990, 1000))
+    assert (windows[:, 0] == BOS_ID).all()

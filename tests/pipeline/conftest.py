@@ -23,16 +23,23 @@ ZERO = {key: value for key, value in MODEL.items() if key not in ("n_heads", "d_
 
 
 def tiny_params() -> dict[str, dict]:
-    """The default parameters with two small corpora and three small models."""
+    """The default parameters with three small corpora and three small models."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    tiny_planted = params["corpora"]["planted"] | {"words": 220, "documents": 60, "length": 40, "valid_share": 0.3}
     code = params["corpora"]["code"] | {"packages": ["networkx==3.6.1"], "include": ["networkx/*.py"]}
     params["corpora"] = {
         "code": code | {"valid_share": 0.2},
         "notes": {"kind": "files", "path": "data/raw/notes", "include": ["*.txt"], "valid_share": 0.3},
     }
-    params["tokenizers"] = {"code": {"vocab_size": 300}, "notes": {"vocab_size": 270}}
-    params["models"] = {"zero": ZERO, "one": MODEL, "two": MODEL | {"corpus": "notes", "n_layers": 2}}
+    params["corpora"]["planted"] = tiny_planted
+    params["tokenizers"] = {"code": {"vocab_size": 300}, "notes": {"vocab_size": 270}, "planted": {"kind": "words"}}
+    params["models"] = {
+        "zero": ZERO,
+        "one": MODEL | {"corpus": "planted"},
+        "two": MODEL | {"corpus": "notes", "n_layers": 2},
+    }
     params["scoring"] |= {"null_draws": 5, "sequences": 4, "repeated_tokens": 4, "repeats": 3}
+    params["verification"] |= {"rows": 20, "contexts": 4, "null_rows": 10}
     params["expansion"] = {"chunk_rows": 128, "row_group_rows": 50}
     params["mining"] |= {"bigrams": 20, "sources": 5, "min_count": 3, "frequent_tokens": 20}
     return params

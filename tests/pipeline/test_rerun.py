@@ -9,7 +9,7 @@ from dvc.repo import Repo
 from tests.pipeline.conftest import MODEL, create
 from tests.pipeline.test_graph import STAGES, body
 
-KEYS = {"corpora": ("code", "notes"), "models": ("zero", "one", "two")}
+KEYS = {"corpora": ("code", "notes", "planted"), "models": ("zero", "one", "two")}
 
 
 def instances(stage: str) -> set[str]:
@@ -38,6 +38,7 @@ ALWAYS = {"check", "report"}  # both look at all of params.yaml
         ("scoring.null_draws", 6, {"score@zero", "score@one", "score@two"}),
         ("expansion.chunk_rows", 100, {"expand@zero", "expand@one", "expand@two"}),
         ("mining.outs", 2, {"mine@zero", "mine@one", "mine@two"}),
+        ("verification.contexts", 5, {"verify@zero", "verify@one", "verify@two"}),
         ("report.corner", 5, set()),
     ],
 )
@@ -66,10 +67,11 @@ def test_touching_a_users_file_changes_its_corpus(project):
 
 def test_a_change_runs_what_is_downstream_and_going_back_runs_nothing(project):
     project.set("mining.outs", 2)
-    assert project.repro() == {"check", "mine@zero", "mine@one", "mine@two", "summarise", "report"}
+    mined = {f"{stage}@{model}" for stage in ("mine", "verify") for model in KEYS["models"]}
+    assert project.repro() == {"check", "summarise", "report"} | mined
     assert project.repro() == set()
     project.set("mining.outs", 4)
-    assert project.repro() <= {"check", "summarise"}
+    assert project.repro() <= {"check", "summarise", "report"}
 
 
 def test_a_deleted_output_comes_back_from_the_cache(project):
@@ -87,7 +89,7 @@ def test_adding_a_model_runs_its_chain_alone_and_removing_it_forgets_it(project)
     params = project.params()
     params["models"]["extra"] = MODEL | {"seed": 5}
     project.write_params(params)
-    chain = {f"{stage}@extra" for stage in ("train", "score", "expand", "mine")}
+    chain = {f"{stage}@extra" for stage in ("train", "score", "expand", "mine", "verify")}
     assert project.repro() == chain | {"check", "summarise", "report"}
     assert "extra: skip-trigrams" in report.read_text()
     del params["models"]["extra"]

@@ -15,12 +15,15 @@ from skiptrace.config.models import ModelParams
 from skiptrace.config.report import ReportParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.tokenizers import TokenizerParams
+from skiptrace.config.verification import VerificationParams
+from skiptrace.evidence import bugs, truth
+from skiptrace.evidence.verification import Streams, verify
 from skiptrace.expansion.reader import Tile
 from skiptrace.mining import bigrams, skip_trigrams
 from skiptrace.mining.vocabulary import Vocabulary
 from skiptrace.report import figures, provenance, render
-from skiptrace.report.document import Examples, Tokens
-from skiptrace.report.inputs import CorpusResult, ModelResult, Results, Split, Weights
+from skiptrace.report.document import Example, Examples, Tokens
+from skiptrace.report.inputs import CorpusResult, ModelResult, Results, Settings, Split, Weights
 from skiptrace.report.metrics import attention_by_offset, in_context_learning, metrics, targets
 from skiptrace.report.sections import build, published_rows
 from tests.report.test_tokens import HOSTILE, Reader
@@ -29,8 +32,21 @@ SCORING = ScoringParams(
     seed=0, null_draws=5, null_sd=3.0, repeated_tokens=2, repeats=2, sequences=2, positional_share=0.5,
     positional_attention=0.15,
 )  # fmt: skip
-MINING = MiningParams(bigrams=9, sources=4, destinations=3, outs=3, min_count=1, frequency_power=0.1, frequent_tokens=5)
+VERIFICATION = VerificationParams(seed=0, rows=20, contexts=4, context_tokens=6, null_rows=10, fdr=0.5, quartets=3)
+MINING = MiningParams(
+    ranking="published",
+    context=8,
+    bigrams=9,
+    sources=4,
+    destinations=3,
+    outs=3,
+    min_count=1,
+    frequency_power=0.1,
+    frequent_tokens=5,
+)
 REPORT = ReportParams(bigrams=5, sources_per_head=2, corner=6, offsets=5)
+COUNTS = pd.DataFrame({"token_id": [1, 1, 1, 2], "next_id": [2, 3, 4, 1], "count": [5, 2, 1, 4]})
+SETTINGS = Settings(SCORING, MINING, VERIFICATION, REPORT)
 
 
 def tiles(circuit):
@@ -43,17 +59,33 @@ def result(model, tokens, vocabulary) -> ModelResult:
     params = ModelParams(corpus="mine", seed=0, n_ctx=model.n_ctx, weight_decay=0.0, **shape, **training)
     table, offsets = score_heads(model, tokens, SCORING)
     table["positional"] = table["head"] == 0
-    counts = pd.DataFrame({"token_id": [1, 1, 1, 2], "next_id": [2, 3, 4, 1], "count": [5, 2, 1, 4]})
-    top, agreement = bigrams.mine(tiles(direct(model)), counts, vocabulary, MINING)
+    top, agreement = bigrams.mine(tiles(direct(model)), COUNTS, vocabulary, MINING)
     found = [skip_trigrams.Circuits(*h, tiles(qk(model, *h)), tiles(ov(model, *h))) for h in heads(model)]
     positional = [c for c in found if c.head == 0]
     curve = pd.DataFrame({"step": [1, 2], "tokens": [6, 12], "train_loss": [3.1, 2.9], "valid_loss": [3.0, 2.8]})
     losses = pd.DataFrame({"position": np.arange(1, 7), "loss": [3.0, 2.9, 2.5, 2.4, 2.2, 2.0]})
+    mined = skip_trigrams.mine(found, vocabulary, MINING).to_pandas()
+    stream = np.random.default_rng(0).integers(0, 23, 500)
+    evidence = verify(model, mined, Streams(stream, stream[:200], vocabulary.count.to_numpy()), VERIFICATION)
+    quartet = dict.fromkeys(bugs.COLUMNS, 1) | {"positions_21": 0, "cost_21": np.nan, "destination_1_id": 2}
+    crossed = bugs.with_texts(pd.DataFrame([quartet]), vocabulary.token)
+    scores = [] if model.n_layers < 2 else truth.score("skip_trigrams", "OV alone", {(1, 2, 3)}, [(1, 2, 3), (4, 5, 6)])
     return ModelResult(
-        params, table, offsets, losses, curve, top.to_pandas(), agreement.to_pandas(),
-        skip_trigrams.mine(found, vocabulary, MINING).to_pandas(),
-        skip_trigrams.mine_positional(positional, vocabulary, MINING).to_pandas(),
-    )  # fmt: skip
+        params=params,
+        heads=table,
+        offsets=offsets,
+        losses=losses,
+        curve=curve,
+        bigrams=top.to_pandas(),
+        agreement=agreement.to_pandas(),
+        skip_trigrams=mined,
+        positional=skip_trigrams.mine_positional(positional, vocabulary, MINING).to_pandas(),
+        copies=skip_trigrams.mine_copies(found, vocabulary, MINING).to_pandas(),
+        evidence=evidence,
+        bugs=crossed,
+        truth=truth.to_frame(scores),
+        bill=0.01,
+    )
 
 
 @pytest.fixture
@@ -66,7 +98,7 @@ def hostile(make_model, tokens):
     table = pd.DataFrame({"token_id": range(23), "token": token, "count": count, "probability": count / count.sum()})
     corpus = CorpusResult(
         FilesCorpus(kind="files", path="x", valid_share=0.1), TokenizerParams(vocab_size=300),
-        Split(9, 900, 300), Split(1, 90, 30), 3.1, 2.85, table,
+        Split(9, 900, 300), Split(1, 90, 30), 3.1, 2.85, table, COUNTS,
     )  # fmt: skip
     models = {"zero": make_model(0), "one": make_model(1).float(), "two": make_model(2).float()}
     models["zero"] = models["zero"].float()
@@ -75,7 +107,7 @@ def hostile(make_model, tokens):
 
 
 def test_hostile_tokens_are_inert_in_both_forms(hostile, tmp_path):
-    report = build(*hostile, SCORING, REPORT, tmp_path / "figures")
+    report = build(*hostile, SETTINGS, tmp_path / "figures")
     report.sections.append(provenance.section([], [], ["a.b: <script>", "c: 1"]))
     page = render.html(report)
     reader = Reader()
@@ -91,15 +123,15 @@ def test_hostile_tokens_are_inert_in_both_forms(hostile, tmp_path):
 
 
 def test_the_same_results_give_the_same_bytes(hostile, tmp_path):
-    pages = [render.html(build(*hostile, SCORING, REPORT, tmp_path / str(i) / "figures")) for i in range(2)]
+    pages = [render.html(build(*hostile, SETTINGS, tmp_path / str(i) / "figures")) for i in range(2)]
     assert pages[0] == pages[1]
     drawn = [{p.name: p.read_bytes() for p in (tmp_path / str(i) / "figures").iterdir()} for i in range(2)]
     assert drawn[0] == drawn[1]
-    assert len(drawn[0]) == 1 + 2 * 4
+    assert len(drawn[0]) == 1 + 1 + 2 * 5
 
 
 def test_ids_are_unique_and_every_reference_is_met(hostile, tmp_path):
-    page = render.html(build(*hostile, SCORING, REPORT, tmp_path))
+    page = render.html(build(*hostile, SETTINGS, tmp_path))
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     referred = set(re.findall(r'href="#([^"]+)"', page)) | set(re.findall(r"url\(#([^)]+)\)", page))
@@ -108,18 +140,13 @@ def test_ids_are_unique_and_every_reference_is_met(hostile, tmp_path):
 
 
 def test_the_published_row_of_a_source():
-    rows = [
-        ("·a", "d1", "o1", 9.0, 3.0),
-        ("·a", "d1", "o2", 6.0, 2.0),
-        ("·a", "d2", "o1", 3.0, 3.0),
-        ("·a", "d2", "o2", 2.0, 2.0),
-    ]
-    group = pd.DataFrame(rows, columns=["source", "destination", "out", "score", "ov"])
+    rows = [("d1", "o1", 1, 3.0), ("d1", "o2", 2, 2.0), ("d2", "o1", 3, 3.0), ("d2", "o2", 4, 2.0)]
+    group = pd.DataFrame(rows, columns=["destination", "out", "rank", "ov"]).assign(source="·a")
     group["destination_id"], group["out_id"] = group["destination"].str[1:], group["out"].str[1:]
     shuffled = group.iloc[[2, 0, 3, 1]]
     source, destinations, outs, examples = published_rows(shuffled)
     assert (source, destinations, outs) == (Tokens(("·a",)), Tokens(("d1", "d2")), Tokens(("o1", "o2")))
-    assert examples == Examples((("·a", "d1", "o1"), ("·a", "d2", "o2")))
+    assert examples == Examples((Example("·a", "…", ("d1", "o1")), Example("·a", "…", ("d2", "o2"))))
 
 
 def test_metrics_by_hand(hostile):
@@ -128,6 +155,8 @@ def test_metrics_by_hand(hostile):
     assert found["one"]["valid_loss"] == pytest.approx(2.5)
     assert found["one"]["bigram_loss"] == pytest.approx(2.85)
     assert found["one"]["positional_heads"] == 1
+    assert found["one"]["bug_cost_nats"] == 0.01
+    assert 0 <= found["one"]["verified_share"] <= 1
     assert "previous_token_max" not in found["zero"]
     # A context of 7: late is 500/512 of it, position 6; early is 50/512, position 1.
     assert in_context_learning(results.models["one"]) == pytest.approx(2.0 - 3.0)

@@ -3,11 +3,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.errors import InputError
 from skiptrace.tokens import tokenizer as tk
 
 TEXTS = ["def f(x):\n    return x\n", "def g(y):\n    return y + 1\n", "naïve café — ∑ x\n" * 3] * 5
-TRAINED = tk.train(TEXTS, 280, "code")
+TRAINED = tk.train(TEXTS, TokenizerParams(vocab_size=280), "code")
 
 
 def test_the_vocabulary_has_the_size_asked_for_and_starts_with_bos():
@@ -51,11 +52,11 @@ def test_a_vocabulary_larger_than_the_text_supports_is_named():
     with pytest.raises(
         InputError, match=r"tokenizers\.tiny\.vocab_size: the training text supports only 25\d tokens, not 400"
     ):
-        tk.train(["ab"], 400, "tiny")
+        tk.train(["ab"], TokenizerParams(vocab_size=400), "tiny")
 
 
 def test_training_is_deterministic():
-    assert tk.train(TEXTS, 280, "code").to_str() == TRAINED.to_str()
+    assert tk.train(TEXTS, TokenizerParams(vocab_size=280), "code").to_str() == TRAINED.to_str()
 
 
 def test_the_vocabulary_table_counts_the_stream():
@@ -76,3 +77,10 @@ def test_a_bad_tokenizer_file_is_named(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(InputError, match=r"tokenizer\.json: not a readable tokenizer"):
         tk.load(path)
+
+
+def test_words_become_tokens_of_their_own():
+    tokenizer = tk.train(["b a a", "c b a"], TokenizerParams(kind="words"), "w")
+    ids = tk.encode(tokenizer, ["a c d"], "x").tolist()
+    assert [tk.token_text(tokenizer, i) for i in ids] == [tk.BOS, "a", "c", tk.UNKNOWN]
+    assert tokenizer.get_vocab_size() == 5

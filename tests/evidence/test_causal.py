@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skiptrace.evidence import causal
+from skiptrace.evidence.causal import Rows, Sampler, check, final_logprobs, frequency_matched
+
+
+def rows(*triples: tuple[int, int, int]) -> Rows:
+    return Rows(*(np.array(column) for column in zip(*triples, strict=True)))
+
+
+@pytest.mark.parametrize("n_layers", [0, 1, 2, 3])
+def test_the_end_of_a_context_is_what_the_forward_pass_says(make_model, tokens, n_layers):
+    model = make_model(n_layers)
+    end = causal.run_to_end(model, tokens)
+    torch.testing.assert_close(end.logits, model(tokens)[:, -1])
+    for attention, pattern in zip(end.attention, model.patterns(tokens), strict=True):
+        torch.testing.assert_close(attention, pattern[:, :, -1])
+
+
+@pytest.mark.parametrize(("layer", "head"), [(0, 1), (1, 2)])
+def test_cutting_an_edge_equals_a_slow_twin(make_model, tokens, layer, head):
+    model = make_model(2)
+    edges = torch.zeros_like(tokens, dtype=torch.bool)
+    edges[:, [1, 4]] = True
+    x = model.W_E[tokens]
+    for index, weights in enumerate(model.attention):
+        pattern = weights.pattern(x, model.W_pos).clone()
+        if index == layer:
+            for text in range(len(tokens)):
+                kept = [j for j in range(7) if j not in (1, 4)]
+                row = pattern[text, head, -1].clone()
+                pattern[text, head, -1] = 0
+                pattern[text, head, -1, kept] = row[kept] / row[kept].sum()
+        x = x + weights.head_outputs(x, pattern).sum(1)
+    expected = (x[:, -1] @ model.W_U).log_softmax(-1)
+    torch.testing.assert_close(final_logprobs(model, tokens, (layer, head, edges)), expected)
+
+
+def test_contexts_end_in_the_destination_and_hold_the_source():
+    stream = np.random.default_rng(0).integers(1, 30, 2000).astype(np.uint16)
+    stream[stream == 7] = 8  # a destination that the text lacks
+    asked = rows((3, 5, 1), (4, 7, 2), (9, 9, 9))
+    drawn = Sampler(stream, 12, 40, 0).draw(asked, 50)
+    assert drawn.tokens.shape == (3, 50, 12)
+    assert (drawn.tokens[..., 0] == 0).all()
+    for i in range(3):
+        assert (drawn.tokens[i, :, -1] == asked.destination[i]).all()
+        at = np.take_along_axis(drawn.tokens[i], drawn.place[i][:, None], 1)
+        assert (at == asked.source[i]).all()
+    assert drawn.place.min() >= 1 and drawn.place.max() == 10
+    assert len(np.unique(drawn.place)) > 5
+    again = Sampler(stream, 12, 40, 0).draw(asked, 50)
+    assert (again.tokens == drawn.tokens).all()
+
+
+def test_contexts_are_real_text_but_for_the_source():
+    stream = np.arange(1, 500)
+    drawn = Sampler(stream, 10, 600, 0).draw(rows((555, 123, 1)), 4)
+    for context, place in zip(drawn.tokens[0], drawn.place[0], strict=True):
+        others = [i for i in range(1, 10) if i != place]
+        assert context[others].tolist() == [123 - 9 + i for i in others]
+
+
+def test_the_wired_skip_trigram_is_found_and_random_rows_are_not(wired_head):
+    model, source, destination, out = wired_head
+    stream = np.random.default_rng(0).integers(1, 12, 3000)
+    asked = rows((source, destination, out), (source, destination, 9), (10, destination, out), (8, 10, 11))
+    contexts = Sampler(stream, 8, 12, 0).draw(asked, 64)
+    other = asked._replace(source=np.array([11, 11, 11, 9]))
+    found = check(model, 0, 0, asked, contexts, other)
+    assert found.cut.mean[0] > 1
+    assert found.replaced.mean[0] > 1
+    assert found.cut.mean[0] > 20 * found.cut.se[0] / 8
+    assert (found.cut.mean[1:] < 0.2).all()
+    assert found.p_out[0] > 0.3
+
+
+@given(st.lists(st.integers(0, 5), min_size=3, max_size=40), st.integers(0, 100))
+def test_a_matched_token_is_another_of_like_frequency(counts, seed):
+    count = np.array([9, *counts])
+    token = np.arange(1, len(count))
+    matched = frequency_matched(token, count, seed)
+    assert (matched > 0).all()
+    ranked = np.argsort(-count[1:], kind="stable") + 1
+    place = {int(t): i for i, t in enumerate(ranked)}
+    for a, b in zip(token, matched, strict=True):
+        if len(counts) > 2 * causal.NEIGHBOURS:
+            assert 1 <= abs(place[int(a)] - place[int(b)]) <= causal.NEIGHBOURS

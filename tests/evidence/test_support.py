@@ -1,0 +1,50 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skiptrace.evidence.support import Positions, support
+
+
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=80), st.integers(1, 12))
+def test_counts_equal_a_scan_of_the_text(ids, window):
+    stream = np.array(ids, dtype=np.uint16)
+    triples = [(a, b, c) for a in range(5) for b in range(5) for c in range(5)]
+    rows = pd.DataFrame(triples, columns=["source_id", "destination_id", "out_id"])
+    found = support(rows, Positions(stream, 5, window))
+    for (a, b, c), row in zip(triples, found.itertuples(), strict=True):
+        precedes = together = places = follows = 0
+        for i in range(len(ids) - 1):
+            if ids[i] != b:
+                continue
+            start = max((j for j in range(i + 1) if ids[j] == 0), default=0)  # of the document
+            before = range(max(start, i - window), i)
+            seen = any(ids[j] == a for j in before)
+            places += 1
+            precedes += seen
+            follows += ids[i + 1] == c
+            together += seen and ids[i + 1] == c
+        assert (row.precedes, row.corpus_count) == (precedes, together)
+        if places:
+            assert row.corpus_expected == pytest.approx(precedes * follows / places)
+
+
+def test_lift_and_its_interval():
+    # B C 12 times of 24; after A … B 10 times of 12.
+    piece = [1, 2, 3] * 10 + [1, 2, 4] * 2
+    alone = [5, 2, 3] * 2 + [5, 2, 4] * 10
+    stream = np.array([0, *piece, 0, *alone])
+    rows = pd.DataFrame([(1, 2, 3)], columns=["source_id", "destination_id", "out_id"])
+    row = support(rows, Positions(stream, 6, 2)).iloc[0]
+    assert (row["precedes"], row["corpus_count"]) == (12, 10)
+    assert row["corpus_lift"] == pytest.approx((10 / 12) / 0.5)
+    # Wilson's interval for 10 of 12.
+    assert row["lift_low"] == pytest.approx(0.5520 / 0.5, abs=2e-3)
+    assert row["lift_high"] == pytest.approx(0.9530 / 0.5, abs=2e-3)
+
+
+def test_a_pair_that_never_occurs_has_no_lift():
+    rows = pd.DataFrame([(4, 2, 3)], columns=["source_id", "destination_id", "out_id"])
+    row = support(rows, Positions(np.array([0, 1, 2, 3]), 5, 9)).iloc[0]
+    assert row["precedes"] == 0 and np.isnan(row["corpus_lift"])
