@@ -23,7 +23,7 @@ def evidence(name: str, model: ModelResult, settings: Settings, folder: Path) ->
         f"{len(checked):,} mined rows were checked in {params.contexts} contexts each: validation text that ends in "
         "the destination, with the source placed before it. The effect is the change in log p(out) when the "
         "head may not "
-        f"attend from the destination to the source. {real.mean():.0%} of the rows are verified (effect above that of "
+        f"attend from the destination to the source. {real.mean():.1%} of the rows are verified (effect above that of "
         f"{params.null_rows} random rows per head of the same frequencies and above zero, false-discovery rate "
         f"{params.fdr:.0%}); {supported.mean():.0%} are supported by the corpus: A … B C comes more often than B C "
         f"alone predicts; {(real & supported).mean():.0%} are both. A row that is real but not supported is "

@@ -11,7 +11,7 @@ import pandas as pd
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from skiptrace.files import atomic
 from skiptrace.report.inputs import ModelResult, Results
@@ -21,6 +21,7 @@ from skiptrace.report.tokens import visible
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 GREY = "#8a8f98"  # baselines and nulls
 INK = "#5b616b"  # their labels
+PLAIN = FuncFormatter(lambda value, _: f"{value:,g}")  # ticks of logarithmic axes, without TeX
 LABEL = 14  # characters of a token beside a heat map
 STYLE: Any = {
     "svg.hashsalt": "skiptrace",
@@ -89,7 +90,7 @@ def bigram_scatter(path: Path, pairs: pd.DataFrame) -> None:
         )  # fmt: skip
         axes.plot([low, 0], [low, 0], color=COLOURS[1], lw=1)
         axes.set(xlabel="log p(next) in the corpus (nats)", ylabel="log p(next) by W_E W_U (nats)")
-        drawn.colorbar(cells, ax=axes, label="pairs of tokens")
+        drawn.colorbar(cells, ax=axes, label="pairs of tokens", format=PLAIN)
 
 
 def effects(path: Path, checked: pd.DataFrame) -> None:
@@ -116,6 +117,7 @@ def effects(path: Path, checked: pd.DataFrame) -> None:
         axes.axhline(1, color=GREY, lw=1, ls="--")
         axes.axvline(0, color=GREY, lw=1, ls="--")
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(PLAIN)
         axes.set(xlabel="effect of the attention edge on log p(out) (nats)", ylabel="lift of A … B C over B C alone")
         axes.legend(loc="lower right", fontsize=8, markerscale=2)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from skiptrace.report.document import Cell, Examples, Figure, Report, Table, Tokens
+from skiptrace.report.document import Cell, Example, Examples, Figure, Report, Table, Tokens
 from skiptrace.report.tokens import plain_markdown, to_html, to_markdown
 
 
@@ -47,8 +47,13 @@ def _html_cell(cell: Cell) -> Markup:
     if isinstance(cell, Tokens):
         return Markup(" ".join(to_html(t) for t in cell.texts))
     if isinstance(cell, Examples):
-        return Markup("<br>".join(" ".join([to_html(e.source), e.between, *map(to_html, e.rest)]) for e in cell.rows))
+        return Markup("".join(_html_example(e) for e in cell.rows))
     return escape(cell)
+
+
+def _html_example(example: Example) -> Markup:
+    tokens = " ".join([to_html(example.source), example.between, *map(to_html, example.rest)])
+    return Markup(f'<div class="example">{tokens}</div>')
 
 
 def _prose(text: str) -> Markup:

@@ -67,8 +67,9 @@ def test_touching_a_users_file_changes_its_corpus(project):
 
 def test_a_change_runs_what_is_downstream_and_going_back_runs_nothing(project):
     project.set("mining.outs", 2)
-    mined = {f"{stage}@{model}" for stage in ("mine", "verify") for model in KEYS["models"]}
-    assert project.repro() == {"check", "summarise", "report"} | mined
+    again = {f"{stage}@{model}" for stage in ("mine", "verify") for model in KEYS["models"]}
+    # A model without heads mines the same empty tables, so nothing that reads them runs.
+    assert project.repro() == {"check", "summarise", "report"} | again - {"verify@zero"}
     assert project.repro() == set()
     project.set("mining.outs", 4)
     assert project.repro() <= {"check", "summarise", "report"}
