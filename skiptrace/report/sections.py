@@ -273,7 +273,7 @@ def _heads(
 ) -> Section:
     columns = (
         *words("Head"),
-        *numbers("Copying", "Random heads"),
+        *numbers("Copying", "Random heads", "z"),
         *words("Copies"),
         *numbers("Position share", "Random heads"),
         *numbers("Previous token", "Even", "Prefix matching", "Even", "Attention to start"),
@@ -283,6 +283,7 @@ def _heads(
             h.name,
             f"{h.copying:+.2f}",
             f"{h.copying_null_mean:z.2f} ± {h.copying_null_sd:.2f}",
+            f"{(h.copying - h.copying_null_mean) / h.copying_null_sd:+.1f}",
             "yes" if h.copies else "no",
             f"{h.position_share:.2f}",
             f"{h.position_share_null_mean:.2f} ± {h.position_share_null_sd:.2f}",
