@@ -1,6 +1,7 @@
 """The sections that say which mined rows are true."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,7 +42,7 @@ def evidence(name: str, model: ModelResult, settings: Settings, folder: Path) ->
             *numbers("Effect", "Replaced", "Random rows", "p(out)", "A … B C", "Expected", "Lift"),
             *words("Verified"),
         ),
-        [_row(r) for r in best.itertuples()],
+        [_row(r) for r in best.to_dict("records")],
     )
     path = folder / f"effects_{name}.svg"
     figures.effects(path, checked)
@@ -56,8 +57,7 @@ def evidence(name: str, model: ModelResult, settings: Settings, folder: Path) ->
     )
 
 
-def _row(r: object) -> tuple[Cell, ...]:
-    row = r._asdict()  # type: ignore[attr-defined]
+def _row(row: dict[str, Any]) -> tuple[Cell, ...]:
     worked = Examples((Example(row["source"], "…", (row["destination"], row["out"])),))
     lift = f"{row['corpus_lift']:.1f} [{row['lift_low']:.1f}, {row['lift_high']:.1f}]"
     return (
