@@ -21,8 +21,9 @@ from skiptrace.models import checkpoint
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import BOS_ID
 from skiptrace.report.tokens import visible
-from skiptrace.tokens.tokenizer import UNKNOWN, token_text
+from skiptrace.tokens import lookup
 from skiptrace.tokens.tokenizer import load as load_tokenizer
+from skiptrace.tokens.tokenizer import token_text
 from stages.common import MODELS, PARAMS, TOKENS
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -50,20 +51,6 @@ def open_model(name: str) -> Studied:
     return Studied(checkpoint.load(MODELS / name), load_tokenizer(TOKENS / params.corpus / "tokenizer.json"))
 
 
-def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:
-    """The tokens of a text; text that spells a special token is plain text.
-
-    Raises:
-        InputError: a word is not in a vocabulary of words; names it.
-    """
-    tokenizer.encode_special_tokens = True
-    encoded = tokenizer.encode(text, add_special_tokens=False)
-    for token, (start, stop) in zip(encoded.tokens, encoded.offsets, strict=True):
-        if token == UNKNOWN:
-            raise InputError(f"{text[start:stop]!r}: the training text of this model has no such word")
-    return list(encoded.ids)
-
-
 @app.command()
 def explain(
     text: Annotated[str, typer.Argument(help="the text before the prediction")],
@@ -74,7 +61,7 @@ def explain(
 ) -> None:
     """Rank every path through a model by what it adds to the logit of the next token."""
     studied = open_model(model)
-    ids = token_ids(studied.tokenizer, text)
+    ids = lookup.ids(studied.tokenizer, text)
     tokens = torch.tensor([BOS_ID, *ids])
     if not ids:
         raise InputError("explain: the text is empty; give the text before the prediction")
@@ -84,7 +71,7 @@ def explain(
             f"{studied.model.n_ctx - 1} after the start token; shorten it"
         )
     logprob = studied.model(tokens[None])[0, -1].log_softmax(-1)
-    wanted = int(logprob.argmax()) if out is None else single_token(studied.tokenizer, out)
+    wanted = int(logprob.argmax()) if out is None else lookup.single(studied.tokenizer, out)
     found = contributions(studied.model, tokens, len(tokens) - 1, wanted)
     texts = [token_text(studied.tokenizer, i) for i in tokens.tolist()]
     rows = [(label(c.path), c.logit, texts[c.source], len(tokens) - 1 - c.source, c.source_logit) for c in found]
@@ -108,19 +95,6 @@ def explain(
         "those that pull it down come last.",
         highlight=False,
     )
-
-
-def single_token(tokenizer: Tokenizer, text: str) -> int:
-    """The one token that a text is.
-
-    Raises:
-        InputError: it is several, or none; says which.
-    """
-    ids = token_ids(tokenizer, text)
-    if len(ids) != 1:
-        parts = ", ".join(repr(token_text(tokenizer, i)) for i in ids) or "none"
-        raise InputError(f"--next {text!r}: not a single token; it is {len(ids)}: {parts}")
-    return ids[0]
 
 
 def main() -> None:

@@ -42,17 +42,17 @@ def main() -> None:
     """Study one model."""
     name = asked_for("model", __doc__)
     params, mining = load(CompositionParams, "composition", PARAMS), load(MiningParams, "mining", PARAMS)
-    training = load(ModelParams, f"models.{name}", PARAMS)
+    corpus = load(ModelParams, f"models.{name}", PARAMS).corpus
     model = checkpoint.load(MODELS / name)
-    vocab = vocabulary.load(TOKENS / training.corpus / "vocab.parquet", model.d_vocab)
-    valid = read_array(TOKENS / training.corpus / "valid.npy")
+    vocab = vocabulary.load(TOKENS / corpus / "vocab.parquet", model.d_vocab)
+    valid = read_array(TOKENS / corpus / "valid.npy")
     pairs = list(expanded_pairs(CIRCUITS / name))
     words = pd.DataFrame({"token": vocab.token, "count": vocab.count})
 
     with atomic_folder(COMPOSE / name) as folder:
         for file, table in study(model, valid, words, params):
             write_table(folder / f"{file}.parquet", pa.Table.from_pandas(table, preserve_index=False))
-        formed = formation(along_the_way(MODELS / name, training), valid, params)
+        formed = formation(along_the_way(MODELS / name), valid, params)
         write_table(folder / "formation.parquet", pa.Table.from_pandas(formed, preserve_index=False))
         write_table(
             folder / "virtual_outs.parquet", mine_virtual(tqdm(pairs, "mining pairs", disable=None), vocab, mining)
@@ -67,11 +67,10 @@ def expanded_pairs(folder: Path) -> Iterator[PairCircuits]:
         yield PairCircuits(name, *(Tiles(folder, kind, layer, head) for kind in ("virtual_ov", "k_composition")))
 
 
-def along_the_way(folder: Path, training: ModelParams) -> Iterator[tuple[int, int, Transformer]]:
-    """(step, tokens seen, model) of every checkpoint that training kept."""
+def along_the_way(folder: Path) -> Iterator[tuple[int, Transformer]]:
+    """(step, model) of every checkpoint that training kept."""
     for place in tqdm(sorted(folder.glob("checkpoints/step-*")), "formation", disable=None):
-        step = int(place.name.removeprefix("step-"))
-        yield step, step * training.batch_size * (training.n_ctx - 1), checkpoint.load(place)
+        yield int(place.name.removeprefix("step-")), checkpoint.load(place)
 
 
 if __name__ == "__main__":

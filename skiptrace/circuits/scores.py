@@ -63,15 +63,15 @@ def copying(circuit: Circuit) -> float:
 def copying_null(model: Transformer, draws: int, seed: int) -> Null:
     """The copying score of heads with Gaussian W_V and W_O between this model's own embeddings."""
     through = model.W_U.double() @ model.W_E.double()
-    return eigenvalue_null(through, 1, model.d_model, model.d_head, draws, seed)
+    return eigenvalue_null(through, 1, model.d_head, draws, seed)
 
 
 def eigenvalue_null(
-    through: Float[Tensor, "d_model d_model"], products: int, d_model: int, d_head: int, draws: int, seed: int
+    through: Float[Tensor, "d_model d_model"], products: int, d_head: int, draws: int, seed: int
 ) -> Null:
     """Σλ/Σ|λ| of `through` times `products` Gaussian matrices of rank d_head, such as W_OV or W_QK."""
     generator = torch.Generator().manual_seed(seed)
-    shapes = ((draws, d_model, d_head), (draws, d_head, d_model))
+    shapes = ((draws, len(through), d_head), (draws, d_head, len(through)))
     into: list[Tensor] = []
     out: list[Tensor] = []
     for _ in range(products):

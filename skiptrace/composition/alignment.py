@@ -6,7 +6,7 @@ hold singular values and V and U the directions written and read,
 
     ‖WR‖² = Σ_ij s_i² (V U)_ij² t_j²,
 
-so that spectra, directions and the angles between them come apart. Nothing d_model × d_model is formed.
+so that spectra, directions and the angles between them come apart, and W and R need never be multiplied out.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from torch import Tensor
 
 
 class Directions(NamedTuple):
-    """Matrices by their singular values and the directions of the residual stream they write or read."""
+    """Matrices by their singular values, largest first, and the directions of the stream they write or read."""
 
     sizes: Float[Tensor, "n rank"]
     frames: Float[Tensor, "n d_model rank"]

@@ -78,14 +78,15 @@ def examples(
     model: Transformer,
     windows: Int[Tensor, "contexts width"],
     logits: Logits,
+    sure: Contributions,
     params: CompositionParams,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Right predictions in which a path of each order counts most, with every path's contribution, ranked.
 
+    `sure` is what the model gives the token that does come next, as `probability` has it.
     The second table holds the tokens before each prediction. `source_back` is how many tokens before the last one
     the token stands that most of a path's contribution comes from.
     """
-    sure = _probability(model, windows)
     rows, texts, count = [], [], 0
     for order in range(model.n_layers + 1 if logits else 0):
         largest = torch.stack([v for p, v in logits.items() if len(p) == order]).amax(0)
@@ -95,8 +96,8 @@ def examples(
             for rank, found in enumerate(ranked, 1):
                 source = int(tokens[found.source])
                 back = position - found.source
-                probability = float(sure[window, position - 1])
-                row = (count, order, probability, out, rank, label(found.path), found.logit, back, source)
+                given = float(sure[window, position - 1])
+                row = (count, order, given, out, rank, label(found.path), found.logit, back, source)
                 rows.append((*row, found.source_logit))
             start = max(0, position + 1 - params.example_tokens)
             texts += [(count, i, int(tokens[i])) for i in range(start, position + 1)]
@@ -107,8 +108,9 @@ def examples(
     )
 
 
-def _probability(model: Transformer, windows: Int[Tensor, "contexts width"]) -> Float[Tensor, "contexts n"]:
-    """What the model gives the token that does come next."""
+@torch.no_grad()
+def probability(model: Transformer, windows: Int[Tensor, "contexts width"]) -> Float[Tensor, "contexts n"]:
+    """What the model gives the token that does come next, at positions from 1 on."""
     found = []
     for batch in windows.split(BATCH):
         logprob = model(batch[:, :-1])[:, 1:].log_softmax(-1)
@@ -134,6 +136,7 @@ def shown_patterns(
     model: Transformer,
     windows: Int[Tensor, "contexts width"],
     chosen: dict[str, tuple[Path, Contributions]],
+    sure: Contributions,
     params: CompositionParams,
 ) -> pd.DataFrame:
     """A^h₁, A^h₂ and A^h₂A^h₁ of pairs of heads on the text where the given contribution is largest.
@@ -141,7 +144,7 @@ def shown_patterns(
     `chosen`: why a pair is shown, the pair, and the contributions that choose its text. The last
     `example_tokens` tokens are kept.
     """
-    sure, tables = _probability(model, windows), []
+    tables = []
     for why, (pair, logits) in chosen.items():
         for window, position in best_places(logits, sure, 1):
             tokens = windows[window : window + 1, : position + 1]

@@ -211,37 +211,37 @@ def induction(
 def eigenvalue_nulls(model: Transformer, in_turn: int, params: CompositionParams) -> tuple[Null, Null]:
     """Eigenvalue scores of random OV circuits of `in_turn` heads in turn, and of random W_E W_QK W_OVᵀ W_Eᵀ."""
     E, U = model.W_E.double(), model.W_U.double()
-    draws = (model.d_model, model.d_head, params.null_draws, params.seed)
+    draws = (model.d_head, params.null_draws, params.seed)
     return eigenvalue_null(U @ E, in_turn, *draws), eigenvalue_null(E.T @ E, 2, *draws)
 
 
-FORMATION = {"step": "int32", "tokens": "int64", "name": "str", "score": "str", "value": "float64"}
+FORMATION = {"step": "int32", "name": "str", "score": "str", "value": "float64"}
 
 
 @torch.no_grad()
 def formation(
-    checkpoints: Iterable[tuple[int, int, Transformer]], stream: Integer[np.ndarray, " n"], params: CompositionParams
+    checkpoints: Iterable[tuple[int, Transformer]], stream: Integer[np.ndarray, " n"], params: CompositionParams
 ) -> pd.DataFrame:
-    """Scores of (step, tokens seen, model) along a training: one row per score of a head or of the model.
+    """Scores of (step, model) along a training: one row per score of a head or of the model.
 
     `previous_token` and `prefix_matching` of every head; `loss` (nats) and `in_context_learning` of `model`.
     """
     rows = []
-    for step, seen, model in checkpoints:
+    for step, model in checkpoints:
         tokens, length = _repeated(model, params)
         windows = spread_windows(stream, model.n_ctx, params.contexts)
         losses = window_losses(model, windows).double().mean(0)
         learning = in_context_learning(np.arange(1, model.n_ctx), losses.numpy(), model.n_ctx)
         rows += [
-            (step, seen, "model", "loss", losses.mean().item()),
-            (step, seen, "model", "in_context_learning", learning),
+            (step, "model", "loss", losses.mean().item()),
+            (step, "model", "in_context_learning", learning),
         ]
         before = _previous(model, windows[:, :-1])
         matching = _matching(model, tokens, length, params.repeats, model.patterns)
         for layer, head in heads(model):
             name = head_name((layer, head))
             one, other = before[layer][head].item(), matching[layer][:, head].mean().item()
-            rows += [(step, seen, name, "previous_token", one), (step, seen, name, "prefix_matching", other)]
+            rows += [(step, name, "previous_token", one), (step, name, "prefix_matching", other)]
     return pd.DataFrame(rows, columns=list(FORMATION)).astype(FORMATION)
 
 

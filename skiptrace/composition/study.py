@@ -38,14 +38,15 @@ def study(
     listed = path_count(model.n_layers, model.n_heads) <= MOST
     logits = examples.to_next_token(model, windows) if listed else {}
     yield "paths", examples.path_table(logits)
-    chosen, before = examples.examples(model, windows, logits, params)
+    sure = examples.probability(model, windows)
+    chosen, before = examples.examples(model, windows, logits, sure, params)
     yield "examples", chosen
     yield "example_texts", before
 
     composed = composition(model, params)
     yield "composition", composed
     yield "virtual_heads", virtual_heads(model, params)
-    yield "patterns", examples.shown_patterns(model, windows, _shown(composed, logits), params)
+    yield "patterns", examples.shown_patterns(model, windows, _shown(composed, logits), sure, params)
     yield "induction", induction(model, valid, composed, params)
     yield "knockouts", knockouts(model, params)
     yield "terms", term_importance(model, windows)

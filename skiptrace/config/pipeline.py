@@ -95,18 +95,3 @@ def _agree(pipeline: Pipeline, content: dict[str, Any], path: Path) -> None:
             )
         if model.corpus not in pipeline.corpora:
             raise InputError(f"{path}: models.{name}.corpus: no corpus {model.corpus!r}; there is {corpora}")
-    for name, dictionary in pipeline.dictionaries.items():
-        if isinstance(dictionary, ModelDictionaryParams):
-            _reads_a_model(name, dictionary, pipeline, path)
-
-
-def _reads_a_model(name: str, dictionary: ModelDictionaryParams, pipeline: Pipeline, path: Path) -> None:
-    source, model = dictionary.source, dictionary.model
-    if source != f"data/models/{model}" or model not in pipeline.models:
-        known = ", ".join(f"data/models/{m}" for m in pipeline.models)
-        raise InputError(f"{path}: dictionaries.{name}.source: no model at {source!r}; there is {known}")
-    tokens = f"data/tokens/{pipeline.models[model].corpus}"
-    if dictionary.data != tokens:
-        raise InputError(f"{path}: dictionaries.{name}.data: model {model} reads {tokens}, not {dictionary.data!r}")
-    if pipeline.models[model].n_layers == 0:
-        raise InputError(f"{path}: dictionaries.{name}.source: model {model} has no heads to take apart")

@@ -80,7 +80,7 @@ def test_copying_share_by_a_slow_twin(make_model):
 
 
 def test_formation_follows_the_checkpoints(wired, make_model, params):
-    table = induction.formation([(1, 10, make_model(2, d_vocab=V, n_ctx=CTX)), (7, 70, wired)], STREAM, params)
+    table = induction.formation([(1, make_model(2, d_vocab=V, n_ctx=CTX)), (7, wired)], STREAM, params)
     by_step = table.set_index(["step", "name", "score"])["value"]
     assert by_step[7, "L0H0", "previous_token"] == pytest.approx(1)
     assert by_step[7, "L1H0", "prefix_matching"] == pytest.approx(1)

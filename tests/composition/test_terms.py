@@ -141,7 +141,7 @@ def test_paths_on_text(make_model, windows, params):
 def test_examples_are_right_predictions_in_which_a_path_counts(wired, params):
     text = torch.tensor([[0, 5, 6, 7, 5, 6, 7, 5, 6, 7, 5, 6, 7, 5], [0, 9, 8, 9, 8, 9, 8, 9, 8, 9, 8, 9, 8, 9]])
     logits = examples.to_next_token(wired, text)
-    chosen, before = examples.examples(wired, text, logits, params)
+    chosen, before = examples.examples(wired, text, logits, examples.probability(wired, text), params)
     assert (chosen["probability"] > 0.5).all()
     first = chosen[(chosen["order"] == 1) & (chosen["rank"] == 1)]
     assert set(first["name"]) == {"L1H0"} and len(first) == 2
@@ -156,7 +156,9 @@ def test_patterns_are_shown_where_the_pair_works(wired, params):
     text = torch.tensor([[0, 5, 6, 7, 5, 6, 7, 5, 6, 7, 5, 6, 7, 5]])
     logits = examples.to_next_token(wired, text)
     pair = ((0, 0), (1, 0))
-    table = examples.shown_patterns(wired, text, {"because": (pair, logits[pair[1:]])}, params)
+    table = examples.shown_patterns(
+        wired, text, {"because": (pair, logits[pair[1:]])}, examples.probability(wired, text), params
+    )
     side = table["destination"].nunique()
     assert len(table) == side**2 and 2 <= side <= params.example_tokens
     last = table[table["destination"] == table["destination"].max()].set_index("source")

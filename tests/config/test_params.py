@@ -8,6 +8,7 @@ from skiptrace.config.base import load
 from skiptrace.config.models import ModelParams
 from skiptrace.config.pipeline import load_pipeline
 from skiptrace.errors import InputError
+from stages.check import check_dictionaries
 
 DEFAULT = Path(__file__).parents[2] / "params.yaml"
 
@@ -76,14 +77,6 @@ def test_every_key_has_a_comment():
         ("dictionaries.toy.kind", "tory", r"dictionaries\.toy\.kind: expected toy or model, got 'tory'"),
         ("dictionaries.toy.shown", 0.7, r"dictionaries\.toy: shown 0\.7 is none of penalties 0\.5, 1, 2"),
         ("dictionaries.one.penalties", [0.0], r"dictionaries\.one\.penalties\.0: input should be greater than 0"),
-        (
-            "dictionaries.one.source",
-            "data/models/on",
-            r"dictionaries\.one\.source: no model at 'data/models/on'; there",
-        ),
-        ("dictionaries.one.source", "models/one", r"dictionaries\.one\.source: no model at 'models/one'; there is"),
-        ("dictionaries.one.source", "data/models/zero", r"dictionaries\.one\.source: model zero has no heads to take"),
-        ("dictionaries.one.data", "data/tokens/planted", r"dictionaries\.one\.data: model one reads data/tokens/code"),
         ("modles", {}, r"modles: unknown key; there is corpora, tokenizers, models, "),
         ("models.one.n_head", 4, r"models\.one\.n_head: unknown key"),
         ("mining.topp", 4, r"mining\.topp: unknown key"),
@@ -155,3 +148,25 @@ def test_numbers_are_read_as_dvc_writes_them(changed):
     path = changed("models.one.weight_decay", 0.5)
     path.write_text(path.read_text().replace("weight_decay: 0.5", "weight_decay: 1e-05"))
     assert load_pipeline(path).models["one"].weight_decay == 1e-5
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        (
+            "source",
+            "data/models/on",
+            r"source: no model at 'data/models/on'; there is data/models/one,",
+        ),
+        ("source", "models/one", r"source: no model at 'models/one'; there is"),
+        ("source", "data/models/zero", r"source: model zero has no heads to take apart"),
+        ("data", "data/tokens/planted", r"data: model one reads data/tokens/code, not 'data/tokens/planted'"),
+    ],
+)
+def test_a_dictionary_names_what_the_pipeline_makes(changed, key, value, message):
+    with pytest.raises(InputError, match=rf"^params\.yaml: dictionaries\.one\.{message}"):
+        check_dictionaries(load_pipeline(changed(f"dictionaries.one.{key}", value)))
+
+
+def test_the_default_dictionaries_are_made_of_what_is_there():
+    check_dictionaries(load_pipeline(DEFAULT))

@@ -69,7 +69,7 @@ def composed(model, stream, vocabulary) -> Composition:
              for p in pairs(model)]  # fmt: skip
     tables["virtual_outs"] = virtual.mine_virtual(every, vocabulary, MINING).to_pandas()
     tables["wanted"] = virtual.mine_wanted(every, vocabulary, MINING).to_pandas()
-    kept = [(1, 6, model), (2, 12, model)] if model.n_layers > 1 else []
+    kept = [(1, model), (2, model)] if model.n_layers > 1 else []
     return Composition(formation=formation(kept, stream, COMPOSITION), **tables)
 
 

@@ -1,0 +1,35 @@
+import pytest
+
+from skiptrace.config.tokenizers import TokenizerParams
+from skiptrace.errors import InputError
+from skiptrace.tokens import lookup, tokenizer
+
+
+@pytest.fixture
+def words():
+    return tokenizer.train(["the moon is the moon"], TokenizerParams(kind="words"), "x")
+
+
+def test_a_text_is_looked_up_as_its_tokens(words):
+    ids = lookup.ids(words, "moon the")
+    assert [tokenizer.token_text(words, i) for i in ids] == ["moon", "the"]
+    assert lookup.single(words, "moon") == ids[0]
+    assert lookup.ids(words, "") == []
+
+
+def test_text_that_spells_a_special_token_is_text():
+    bpe = tokenizer.train(["a <|bos|> b"], TokenizerParams(vocab_size=257), "x")
+    assert tokenizer.BOS_ID not in lookup.ids(bpe, tokenizer.BOS)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("moon the", "'moon the': not a single token; it is 2: 'moon', 'the'"),
+        ("", "'': not a single token; it is 0: none"),
+        ("moon star", "'star': the training text of this model has no such word"),
+    ],
+)
+def test_what_is_no_token_is_told(words, text, message):
+    with pytest.raises(InputError, match=f"^{message}"):
+        lookup.single(words, text)
