@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: report test check format setup clean help
+.PHONY: report test check format bench setup clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -30,6 +30,10 @@ check: setup  ## lint and types only
 
 format: setup  ## lay the code out
 	@ruff check --fix --quiet . ; ruff format --quiet .
+
+bench: setup  ## measure speed and memory beside what others use; about a quarter of an hour
+	@python -m pip install --quiet --disable-pip-version-check "faiss-cpu>=1.9" || echo "without FAISS"
+	@python -m benchmarks
 
 setup: $(INSTALLED)  ## create .venv and install the locked dependencies
 

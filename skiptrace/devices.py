@@ -6,8 +6,6 @@ import torch
 
 from skiptrace.errors import InputError
 
-CHOICES = ("cpu", "cuda", "mps", "auto")
-
 
 def device() -> torch.device:
     """The device that `SKIPTRACE_DEVICE` names: cpu (the default), cuda, mps, or auto for the best that is there.

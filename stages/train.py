@@ -15,6 +15,7 @@ import torch
 import skiptrace.models
 from skiptrace.config.base import load
 from skiptrace.config.models import ModelParams
+from skiptrace.devices import device
 from skiptrace.errors import run
 from skiptrace.files import atomic_folder, fingerprint, read_array, read_table, write_text
 from skiptrace.models import checkpoint
@@ -29,7 +30,7 @@ def main() -> None:
     source = TOKENS / params.corpus
     inputs = [source / "train.npy", source / "valid.npy"]
     code = sorted(Path(skiptrace.models.__path__[0]).glob("*.py"))
-    setting = [params.model_dump(), torch.__version__, torch.get_num_threads()]
+    setting = [params.model_dump(), torch.__version__, torch.get_num_threads(), device().type]
     scratch = SCRATCH / "train" / name
     d_vocab = len(read_table(source / "vocab.parquet", ["token_id"]))
     streams = [read_array(path) for path in inputs]

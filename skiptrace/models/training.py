@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from skiptrace.config.models import ModelParams
+from skiptrace.devices import device
 from skiptrace.errors import InputError
 from skiptrace.files import atomic
 from skiptrace.models import checkpoint
@@ -71,9 +72,13 @@ def schedule(step: int, params: ModelParams) -> float:
 
 @contextlib.contextmanager
 def deterministic() -> Iterator[None]:
-    """Refuse kernels whose result depends on the order in which threads finish."""
+    """Refuse kernels whose result depends on the order in which threads finish; elsewhere than on the CPU, warn.
+
+    `SKIPTRACE_DEVICE` says where training runs. On an accelerator the weights agree with those of the CPU as far as
+    two trainings with other roundings do, not bit for bit.
+    """
     before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(True, warn_only=device().type != "cpu")
     try:
         yield
     finally:
@@ -94,9 +99,11 @@ class _Run:
     ) -> None:
         p = params
         self.params, self.name, self.stream = params, name, train_stream
-        self.check = spread_windows(valid_stream, p.n_ctx, CHECK_WINDOWS)
+        self.device = device()
+        self.check = spread_windows(valid_stream, p.n_ctx, CHECK_WINDOWS).to(self.device)
         self.model = Transformer(d_vocab, p.d_model, p.n_ctx, p.n_layers, p.n_heads, p.d_head)
         self.model.initialise(p.seed)
+        self.model.to(self.device)  # after the initial weights, which are the same everywhere
         self.optimisers = _optimisers(self.model, params)
         self.rates = [[group["lr"] for group in o.param_groups] for o in self.optimisers]
         self.losses: list[float] = []
@@ -118,7 +125,7 @@ class _Run:
                 self._save()
                 saved = time.monotonic()
         columns = ["step", "tokens", "train_loss", "valid_loss"]
-        return self.model.requires_grad_(False).eval(), pd.DataFrame(self.curve, columns=columns)
+        return self.model.cpu().requires_grad_(False).eval(), pd.DataFrame(self.curve, columns=columns)
 
     def _step(self, step: int) -> None:
         p = self.params
@@ -126,7 +133,7 @@ class _Run:
             for group, rate in zip(optimiser.param_groups, rates, strict=True):
                 group["lr"] = rate * schedule(step, p)
             optimiser.zero_grad()
-        tokens = random_windows(self.stream, p.n_ctx, p.batch_size, p.seed, step)
+        tokens = random_windows(self.stream, p.n_ctx, p.batch_size, p.seed, step).to(self.device)
         loss = self._loss(tokens)
         loss.backward()
         for optimiser in self.optimisers:
@@ -162,7 +169,7 @@ class _Run:
         if not self.state_file.exists():
             return
         try:
-            state = torch.load(self.state_file, weights_only=True)
+            state = torch.load(self.state_file, map_location=self.device, weights_only=True)
         except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
             return  # damaged since it was written: start over
         self.model.load_state_dict(state["model"])

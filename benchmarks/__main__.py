@@ -1,0 +1,149 @@
+"""Measure everything, print it, and write benchmarks/RESULTS.md, benchmarks/results.json and docs/scaling.md."""
+
+import json
+import platform
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks import scaling, training, ways
+from benchmarks.measure import in_turns, peak_memory
+from skiptrace.mining.scan import Wanted
+
+HERE = Path(__file__).parent
+VOCABULARIES, RANKS = (2048, 10_000, 50_257, 128_256), (32, 64, 128)
+MOST = 400_000_000  # entries per measurement, but at the headline size
+HEADLINE = (50_257, 64)
+MEMORY = (10_000, 50_257, 200_000)
+
+
+def main() -> None:
+    """Run all benchmarks, about a quarter of an hour on two cores."""
+    tell("sgemm peak and training")
+    trained = in_turns(training.ways() | {"sgemm peak": ways.sgemm_peak()})
+    results: dict[str, Any] = {"machine": machine(), "peak": trained.pop("sgemm peak"), "training": trained}
+    results["training_flops"] = training.flops_per_token()
+    results["top"] = {}
+    for d_vocab in VOCABULARIES:
+        for rank in RANKS:
+            tell(f"top-k at V = {d_vocab}, rank {rank}")
+            most = 10**12 if (d_vocab, rank) == HEADLINE else MOST
+            results["top"][f"{d_vocab} {rank}"] = in_turns(ways.top(ways.circuit(d_vocab, rank), most))
+    everything = Wanted(ways.K, ways.K, ways.K, 100)
+    results["memory"] = {}
+    for d_vocab in MEMORY:
+        tell(f"memory at V = {d_vocab}")
+        results["memory"][str(d_vocab)] = peak_memory(ways.scanning, d_vocab, 64, everything)
+    for name in ("dense, then topk", "row batches, each topk", "FAISS IndexFlatIP"):
+        results["memory"][name] = peak_memory(ways.others, name, *HEADLINE)
+    with tempfile.TemporaryDirectory(dir=HERE) as scratch:
+        folder = Path(scratch)
+        small, whole = ways.circuit(10_000, 64), ways.circuit(*HEADLINE)
+        tell("Parquet")
+        results["write"] = in_turns(ways.store(small, folder))
+        results["read"] = in_turns(ways.read(small, folder))
+        ways.clear(folder)
+        tell("one row of a whole circuit")
+        ways.store(whole, folder)["ours, from the factors"]()
+        results["row_seconds"] = 1 / in_turns({"row": ways.one_row(whole, folder)})["row"]
+    (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    write(results)
+
+
+def write(results: dict[str, Any]) -> None:
+    """Turn measurements into pages."""
+    text = page(results)
+    (HERE / "RESULTS.md").write_text(text)
+    (HERE.parent / "docs" / "scaling.md").write_text(scaling.page(results))
+    print(text)
+
+
+def tell(what: str) -> None:
+    """Say on standard error what is being measured."""
+    print(f"==> {what}", file=sys.stderr, flush=True)
+
+
+def machine() -> str:
+    """What this ran on."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [
+            line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
+        model = f"{len(names)} cores of {names[0]}" if names else model
+    return f"{model}, Python {platform.python_version()}, torch {version('torch')}, pyarrow {version('pyarrow')}"
+
+
+def page(results: dict[str, Any]) -> str:
+    """RESULTS.md."""
+    peak = results["peak"]
+    lines = [
+        "# Benchmarks",
+        "",
+        "Written by `make bench`; nothing here was typed. Rates are medians of five, all ways of a table run in turns.",
+        f"Machine: {results['machine']}. A product of two 3000 × 3000 matrices runs at {peak / 1e9:.0f} GFLOP/s.",
+        "",
+        "## The largest entries of a circuit",
+        "",
+        f"10⁹ entries per second, k = {ways.K}, and in brackets the share of what the bare matrix product in the same",
+        "tiles reaches. `whole` is the largest entries of the whole matrix; `statistics` are mean, variance, extremes and a",
+        "histogram of 100 bins. Peers find the rows' largest entries only.",
+        "",
+    ]
+    names = list(next(iter(results["top"].values())))
+    lines += [f"| V | rank | {' | '.join(names)} | sgemm peak |", "|---" * (len(names) + 3) + "|"]
+    for size, rates in results["top"].items():
+        d_vocab, rank = size.split()
+        product = rates["product in the same tiles"]
+        cells = [f"{rates[n] / 1e9:.2f} ({rates[n] / product:.2f})" for n in names]
+        lines.append(f"| {d_vocab} | {rank} | {' | '.join(cells)} | {peak / 2 / int(rank) / 1e9:.2f} |")
+    head = results["top"][" ".join(map(str, HEADLINE))]
+    product = head["product in the same tiles"]
+    lines += [
+        "",
+        f"At V = {HEADLINE[0]}, rank {HEADLINE[1]}: rows at {head['rows'] / product:.2f} of the product, "
+        f"rows, columns and whole together at {head['rows + columns + whole'] / product:.2f}; "
+        f"rows {head['rows'] / head['dense, then topk']:.1f} × dense-then-topk"
+        + (f", {head['rows'] / head['FAISS IndexFlatIP']:.1f} × FAISS." if "FAISS IndexFlatIP" in head else "."),
+        "",
+        "## Memory above the factors, rank 64",
+        "",
+        "| what | peak |",
+        "|---|---|",
+    ]
+    for name, size in results["memory"].items():
+        what = f"rows + columns + whole + statistics, V = {name}" if name.isdecimal() else f"{name}, V = {HEADLINE[0]}"
+        lines.append(f"| {what} | {size / 1e6:.0f} MB |")
+    for key, what in (
+        ("write", "Writing a circuit of V = 10 000 (200 MB)"),
+        ("read", "Reading one part of it (20 MB)"),
+    ):
+        rates = results[key]
+        lines += ["", f"## {what}", "", "| way | MB/s | of raw bytes |", "|---|---|---|"]
+        lines += [f"| {n} | {r / 1e6:.0f} | {r / rates['raw bytes']:.2f} |" for n, r in rates.items()]
+    row = results["row_seconds"] * 1000
+    lines += [
+        "",
+        f"One row of a stored circuit of V = {HEADLINE[0]} (5 GB) is read in {row:.1f} ms.",
+        "",
+        "## Training",
+        "",
+    ]
+    ours, plain = results["training"]["ours"], results["training"]["plain loop"]
+    lines += [
+        f"Two layers, d_model 128, V = {training.D_VOCAB}, context 256: {ours:,.0f} tokens/s, "
+        f"{ours / plain:.1f} × a plain PyTorch loop with AdamW over the same model ({plain:,.0f}), and "
+        f"{ours * results['training_flops'] / peak:.2f} of the sgemm peak.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--pages"]:
+        write(json.loads((HERE / "results.json").read_text()))
+    else:
+        main()
