@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from skiptrace.config.base import load
 from skiptrace.config.mining import MiningParams
-from skiptrace.config.models import ModelParams
+from skiptrace.config.models import load_model
 from skiptrace.errors import run
 from skiptrace.expansion.reader import Tiles
 from skiptrace.files import read_table, write_table
@@ -29,7 +29,7 @@ def main() -> None:
     """Mine one model."""
     name = asked_for("model", __doc__)
     params = load(MiningParams, "mining", PARAMS)
-    corpus = load(ModelParams, f"models.{name}", PARAMS).corpus
+    corpus = load_model(name, PARAMS).corpus
     folder, out = CIRCUITS / name, TABLES / name
     vocab = vocabulary.load(TOKENS / corpus / "vocab.parquet", read_config(MODELS / name / "config.json").d_vocab)
     counts = read_table(NGRAMS / corpus / "bigrams.parquet").to_pandas()

@@ -113,7 +113,9 @@ def config_of(model: Transformer) -> ModelConfig:
 ALWAYS = ("attn_only", "normalization_type", "positional_embedding_type")
 
 
-def save(model: Transformer, folder: Path, dtype: torch.dtype = torch.float32, config: ModelConfig | None = None) -> None:
+def save(
+    model: Transformer, folder: Path, dtype: torch.dtype = torch.float32, config: ModelConfig | None = None
+) -> None:
     """Write model.safetensors and config.json into `folder`, each whole or not at all."""
     tensors = {slot.name: slot.tensor.detach().to(dtype).contiguous() for slot in slots(model)}
     with atomic(folder / "model.safetensors") as temporary:
