@@ -1,7 +1,7 @@
 """Study how heads work together, and the residual stream they share.
 
-Reads   params.yaml  composition, mining
-        data/models/<m>/, data/circuits/<m>/, data/tokens/<corpus of m>/
+Reads   params.yaml  composition, mining, expansion.virtual_heads
+        data/models/<m>/, data/tokens/<corpus of m>/
 Writes  data/compose/<m>/
             paths, examples, example_texts            path expansion of the logits on text
             composition                               Q-, K- and V-composition of heads, with nulls
@@ -21,21 +21,21 @@ import pandas as pd
 import pyarrow as pa
 from tqdm import tqdm
 
+from skiptrace.circuits.factored import head_name, k_composition, strongest_pairs, virtual_ov
 from skiptrace.composition.induction import formation
 from skiptrace.composition.study import study
 from skiptrace.config.base import load
 from skiptrace.config.composition import CompositionParams
+from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import load_model
 from skiptrace.errors import run
-from skiptrace.expansion.layout import expanded, heads_of
-from skiptrace.expansion.reader import Tiles
 from skiptrace.files import atomic_folder, read_array, write_table
 from skiptrace.mining import vocabulary
 from skiptrace.mining.virtual import PairCircuits, mine_virtual, mine_wanted
 from skiptrace.models import checkpoint
 from skiptrace.models.transformer import Transformer
-from stages.common import CIRCUITS, COMPOSE, MODELS, PARAMS, TOKENS, asked_for
+from stages.common import COMPOSE, MODELS, PARAMS, TOKENS, asked_for
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
     model = checkpoint.load(MODELS / name)
     vocab = vocabulary.load(TOKENS / corpus / "vocab.parquet", model.d_vocab)
     valid = read_array(TOKENS / corpus / "valid.npy")
-    pairs = list(expanded_pairs(CIRCUITS / name))
+    virtual_heads = load(ExpansionParams, "expansion", PARAMS).virtual_heads
     words = pd.DataFrame({"token": vocab.token, "count": vocab.count})
 
     with atomic_folder(COMPOSE / name) as folder:
@@ -54,17 +54,16 @@ def main() -> None:
             write_table(folder / f"{file}.parquet", pa.Table.from_pandas(table, preserve_index=False))
         formed = formation(along_the_way(MODELS / name), valid, params)
         write_table(folder / "formation.parquet", pa.Table.from_pandas(formed, preserve_index=False))
-        write_table(
-            folder / "virtual_outs.parquet", mine_virtual(tqdm(pairs, "mining pairs", disable=None), vocab, mining)
-        )
-        write_table(folder / "wanted.parquet", mine_wanted(pairs, vocab, mining))
+        pairs = tqdm(pairs_of(model, virtual_heads), "mining pairs", disable=None)
+        write_table(folder / "virtual_outs.parquet", mine_virtual(pairs, vocab, mining))
+        write_table(folder / "wanted.parquet", mine_wanted(pairs_of(model, virtual_heads), vocab, mining))
 
 
-def expanded_pairs(folder: Path) -> Iterator[PairCircuits]:
-    """The pairs of heads whose circuits were expanded, read when they are iterated over."""
-    for layer, head in expanded(folder, "virtual_ov"):
-        name = heads_of(layer, head)
-        yield PairCircuits(name, *(Tiles(folder, kind, layer, head) for kind in ("virtual_ov", "k_composition")))
+def pairs_of(model: Transformer, virtual_heads: int) -> Iterator[PairCircuits]:
+    """The circuits of the strongest pairs of heads, in the order of their names."""
+    for pair in sorted(strongest_pairs(model, virtual_heads)):
+        name = " → ".join(map(head_name, pair))
+        yield PairCircuits(name, virtual_ov(model, *pair), k_composition(model, *pair))
 
 
 def along_the_way(folder: Path) -> Iterator[tuple[int, Transformer]]:

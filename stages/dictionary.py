@@ -24,7 +24,7 @@ from skiptrace.errors import run
 from skiptrace.files import atomic_folder, read_array, read_table, write_table
 from skiptrace.models import checkpoint
 from skiptrace.superposition.outcome import read_weights
-from skiptrace.superposition.parallel import on_one_thread, side_by_side
+from skiptrace.workers import on_one_thread, side_by_side
 from stages.common import DICTIONARY, PARAMS, asked_for
 
 

@@ -1,20 +1,25 @@
-"""Expand every circuit of a model to Parquet, chunk by chunk.
+"""Expand the circuits of a model to Parquet, part by part, continuing where an interrupted expansion stopped.
 
 Reads   params.yaml  expansion
         data/models/<m>/
 Writes  data/circuits/<m>/circuit=<direct|ov|qk>/layer=<l>/head=<h>/part-*.parquet
         data/circuits/<m>/circuit=<virtual_ov|k_composition>/layer=<l1>-<l2>/head=<h1>-<h2>/part-*.parquet
             token_id, row_min, row_max, values (half precision, one per column token)
+        data/circuits/<m>/circuits.json   which circuits there are, whether stored or not
 """
 
-from skiptrace.circuits.factored import all_circuits
+import os
+import shutil
+from pathlib import Path
+
+from skiptrace.circuits.factored import Name, chosen, names
 from skiptrace.config.base import load
 from skiptrace.config.expansion import ExpansionParams
 from skiptrace.errors import run
-from skiptrace.expansion.writer import write
-from skiptrace.files import atomic_folder
+from skiptrace.expansion.writer import Stored, parts, refuse_too_much, write
+from skiptrace.files import atomic_folder, write_json
 from skiptrace.models import checkpoint
-from stages.common import CIRCUITS, MODELS, PARAMS, asked_for
+from stages.common import CIRCUITS, MODELS, PARAMS, SCRATCH, asked_for
 
 
 def main() -> None:
@@ -22,8 +27,23 @@ def main() -> None:
     name = asked_for("model", __doc__)
     params = load(ExpansionParams, "expansion", PARAMS)
     model = checkpoint.load(MODELS / name)
+    found = chosen(names(model, params.virtual_heads), params.circuits, params.only)
+    scratch = SCRATCH / "expand" / name
     with atomic_folder(CIRCUITS / name) as folder:
-        write(all_circuits(model, params.virtual_heads), folder, params)
+        write_json(folder / "circuits.json", {"store": params.store, "circuits": [n._asdict() for n in found]})
+        if params.store == "full":
+            refuse_too_much(len(found), model.d_vocab, params, scratch)
+            stored = [Stored(str((MODELS / name).resolve()), circuit) for circuit in found]
+            write(stored, model.d_vocab, str(scratch.resolve()), params)
+            take_over(found, model.d_vocab, params, scratch, folder)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def take_over(found: list[Name], d_vocab: int, params: ExpansionParams, scratch: Path, folder: Path) -> None:
+    """Link the finished parts, and nothing else that lies there, into the folder."""
+    for path in [part.path for circuit in found for part in parts(circuit, d_vocab, params)]:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        os.link(scratch / path, folder / path)
 
 
 if __name__ == "__main__":

@@ -1,55 +1,64 @@
 """Mine the largest circuit entries into tables.
 
-Reads   params.yaml  mining
-        data/circuits/<m>/, data/models/<m>/config.json, data/tables/<m>/heads.parquet
+The factors of the circuits are all that mining needs; what is stored of them is for people and other programs.
+
+Reads   params.yaml  mining, expansion.heads
+        data/models/<m>/, data/tables/<m>/heads.parquet
         data/tokens/<corpus of m>/vocab.parquet, data/ngrams/<corpus of m>/bigrams.parquet
 Writes  data/tables/<m>/bigrams.parquet         largest entries of the direct path
         data/tables/<m>/agreement.parquet       rank correlation with the corpus, per token
         data/tables/<m>/skip_trigrams.parquet   source … destination → out, all heads
         data/tables/<m>/positional.parquet      source → out of primarily positional heads
         data/tables/<m>/copies.parquet          the tokens that each head copies most
+        data/tables/<m>/largest.parquet         largest products QK·OV of all V³, per head
+        data/tables/<m>/circuits.parquet        statistics and a histogram of the entries of every circuit
 """
 
-from pathlib import Path
+import pandas as pd
+import pyarrow as pa
 
-from tqdm import tqdm
-
+from skiptrace.circuits.factored import direct, head_name, heads
 from skiptrace.config.base import load
+from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import load_model
 from skiptrace.errors import run
-from skiptrace.expansion.reader import Tiles
 from skiptrace.files import read_table, write_table
 from skiptrace.mining import bigrams, skip_trigrams, vocabulary
-from skiptrace.models.checkpoint import read_config
-from stages.common import CIRCUITS, MODELS, NGRAMS, PARAMS, TABLES, TOKENS, asked_for
+from skiptrace.mining.heads import STATISTICS, mine_head, mine_largest, statistics_of
+from skiptrace.models import checkpoint
+from skiptrace.workers import side_by_side
+from stages.common import MODELS, NGRAMS, PARAMS, TABLES, TOKENS, asked_for
 
 
 def main() -> None:
     """Mine one model."""
     name = asked_for("model", __doc__)
-    params = load(MiningParams, "mining", PARAMS)
+    params, expansion = load(MiningParams, "mining", PARAMS), load(ExpansionParams, "expansion", PARAMS)
     corpus = load_model(name, PARAMS).corpus
-    folder, out = CIRCUITS / name, TABLES / name
-    vocab = vocabulary.load(TOKENS / corpus / "vocab.parquet", read_config(MODELS / name / "config.json").d_vocab)
+    model, words, out = checkpoint.load(MODELS / name), TOKENS / corpus / "vocab.parquet", TABLES / name
+    vocab = vocabulary.load(words, model.d_vocab)
     counts = read_table(NGRAMS / corpus / "bigrams.parquet").to_pandas()
-    heads = read_table(out / "heads.parquet").to_pandas()
+    scores = read_table(out / "heads.parquet").to_pandas()
+    positional = {(row.layer, row.head) for row in scores.itertuples() if row.positional}
 
-    table, agreement = bigrams.mine(Tiles(folder, "direct", "none", "none"), counts, vocab, params)
+    table, agreement = bigrams.mine(direct(model), counts, vocab, params)
     write_table(out / "bigrams.parquet", table)
     write_table(out / "agreement.parquet", agreement)
-    every = [of(folder, *head) for head in heads[["layer", "head"]].itertuples(index=False)]
-    positional = [circuits for circuits, chosen in zip(every, heads["positional"], strict=True) if chosen]
-    shown = tqdm(every, "mining heads", disable=None)
-    write_table(out / "skip_trigrams.parquet", skip_trigrams.mine(shown, vocab, params))
-    write_table(out / "positional.parquet", skip_trigrams.mine_positional(positional, vocab, params))
-    write_table(out / "copies.parquet", skip_trigrams.mine_copies(every, vocab, params))
-
-
-def of(folder: Path, layer: int, head: int) -> skip_trigrams.Circuits:
-    """The circuits of one head, read when they are iterated over."""
-    qk, ov = (Tiles(folder, name, str(layer), str(head)) for name in ("qk", "ov"))
-    return skip_trigrams.Circuits(layer, head, qk, ov)
+    asked = [head for head in heads(model) if expansion.only is None or head_name(head) in expansion.only]
+    jobs = [(str((MODELS / name).resolve()), str(words.resolve()), head, params) for head in asked]
+    found = side_by_side(mine_head, jobs, "mining heads", threads=True)
+    acting = [one.best_outs for head, one in zip(asked, found, strict=True) if head in positional]
+    statistics = pd.concat([pd.DataFrame([statistics_of(direct(model), params.bins)]), *(f.statistics for f in found)])
+    tables = {
+        "skip_trigrams": skip_trigrams.mine((one.skip_trigrams for one in found), vocab, params),
+        "positional": skip_trigrams.mine_positional(acting, vocab),
+        "copies": skip_trigrams.mine_copies((one.copies for one in found), vocab),
+        "largest": mine_largest((one.largest for one in found), vocab),
+        "circuits": pa.Table.from_pandas(statistics, STATISTICS, preserve_index=False),
+    }
+    for file, each in tables.items():
+        write_table(out / f"{file}.parquet", each)
 
 
 if __name__ == "__main__":

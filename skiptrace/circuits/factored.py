@@ -5,15 +5,18 @@ and the next in its columns; `ov` the source and the out; `qk` the destination a
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from skiptrace.models.transformer import Transformer
 
 Head = tuple[int, int]  # layer and place in it
+PANEL = 8 * 2**20  # entries of full rows held at once
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,43 @@ class Circuit:
     @property
     def label(self) -> str:
         """Its name for people: `direct`, or the circuit and its heads as in `ov L0H3`."""
-        heads = zip(self.layer.split("-"), self.head.split("-"), strict=True)
-        return self.name if self.layer == "none" else " ".join([self.name, *(f"L{i}H{j}" for i, j in heads)])
+        return " ".join([self.name, *Name(self.name, self.layer, self.head).heads])
 
     def eigenvalues(self) -> Complex[Tensor, " rank"]:
         """The eigenvalues that are not forced to zero: those of right·left, since λ(AB) = λ(BA)."""
         return torch.linalg.eigvals(self.right.double() @ self.left.double())
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many rows and columns the matrix has."""
+        return self.left.shape[0], self.right.shape[1]
+
+    def transposed(self) -> "Circuit":
+        """The matrix with its columns as rows."""
+        return replace(self, left=self.right.T, right=self.left.T)
+
+    def centred(self, weight: Float[Tensor, " columns"] | None = None) -> "Circuit":
+        """The matrix less, in every row, the mean over its columns, weighted by `weight` (which sums to one)."""
+        mean = self.right.mean(1) if weight is None else self.right @ weight.to(self.right.dtype)
+        return replace(self, right=self.right - mean[:, None])
+
+    def weighted(self, rows: Float[Tensor, " rows"]) -> "Circuit":
+        """The matrix with every row times its weight."""
+        return replace(self, left=self.left * rows.to(self.left.dtype)[:, None])
+
+    def restricted(self, rows: Int[Tensor, " n"], columns: Int[Tensor, " m"]) -> "Circuit":
+        """The matrix of these rows and columns alone, in the order given."""
+        return replace(self, left=self.left[rows], right=self.right[:, columns])
+
+    def entries(self, rows: Int[Tensor, " n"], columns: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """Single entries, at (rows[i], columns[i])."""
+        return (self.left[rows] * self.right[:, columns].T).sum(1)
+
+    def row_panels(self) -> Iterator[tuple[Int[Tensor, " n"], Float[Tensor, "n columns"]]]:
+        """All rows in full, in order, as many at once as fit in 32 MB, with their places; in single precision."""
+        left, right = self.left.float(), self.right.float()
+        for places in torch.arange(len(left)).split(max(1, PANEL // right.shape[1])):
+            yield places, left[places] @ right
 
     def column_means(self) -> Float[Tensor, " rows"]:
         """The mean of every row over its columns."""
@@ -109,12 +143,46 @@ def strongest_pairs(model: Transformer, most: int | None) -> list[tuple[Head, He
     return sorted(pairs(model), key=size, reverse=True)[:most]
 
 
-def all_circuits(model: Transformer, virtual_heads: int) -> list[Circuit]:
+class Name(NamedTuple):
+    """Which circuit: `direct`, `qk`, `ov`, `virtual_ov` or `k_composition`, and its layers and heads, as in `0-1`."""
+
+    circuit: str
+    layer: str
+    head: str
+
+    @property
+    def heads(self) -> list[str]:
+        """The names of its heads, earliest first; none for the direct path."""
+        if self.layer == "none":
+            return []
+        places = zip(self.layer.split("-"), self.head.split("-"), strict=True)
+        return [f"L{layer}H{head}" for layer, head in places]
+
+
+def names(model: Transformer, virtual_heads: int) -> list[Name]:
     """The direct path, QK and OV of every head as if it read the embedding, and the strongest pairs.
 
     Of a pair: the OV circuit of the virtual head, and the QK circuit of the later head through the earlier.
     """
-    per_head = [circuit(model, *h) for h in heads(model) for circuit in (qk, ov)]
-    strongest = strongest_pairs(model, virtual_heads)
-    per_pair = [circuit(model, *p) for p in strongest for circuit in (virtual_ov, k_composition)]
-    return [direct(model), *per_head, *per_pair]
+    per_head = [Name(kind, str(i), str(h)) for i, h in heads(model) for kind in ("qk", "ov")]
+    strongest = strongest_pairs(model, virtual_heads) if virtual_heads else []
+    per_pair = [
+        Name(kind, f"{i}-{j}", f"{h}-{g}") for (i, h), (j, g) in strongest for kind in ("virtual_ov", "k_composition")
+    ]
+    return [Name("direct", "none", "none"), *per_head, *per_pair]
+
+
+def named(model: Transformer, name: Name) -> Circuit:
+    """The circuit of this name."""
+    if name.circuit == "direct":
+        return direct(model)
+    layers, places = (tuple(map(int, part.split("-"))) for part in (name.layer, name.head))
+    if name.circuit in ("qk", "ov"):
+        return {"qk": qk, "ov": ov}[name.circuit](model, layers[0], places[0])
+    of_pair = {"virtual_ov": virtual_ov, "k_composition": k_composition}[name.circuit]
+    return of_pair(model, (layers[0], places[0]), (layers[1], places[1]))
+
+
+def chosen(found: list[Name], circuits: Sequence[str], only: Sequence[str] | None) -> list[Name]:
+    """Those of these circuits whose heads are all among `only`, or any heads."""
+    return [n for n in found if n.circuit in circuits and (only is None or set(n.heads) <= set(only))]

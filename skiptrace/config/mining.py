@@ -21,3 +21,5 @@ class MiningParams(Params):
     min_count: Annotated[int, Field(ge=0)]
     frequency_power: Annotated[float, Field(ge=0)]
     frequent_tokens: Count
+    largest: Count
+    bins: Count

@@ -87,6 +87,7 @@ def _agree(pipeline: Pipeline, content: dict[str, Any], path: Path) -> None:
     scoring = check(ScoringParams, content["scoring"], "scoring", path)
     composition = check(CompositionParams, content["composition"], "composition", path)
     key, repeats = max(("scoring", scoring.repeats), ("composition", composition.repeats), key=lambda pair: pair[1])
+    _check_heads(pipeline, check(ExpansionParams, content["expansion"], "expansion", path), path)
     for name, model in pipeline.models.items():
         attends = not isinstance(model, ModelParams) or model.n_layers > 0
         if attends and model.n_ctx is not None and model.n_ctx < 1 + 2 * repeats:
@@ -96,3 +97,11 @@ def _agree(pipeline: Pipeline, content: dict[str, Any], path: Path) -> None:
             )
         if model.corpus not in pipeline.corpora:
             raise InputError(f"{path}: models.{name}.corpus: no corpus {model.corpus!r}; there is {corpora}")
+
+
+def _check_heads(pipeline: Pipeline, expansion: ExpansionParams, path: Path) -> None:
+    shapes = [(model.n_layers, model.n_heads) for model in pipeline.models.values()]
+    there = sorted({f"L{i}H{h}" for layers, heads in shapes for i in range(layers) for h in range(heads)})
+    for head in expansion.only or ():
+        if head not in there:
+            raise InputError(f"{path}: expansion.heads: no model has {head}; there is {', '.join(there) or 'none'}")

@@ -19,7 +19,6 @@ from skiptrace.config.verification import VerificationParams
 from skiptrace.evidence.causal import Rows, Sampler, final_logprobs, run_to_end
 from skiptrace.evidence.support import Positions, support
 from skiptrace.evidence.verification import Streams
-from skiptrace.mining.skip_trigrams import centred_ov
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import BOS_ID
 
@@ -125,7 +124,8 @@ def cost(model: Transformer, crossing: Crossing, positions: Positions, ctx: int,
     tokens, following = _ending_at(positions.stream, chosen, ctx)
     end = run_to_end(model, tokens)
     attended = (end.attention[crossing.layer][:, crossing.head] * (tokens == crossing.source)).sum(1)
-    raised = attended * centred_ov(_ov_row(model, crossing))[0, crossing.out]
+    ov = factored.ov(model, crossing.layer, crossing.head).centred()
+    raised = attended * ov.entries(torch.tensor([crossing.source]), torch.tensor([crossing.out]))
     without = end.logits.clone()
     without[:, crossing.out] -= raised
     change = _losses(end.logits, following) - _losses(without, following)
@@ -197,11 +197,6 @@ def _ending_at(
     tokens = stream[places[:, None] - np.arange(ctx - 1, -1, -1)].astype(np.int64)
     tokens[:, 0] = BOS_ID
     return torch.from_numpy(tokens), torch.from_numpy(stream[places + 1].astype(np.int64))
-
-
-def _ov_row(model: Transformer, crossing: Crossing) -> Float[Tensor, "1 d_vocab"]:
-    circuit = factored.ov(model, crossing.layer, crossing.head)
-    return circuit.left[[crossing.source]] @ circuit.right
 
 
 def _losses(logits: Float[Tensor, "batch d_vocab"], following: Tensor) -> Float[Tensor, " batch"]:

@@ -1,84 +1,215 @@
-"""Circuits expanded to Parquet, one tile in memory at a time."""
+"""Circuits expanded to Parquet, part by part, each by whichever worker is free.
 
-from collections.abc import Iterator
+A part is finished when a note lies beside it: what it was made of, its size and its CRC-32. An expansion that is begun
+again keeps the parts whose notes are true of it and makes the others.
+"""
+
+import errno
+import functools
+import hashlib
+import json
+import shutil
+import uuid
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import fsspec
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
-from tqdm import tqdm
 
-from skiptrace.circuits.factored import Circuit
+from skiptrace.circuits.factored import Circuit, Name, named
 from skiptrace.config.expansion import ExpansionParams
 from skiptrace.errors import InputError
 from skiptrace.expansion.layout import partition
-from skiptrace.files import atomic
+from skiptrace.expansion.parquet import Rows, Sink, Writer
+from skiptrace.models import checkpoint
+from skiptrace.models.transformer import Transformer
+from skiptrace.workers import side_by_side, source_hash
 
 LARGEST_HALF = float(np.finfo(np.float16).max)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-class Rows(NamedTuple):
-    """A half-open range of row tokens."""
+class Stored(NamedTuple):
+    """A circuit of a model that lies in a folder; any worker that sees the folder can form its factors."""
+
+    folder: str
+    name: Name
+
+    def load(self) -> tuple[Circuit, str]:
+        """The circuit, and a hash of its factors."""
+        about = (Path(self.folder) / "model.safetensors").stat()
+        return _load(self, about.st_mtime_ns, about.st_size)
+
+
+class Part(NamedTuple):
+    """Consecutive row tokens of a circuit, half open, and the file they go to, inside the expansion."""
 
     start: int
     stop: int
+    path: str
 
 
-def cut(n_rows: int, size: int, start: int = 0) -> Iterator[Rows]:
-    """Consecutive ranges of at most `size` rows, from `start` up to `n_rows`."""
+def cut(n_rows: int, size: int, start: int = 0) -> Iterator[tuple[int, int]]:
+    """Consecutive half-open ranges of at most `size` rows, from `start` up to `n_rows`."""
     for first in range(start, n_rows, size):
-        yield Rows(first, min(first + size, n_rows))
+        yield first, min(first + size, n_rows)
 
 
-def schema(columns: int) -> pa.Schema:
-    """One row per row token: its id, its smallest and largest entry, and all its entries."""
-    return pa.schema(
-        [
-            ("token_id", pa.int32()),
-            ("row_min", pa.float32()),
-            ("row_max", pa.float32()),
-            ("values", pa.list_(pa.float16(), columns)),
-        ]
-    )
+def parts(name: Name, n_rows: int, params: ExpansionParams) -> list[Part]:
+    """The parts of a circuit; their boundaries depend on the parameters alone."""
+    place = partition(*name).as_posix()
+    ranges = enumerate(cut(n_rows, params.chunk_rows))
+    return [Part(*rows, f"{place}/part-{index:05d}.parquet") for index, rows in ranges]
 
 
-def write(circuits: list[Circuit], folder: Path, params: ExpansionParams) -> None:
-    """Expand every circuit under `folder`; part boundaries depend on the parameters alone.
+def estimate(circuits: int, d_vocab: int) -> int:
+    """Bytes of so many circuits in Parquet: two per entry, and twelve per row."""
+    return circuits * d_vocab * (2 * d_vocab + 12)
+
+
+def refuse_too_much(circuits: int, d_vocab: int, params: ExpansionParams, folder: Path) -> None:
+    """Do nothing where an expansion fits.
 
     Raises:
-        InputError: a factor is not finite, or an entry exceeds what half precision holds.
+        InputError: it needs more than `expansion.max_bytes`, or than is free on the disk of `folder`.
     """
-    jobs = [(c, rows) for c in circuits for rows in cut(c.left.shape[0], params.chunk_rows)]
-    for circuit, rows in tqdm(jobs, "expanding circuits", disable=None):
-        place = folder / partition(circuit.name, circuit.layer, circuit.head)
-        _write_part(circuit, rows, place / f"part-{rows.start // params.chunk_rows:05d}.parquet", params)
+    needed = estimate(circuits, d_vocab)
+    there = next(place for place in (folder, *folder.resolve().parents) if place.exists())
+    begun = sum(file.stat().st_size for file in folder.rglob("part-*.parquet")) if folder.exists() else 0
+    free = shutil.disk_usage(there).free + begun
+    limit, name = min((params.max_bytes, "expansion.max_bytes"), (free, "what is free on the disk"))
+    if needed > limit:
+        raise InputError(
+            f"{circuits} circuits of {d_vocab} × {d_vocab} need {_gigabytes(needed)}, more than {name}, "
+            f"{_gigabytes(limit)}; name fewer expansion.circuits or expansion.heads, or set expansion.store to none, "
+            "which mines the same tables without storing an entry"
+        )
 
 
-def _write_part(circuit: Circuit, rows: Rows, path: Path, params: ExpansionParams) -> None:
-    columns = circuit.right.shape[1]
-    height = min(params.row_group_rows, rows.stop - rows.start)
-    tile = torch.empty(height, columns, dtype=circuit.left.dtype)
-    # Statistics of single entries would cost half of the writing time and prune nothing.
-    options = {"compression": "zstd", "write_statistics": ["token_id", "row_min", "row_max"]}
-    with atomic(path) as temporary, pq.ParquetWriter(temporary, schema(columns), **options) as writer:
-        for group in cut(rows.stop, height, rows.start):
-            values = tile[: group.stop - group.start]
-            torch.mm(circuit.left[group.start : group.stop], circuit.right, out=values)
-            writer.write_table(_to_table(circuit, group, values))
+def write(circuits: Sequence[Circuit | Stored], n_rows: int, folder: str, params: ExpansionParams) -> None:
+    """Expand every circuit under `folder`, a path or a URL that all workers see.
+
+    Raises:
+        InputError: a factor is not finite, an entry exceeds what half precision holds, or the disk is full.
+    """
+    jobs = [(circuit, part, folder, params) for circuit in circuits for part in parts(_name(circuit), n_rows, params)]
+    side_by_side(write_part, jobs, "expanding circuits", threads=True)
 
 
-def _to_table(circuit: Circuit, rows: Rows, values: torch.Tensor) -> pa.Table:
-    low, high = values.amin(1), values.amax(1)
+def write_part(source: Circuit | Stored, part: Part, folder: str, params: ExpansionParams) -> None:
+    """Write one part and the note beside it, unless they are there already and true."""
+    circuit, factors = source.load() if isinstance(source, Stored) else (source, _hash(source))
+    files, root = fsspec.core.url_to_fs(folder)
+    path = f"{root}/{part.path}"
+    made_of = _made_of(factors, part, params)
+    if _finished(files, path, made_of):
+        return
+    # Another worker may be writing the same part, if the cluster lost sight of it.
+    temporary = f"{path}.{uuid.uuid4().hex[:8]}.partial"
+    try:
+        files.makedirs(path.rpartition("/")[0], exist_ok=True)
+        with files.open(temporary, "wb") as file:
+            checked = _Checked(file)
+            _fill(circuit, part, checked, params)
+        files.mv(temporary, path)
+        note = {"made_of": made_of, "bytes": checked.bytes, "crc32": checked.crc}
+        with files.open(_note(path), "wb") as file:
+            file.write(json.dumps(note).encode())
+    except OSError as error:
+        if error.errno in FULL:
+            raise InputError(
+                f"{path}: no space left on the disk; the finished parts are kept, so free some and run it again"
+            ) from None
+        raise
+    finally:
+        if files.exists(temporary):
+            files.rm(temporary)
+
+
+def _fill(circuit: Circuit, part: Part, file: Sink, params: ExpansionParams) -> None:
+    left, right = circuit.left.float(), circuit.right.float()
+    columns, height = right.shape[1], min(params.row_group_rows, part.stop - part.start)
+    tile, half = torch.empty(height, columns), torch.empty(height, columns, dtype=torch.float16)
+    writer = Writer(file, columns)
+    for start, stop in cut(part.stop, height, part.start):
+        values, narrow = tile[: stop - start], half[: stop - start]
+        torch.mm(left[start:stop], right, out=values)
+        low, high = values.amin(1), values.amax(1)
+        _refuse_what_half_cannot_hold(circuit, low, high)
+        narrow.copy_(values)
+        writer.write(Rows(np.arange(start, stop, dtype=np.int32), low.numpy(), high.numpy(), narrow.numpy()))
+    writer.close()
+
+
+def _refuse_what_half_cannot_hold(circuit: Circuit, low: torch.Tensor, high: torch.Tensor) -> None:
     if not (low.isfinite() & high.isfinite()).all():
         raise InputError(f"{circuit.label}: an entry is NaN or infinite; the weights of its model are not usable")
     if max(-low.min().item(), high.max().item()) > LARGEST_HALF:
         raise InputError(f"{circuit.label}: an entry exceeds {LARGEST_HALF:.0f}, the largest half-precision number")
-    flat = pa.array(values.half().numpy().reshape(-1))
-    token_ids = pa.array(np.arange(rows.start, rows.stop, dtype=np.int32))
-    lists = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-    return pa.table(
-        [token_ids, pa.array(low.float().numpy()), pa.array(high.float().numpy()), lists],
-        schema=schema(values.shape[1]),
-    )
+
+
+class _Checked:
+    """A file that knows the CRC-32 and the number of the bytes written to it."""
+
+    def __init__(self, file: Any) -> None:
+        self.file, self.crc, self.bytes = file, 0, 0
+
+    def write(self, piece: bytes | memoryview, /) -> None:
+        self.crc = zlib.crc32(piece, self.crc)
+        self.bytes += len(piece)
+        self.file.write(piece)
+
+
+def _finished(files: fsspec.AbstractFileSystem, path: str, made_of: str) -> bool:
+    """Whether the part and its note are there, and the note is true: of these factors, this size, this checksum."""
+    try:
+        note = json.loads(files.cat_file(_note(path)))
+        if note["made_of"] != made_of or files.size(path) != note["bytes"]:
+            return False
+        crc = 0
+        with files.open(path, "rb") as file:
+            while piece := file.read(2**22):
+                crc = zlib.crc32(piece, crc)
+        return bool(crc == note["crc32"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _note(path: str) -> str:
+    return path.removesuffix(".parquet") + ".json"
+
+
+def _made_of(factors: str, part: Part, params: ExpansionParams) -> str:
+    """A hash of all that a part's bytes depend on."""
+    settings = [factors, part, params.chunk_rows, params.row_group_rows, torch.__version__, source_hash()]
+    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+
+
+def _hash(circuit: Circuit) -> str:
+    digest = hashlib.sha256()
+    for factor in (circuit.left, circuit.right):
+        digest.update(str(tuple(factor.shape)).encode() + factor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+# Workers stay alive between tasks; time and size keep them from expanding a model that has changed since.
+@functools.lru_cache(maxsize=1)
+def _model(folder: str, changed: int, size: int) -> Transformer:
+    return checkpoint.load(Path(folder))
+
+
+@functools.lru_cache(maxsize=1)
+def _load(source: Stored, changed: int, size: int) -> tuple[Circuit, str]:
+    circuit = named(_model(source.folder, changed, size), source.name)
+    return circuit, _hash(circuit)
+
+
+def _name(circuit: Circuit | Stored) -> Name:
+    return circuit.name if isinstance(circuit, Stored) else Name(circuit.name, circuit.layer, circuit.head)
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"

@@ -1,16 +1,14 @@
 """The direct path as a table of bigrams (section "Zero-Layer Transformers")."""
 
-from collections.abc import Iterable
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
 from scipy.stats import spearmanr
 
+from skiptrace.circuits.factored import Circuit
 from skiptrace.config.mining import MiningParams
-from skiptrace.expansion.reader import Tile
-from skiptrace.mining.topk import row_top
+from skiptrace.mining.scan import Wanted, scan
 from skiptrace.mining.vocabulary import Vocabulary
 
 SCHEMA = pa.schema(
@@ -38,7 +36,7 @@ AGREEMENT = pa.schema(
 
 
 def mine(
-    tiles: Iterable[Tile], counts: pd.DataFrame, vocabulary: Vocabulary, params: MiningParams
+    direct: Circuit, counts: pd.DataFrame, vocabulary: Vocabulary, params: MiningParams
 ) -> tuple[pa.Table, pa.Table]:
     """The largest bigrams of the direct path, and how well it orders what follows frequent tokens.
 
@@ -46,30 +44,35 @@ def mine(
     for each of the most frequent tokens, the rank correlation of the model's log-probabilities
     with the corpus's over the continuations observed, and beside it that of a unigram model.
     """
-    eligible = vocabulary.eligible(params.min_count)
+    eligible = vocabulary.eligible_ids(params.min_count)
+    largest = scan(direct.centred().restricted(eligible, eligible), Wanted(whole=params.bigrams)).whole
+    assert largest is not None
+    best = pd.DataFrame(
+        {
+            "token_id": eligible[largest.rows.long()].numpy(),
+            "next_id": eligible[largest.columns.long()].numpy(),
+            "value": largest.values.numpy(),
+        }
+    )
+    best["model_logprob"] = _logprobs(direct, best)
     followers = {int(t): g for t, g in counts.groupby("token_id")}
-    frequent = set(vocabulary.count[eligible.numpy()].nlargest(params.frequent_tokens).index)
-    best, agreement = pd.DataFrame(), []
-    for start, values in tiles:
-        logprob = values.log_softmax(1)
-        centred = values - values.mean(1, keepdim=True)
-        allowed = eligible[start : start + len(values), None] & eligible
-        top = row_top(centred.masked_fill(~allowed, -torch.inf), params.bigrams)
-        row = torch.arange(len(values))[:, None].expand_as(top.index)
-        found = pd.DataFrame(
-            {
-                "token_id": (row + start).flatten().numpy(),
-                "next_id": top.index.flatten().numpy(),
-                "value": top.values.flatten().numpy(),
-                "model_logprob": logprob.gather(1, top.index).flatten().numpy(),
-            }
-        )
-        # What is kept between tiles is as long as the table, whatever the vocabulary.
-        found = pd.concat([best, found[np.isfinite(found["value"])]])
-        best = found.sort_values("value", ascending=False, kind="stable").head(params.bigrams)
-        here = [t for t in sorted(frequent) if start <= t < start + len(values)]
-        agreement += [_agreement(t, logprob[t - start], followers.get(t), vocabulary) for t in here]
+    frequent = torch.from_numpy(np.sort(vocabulary.count[eligible.numpy()].nlargest(params.frequent_tokens).index))
+    agreement = [
+        _agreement(int(frequent[place]), row, followers.get(int(frequent[place])), vocabulary)
+        for places, entries in direct.restricted(frequent, torch.arange(direct.shape[1])).row_panels()
+        for place, row in zip(places, entries.log_softmax(1), strict=True)
+    ]
     return _table(best, counts, vocabulary), pa.Table.from_pylist(agreement, AGREEMENT)
+
+
+def _logprobs(direct: Circuit, pairs: pd.DataFrame) -> np.ndarray:
+    """The model's log-probability of each pair, by the direct path alone, in nats."""
+    tokens, place = np.unique(pairs["token_id"], return_inverse=True)
+    following, found = torch.from_numpy(pairs["next_id"].to_numpy().copy()), torch.empty(len(pairs))
+    for rows, entries in direct.restricted(torch.from_numpy(tokens), torch.arange(direct.shape[1])).row_panels():
+        here = torch.from_numpy(np.isin(place, rows.numpy())).nonzero().squeeze(1)
+        found[here] = entries.log_softmax(1)[torch.from_numpy(place)[here] - rows[0], following[here]]
+    return found.numpy()
 
 
 def _table(best: pd.DataFrame, counts: pd.DataFrame, vocabulary: Vocabulary) -> pa.Table:

@@ -23,9 +23,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from skiptrace.circuits.factored import Circuit
 from skiptrace.config.mining import MiningParams
-from skiptrace.expansion.reader import Tile
-from skiptrace.mining.topk import ColumnTop, Top, order, row_top
+from skiptrace.mining.scan import row_tops
+from skiptrace.mining.topk import Top, order
 from skiptrace.mining.vocabulary import Vocabulary
 
 SCHEMA = pa.schema(
@@ -53,23 +54,27 @@ POSITIONAL = pa.schema([field for field in SCHEMA if not field.name.startswith((
 
 
 class Circuits(NamedTuple):
-    """A head and the tiles of its two circuits, which are read more than once."""
+    """A head and its two circuits."""
 
     layer: int
     head: int
-    qk: Iterable[Tile]
-    ov: Iterable[Tile]
+    qk: Circuit
+    ov: Circuit
 
 
-class Weigh(NamedTuple):
-    """A rule: what a destination's row of QK is worth, and what a source is worth, ineligible ones 0."""
+class Rule(NamedTuple):
+    """A rule: the best destinations of every source, what any destination is worth to a source, what a source is worth.
 
-    destinations: Callable[[int, Float[Tensor, "rows d_vocab"]], Float[Tensor, "rows d_vocab"]]
-    sources: Float[Tensor, " d_vocab"]
+    Rows of `destinations`, and all places, are places among the eligible tokens.
+    """
+
+    destinations: Top
+    worth: Callable[[Int[Tensor, " n"], Int[Tensor, " n"]], Float[Tensor, " n"]]
+    sources: Float[Tensor, " eligible"]
 
 
-def mine(heads: Iterable[Circuits], vocabulary: Vocabulary, params: MiningParams) -> pa.Table:
-    """The skip-trigrams that either rule selects, of all heads, ranked together by `params.ranking`.
+def mine(found: Iterable[pd.DataFrame], vocabulary: Vocabulary, params: MiningParams) -> pa.Table:
+    """The skip-trigrams of all heads (each from `of_head`), ranked together by `params.ranking`.
 
     `qk` is centred per destination by the corpus-weighted mean over sources, `ov` per source by
     the mean over outs; softmax ignores both. `score` is the published product
@@ -77,83 +82,84 @@ def mine(heads: Iterable[Circuits], vocabulary: Vocabulary, params: MiningParams
     p(destination)^power.
     `rank_published` and `rank_expected` are places in each rule's own selection, null outside it.
     """
-    found = []
-    for circuits in heads:
-        rules = {name: rule(circuits, vocabulary, params) for name, rule in RULES.items()}
-        outs = _outs(circuits.ov, vocabulary, params)
-        selected = [_select(circuits, outs, rule, params).assign(rule=name) for name, rule in rules.items()]
-        found.append(_measure(circuits, pd.concat(selected), rules, vocabulary))
-    if not found:
+    tables = list(found)
+    if not tables:
         return SCHEMA.empty_table()
-    return _ranked(pd.concat(found, ignore_index=True), vocabulary, params)
+    return _ranked(pd.concat(tables, ignore_index=True), vocabulary, params)
 
 
-def published(circuits: Circuits, vocabulary: Vocabulary, params: MiningParams) -> Weigh:
+def of_head(circuits: Circuits, vocabulary: Vocabulary, params: MiningParams) -> pd.DataFrame:
+    """The skip-trigrams that either rule selects of one head, with their values and the rules that selected them."""
+    eligible = vocabulary.eligible_ids(params.min_count)
+    rules = {name: rule(circuits, vocabulary, params) for name, rule in RULES.items()}
+    ov = circuits.ov.centred().restricted(eligible, eligible)
+    outs = row_tops(ov, params.outs)
+    selected = pd.concat([_select(outs, rule, params).assign(rule=name) for name, rule in rules.items()])
+    return _measure(circuits, selected, rules, vocabulary, eligible)
+
+
+def published(circuits: Circuits, vocabulary: Vocabulary, params: MiningParams) -> Rule:
     """QK, centred, times p^power of both tokens."""
-    weight = vocabulary.weight(params.frequency_power, params.min_count)
-
-    def destinations(start: int, qk: Tensor) -> Tensor:
-        return centred_qk(qk, vocabulary) * weight[start : start + len(qk), None]
-
-    return Weigh(destinations, weight)
+    eligible = vocabulary.eligible_ids(params.min_count)
+    weight = vocabulary.probability[eligible] ** params.frequency_power
+    qk = circuits.qk.centred(vocabulary.probability).restricted(eligible, eligible).weighted(weight)
+    return Rule(row_tops(qk.transposed(), params.destinations), qk.entries, weight)
 
 
-def expected(circuits: Circuits, vocabulary: Vocabulary, params: MiningParams) -> Weigh:
-    """The share of attention that a source draws from this destination beyond its average share."""
-    weight = vocabulary.weight(params.frequency_power, params.min_count)
-    average = torch.zeros_like(weight)
-    for start, qk in circuits.qk:
-        average += vocabulary.probability[start : start + len(qk)] @ attention_share(qk, vocabulary, params.context)
+def expected(circuits: Circuits, vocabulary: Vocabulary, params: MiningParams) -> Rule:
+    """The share of attention that a source draws from this destination beyond its average share.
 
-    def destinations(start: int, qk: Tensor) -> Tensor:
-        share = attention_share(qk, vocabulary, params.context) - average
-        return share * weight[start : start + len(qk), None]
+    The attention one source draws among n average tokens is r/(n + r) with r = exp(QK)/E_p[exp(QK)].
+    """
+    eligible, seen = vocabulary.eligible_ids(params.min_count), vocabulary.probability.nonzero().squeeze(1)
+    weight = vocabulary.probability[eligible] ** params.frequency_power
+    level = torch.full_like(vocabulary.probability, torch.nan)  # log n + log E_p[exp(QK)], per destination
+    average = torch.zeros_like(vocabulary.probability)
+    p = vocabulary.probability[seen]
+    for places, entries in circuits.qk.restricted(seen, seen).row_panels():
+        level[seen[places]] = (entries + p.log()).logsumexp(1) + math.log(params.context)
+        average[seen] += p[places] @ torch.sigmoid(entries - level[seen[places], None])
+    level, average = level[eligible], average[eligible]
+    qk = circuits.qk.restricted(eligible, eligible)
 
-    return Weigh(destinations, (weight > 0).float())
+    def gain(tile: Tensor, source: int, destination: int) -> None:
+        rows, columns = slice(source, source + len(tile)), slice(destination, destination + tile.shape[1])
+        tile.sub_(level[columns]).sigmoid_().sub_(average[rows, None]).mul_(weight[columns])
+
+    def worth(destination: Tensor, source: Tensor) -> Tensor:
+        share = torch.sigmoid(qk.entries(destination, source) - level[destination])
+        return (share - average[source]) * weight[destination]
+
+    return Rule(row_tops(qk.transposed(), params.destinations, gain), worth, torch.ones_like(weight))
 
 
 RULES = {"published": published, "expected": expected}
 
 
-def attention_share(qk: Float[Tensor, "rows d_vocab"], vocabulary: Vocabulary, n: int) -> Float[Tensor, "rows d_vocab"]:
-    """The attention one source draws among `n` average tokens: r/(n + r) with r = exp(QK)/E_p[exp(QK)]."""
-    log_mean = (qk + vocabulary.probability.log()).logsumexp(1, keepdim=True)
-    return torch.sigmoid(qk - log_mean - math.log(n))
-
-
-def centred_qk(qk: Float[Tensor, "rows d_vocab"], vocabulary: Vocabulary) -> Float[Tensor, "rows d_vocab"]:
-    """QK minus, per destination, its corpus-weighted mean over sources."""
-    return qk - (qk @ vocabulary.probability)[:, None]
-
-
-def centred_ov(ov: Float[Tensor, "rows d_vocab"]) -> Float[Tensor, "rows d_vocab"]:
-    """OV minus, per source, its mean over outs."""
-    return ov - ov.mean(1, keepdim=True)
-
-
-def mine_positional(heads: Iterable[Circuits], vocabulary: Vocabulary, params: MiningParams) -> pa.Table:
-    """The sources that positional heads act on most, `score` = ov · p(source)^power, in logits.
+def mine_positional(found: Iterable[pd.DataFrame], vocabulary: Vocabulary) -> pa.Table:
+    """The sources that positional heads act on most, each from `best_outs`, `score` = ov · p(source)^power, in logits.
 
     Such a head attends by distance; its destination column reads "Primarily Positional".
     """
-    found = [best_outs(ov, vocabulary, params).assign(layer=layer, head=head) for layer, head, _, ov in heads]
-    if not found:
+    tables = list(found)
+    if not tables:
         return POSITIONAL.empty_table()
-    table = ranked(pd.concat(found, ignore_index=True), "score").assign(destination=PRIMARILY_POSITIONAL)
+    table = ranked(pd.concat(tables, ignore_index=True), "score").assign(destination=PRIMARILY_POSITIONAL)
     return with_texts(table, vocabulary, POSITIONAL)
 
 
-def best_outs(ov: Iterable[Tile], vocabulary: Vocabulary, params: MiningParams) -> pd.DataFrame:
+def best_outs(ov: Circuit, vocabulary: Vocabulary, params: MiningParams) -> pd.DataFrame:
     """The sources that an OV circuit acts on most, each with its outs: `source_id, out_id, ov, score`.
 
     `score` is the centred ov · p(source)^power, in logits.
     """
-    outs = _outs(ov, vocabulary, params)
-    score = outs.values * vocabulary.weight(params.frequency_power, params.min_count)[:, None]
+    eligible = vocabulary.eligible_ids(params.min_count)
+    outs = row_tops(ov.centred().restricted(eligible, eligible), params.outs)
+    score = outs.values * vocabulary.probability[eligible, None] ** params.frequency_power
     source = order(score[:, 0])[: params.sources]
     columns = {
-        "source_id": source[:, None].expand(-1, score.shape[1]),
-        "out_id": outs.index[source],
+        "source_id": eligible[source, None].expand(-1, score.shape[1]),
+        "out_id": eligible[outs.index[source].long()],
         "ov": outs.values[source],
         "score": score[source],
     }
@@ -180,85 +186,68 @@ COPIES = pa.schema(
 )
 
 
-def mine_copies(heads: Iterable[Circuits], vocabulary: Vocabulary, params: MiningParams) -> pa.Table:
-    """The tokens that each head copies most: largest centred OV[a, a], in logits.
+def mine_copies(found: Iterable[pd.DataFrame], vocabulary: Vocabulary) -> pa.Table:
+    """The tokens that each head copies most, each from `copies`: largest centred OV[a, a], in logits.
 
     `own_rank` is the token's place in its own row of OV, 1 for the first.
     """
-    eligible, found = vocabulary.eligible(params.min_count), []
-    for layer, head, _, ov in heads:
-        own, place = [], []
-        for start, values in ov:
-            diagonal = centred_ov(values).diagonal(start)[: len(values)]
-            own.append(diagonal)
-            place.append(1 + (centred_ov(values) > diagonal[:, None]).sum(1))
-        value = torch.cat(own).masked_fill(~eligible, -torch.inf)
-        source = order(value)[: params.sources]
-        columns = {"source_id": source, "ov": value[source], "own_rank": torch.cat(place)[source]}
-        found.append(pd.DataFrame({k: v.numpy() for k, v in columns.items()}).assign(layer=layer, head=head))
-    if not found:
+    tables = list(found)
+    if not tables:
         return COPIES.empty_table()
-    return with_texts(ranked(pd.concat(found, ignore_index=True), "ov"), vocabulary, COPIES)
+    return with_texts(ranked(pd.concat(tables, ignore_index=True), "ov"), vocabulary, COPIES)
 
 
-def _select(circuits: Circuits, outs: Top, rule: Weigh, params: MiningParams) -> pd.DataFrame:
+def copies(ov: Circuit, vocabulary: Vocabulary, params: MiningParams) -> pd.DataFrame:
+    """The tokens that one head copies most: `source_id, ov, own_rank`."""
+    eligible, centred = vocabulary.eligible_ids(params.min_count), ov.centred()
+    source = eligible[order(centred.entries(eligible, eligible))[: params.sources]]
+    value, place = torch.empty(len(source)), torch.empty(len(source), dtype=torch.int64)
+    for rows, entries in centred.restricted(source, torch.arange(ov.shape[1])).row_panels():
+        value[rows] = entries.gather(1, source[rows, None]).squeeze(1)
+        place[rows] = 1 + (entries > value[rows, None]).sum(1)
+    return pd.DataFrame({"source_id": source.numpy(), "ov": value.numpy(), "own_rank": place.numpy()})
+
+
+def _select(outs: Top, rule: Rule, params: MiningParams) -> pd.DataFrame:
     """The triples that a rule selects: its best sources, each with its best destinations and outs."""
-    top = ColumnTop(params.destinations)
-    for start, values in circuits.qk:
-        top.add(start, rule.destinations(start, values))
-    destinations = top.result()
+    destinations = rule.destinations
     best = destinations.values[:, 0].clamp(min=0) * outs.values[:, 0].clamp(min=0) * rule.sources
     source = order(best)[: params.sources]
     source = source[best[source] > 0]
     shape = (len(source), destinations.index.shape[1], outs.index.shape[1])
     columns = {
-        "source_id": source[:, None, None].expand(shape),
-        "destination_id": destinations.index[source][:, :, None].expand(shape),
-        "out_id": outs.index[source][:, None, :].expand(shape),
+        "source": source[:, None, None].expand(shape),
+        "destination": destinations.index[source][:, :, None].expand(shape),
+        "out": outs.index[source][:, None, :].expand(shape),
         "worth": (destinations.values[source])[:, :, None] * outs.values[source][:, None, :],
     }
     table = pd.DataFrame({name: column.flatten().numpy() for name, column in columns.items()})
-    # A place that had to be filled with a token that may not appear, or pulls down, is no skip-trigram.
+    # A place that had to be filled with a token that pulls down is no skip-trigram.
     return table[table["worth"].between(0, float("inf"), inclusive="neither")].drop(columns="worth")
 
 
 def _measure(
-    circuits: Circuits, selected: pd.DataFrame, rules: dict[str, Weigh], vocabulary: Vocabulary
+    circuits: Circuits,
+    selected: pd.DataFrame,
+    rules: dict[str, Rule],
+    vocabulary: Vocabulary,
+    eligible: Int[Tensor, " eligible"],
 ) -> pd.DataFrame:
     """One row per triple, with its values and the rules that selected it."""
-    ids = [f"{role}_id" for role in ROLES]
-    table = selected.groupby(ids)["rule"].agg(set).reset_index()
-    source, destination, out = (torch.from_numpy(table[name].to_numpy().copy()) for name in ids)
-    qk = _gather(circuits.qk, destination, source, lambda start, tile: centred_qk(tile, vocabulary))
-    ov = _gather(circuits.ov, source, out, lambda start, tile: centred_ov(tile))
-    worth = {}
-    for name, rule in rules.items():
-        drawn = _gather(circuits.qk, destination, source, rule.destinations)
-        worth[name] = drawn * rule.sources[source] * ov
-    values = {"qk": qk, "ov": ov, "score": worth["published"], "expected": worth["expected"]}
-    table = table.assign(layer=circuits.layer, head=circuits.head, **{k: v.numpy() for k, v in values.items()})
+    table = selected.groupby(list(ROLES))["rule"].agg(set).reset_index()
+    places = [torch.from_numpy(table.pop(role).to_numpy().astype("int64")) for role in ROLES]
+    source, destination, out = (eligible[place] for place in places)
+    ov = circuits.ov.centred().entries(source, out)
+    worth = {n: rule.worth(places[1], places[0]) * rule.sources[places[0]] * ov for n, rule in rules.items()}
+    values = {
+        "qk": circuits.qk.centred(vocabulary.probability).entries(destination, source),
+        "ov": ov,
+        "score": worth["published"],
+        "expected": worth["expected"],
+    }
+    columns = {"source_id": source, "destination_id": destination, "out_id": out, **values}
+    table = table.assign(layer=circuits.layer, head=circuits.head, **{k: v.numpy() for k, v in columns.items()})
     return table[table["ov"] > 0]
-
-
-def _gather(
-    tiles: Iterable[Tile],
-    rows: Int[Tensor, " n"],
-    columns: Int[Tensor, " n"],
-    change: Callable[[int, Tensor], Tensor],
-) -> Float[Tensor, " n"]:
-    """Entries at (rows, columns) of a matrix that arrives in tiles, each tile first changed."""
-    found = torch.zeros(len(rows))
-    for start, values in tiles:
-        here = (rows >= start) & (rows < start + len(values))
-        if here.any():
-            found[here] = change(start, values)[rows[here] - start, columns[here]]
-    return found
-
-
-def _outs(ov: Iterable[Tile], vocabulary: Vocabulary, params: MiningParams) -> Top:
-    refused = ~vocabulary.eligible(params.min_count)
-    tops = [row_top(centred_ov(values).masked_fill(refused, -torch.inf), params.outs) for _, values in ov]
-    return Top(torch.cat([t.values for t in tops]), torch.cat([t.index for t in tops]))
 
 
 def _ranked(table: pd.DataFrame, vocabulary: Vocabulary, params: MiningParams) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -13,6 +14,21 @@ class Top:
 
     values: Float[Tensor, "rows k"]
     index: Int[Tensor, "rows k"]
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Entries of a matrix, largest first; of equal ones the smaller (row, column) first."""
+
+    values: Float[Tensor, " k"]
+    rows: Int[Tensor, " k"]
+    columns: Int[Tensor, " k"]
+
+    @classmethod
+    def sorted(cls, values: Tensor, rows: Tensor, columns: Tensor, k: int) -> "Entries":
+        """The k first of entries that stand in any order."""
+        order = torch.from_numpy(np.lexsort((columns.numpy(), rows.numpy(), -values.numpy()))[:k])
+        return cls(values[order], rows[order], columns[order])
 
 
 def row_top(matrix: Float[Tensor, "rows columns"], k: int) -> Top:
@@ -30,30 +46,6 @@ def row_top(matrix: Float[Tensor, "rows columns"], k: int) -> Top:
     first = torch.searchsorted(row, torch.arange(len(matrix)))
     kept = order[first[:, None] + torch.arange(k)]
     return Top(value[kept], column[kept])
-
-
-class ColumnTop:
-    """The k largest entries of every column of a matrix that arrives in tiles of rows."""
-
-    def __init__(self, k: int) -> None:
-        self.k = k
-        self._top: Top | None = None
-
-    def add(self, start: int, tile: Float[Tensor, "rows columns"]) -> None:
-        """Take in the rows `start`, `start + 1`, …; tiles come in ascending order."""
-        new = row_top(tile.T, self.k)
-        new = Top(new.values, new.index + start)
-        if self._top is not None:
-            values = torch.cat([self._top.values, new.values], 1)
-            index = torch.cat([self._top.index, new.index], 1)
-            best = row_top(values, self.k)
-            new = Top(best.values, index.gather(1, best.index))
-        self._top = new
-
-    def result(self) -> Top:
-        """The entries `[columns, k]` and their rows, largest first; ties by the smaller row."""
-        assert self._top is not None, "no tile was added"
-        return self._top
 
 
 def order(score: Float[Tensor, " n"]) -> Int[Tensor, " n"]:

@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
-import torch
 
+from skiptrace.circuits.factored import Circuit
 from skiptrace.config.mining import MiningParams
-from skiptrace.expansion.reader import Tile
-from skiptrace.mining.skip_trigrams import best_outs, centred_qk, ranked, with_texts
-from skiptrace.mining.topk import order, row_top
+from skiptrace.mining.scan import row_tops
+from skiptrace.mining.skip_trigrams import best_outs, ranked, with_texts
+from skiptrace.mining.topk import order
 from skiptrace.mining.vocabulary import Vocabulary
 
 OUTS = pa.schema(
@@ -40,11 +40,11 @@ WANTED = pa.schema(
 
 
 class PairCircuits(NamedTuple):
-    """Two heads in different layers, named as in `L0H3 → L1H1`, and the tiles of their circuits."""
+    """Two heads in different layers, named as in `L0H3 → L1H1`, and their circuits."""
 
     name: str
-    virtual_ov: Iterable[Tile]
-    k_composition: Iterable[Tile]
+    virtual_ov: Circuit
+    k_composition: Circuit
 
 
 def mine_virtual(pairs: Iterable[PairCircuits], vocabulary: Vocabulary, params: MiningParams) -> pa.Table:
@@ -61,23 +61,19 @@ def mine_wanted(pairs: Iterable[PairCircuits], vocabulary: Vocabulary, params: M
     `qk` is the K-composition circuit centred per destination by the corpus-weighted mean over sources, `score` =
     qk · p(destination)^power. An induction head looks for the destination itself.
     """
-    weight, found = vocabulary.weight(params.frequency_power, params.min_count), []
-    refused = ~vocabulary.eligible(params.min_count)
+    eligible, found = vocabulary.eligible_ids(params.min_count), []
     for pair in pairs:
-        for start, values in pair.k_composition:
-            top = row_top(centred_qk(values, vocabulary).masked_fill(refused, -torch.inf), params.destinations)
-            score = top.values * weight[start : start + len(values), None]
-            best = order(score[:, 0])[: params.sources]
-            columns = {
-                "destination_id": (best + start)[:, None].expand(-1, score.shape[1]),
-                "source_id": top.index[best],
-                "qk": top.values[best],
-                "score": score[best],
-            }
-            found.append(pd.DataFrame({k: v.flatten().numpy() for k, v in columns.items()}).assign(name=pair.name))
+        qk = pair.k_composition.centred(vocabulary.probability).restricted(eligible, eligible)
+        top = row_tops(qk, params.destinations)
+        score = top.values * vocabulary.probability[eligible, None] ** params.frequency_power
+        best = order(score[:, 0])[: params.sources]
+        columns = {
+            "destination_id": eligible[best, None].expand(-1, score.shape[1]),
+            "source_id": eligible[top.index[best].long()],
+            "qk": top.values[best],
+            "score": score[best],
+        }
+        found.append(pd.DataFrame({k: v.flatten().numpy() for k, v in columns.items()}).assign(name=pair.name))
     if not found:
         return WANTED.empty_table()
-    table = ranked(pd.concat(found, ignore_index=True), "score")
-    # Each pair of heads keeps its best destinations, as every head does.
-    place = table.groupby("name")["destination_id"].transform(lambda ids: pd.factorize(ids)[0])
-    return with_texts(ranked(table[place < params.sources], "score"), vocabulary, WANTED)
+    return with_texts(ranked(pd.concat(found, ignore_index=True), "score"), vocabulary, WANTED)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from skiptrace.errors import InputError
@@ -28,6 +28,10 @@ class Vocabulary:
         if not kept.any():
             raise InputError(f"mining.min_count: no token occurs {min_count} times; lower it")
         return kept
+
+    def eligible_ids(self, min_count: int) -> Int[Tensor, " eligible"]:
+        """The ids of the eligible tokens, ascending."""
+        return self.eligible(min_count).nonzero().squeeze(1)
 
     def weight(self, power: float, min_count: int) -> Float[Tensor, " d_vocab"]:
         """p(token)^power for eligible tokens, 0 for the others."""

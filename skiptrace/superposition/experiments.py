@@ -8,7 +8,7 @@ from skiptrace.config.superposition import SuperpositionParams
 from skiptrace.superposition import drawn, larger, levels, neurons, phase, sensing, sweeps, vectors
 from skiptrace.superposition.geometry import kept
 from skiptrace.superposition.outcome import Outcome
-from skiptrace.superposition.parallel import side_by_side
+from skiptrace.workers import side_by_side
 
 # Longest first, so that no processor waits for a long one at the end.
 EXPERIMENTS: dict[str, Callable[[SuperpositionParams], Outcome]] = {

@@ -19,14 +19,14 @@ def test_circuits_equal_their_dense_products(make_model):
 
 
 def test_every_head_has_two_circuits(make_model):
-    found = [c.label for c in factored.all_circuits(make_model(2), 0)]
+    found = [factored.named(make_model(2), n).label for n in factored.names(make_model(2), 0)]
     assert len(found) == len(set(found)) == 1 + 2 * 6
     assert found[:4] == ["direct", "qk L0H0", "ov L0H0", "qk L0H1"]
 
 
 def test_the_strongest_pairs_have_two_circuits_more(make_model):
     model = make_model(3)
-    found = [c.label for c in factored.all_circuits(model, 2)]
+    found = [factored.named(model, n).label for n in factored.names(model, 2)]
     assert len(found) == 1 + 2 * 9 + 2 * 2
     assert len(factored.pairs(model)) == 3 * 9
 

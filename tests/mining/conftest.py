@@ -28,4 +28,6 @@ def params():
         min_count=1,
         frequency_power=0.1,
         frequent_tokens=4,
+        largest=6,
+        bins=8,
     )

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from skiptrace.expansion.reader import Tile
+from skiptrace.circuits.factored import Circuit
 from skiptrace.mining import bigrams
 
 
@@ -15,15 +15,14 @@ def counts():
     return pd.DataFrame(rows, columns=["token_id", "next_id", "count"])
 
 
-def tiled(matrix: torch.Tensor, height: int) -> list[Tile]:
-    return [Tile(i, matrix[i : i + height]) for i in range(0, len(matrix), height)]
+def factored(matrix: torch.Tensor) -> Circuit:
+    return Circuit("direct", "none", "none", matrix, torch.eye(matrix.shape[1]))
 
 
-@pytest.mark.parametrize("height", [1, 2, 5])
-def test_the_table_equals_a_double_loop(make_vocabulary, params, counts, height):
+def test_the_table_equals_a_double_loop(make_vocabulary, params, counts):
     matrix = torch.randn(5, 5, generator=torch.Generator().manual_seed(0))
     vocabulary = make_vocabulary([9, 4, 3, 2, 1])
-    table = bigrams.mine(tiled(matrix, height), counts, vocabulary, params)[0].to_pandas()
+    table = bigrams.mine(factored(matrix), counts, vocabulary, params)[0].to_pandas()
     pairs = [(a, b) for a in range(1, 5) for b in range(1, 5)]
     value = {(a, b): (matrix[a, b] - matrix[a].mean()).item() for a, b in pairs}
     best = sorted(pairs, key=lambda p: (-value[p], p))[:5]
@@ -46,7 +45,7 @@ def test_rare_tokens_and_bos_stay_out(make_vocabulary, params, counts):
     matrix[2, 3] = 1
     vocabulary = make_vocabulary([90, 40, 30, 20, 1])
     chosen = params.model_copy(update={"min_count": 10})
-    table = bigrams.mine(tiled(matrix, 2), counts, vocabulary, chosen)[0].to_pandas()
+    table = bigrams.mine(factored(matrix), counts, vocabulary, chosen)[0].to_pandas()
     assert table.loc[0, ["token", "next"]].tolist() == ["t2", "t3"]
     assert not table[["token_id", "next_id"]].isin([0, 4]).to_numpy().any()
 
@@ -55,7 +54,7 @@ def test_rank_correlation_is_one_where_the_path_holds_the_log_counts(make_vocabu
     matrix = torch.zeros(5, 5)
     matrix[1, [2, 3, 4]] = torch.tensor([6.0, 2.0, 1.0]).log()
     matrix[3, [4, 1, 2]] = torch.tensor([1.0, 2.0, 4.0]).log()
-    agreement = bigrams.mine(tiled(matrix, 2), counts, make_vocabulary([9, 4, 3, 2, 1]), params)[1].to_pandas()
+    agreement = bigrams.mine(factored(matrix), counts, make_vocabulary([9, 4, 3, 2, 1]), params)[1].to_pandas()
     agreement = agreement.set_index("token_id")
     assert agreement.loc[1, "spearman"] == pytest.approx(1)
     assert agreement.loc[3, "spearman"] == pytest.approx(-1)

@@ -5,16 +5,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skiptrace.circuits.factored import ov, qk
+from skiptrace.circuits.factored import Circuit, ov, qk
 from skiptrace.config.mining import MiningParams
-from skiptrace.expansion.reader import Tile
 from skiptrace.mining import skip_trigrams
 from skiptrace.mining.skip_trigrams import Circuits
 from skiptrace.models.transformer import Transformer
 
 
-def tiled(matrix: torch.Tensor, height: int = 3) -> list[Tile]:
-    return [Tile(i, matrix[i : i + height]) for i in range(0, len(matrix), height)]
+def factored(matrix: torch.Tensor) -> Circuit:
+    """A matrix as two factors that are not thin, the one of which is the identity."""
+    return Circuit("ov", "0", "0", matrix, torch.eye(matrix.shape[1]))
+
+
+def mine(circuits, vocabulary, params):
+    return skip_trigrams.mine([skip_trigrams.of_head(circuits, vocabulary, params)], vocabulary, params).to_pandas()
 
 
 def head_wired_for(source: int, destination: int, out: int) -> Transformer:
@@ -38,7 +42,7 @@ def head_wired_for(source: int, destination: int, out: int) -> Transformer:
 def test_the_one_skip_trigram_a_head_is_wired_for_comes_first(order):
     source, destination, out = order[:3]
     model = head_wired_for(source, destination, out)
-    circuits = Circuits(0, 0, tiled(_dense(qk(model, 0, 0))), tiled(_dense(ov(model, 0, 0))))
+    circuits = Circuits(0, 0, qk(model, 0, 0), ov(model, 0, 0))
     params = MiningParams(
         ranking="published",
         context=8,
@@ -49,8 +53,10 @@ def test_the_one_skip_trigram_a_head_is_wired_for_comes_first(order):
         min_count=0,
         frequency_power=0.1,
         frequent_tokens=1,
+        largest=1,
+        bins=1,
     )
-    table = skip_trigrams.mine([circuits], even_vocabulary(8), params).to_pandas()
+    table = mine(circuits, even_vocabulary(8), params)
     first = table.iloc[0]
     assert (first["source_id"], first["destination_id"], first["out_id"]) == (source, destination, out)
     # 25/√2 less its mean over eight equally likely sources; 9 less its mean over eight outs.
@@ -66,15 +72,14 @@ def even_vocabulary(size: int) -> skip_trigrams.Vocabulary:
     return skip_trigrams.Vocabulary(token, count, torch.full((size,), 1 / size))
 
 
-@pytest.mark.parametrize("height", [1, 4, 9])
-def test_selection_equals_the_published_rule_by_loops(make_vocabulary, params, height):
+def test_selection_equals_the_published_rule_by_loops(make_vocabulary, params):
     generator = torch.Generator().manual_seed(0)
     counts = [50, 40, 30, 20, 10, 5, 3, 2, 1]
     vocabulary = make_vocabulary(counts)
     qk, ov = (torch.randn(9, 9, generator=generator) for _ in range(2))
-    circuits = Circuits(1, 2, tiled(qk, height), tiled(ov, height))
+    circuits = Circuits(1, 2, factored(qk), factored(ov))
     chosen = params.model_copy(update={"min_count": 2})
-    table = skip_trigrams.mine([circuits], vocabulary, chosen).to_pandas()
+    table = mine(circuits, vocabulary, chosen)
 
     p = [c / sum(counts) for c in counts]
     allowed = range(1, 8)
@@ -103,14 +108,13 @@ def test_selection_equals_the_published_rule_by_loops(make_vocabulary, params, h
         assert row.ov == pytest.approx(OV[row.source_id][row.out_id], abs=1e-5)
 
 
-@pytest.mark.parametrize("height", [1, 4, 9])
-def test_expected_gain_equals_its_definition_by_loops(make_vocabulary, params, height):
+def test_expected_gain_equals_its_definition_by_loops(make_vocabulary, params):
     generator = torch.Generator().manual_seed(1)
     counts, n = [50, 40, 30, 20, 10, 5, 3, 2, 1], params.context
     qk, ov = (2 * torch.randn(9, 9, generator=generator) for _ in range(2))
     chosen = params.model_copy(update={"min_count": 2, "ranking": "expected", "frequency_power": 0.3})
-    circuits = Circuits(0, 0, tiled(qk, height), tiled(ov, height))
-    table = skip_trigrams.mine([circuits], make_vocabulary(counts), chosen).to_pandas()
+    circuits = Circuits(0, 0, factored(qk), factored(ov))
+    table = mine(circuits, make_vocabulary(counts), chosen)
 
     p = [c / sum(counts) for c in counts]
     allowed = range(1, 8)
@@ -141,8 +145,9 @@ def test_expected_gain_equals_its_definition_by_loops(make_vocabulary, params, h
 def test_copies_are_the_largest_diagonal_entries(make_vocabulary, params):
     ov = torch.zeros(5, 5)
     ov[3, 3], ov[1, 1], ov[2, 2], ov[2, 4] = 9, 4, 2, 7
-    circuits = Circuits(0, 1, [], tiled(ov, 2))
-    table = skip_trigrams.mine_copies([circuits], make_vocabulary([9, 4, 4, 4, 4]), params).to_pandas()
+    vocabulary = make_vocabulary([9, 4, 4, 4, 4])
+    found = skip_trigrams.copies(factored(ov), vocabulary, params).assign(layer=0, head=1)
+    table = skip_trigrams.mine_copies([found], vocabulary).to_pandas()
     assert table["source"].tolist() == ["t3", "t1", "t2"]
     assert table["own_rank"].tolist() == [1, 1, 2]
     assert table["ov"].tolist() == pytest.approx([9 * 4 / 5, 4 * 4 / 5, 2 - 9 / 5])
@@ -154,7 +159,7 @@ def test_what_softmax_ignores_changes_nothing(make_vocabulary, params):
     qk, ov, shift = (torch.randn(6, n, generator=generator) for n in (6, 6, 1))
 
     def mined(qk, ov):
-        return skip_trigrams.mine([Circuits(0, 0, tiled(qk), tiled(ov))], vocabulary, params).to_pandas()
+        return mine(Circuits(0, 0, factored(qk), factored(ov)), vocabulary, params)
 
     plain, shifted = mined(qk, ov), mined(qk + shift, ov - 2 * shift)
     ids = ["source_id", "destination_id", "out_id"]
@@ -165,9 +170,9 @@ def test_what_softmax_ignores_changes_nothing(make_vocabulary, params):
 def test_positional_rows_name_no_destination(make_vocabulary, params):
     ov = torch.zeros(5, 5)
     ov[3, 1], ov[2, 4] = 9, 4
-    table = skip_trigrams.mine_positional(
-        [Circuits(0, 1, iter(()), tiled(ov, 2))], make_vocabulary([9, 4, 4, 4, 4]), params
-    ).to_pandas()
+    vocabulary = make_vocabulary([9, 4, 4, 4, 4])
+    found = skip_trigrams.best_outs(factored(ov), vocabulary, params).assign(layer=0, head=1)
+    table = skip_trigrams.mine_positional([found], vocabulary).to_pandas()
     assert table.loc[0, ["source", "destination", "out"]].tolist() == ["t3", "Primarily Positional", "t1"]
     assert table.loc[0, "ov"] == pytest.approx(9 * 4 / 5)
     assert "destination_id" not in table and "qk" not in table
@@ -176,9 +181,5 @@ def test_positional_rows_name_no_destination(make_vocabulary, params):
 def test_no_heads_no_rows(make_vocabulary, params):
     vocabulary = make_vocabulary([1, 1])
     assert skip_trigrams.mine([], vocabulary, params).schema == skip_trigrams.SCHEMA
-    positional = skip_trigrams.mine_positional([], vocabulary, params)
+    positional = skip_trigrams.mine_positional([], vocabulary)
     assert positional.num_rows == 0 and positional.schema == skip_trigrams.POSITIONAL
-
-
-def _dense(circuit) -> torch.Tensor:
-    return circuit.left @ circuit.right

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skiptrace.mining.topk import ColumnTop, order, row_top
+from skiptrace.mining.topk import order, row_top
 
 # Few distinct values, so that ties are the rule.
 VALUES = st.sampled_from([-2.0, -1.0, 0.0, 0.5, 1.0, -np.inf])
@@ -26,17 +26,6 @@ def test_row_top_is_exact_and_breaks_ties_by_the_smaller_index(matrix, k):
     expected = [slow_top(row.tolist(), k) for row in matrix]
     assert top.index.tolist() == expected
     assert torch.equal(top.values, matrix.gather(1, top.index))
-
-
-@given(matrices(), st.integers(1, 5), st.integers(1, 7))
-def test_column_top_does_not_depend_on_the_tiles(matrix, k, height):
-    top = ColumnTop(k)
-    for start in range(0, len(matrix), height):
-        top.add(start, matrix[start : start + height])
-    found = top.result()
-    expected = [slow_top(column.tolist(), k) for column in matrix.T]
-    assert found.index.tolist() == expected
-    assert torch.equal(found.values, matrix.T.gather(1, found.index))
 
 
 def test_order_keeps_the_order_of_equals():

@@ -1,13 +1,11 @@
 import torch
 
 from skiptrace.circuits.factored import k_composition, virtual_ov
-from skiptrace.expansion.reader import Tile
 from skiptrace.mining.virtual import PairCircuits, mine_virtual, mine_wanted
 
 
-def tiles(circuit, rows=4):
-    dense = (circuit.left @ circuit.right).float()
-    return dense, [Tile(start, dense[start : start + rows]) for start in range(0, len(dense), rows)]
+def dense(circuit):
+    return (circuit.left @ circuit.right).float()
 
 
 def test_pairs_are_mined_as_their_dense_circuits_say(make_model, make_vocabulary, params):
@@ -16,8 +14,8 @@ def test_pairs_are_mined_as_their_dense_circuits_say(make_model, make_vocabulary
     weight = vocabulary.weight(0.1, 1)
     found = {}
     for name, pair in {"L0H0 → L1H1": ((0, 0), (1, 1)), "L0H2 → L1H0": ((0, 2), (1, 0))}.items():
-        (ov, ov_tiles), (k, k_tiles) = tiles(virtual_ov(model, *pair)), tiles(k_composition(model, *pair))
-        found[name] = (PairCircuits(name, ov_tiles, k_tiles), ov, k)
+        circuits = PairCircuits(name, virtual_ov(model, *pair), k_composition(model, *pair))
+        found[name] = (circuits, dense(circuits.virtual_ov), dense(circuits.k_composition))
     every = [circuits for circuits, _, _ in found.values()]
     said = mine_virtual(every, vocabulary, params).to_pandas()
     wanted = mine_wanted(every, vocabulary, params).to_pandas()

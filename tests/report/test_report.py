@@ -22,7 +22,6 @@ from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.config.verification import VerificationParams
 from skiptrace.evidence import bugs, truth
 from skiptrace.evidence.verification import Streams, verify
-from skiptrace.expansion.reader import Tile
 from skiptrace.mining import bigrams, skip_trigrams, virtual
 from skiptrace.mining.vocabulary import Vocabulary
 from skiptrace.report import composition, figures, provenance, render
@@ -48,6 +47,8 @@ MINING = MiningParams(
     min_count=1,
     frequency_power=0.1,
     frequent_tokens=5,
+    largest=4,
+    bins=8,
 )
 REPORT = ReportParams(bigrams=5, sources_per_head=2, corner=6, offsets=5)
 COUNTS = pd.DataFrame({"token_id": [1, 1, 1, 2], "next_id": [2, 3, 4, 1], "count": [5, 2, 1, 4]})
@@ -58,19 +59,18 @@ COMPOSITION = CompositionParams(
 SETTINGS = Settings(SCORING, MINING, VERIFICATION, COMPOSITION, REPORT)
 
 
-def tiles(circuit):
-    return [Tile(0, (circuit.left @ circuit.right).float())]
-
-
 def composed(model, stream, vocabulary) -> Composition:
     words = pd.DataFrame({"token": vocabulary.token, "count": vocabulary.count})
     tables = dict(study(model, stream, words, COMPOSITION))
-    every = [virtual.PairCircuits(label(p), tiles(virtual_ov(model, *p)), tiles(k_composition(model, *p)))
-             for p in pairs(model)]  # fmt: skip
+    every = [virtual.PairCircuits(label(p), virtual_ov(model, *p), k_composition(model, *p)) for p in pairs(model)]
     tables["virtual_outs"] = virtual.mine_virtual(every, vocabulary, MINING).to_pandas()
     tables["wanted"] = virtual.mine_wanted(every, vocabulary, MINING).to_pandas()
     kept = [(1, model), (2, model)] if model.n_layers > 1 else []
     return Composition(formation=formation(kept, stream, COMPOSITION), **tables)
+
+
+def best_outs(circuits, vocabulary):
+    return skip_trigrams.best_outs(circuits.ov, vocabulary, MINING).assign(layer=circuits.layer, head=circuits.head)
 
 
 def result(model, tokens, vocabulary) -> ModelResult:
@@ -79,12 +79,14 @@ def result(model, tokens, vocabulary) -> ModelResult:
     params = ModelParams(corpus="mine", seed=0, n_ctx=model.n_ctx, weight_decay=0.0, **shape, **training)
     table, offsets = score_heads(model, tokens, SCORING)
     table["positional"] = table["head"] == 0
-    top, agreement = bigrams.mine(tiles(direct(model)), COUNTS, vocabulary, MINING)
-    found = [skip_trigrams.Circuits(*h, tiles(qk(model, *h)), tiles(ov(model, *h))) for h in heads(model)]
-    positional = [c for c in found if c.head == 0]
+    top, agreement = bigrams.mine(direct(model), COUNTS, vocabulary, MINING)
+    found = [skip_trigrams.Circuits(*h, qk(model, *h), ov(model, *h)) for h in heads(model)]
+    acting = [best_outs(c, vocabulary) for c in found if c.head == 0]
+    copied = [skip_trigrams.copies(c.ov, vocabulary, MINING).assign(layer=c.layer, head=c.head) for c in found]
+    selected = [skip_trigrams.of_head(c, vocabulary, MINING) for c in found]
     curve = pd.DataFrame({"step": [1, 2], "tokens": [6, 12], "train_loss": [3.1, 2.9], "valid_loss": [3.0, 2.8]})
     losses = pd.DataFrame({"position": np.arange(1, 7), "loss": [3.0, 2.9, 2.5, 2.4, 2.2, 2.0]})
-    mined = skip_trigrams.mine(found, vocabulary, MINING).to_pandas()
+    mined = skip_trigrams.mine(selected, vocabulary, MINING).to_pandas()
     stream = np.random.default_rng(0).integers(0, 23, 500)
     evidence = verify(model, mined, Streams(stream, stream[:200], vocabulary.count.to_numpy()), VERIFICATION)
     quartet = dict.fromkeys(bugs.COLUMNS, 1) | {"positions_21": 0, "cost_21": np.nan, "destination_1_id": 2}
@@ -99,8 +101,8 @@ def result(model, tokens, vocabulary) -> ModelResult:
         bigrams=top.to_pandas(),
         agreement=agreement.to_pandas(),
         skip_trigrams=mined,
-        positional=skip_trigrams.mine_positional(positional, vocabulary, MINING).to_pandas(),
-        copies=skip_trigrams.mine_copies(found, vocabulary, MINING).to_pandas(),
+        positional=skip_trigrams.mine_positional(acting, vocabulary).to_pandas(),
+        copies=skip_trigrams.mine_copies(copied, vocabulary).to_pandas(),
         evidence=evidence,
         bugs=crossed,
         truth=truth.to_frame(scores),

@@ -1,0 +1,109 @@
+"""Everything that is mined of one head, as a task for any worker that can read the model."""
+
+import functools
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+import torch
+
+from skiptrace.circuits.factored import Circuit, Head, ov, qk
+from skiptrace.config.mining import MiningParams
+from skiptrace.files import sha256
+from skiptrace.mining import skip_trigrams
+from skiptrace.mining.scan import Wanted, scan
+from skiptrace.mining.trigrams import largest
+from skiptrace.mining.vocabulary import Vocabulary
+from skiptrace.mining.vocabulary import load as load_vocabulary
+from skiptrace.models import checkpoint
+from skiptrace.models.transformer import Transformer
+
+STATISTICS = pa.schema(
+    [
+        ("circuit", pa.string()),
+        ("layer", pa.string()),
+        ("head", pa.string()),
+        ("mean", pa.float64()),
+        ("variance", pa.float64()),
+        ("min", pa.float64()),
+        ("max", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("counts", pa.list_(pa.int64())),
+    ]
+)
+LARGEST = pa.schema(
+    [field for field in skip_trigrams.SCHEMA if field.name not in ("expected", "rank_published", "rank_expected")]
+)
+
+
+class Mined(NamedTuple):
+    """What was mined of one head; each has `layer` and `head` among its columns."""
+
+    skip_trigrams: pd.DataFrame
+    best_outs: pd.DataFrame
+    copies: pd.DataFrame
+    largest: pd.DataFrame
+    statistics: pd.DataFrame
+
+
+def mine_head(model: str, vocabulary: str, head: Head, params: MiningParams) -> Mined:
+    """Mine one head of the model in a folder, with the vocabulary in a file."""
+    transformer = _model(model, sha256(Path(model) / "model.safetensors"))
+    words = _vocabulary(vocabulary, sha256(Path(vocabulary)), transformer.d_vocab)
+    circuits = skip_trigrams.Circuits(*head, qk(transformer, *head), ov(transformer, *head))
+    at = {"layer": head[0], "head": head[1]}
+    return Mined(
+        skip_trigrams=skip_trigrams.of_head(circuits, words, params),
+        best_outs=skip_trigrams.best_outs(circuits.ov, words, params).assign(**at),
+        copies=skip_trigrams.copies(circuits.ov, words, params).assign(**at),
+        largest=largest_of_all(circuits, words, params).assign(**at),
+        statistics=pd.DataFrame([statistics_of(c, params.bins) for c in (circuits.qk, circuits.ov)]),
+    )
+
+
+def largest_of_all(circuits: skip_trigrams.Circuits, vocabulary: Vocabulary, params: MiningParams) -> pd.DataFrame:
+    """The `params.largest` largest of all V³ products qk·ov of eligible tokens, both centred; no weights, no rule."""
+    eligible = vocabulary.eligible_ids(params.min_count)
+    qk_centred, ov_centred = circuits.qk.centred(vocabulary.probability), circuits.ov.centred()
+    among = [circuit.restricted(eligible, eligible) for circuit in (qk_centred, ov_centred)]
+    found = largest(among[0], among[1], params.largest)
+    source, destination, out = (eligible[torch.from_numpy(ids)] for ids in found[:3])
+    columns = {
+        "source_id": source.numpy(),
+        "destination_id": destination.numpy(),
+        "out_id": out.numpy(),
+        "qk": qk_centred.entries(destination, source).numpy(),
+        "ov": ov_centred.entries(source, out).numpy(),
+        "score": found.score,
+    }
+    return pd.DataFrame(columns)
+
+
+def mine_largest(found: Iterable[pd.DataFrame], vocabulary: Vocabulary) -> pa.Table:
+    """The largest products of all heads, each from `largest_of_all`, ranked together by `score`."""
+    tables = list(found)
+    if not tables:
+        return LARGEST.empty_table()
+    table = skip_trigrams.ranked(pd.concat(tables, ignore_index=True), "score")
+    return skip_trigrams.with_texts(table, vocabulary, LARGEST)
+
+
+def statistics_of(circuit: Circuit, bins: int) -> dict[str, object]:
+    """Mean, variance, extremes and a histogram of all entries of a circuit, as a row of its table."""
+    found = scan(circuit, Wanted(bins=bins)).statistics
+    assert found is not None
+    return {"circuit": circuit.name, "layer": circuit.layer, "head": circuit.head, **vars(found)}
+
+
+# Workers stay alive between tasks; the hash keeps them from mining a model that has changed since.
+@functools.lru_cache(maxsize=1)
+def _model(folder: str, weights: str) -> Transformer:
+    return checkpoint.load(Path(folder))
+
+
+@functools.lru_cache(maxsize=1)
+def _vocabulary(path: str, content: str, d_vocab: int) -> Vocabulary:
+    return load_vocabulary(Path(path), d_vocab)

@@ -1,0 +1,188 @@
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from skiptrace import workers
+from skiptrace.circuits.factored import names
+from skiptrace.config.expansion import ExpansionParams
+from skiptrace.config.mining import MiningParams
+from skiptrace.errors import InputError
+from skiptrace.expansion.writer import Stored, write
+from skiptrace.files import read_json, write_table
+from skiptrace.mining.heads import mine_head
+from skiptrace.models import checkpoint
+from skiptrace.workers import on_one_thread, side_by_side
+
+
+@pytest.mark.parametrize("count", ["1", "2"])
+def test_results_keep_their_order_whatever_the_number_of_processes(monkeypatch, count):
+    monkeypatch.setenv("SKIPTRACE_WORKERS", count)
+    assert side_by_side(math.sqrt, [(9.0,), (4.0,), (1.0,)], "roots") == [3.0, 2.0, 1.0]
+
+
+def test_threads_stay_in_this_process_and_compute_on_one_thread_each():
+    before = torch.get_num_threads()
+    assert side_by_side(os.getpid, [()] * 5, "ids", threads=True) == [os.getpid()] * 5
+    assert side_by_side(torch.get_num_threads, [()] * 5, "threads", threads=True) == [1] * 5
+    assert torch.get_num_threads() == before
+
+
+def test_a_call_runs_on_one_thread_and_leaves_the_number_as_it_was():
+    before = torch.get_num_threads()
+    assert on_one_thread(torch.get_num_threads) == 1
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("count", ["0", "two", "-1"])
+def test_a_wrong_number_of_processes_is_named(monkeypatch, count):
+    monkeypatch.setenv("SKIPTRACE_WORKERS", count)
+    with pytest.raises(InputError, match=f"SKIPTRACE_WORKERS: expected a number of processes, got '{count}'"):
+        side_by_side(math.sqrt, [(1.0,)], "roots")
+
+
+def test_a_failure_is_raised_as_it_was_told(monkeypatch):
+    monkeypatch.setenv("SKIPTRACE_WORKERS", "2")
+    with pytest.raises(ValueError, match=r"expected a nonnegative input|math domain error"):
+        side_by_side(math.sqrt, [(-1.0,), (4.0,)], "roots")
+
+
+def test_a_local_process_that_is_killed_is_told_in_one_line(monkeypatch):
+    monkeypatch.setenv("SKIPTRACE_WORKERS", "2")
+    with pytest.raises(InputError, match="roots: a local process was killed; run the same command again"):
+        side_by_side(os._exit, [(9,), (9,)], "roots")
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A scheduler and two workers of one process each, as a user starts them; yields the address and the workers."""
+    place, address = tmp_path_factory.mktemp("cluster"), f"tcp://127.0.0.1:{free_port()}"
+    environment = os.environ | {"DASK_DISTRIBUTED__WORKER__DAEMON": "False", "PYTHONWARNINGS": "ignore"}
+
+    def start(*command: str) -> subprocess.Popen:
+        full = [sys.executable, "-m", *command]
+        return subprocess.Popen(full, cwd=place, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    port = address.rpartition(":")[2]
+    scheduler = start("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard")
+    worker = ["distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+    running = [start(*worker) for _ in range(2)]
+    from distributed import Client
+
+    with Client(address, timeout=60, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=60)
+    yield address, running
+    for process in (*running, scheduler):
+        process.kill()
+        process.wait()
+
+
+EXPANSION = ExpansionParams(
+    store="full",
+    circuits=["direct", "qk", "ov", "virtual_ov", "k_composition"],
+    heads="all",
+    virtual_heads=3,
+    max_bytes=10**9,
+    chunk_rows=20,
+    row_group_rows=10,
+)
+MINING = MiningParams(
+    ranking="published",
+    context=8,
+    bigrams=5,
+    sources=5,
+    destinations=2,
+    outs=2,
+    min_count=1,
+    frequency_power=0.1,
+    frequent_tokens=4,
+    largest=6,
+    bins=8,
+)
+
+
+@pytest.fixture
+def model(make_model, tmp_path) -> str:
+    import pyarrow as pa
+
+    made = make_model(2, d_vocab=400).float()
+    checkpoint.save(made, tmp_path / "model")
+    count = [400 - i for i in range(400)]
+    columns = {"token": [f"t{i}" for i in range(400)], "count": count, "probability": [c / sum(count) for c in count]}
+    write_table(tmp_path / "vocab.parquet", pa.table(columns))
+    return str(tmp_path / "model")
+
+
+def stored(model: str) -> list[Stored]:
+    return [Stored(model, name) for name in names(checkpoint.load(Path(model)), 3)]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.parquet")}
+
+
+def mined(model: str) -> list:
+    vocabulary = str(Path(model).parent / "vocab.parquet")
+    jobs = [(model, vocabulary, (layer, head), MINING) for layer in (0, 1) for head in (0, 1, 2)]
+    return side_by_side(mine_head, jobs, "mining", threads=True)
+
+
+def test_a_cluster_that_loses_a_worker_gives_the_same_bytes(cluster, model, tmp_path, monkeypatch):
+    address, running = cluster
+    write(stored(model), 400, str(tmp_path / "here"), EXPANSION)
+    tables = mined(model)
+    monkeypatch.setenv("SKIPTRACE_SCHEDULER", address)
+    # From another process, so that a worker can be killed once parts begin to appear.
+    child = """
+import sys
+from pathlib import Path
+from tests.test_workers import EXPANSION, stored, write
+write(stored(sys.argv[1]), 400, sys.argv[2], EXPANSION)
+"""
+    command = [sys.executable, "-c", child, model, str(tmp_path / "there")]
+    expanding = subprocess.Popen(command, cwd=Path(__file__).parents[1], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not contents(tmp_path / "there") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(running[0].pid, signal.SIGKILL)
+    _, errors = expanding.communicate(timeout=120)
+    assert expanding.returncode == 0, errors
+    assert contents(tmp_path / "there") == contents(tmp_path / "here")
+    for here, there in zip(tables, mined(model), strict=True):
+        for one, other in zip(here, there, strict=True):
+            assert one.map(repr).equals(other.map(repr))
+
+
+def test_errors_of_a_cluster_are_told_in_one_line(cluster, monkeypatch):
+    monkeypatch.setenv("SKIPTRACE_SCHEDULER", cluster[0])
+    with pytest.raises(InputError, match=r"nowhere\.json: not readable as JSON"):
+        side_by_side(read_json, [(Path("nowhere.json"),)], "reading")
+    with monkeypatch.context() as patch:
+        patch.setattr(workers, "_version", lambda: "9.9")
+        with pytest.raises(InputError, match=r"tcp://.*: this worker has version .* of skiptrace, here it is 9\.9"):
+            side_by_side(math.sqrt, [(1.0,)], "roots")
+    with monkeypatch.context() as patch:
+        patch.setattr(workers, "source_hash", lambda: "other")
+        with pytest.raises(InputError, match="a worker has another version of skiptrace"):
+            side_by_side(math.sqrt, [(1.0,)], "roots")
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense://x", "no address"])
+def test_a_scheduler_that_does_not_answer_is_named(monkeypatch, address):
+    monkeypatch.setattr(workers, "SECONDS", 1)
+    monkeypatch.setenv("SKIPTRACE_SCHEDULER", address)
+    with pytest.raises(InputError, match=f"SKIPTRACE_SCHEDULER: no scheduler answers at {address}"):
+        side_by_side(math.sqrt, [(1.0,)], "roots")
