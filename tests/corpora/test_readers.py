@@ -159,12 +159,12 @@ def write_rows(folder: Path) -> None:
     """The same three texts as JSON lines, as Parquet, as plain files, and compressed."""
     lines = "".join(json.dumps({"body": t}) + "\n" for t in ROWS).encode()
     (folder / "a.jsonl").write_bytes(lines)
-    (folder / "b.jsonl.gz").write_bytes(gzip.compress(lines[:-1]))
+    (folder / "b.jsonl.gz").write_bytes(gzip.compress(lines[:-1], mtime=0))
     with pa.CompressedOutputStream(str(folder / "c.jsonl.zst"), "zstd") as file:
         file.write(lines)
     pq.write_table(pa.table({"id": [1, 2, 3], "body": ROWS}), folder / "d.parquet", row_group_size=2)
     for i, text in enumerate(ROWS):
-        (folder / f"e{i}.txt.gz").write_bytes(gzip.compress(text.encode()))
+        (folder / f"e{i}.txt.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 @pytest.mark.parametrize("pattern", ["a.jsonl", "b.jsonl.gz", "c.jsonl.zst", "d.parquet"])
@@ -264,10 +264,10 @@ def test_files_that_are_not_utf8_are_mended_or_left_out_and_counted(tmp_path, po
         ("a.jsonl", b'{"text": "\\ud800"}', r"line 1 spells half a character"),
         ("a.jsonl", b'{"text": "\xff"}', r"a\.jsonl: not UTF-8 at byte 10"),
         ("a.jsonl.gz", b'{"text": "x"}', r"a\.jsonl\.gz: cannot be read \(Not a gzipped file"),
-        ("a.jsonl.gz", gzip.compress(b'{"text": "x"}')[:-9], r"a\.jsonl\.gz: cannot be read"),
+        ("a.jsonl.gz", gzip.compress(b'{"text": "x"}', mtime=0)[:-9], r"a\.jsonl\.gz: cannot be read"),
         ("a.jsonl.zst", b"no", r"a\.jsonl\.zst: cannot be read"),
         ("a.parquet", b"PAR1", r"a\.parquet: cannot be read"),
-        ("a.parquet.gz", gzip.compress(b"PAR1"), r"a\.parquet\.gz: "),
+        ("a.parquet.gz", gzip.compress(b"PAR1", mtime=0), r"a\.parquet\.gz: "),
     ],
 )
 def test_a_damaged_file_is_named_with_the_line(tmp_path, name, content, message):
