@@ -46,5 +46,5 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@touch $@
 
 clean:  ## remove the environment and what was reproduced; your text in data/raw and DVC's cache stay
-	rm -rf $(VENV) $(addprefix data/,checked corpora tokens ngrams models circuits tables evidence compose superposition dictionary scratch)
+	rm -rf $(VENV) $(addprefix data/,checked imports corpora tokens ngrams models circuits tables evidence compose superposition dictionary scratch)
 	rm -rf reports/index.html reports/report.md reports/figures

@@ -71,6 +71,28 @@ def write_array(path: Path, array: np.ndarray) -> None:
         np.save(file, array, allow_pickle=False)
 
 
+def write_stream(path: Path, dtype: np.dtype, parts: Iterable[np.ndarray]) -> int:
+    """Write arrays one after the other as one array `[n]` (.npy), whole or not at all; return n.
+
+    The bytes are those of `write_array` of their concatenation.
+    """
+    with atomic(path) as temporary, temporary.open("wb") as file:
+
+        def head(length: int) -> None:
+            # NumPy leaves room in the header, so that its size is the same for every length.
+            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (length,)}
+            np.lib.format.write_array_header_1_0(file, header)
+
+        head(0)
+        length = 0
+        for part in parts:
+            file.write(part.astype(dtype, copy=False).tobytes())
+            length += len(part)
+        file.seek(0)
+        head(length)
+    return length
+
+
 def read_array(path: Path) -> np.ndarray:
     """Memory-map one NumPy array; nothing is unpickled.
 
@@ -79,7 +101,7 @@ def read_array(path: Path) -> np.ndarray:
     """
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # a damaged header fails anywhere in the parser of Python's literals
         raise InputError(f"{path}: not a readable array ({error}); reproduce its stage") from None
 
 

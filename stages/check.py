@@ -1,21 +1,56 @@
-"""Check all of params.yaml before any work starts.
+"""Check all of params.yaml before any work starts, and note which files of others it names.
 
+Reads   params.yaml
+        imports/   tokenizers and checkpoints made elsewhere
 Writes  data/checked   always the same content: nothing downstream reruns because of it.
+        data/imports/tokenizers/<c>, models/<m>   the hashes of the files that a corpus or model takes from imports/,
+            on which its stage depends: DVC cannot depend on a path that only some entries of params.yaml have
 """
 
 from pathlib import Path
 
 from skiptrace.config.dictionaries import ModelDictionaryParams
+from skiptrace.config.models import ImportedModel, ModelParams
 from skiptrace.config.pipeline import Pipeline, load_pipeline
 from skiptrace.errors import InputError, run
-from skiptrace.files import write_text
-from stages.common import MODELS, PARAMS, TOKENS
+from skiptrace.files import atomic_folder, sha256, write_text
+from stages.common import IMPORTED, IMPORTS, MODELS, PARAMS, TOKENS
 
 
 def main() -> None:
     """Check the parameters."""
-    check_dictionaries(load_pipeline(PARAMS))
+    pipeline = load_pipeline(PARAMS)
+    check_dictionaries(pipeline)
+    tokenizers = {f"tokenizers.{name}.path": tokenizer.path for name, tokenizer in pipeline.tokenizers.items()}
+    models = {
+        f"models.{n}.import": m.source if isinstance(m, ImportedModel) else None for n, m in pipeline.models.items()
+    }
+    noted = {key: listing(path, key) for key, path in (tokenizers | models).items()}
+    with atomic_folder(IMPORTED) as folder:
+        for key, content in noted.items():
+            group, name, _ = key.split(".")
+            write_text(folder / group / name, content)
     write_text(Path("data/checked"), "params.yaml is well formed\n")
+
+
+def listing(path: str | None, key: str) -> str:
+    """`hash  name` of each file at a path in imports/; nothing where there is no path.
+
+    Raises:
+        InputError: the path is not there, or is or holds a link, or leads out of imports/, which DVC would not watch.
+    """
+    if path is None:
+        return "made here\n"
+    root = Path(path)
+    if not root.resolve().is_relative_to(IMPORTS.resolve()) or root.resolve() != Path.cwd().resolve() / root:
+        raise InputError(f"{PARAMS}: {key}: {path} is not in {IMPORTS}/, which DVC watches; copy it there")
+    files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if not p.is_dir() or p.is_symlink())
+    if not files:
+        raise InputError(f"{PARAMS}: {key}: no file at {path}")
+    for file in files:
+        if file.is_symlink():
+            raise InputError(f"{PARAMS}: {key}: {file} is a link, behind which DVC does not see; copy the file")
+    return "".join(f"{sha256(file)}  {file.as_posix()}\n" for file in files)
 
 
 def check_dictionaries(pipeline: Pipeline) -> None:
@@ -31,7 +66,7 @@ def check_dictionaries(pipeline: Pipeline) -> None:
         if model is None or Path(dictionary.source) != MODELS / dictionary.model:
             known = ", ".join(str(MODELS / m) for m in pipeline.models)
             raise InputError(f"{key}.source: no model at {dictionary.source!r}; there is {known}")
-        if model.n_layers == 0:
+        if isinstance(model, ModelParams) and model.n_layers == 0:
             raise InputError(f"{key}.source: model {dictionary.model} has no heads to take apart")
         if Path(dictionary.data) != TOKENS / model.corpus:
             tokens = TOKENS / model.corpus

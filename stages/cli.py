@@ -14,8 +14,7 @@ from rich.text import Text
 from tokenizers import Tokenizer
 
 from skiptrace.circuits.paths import contributions, label
-from skiptrace.config.base import load
-from skiptrace.config.models import ModelParams
+from skiptrace.config.models import load_model
 from skiptrace.errors import InputError, run
 from skiptrace.models import checkpoint
 from skiptrace.models.transformer import Transformer
@@ -25,8 +24,10 @@ from skiptrace.tokens import lookup
 from skiptrace.tokens.tokenizer import load as load_tokenizer
 from skiptrace.tokens.tokenizer import token_text
 from stages.common import MODELS, PARAMS, TOKENS
+from stages.export import export
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+app.command()(export)
 
 
 @app.callback()
@@ -47,7 +48,7 @@ def open_model(name: str) -> Studied:
     Raises:
         InputError: there is no such model, or it has not been trained yet.
     """
-    params = load(ModelParams, f"models.{name}", PARAMS)
+    params = load_model(name, PARAMS)
     return Studied(checkpoint.load(MODELS / name), load_tokenizer(TOKENS / params.corpus / "tokenizer.json"))
 
 

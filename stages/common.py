@@ -5,6 +5,8 @@ from pathlib import Path
 
 PARAMS = Path("params.yaml")
 LOCK = Path("requirements.lock")
+IMPORTS = Path("imports")  # tokenizers and checkpoints made elsewhere
+IMPORTED = Path("data/imports")  # their content hashes, one file for each corpus and model
 CORPORA = Path("data/corpora")
 TOKENS = Path("data/tokens")
 NGRAMS = Path("data/ngrams")

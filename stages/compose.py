@@ -28,7 +28,7 @@ from skiptrace.config.base import load
 from skiptrace.config.composition import CompositionParams
 from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.mining import MiningParams
-from skiptrace.config.models import ModelParams
+from skiptrace.config.models import load_model
 from skiptrace.errors import run
 from skiptrace.files import atomic_folder, read_array, write_table
 from skiptrace.mining import vocabulary
@@ -42,7 +42,7 @@ def main() -> None:
     """Study one model."""
     name = asked_for("model", __doc__)
     params, mining = load(CompositionParams, "composition", PARAMS), load(MiningParams, "mining", PARAMS)
-    corpus = load(ModelParams, f"models.{name}", PARAMS).corpus
+    corpus = load_model(name, PARAMS).corpus
     model = checkpoint.load(MODELS / name)
     vocab = vocabulary.load(TOKENS / corpus / "vocab.parquet", model.d_vocab)
     valid = read_array(TOKENS / corpus / "valid.npy")

@@ -1,14 +1,17 @@
-"""Gather the documents of a corpus and split them.
+"""Gather the documents of a corpus, split them, and say what was found.
 
 Reads   params.yaml  corpora.<c>
 Writes  data/corpora/<c>/documents.parquet   doc_id, source, split (train | valid), text
+        data/corpora/<c>/card.json           sizes, what was left out, what validation text shares with training
         data/corpora/<c>/truth.parquet       of a planted corpus: kind, source, destination, out, probability
 """
+
+from functools import partial
 
 from tqdm import tqdm
 
 from skiptrace.config.corpora import PlantedCorpus, load_corpus
-from skiptrace.corpora import documents, planted, readers
+from skiptrace.corpora import card, documents, planted, readers
 from skiptrace.errors import run
 from skiptrace.files import write_table
 from stages.common import CORPORA, PARAMS, asked_for
@@ -17,12 +20,13 @@ from stages.common import CORPORA, PARAMS, asked_for
 def main() -> None:
     """Read one corpus."""
     name = asked_for("corpus", __doc__)
-    params = load_corpus(name, PARAMS)
-    found = tqdm(readers.read(params, name), f"reading {name}", unit=" files", disable=None)
-    table = documents.to_table(found, params.valid_share, name)
-    write_table(CORPORA / name / "documents.parquet", table)
+    params, folder, notes = load_corpus(name, PARAMS), CORPORA / name, card.Notes()
+    found = tqdm(readers.read(params, name, notes), f"reading {name}", unit=" documents", disable=None)
+    path = folder / "documents.parquet"
+    written = documents.write(found, params.valid_share, name, notes, path)
+    card.write(folder / "card.json", card.with_leak(written, partial(documents.texts, path)))
     if isinstance(params, PlantedCorpus):
-        write_table(CORPORA / name / "truth.parquet", planted.truth(params))
+        write_table(folder / "truth.parquet", planted.truth(params))
 
 
 if __name__ == "__main__":

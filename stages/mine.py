@@ -21,7 +21,7 @@ from skiptrace.circuits.factored import direct, head_name, heads
 from skiptrace.config.base import load
 from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.mining import MiningParams
-from skiptrace.config.models import ModelParams
+from skiptrace.config.models import load_model
 from skiptrace.errors import run
 from skiptrace.files import read_table, write_table
 from skiptrace.mining import bigrams, skip_trigrams, vocabulary
@@ -35,7 +35,7 @@ def main() -> None:
     """Mine one model."""
     name = asked_for("model", __doc__)
     params, expansion = load(MiningParams, "mining", PARAMS), load(ExpansionParams, "expansion", PARAMS)
-    corpus = load(ModelParams, f"models.{name}", PARAMS).corpus
+    corpus = load_model(name, PARAMS).corpus
     model, words, out = checkpoint.load(MODELS / name), TOKENS / corpus / "vocab.parquet", TABLES / name
     vocab = vocabulary.load(words, model.d_vocab)
     counts = read_table(NGRAMS / corpus / "bigrams.parquet").to_pandas()

@@ -1,15 +1,18 @@
 """Read everything that the aggregate stages tell of."""
 
-from dataclasses import fields
+from dataclasses import asdict, fields
 
 import pandas as pd
 
 from skiptrace.config.dictionaries import ToyDictionaryParams
+from skiptrace.config.models import AnyModel, ModelShape
 from skiptrace.config.pipeline import load_pipeline
+from skiptrace.corpora import card
 from skiptrace.errors import InputError
 from skiptrace.files import read_json, read_table
+from skiptrace.models.checkpoint import ModelConfig, read_config
 from skiptrace.report.inputs import Composition, CorpusResult, DictionaryResult, ModelResult, Results, Split
-from stages.common import COMPOSE, DICTIONARY, EVIDENCE, MODELS, NGRAMS, PARAMS, SUPERPOSITION, TABLES, TOKENS
+from stages.common import COMPOSE, CORPORA, DICTIONARY, EVIDENCE, MODELS, NGRAMS, PARAMS, SUPERPOSITION, TABLES, TOKENS
 
 
 def read_results() -> Results:
@@ -28,6 +31,7 @@ def read_results() -> Results:
             bigram_loss=baselines["bigram_loss"],
             vocabulary=read_table(TOKENS / name / "vocab.parquet").to_pandas(),
             bigrams=read_table(NGRAMS / name / "bigrams.parquet").to_pandas(),
+            card=card.read(CORPORA / name / "card.json"),
         )
     files = ("heads", "offsets", "losses", "bigrams", "agreement", "skip_trigrams", "positional", "copies")
     models = {}
@@ -43,7 +47,14 @@ def read_results() -> Results:
         except (OSError, ValueError) as error:
             raise InputError(f"{curve}: not readable ({error}); reproduce the train stage") from None
         parts = {f.name: read_table(COMPOSE / name / f"{f.name}.parquet").to_pandas() for f in fields(Composition)}
-        models[name] = ModelResult(params=model, bill=bill, composed=Composition(**parts), **tables)
+        config = read_config(MODELS / name / "config.json")
+        models[name] = ModelResult(
+            params=shape(model, config),
+            config=config,
+            bill=bill,
+            composed=Composition(**parts),
+            **tables,
+        )
     superposition = {path.stem: read_table(path).to_pandas() for path in sorted(SUPERPOSITION.glob("*.parquet"))}
     dictionaries = {}
     for name, dictionary in pipeline.dictionaries.items():
@@ -52,3 +63,11 @@ def read_results() -> Results:
         rest = [read_table(DICTIONARY / name / f"{file}.parquet").to_pandas() for file in read]
         dictionaries[name] = DictionaryResult(dictionary, sweep, *(rest or [pd.DataFrame()] * 3))
     return Results(corpora, models, superposition, dictionaries)
+
+
+def shape(model: AnyModel, config: ModelConfig) -> ModelShape:
+    """The sizes of a model, which only its checkpoint knows if it was imported."""
+    if isinstance(model, ModelShape):
+        return model
+    found = asdict(config)
+    return ModelShape(corpus=model.corpus, **{k: found[k] for k in ModelShape.model_fields if k != "corpus"})

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from skiptrace.circuits.scores import score_heads
 from skiptrace.config.base import load
-from skiptrace.config.models import ModelParams
+from skiptrace.config.models import load_model
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.errors import run
 from skiptrace.files import read_array, write_table
@@ -26,7 +26,7 @@ def main() -> None:
     """Score one model."""
     name = asked_for("model", __doc__)
     params = load(ScoringParams, "scoring", PARAMS)
-    corpus = load(ModelParams, f"models.{name}", PARAMS).corpus
+    corpus = load_model(name, PARAMS).corpus
     model = checkpoint.load(MODELS / name)
     valid = read_array(TOKENS / corpus / "valid.npy")
     texts = spread_windows(valid, model.n_ctx, params.sequences)[:, :-1]

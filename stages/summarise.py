@@ -33,7 +33,8 @@ def main() -> None:
     write_json(REPORTS / "metrics.json", metrics(results))
     for name, model in results.models.items():
         curve = model.curve.round(4)
-        write_text(REPORTS / "plots" / "loss" / f"{name}.csv", curve.to_csv(index=False))
+        if len(curve):  # an imported model has none
+            write_text(REPORTS / "plots" / "loss" / f"{name}.csv", curve.to_csv(index=False))
         if model.params.n_layers > 0:
             table = attention_by_offset(model).round(4)
             write_text(REPORTS / "plots" / "offsets" / f"{name}.csv", table.to_csv(index=False))

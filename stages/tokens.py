@@ -1,19 +1,26 @@
-"""Train a tokenizer on the training documents and encode both splits.
+"""Make a tokenizer from the training documents, or take one that exists, and encode both splits.
 
 Reads   params.yaml  tokenizers.<c>
-        data/corpora/<c>/documents.parquet
+        data/corpora/<c>/documents.parquet, card.json
+        imports/, the tokenizer that tokenizers.<c>.path names
 Writes  data/tokens/<c>/tokenizer.json
         data/tokens/<c>/vocab.parquet            token_id, token, count, probability
         data/tokens/<c>/train.npy, valid.npy     token ids, each document led by token 0
         data/tokens/<c>/sizes.json               documents, characters and tokens per split
+        data/tokens/<c>/origin.json              of a tokenizer that existed: the id that token 0 had there
 """
+
+from functools import partial
+from pathlib import Path
 
 from skiptrace.config.base import load
 from skiptrace.config.tokenizers import TokenizerParams
+from skiptrace.corpora import card
 from skiptrace.corpora.documents import texts
 from skiptrace.errors import run
-from skiptrace.files import write_array, write_json, write_table, write_text
+from skiptrace.files import read_array, write_json, write_stream, write_table, write_text
 from skiptrace.tokens import tokenizer
+from skiptrace.tokens.existing import load_existing
 from stages.common import CORPORA, PARAMS, TOKENS, asked_for
 
 
@@ -21,19 +28,30 @@ def main() -> None:
     """Tokenize one corpus."""
     name = asked_for("corpus", __doc__)
     params = load(TokenizerParams, f"tokenizers.{name}", PARAMS)
-    split_texts = {split: texts(CORPORA / name / "documents.parquet", split) for split in ("train", "valid")}
-    trained = tokenizer.train(split_texts["train"], params, name)
-    streams = {split: tokenizer.encode(trained, t, f"{name} {split}") for split, t in split_texts.items()}
-    folder = TOKENS / name
-    write_text(folder / "tokenizer.json", trained.to_str(pretty=True))
-    write_table(folder / "vocab.parquet", tokenizer.vocabulary(trained, streams["train"]))
-    for split, stream in streams.items():
-        write_array(folder / f"{split}.npy", stream)
-    sizes = {
-        split: {"documents": len(t), "characters": sum(map(len, t)), "tokens": len(streams[split])}
-        for split, t in split_texts.items()
+    folder, of_split = TOKENS / name, partial(texts, CORPORA / name / "documents.parquet")
+    sizes = card.read(CORPORA / name / "card.json")
+    if params.path is not None and params.bos is not None:
+        made, bos_id = load_existing(Path(params.path), params.bos, f"tokenizers.{name}")
+        write_json(folder / "origin.json", {"bos": params.bos, "bos_id": bos_id})
+    else:
+        made = tokenizer.train(of_split("train"), params, name)
+        (folder / "origin.json").unlink(missing_ok=True)
+    write_text(folder / "tokenizer.json", made.to_str(pretty=True))
+    lengths = {
+        split: write_stream(
+            folder / f"{split}.npy",
+            tokenizer.dtype_of(made),
+            tokenizer.encode(made, of_split(split), f"{name} {split}"),
+        )
+        for split in ("train", "valid")
     }
-    write_json(folder / "sizes.json", sizes)
+    write_table(folder / "vocab.parquet", tokenizer.vocabulary(made, read_array(folder / "train.npy")))
+    splits = {"train": sizes.train, "valid": sizes.valid}
+    content = {
+        split: {"documents": size.documents, "characters": size.characters, "tokens": lengths[split]}
+        for split, size in splits.items()
+    }
+    write_json(folder / "sizes.json", content)
 
 
 if __name__ == "__main__":

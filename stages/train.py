@@ -1,9 +1,10 @@
-"""Train a model, continuing where an interrupted training stopped.
+"""Train a model, continuing where an interrupted training stopped, or import one that was trained elsewhere.
 
 Reads   params.yaml  models.<m>
-        data/tokens/<corpus of m>/train.npy, valid.npy, vocab.parquet
+        data/tokens/<corpus of m>/train.npy, valid.npy, vocab.parquet, origin.json
+        imports/, the checkpoint that models.<m>.import names
 Writes  data/models/<m>/model.safetensors, config.json
-        data/models/<m>/curve.csv   step, tokens, train_loss, valid_loss (nats per token)
+        data/models/<m>/curve.csv   step, tokens, train_loss, valid_loss (nats per token); no rows for an import
         data/models/<m>/checkpoints/step-*/   the same two files on the way there, half precision
 """
 
@@ -13,26 +14,52 @@ from pathlib import Path
 import torch
 
 import skiptrace.models
-from skiptrace.config.base import load
-from skiptrace.config.models import ModelParams
+from skiptrace.config.models import ImportedModel, ModelParams, load_model
 from skiptrace.devices import device
-from skiptrace.errors import run
-from skiptrace.files import atomic_folder, fingerprint, read_array, read_table, write_text
+from skiptrace.errors import InputError, run
+from skiptrace.files import atomic_folder, fingerprint, read_array, read_json, read_table, write_text
 from skiptrace.models import checkpoint
+from skiptrace.models.importing import import_model
 from skiptrace.models.training import train
 from stages.common import MODELS, PARAMS, SCRATCH, TOKENS, asked_for
 
 
 def main() -> None:
-    """Train one model."""
+    """Train or import one model."""
     name = asked_for("model", __doc__)
-    params = load(ModelParams, f"models.{name}", PARAMS)
-    source = TOKENS / params.corpus
-    inputs = [source / "train.npy", source / "valid.npy"]
+    params = load_model(name, PARAMS)
+    d_vocab = len(read_table(TOKENS / params.corpus / "vocab.parquet", ["token_id"]))
+    if isinstance(params, ImportedModel):
+        bring(name, params, d_vocab)
+    else:
+        make(name, params, d_vocab)
+
+
+def bring(name: str, params: ImportedModel, d_vocab: int) -> None:
+    """Import one model.
+
+    Raises:
+        InputError: the checkpoint cannot be imported, or does not fit the tokenizer of its corpus.
+    """
+    origin = TOKENS / params.corpus / "origin.json"
+    bos_id = read_json(origin)["bos_id"] if origin.exists() else 0
+    model, config = import_model(Path(params.source), params.n_ctx, bos_id)
+    if model.d_vocab != d_vocab:
+        raise InputError(
+            f"models.{name}.import: {params.source} has {model.d_vocab} tokens, but the tokenizer of corpus "
+            f"{params.corpus} has {d_vocab}; set tokenizers.{params.corpus} to the one it was trained with"
+        )
+    shutil.rmtree(MODELS / name / "checkpoints", ignore_errors=True)
+    checkpoint.save(model, MODELS / name, config=config)
+    write_text(MODELS / name / "curve.csv", "step,tokens,train_loss,valid_loss\n")
+
+
+def make(name: str, params: ModelParams, d_vocab: int) -> None:
+    """Train one model."""
+    inputs = [TOKENS / params.corpus / "train.npy", TOKENS / params.corpus / "valid.npy"]
     code = sorted(Path(skiptrace.models.__path__[0]).glob("*.py"))
     setting = [params.model_dump(), torch.__version__, torch.get_num_threads(), device().type]
     scratch = SCRATCH / "train" / name
-    d_vocab = len(read_table(source / "vocab.parquet", ["token_id"]))
     streams = [read_array(path) for path in inputs]
     state = scratch / fingerprint(setting, [*inputs, *code])
     model, curve = train(params, streams[0], streams[1], d_vocab, state, name)

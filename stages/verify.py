@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from skiptrace.config.base import load
-from skiptrace.config.models import ModelParams
+from skiptrace.config.models import load_model
 from skiptrace.config.verification import VerificationParams
 from skiptrace.errors import run
 from skiptrace.evidence import bugs, truth
@@ -28,7 +28,7 @@ def main() -> None:
     """Verify one model."""
     name = asked_for("model", __doc__)
     params = load(VerificationParams, "verification", PARAMS)
-    corpus = load(ModelParams, f"models.{name}", PARAMS).corpus
+    corpus = load_model(name, PARAMS).corpus
     model, out = checkpoint.load(MODELS / name), EVIDENCE / name
     vocab = read_table(TOKENS / corpus / "vocab.parquet").to_pandas()
     streams = Streams(

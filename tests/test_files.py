@@ -105,3 +105,12 @@ def test_a_missing_column_is_named(tmp_path):
     files.write_table(tmp_path / "t.parquet", pa.table({"a": [1]}))
     with pytest.raises(InputError, match=r"t\.parquet: column b is missing"):
         files.read_table(tmp_path / "t.parquet", ["a", "b"])
+
+
+@pytest.mark.parametrize("lengths", [[], [0], [3], [5, 0, 70_000]])
+def test_a_stream_of_arrays_has_the_bytes_of_one(tmp_path, lengths):
+    parts = [np.arange(n).astype("<u2") for n in lengths]
+    whole = np.concatenate([np.zeros(0, "<u2"), *parts])
+    assert files.write_stream(tmp_path / "parts.npy", whole.dtype, iter(parts)) == len(whole)
+    files.write_array(tmp_path / "whole.npy", whole)
+    assert (tmp_path / "parts.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()

@@ -58,7 +58,7 @@ def path_outputs(
     path: Path,
 ) -> Float[Tensor, "batch ctx d_model"]:
     """What one path writes to the residual stream, with the attention patterns held fixed."""
-    x = F.embedding(tokens, model.W_E)
+    x, _ = model.enter(tokens)
     for layer, head in path:
         weights = model.attention[layer]
         x = patterns[layer][:, head] @ x @ weights.W_V[head] @ weights.W_O[head]
@@ -98,9 +98,14 @@ def contributions(model: Transformer, tokens: Int[Tensor, " ctx"], position: int
     """The contribution of every path to the prediction of `out` after `position`, largest first, in logits.
 
     Their sum is the logit of `out` minus the mean logit, which softmax ignores.
+
+    Raises:
+        InputError: the model has layer norm or MLPs, so that they do not add up to it.
     """
+    if not model.linear:
+        raise InputError("the paths of a model with layer norm or MLPs do not add up to its logits")
     here = tokens[: position + 1]
-    patterns = model.patterns(here[None])
+    patterns, stream = model.patterns(here[None]), model.enter(here[None])[0][0]
     towards = model.W_U[:, out] - model.W_U.mean(1)
     here_alone = F.one_hot(torch.tensor(position), len(here)).to(model.W_E)
     found = []
@@ -111,7 +116,7 @@ def contributions(model: Transformer, tokens: Int[Tensor, " ctx"], position: int
             weights = model.attention[layer]
             looks = looks @ patterns[layer][0, head]
             reads = weights.W_V[head] @ (weights.W_O[head] @ reads)
-        by_source = looks * (model.W_E[here] @ reads)
+        by_source = looks * (stream @ reads)
         total = by_source.sum()
         source = int((by_source * total.sign()).argmax())
         found.append(Contribution(path, total.item(), source, by_source[source].item()))

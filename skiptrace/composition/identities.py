@@ -11,7 +11,6 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
 from skiptrace.circuits.paths import MOST, path_count, path_logits, paths
 from skiptrace.composition.terms import frozen_runs
@@ -31,6 +30,8 @@ def identities(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> pd.DataF
     for statement, sides in IDENTITIES.items():
         if sides is _path_sum and path_count(model.n_layers, model.n_heads) > MOST:
             continue
+        if not model.linear and sides in (_path_sum, _frozen, _any_basis):
+            continue  # layer norm and MLPs depend on the stream in ways that no path has
         if model.n_layers > 0 or sides in (_path_sum, _any_basis):
             left, right = sides(exact, tokens)
             rows.append((statement, (left - right).abs().max().item(), left.abs().max().item()))
@@ -49,27 +50,28 @@ def _path_sum(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> Sides:
 
 
 def _additive(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> Sides:
-    x, pos = F.embedding(tokens, model.W_E), model.W_pos[: tokens.shape[1]]
+    x, pos = model.enter(tokens)
     together, alone = [], []
     for layer in model.attention:
         pattern = layer.pattern(x, pos)
         together.append(layer(x, pos))
-        each = [pattern[:, h] @ (x @ layer.W_V[h]) @ layer.W_O[h] for h in range(model.n_heads)]
+        each = [pattern[:, h] @ (layer.read(x) @ layer.W_V[h]) @ layer.W_O[h] for h in range(model.n_heads)]
         alone.append(torch.stack(each).sum(0))
-        x = x + together[-1]
+        x = layer.leave(x, together[-1])
     return torch.stack(together), torch.stack(alone)
 
 
 def _moving(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> Sides:
-    x, pos = F.embedding(tokens, model.W_E), model.W_pos[: tokens.shape[1]]
+    x, pos = model.enter(tokens)
     moved, written = [], []
     for layer in model.attention:
         pattern = layer.pattern(x, pos)
         for head in range(model.n_heads):
             A, W_OV = pattern[:, head], layer.W_V[head] @ layer.W_O[head]
-            moved.append((A @ x) @ W_OV)
-            written.append(A @ (x @ W_OV))
-        x = x + layer(x, pos)
+            read = layer.read(x)
+            moved.append((A @ read) @ W_OV)
+            written.append(A @ (read @ W_OV))
+        x = layer.leave(x, layer(x, pos))
     return torch.stack(moved), torch.stack(written)
 
 

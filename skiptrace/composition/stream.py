@@ -9,7 +9,6 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
 from skiptrace.circuits.factored import Head, head_name
 from skiptrace.composition import alignment
@@ -46,7 +45,7 @@ class Stream(NamedTuple):
 @torch.no_grad()
 def on_text(model: Transformer, tokens: Int[Tensor, "batch ctx"], share: float) -> Stream:
     """Run the model and keep what everyone writes."""
-    x, pos = F.embedding(tokens, model.W_E), model.W_pos[: tokens.shape[1]]
+    x, pos = model.enter(tokens)
 
     def written(name: str, head: Head | None, vectors: Tensor) -> Written:
         flat = vectors[:, 1:].flatten(0, 1).double()
@@ -58,7 +57,7 @@ def on_text(model: Transformer, tokens: Int[Tensor, "batch ctx"], share: float) 
         outputs = layer.head_outputs(x, layer.pattern(x, pos))
         for h in range(model.n_heads):
             writers.append(written(head_name((index, h)), (index, h), outputs[:, h]))
-        x = x + outputs.sum(1)
+        x = layer.leave(x, outputs.sum(1))
     return Stream(writers, before)
 
 

@@ -34,8 +34,8 @@ def study(
     texts = windows[:, :-1]
     yield "identities", identities(model, texts[:IDENTITY_CONTEXTS, :IDENTITY_TOKENS])
 
-    # Where paths are too many to list, nothing is said of them one by one.
-    listed = path_count(model.n_layers, model.n_heads) <= MOST
+    # Where paths are too many to list, or do not add up, nothing is said of them one by one.
+    listed = model.linear and path_count(model.n_layers, model.n_heads) <= MOST
     logits = examples.to_next_token(model, windows) if listed else {}
     yield "paths", examples.path_table(logits)
     sure = examples.probability(model, windows)

@@ -14,7 +14,6 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from skiptrace.circuits.factored import heads, pairs
@@ -41,7 +40,7 @@ def frozen_runs(
     patterns: list[Float[Tensor, "batch n_heads ctx ctx"]],
 ) -> Iterator[Float[Tensor, "batch ctx d_model"]]:
     """The final residual stream of run 0, 1, … with frozen patterns, without end."""
-    embedding = F.embedding(tokens, model.W_E)
+    embedding, _ = model.enter(tokens)
     before = [torch.zeros_like(embedding) for _ in model.attention]
     while True:
         x, outputs = embedding, []
@@ -59,8 +58,10 @@ def term_importance(model: Transformer, windows: Int[Tensor, "contexts width"]) 
     `added`: loss without the term minus loss with it, when all lower orders are there; order 0, the
     direct path, is compared with uniform guessing. `removed`: loss of the model without the term minus
     loss of the model. Standard errors over contexts. Terms of a layer or a head are its paths of one head;
-    those of a virtual head the path through its two heads.
+    those of a virtual head the path through its two heads. No rows for a model whose terms do not add up.
     """
+    if not model.linear:
+        return pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)
     losses: dict[tuple[str, str, str], list[Tensor]] = {}
     for batch in tqdm(windows.split(BATCH), "term importance", disable=None):
         for key, loss in _losses(model, batch):

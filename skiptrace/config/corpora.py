@@ -10,17 +10,33 @@ from skiptrace.errors import InputError
 
 Globs = Annotated[tuple[str, ...], Field(strict=False)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+Character = Annotated[str, Field(min_length=1, max_length=1)]
 
 
-class PackagesCorpus(Params):
-    """The text files of installed packages, each pinned to an exact version."""
+class TextParams(Params):
+    """How text is taken from files, whatever their place.
+
+    `text_field` names what holds the text of .jsonl and .parquet rows; `extract: strings` keeps the string
+    values of .json and the string literals of .py files alone; `replace` exchanges single characters;
+    `cut` ends a document at the first line end after so many characters.
+    """
+
+    text_field: str = "text"
+    extract: Literal["all", "strings"] = "all"
+    replace: dict[Character, str] = Field(default_factory=dict)
+    cut: Annotated[int, Field(ge=1)] | None = None
+    encoding_errors: Literal["refuse", "replace", "skip"] = "refuse"
+    valid_share: Share
+
+
+class PackagesCorpus(TextParams):
+    """The files of installed packages, sources or data, each package pinned to an exact version."""
 
     kind: Literal["packages"]
     path: str
     packages: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
     include: Globs
     exclude: Globs = ()
-    valid_share: Share
 
     @field_validator("packages")
     @classmethod
@@ -32,14 +48,30 @@ class PackagesCorpus(Params):
         return packages
 
 
-class FilesCorpus(Params):
-    """A user's own UTF-8 text: one file, or a folder and globs within it."""
+class FilesCorpus(TextParams):
+    """A user's own UTF-8 text: a folder and globs within it, or one file of many documents; any fsspec address."""
 
     kind: Literal["files"]
     path: str
     include: Globs = ("**/*.txt",)
     exclude: Globs = ()
-    valid_share: Share
+
+
+class HubCorpus(TextParams):
+    """A data set of the `datasets` library: saved to disk at `path`, or `dataset` at a pinned `revision` of the hub."""
+
+    kind: Literal["hub"]
+    path: str
+    dataset: str | None = None
+    subset: str | None = None
+    revision: str | None = None
+    split: str = "train"
+
+    @model_validator(mode="after")
+    def _pinned(self) -> "HubCorpus":
+        if self.dataset is not None and self.revision is None:
+            raise ValueError("revision: missing; pin the commit of the data set, or an update would go unnoticed")
+        return self
 
 
 class PlantedRule(Params):
@@ -98,10 +130,11 @@ class PlantedCorpus(Params):
         return self
 
 
-Corpus = PackagesCorpus | FilesCorpus | PlantedCorpus
-KINDS: dict[str, type[PackagesCorpus] | type[FilesCorpus] | type[PlantedCorpus]] = {
+Corpus = PackagesCorpus | FilesCorpus | HubCorpus | PlantedCorpus
+KINDS: dict[str, type[PackagesCorpus] | type[FilesCorpus] | type[HubCorpus] | type[PlantedCorpus]] = {
     "packages": PackagesCorpus,
     "files": FilesCorpus,
+    "hub": HubCorpus,
     "planted": PlantedCorpus,
 }
 

@@ -1,25 +1,31 @@
-"""`models`: architecture and training of one attention-only transformer per key."""
+"""`models`: one attention-only transformer per key, trained here or imported."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from skiptrace.config.base import Params
+from skiptrace.config.base import Params, check, find
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 
 
-class ModelParams(Params):
-    """One model: the corpus it learns from, its shape, and how it is trained."""
+class ModelShape(Params):
+    """The corpus that a model reads, and its sizes."""
 
     corpus: str
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
     n_layers: Annotated[int, Field(ge=0)]
     n_heads: Annotated[int, Field(ge=0)] = 0
     d_head: Annotated[int, Field(ge=0)] = 0
     d_model: Annotated[int, Field(ge=2)]
     n_ctx: Annotated[int, Field(ge=2)]
+
+
+class ModelParams(ModelShape):
+    """A model that is trained here: its shape, and how it is trained."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
     steps: Count
     batch_size: Count
     warmup_steps: Annotated[int, Field(ge=0)]
@@ -44,3 +50,34 @@ class ModelParams(Params):
         if self.warmup_steps >= self.steps:
             raise ValueError(f"warmup_steps {self.warmup_steps} must be below steps {self.steps}")
         return self
+
+
+class ImportedModel(Params):
+    """A model that was trained elsewhere: its checkpoint, and the corpus whose tokenizer it was trained with."""
+
+    corpus: str
+    source: Annotated[str, Field(alias="import")]
+    n_ctx: Annotated[int, Field(ge=2)] | None = None
+
+
+AnyModel = ModelParams | ImportedModel
+
+
+def check_model(value: Any, key: str, path: Path) -> AnyModel:
+    """Turn the mapping at `key` into a model that is trained here, or imported if it has the key `import`.
+
+    Raises:
+        InputError: a key is wrong.
+    """
+    imported = isinstance(value, dict) and "import" in value
+    return check(ImportedModel, value, key, path) if imported else check(ModelParams, value, key, path)
+
+
+def load_model(name: str, path: Path = Path("params.yaml")) -> AnyModel:
+    """Read `models.<name>`.
+
+    Raises:
+        InputError: the key is absent or its content is wrong.
+    """
+    key = f"models.{name}"
+    return check_model(find(key, path), key, path)

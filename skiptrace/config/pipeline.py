@@ -10,7 +10,7 @@ from skiptrace.config.corpora import Corpus, check_corpus
 from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams, check_dictionary
 from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.mining import MiningParams
-from skiptrace.config.models import ModelParams
+from skiptrace.config.models import AnyModel, ModelParams, check_model
 from skiptrace.config.report import ReportParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.superposition import SuperpositionParams
@@ -36,7 +36,7 @@ class Pipeline(NamedTuple):
 
     corpora: dict[str, Corpus]
     tokenizers: dict[str, TokenizerParams]
-    models: dict[str, ModelParams]
+    models: dict[str, AnyModel]
     dictionaries: dict[str, ToyDictionaryParams | ModelDictionaryParams]
 
 
@@ -59,7 +59,7 @@ def load_pipeline(path: Path = Path("params.yaml")) -> Pipeline:
     pipeline = Pipeline(
         {k: check_corpus(v, f"corpora.{k}", path) for k, v in entries["corpora"].items()},
         {k: check(TokenizerParams, v, f"tokenizers.{k}", path) for k, v in entries["tokenizers"].items()},
-        {k: check(ModelParams, v, f"models.{k}", path) for k, v in entries["models"].items()},
+        {k: check_model(v, f"models.{k}", path) for k, v in entries["models"].items()},
         {k: check_dictionary(v, f"dictionaries.{k}", path) for k, v in entries["dictionaries"].items()},
     )
     _agree(pipeline, content, path)
@@ -89,7 +89,8 @@ def _agree(pipeline: Pipeline, content: dict[str, Any], path: Path) -> None:
     key, repeats = max(("scoring", scoring.repeats), ("composition", composition.repeats), key=lambda pair: pair[1])
     _check_heads(pipeline, check(ExpansionParams, content["expansion"], "expansion", path), path)
     for name, model in pipeline.models.items():
-        if model.n_layers > 0 and model.n_ctx < 1 + 2 * repeats:
+        attends = not isinstance(model, ModelParams) or model.n_layers > 0
+        if attends and model.n_ctx is not None and model.n_ctx < 1 + 2 * repeats:
             raise InputError(
                 f"{path}: models.{name}.n_ctx: {model.n_ctx} is too short for {key}.repeats = {repeats} "
                 f"spans of two tokens after the first; it takes {1 + 2 * repeats}"
@@ -99,8 +100,12 @@ def _agree(pipeline: Pipeline, content: dict[str, Any], path: Path) -> None:
 
 
 def _check_heads(pipeline: Pipeline, expansion: ExpansionParams, path: Path) -> None:
-    shapes = [(model.n_layers, model.n_heads) for model in pipeline.models.values()]
-    there = sorted({f"L{i}H{h}" for layers, heads in shapes for i in range(layers) for h in range(heads)})
+    if expansion.only is None or not all(isinstance(model, ModelParams) for model in pipeline.models.values()):
+        return  # what heads an imported model has, its checkpoint knows
+    shapes = [(m.n_layers, m.n_heads) for m in pipeline.models.values() if isinstance(m, ModelParams)]
+    # A number of layers may be any number: beyond these none is named one by one.
+    few = [(min(layers, 200), min(heads, 200)) for layers, heads in shapes]
+    there = sorted({f"L{i}H{h}" for layers, heads in few for i in range(layers) for h in range(heads)})
     for head in expansion.only or ():
         if head not in there:
             raise InputError(f"{path}: expansion.heads: no model has {head}; there is {', '.join(there) or 'none'}")

@@ -11,15 +11,24 @@ SMALLEST = 257
 
 
 class TokenizerParams(Params):
-    """A vocabulary made from the training documents: byte-level BPE, or every word its own token."""
+    """A vocabulary made from the training documents, as byte-level BPE or a token per word, or one that exists."""
 
-    kind: Literal["bpe", "words"] = "bpe"
+    kind: Literal["bpe", "words", "existing"] = "bpe"
     vocab_size: Annotated[int, Field(ge=SMALLEST, le=1_000_000)] | None = None
+    path: str | None = None
+    bos: str | None = None
 
     @model_validator(mode="after")
     def _sized(self) -> "TokenizerParams":
         if self.kind == "bpe" and self.vocab_size is None:
             raise ValueError("vocab_size: missing; say how many tokens the vocabulary should have")
-        if self.kind == "words" and self.vocab_size is not None:
-            raise ValueError("vocab_size has no meaning for words: remove it")
+        if self.kind != "bpe" and self.vocab_size is not None:
+            raise ValueError(f"vocab_size has no meaning for {self.kind}: remove it")
+        for name, value in (("path", self.path), ("bos", self.bos)):
+            if self.kind == "existing" and value is None:
+                raise ValueError(
+                    f"{name}: missing; an existing tokenizer has a path and a bos, its start-of-text token"
+                )
+            if self.kind != "existing" and value is not None:
+                raise ValueError(f"{name} has no meaning for {self.kind}: remove it, or make it existing")
         return self

@@ -1,17 +1,20 @@
-"""Documents: their schema, and the split that never cuts one in two."""
+"""Documents: their schema, the split that never cuts one in two, and writing and reading them as a stream."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
+from skiptrace.corpora.card import Card, Notes, Size
 from skiptrace.errors import InputError
-from skiptrace.files import read_table
+from skiptrace.files import atomic
 
 SCHEMA = pa.schema([("doc_id", pa.int64()), ("source", pa.string()), ("split", pa.string()), ("text", pa.string())])
+GROUP = 2**24  # characters of a row group: what writing, and reading again, holds in memory
+SPLITS = ("train", "valid")
 
 
 class Document(NamedTuple):
@@ -30,29 +33,82 @@ def split_of(source: str, valid_share: float) -> str:
     return "valid" if number < valid_share * 2**64 else "train"
 
 
-def to_table(documents: Iterable[Document], valid_share: float, name: str) -> pa.Table:
-    """Number the documents in the order of their sources and split them.
+def write(documents: Iterable[Document], valid_share: float, name: str, notes: Notes, path: Path) -> Card:
+    """Number the documents, split them and write them to `path`, whole or not at all; return what was seen.
+
+    Documents without text and repetitions of an earlier text are left out and counted; of each text that was seen
+    a digest is kept, 8 bytes, and of the documents one row group at a time.
 
     Raises:
         InputError: no document has text, or one side of the split is empty; names the corpus.
     """
-    kept = sorted(d for d in documents if d.text.strip())
-    if not kept:
-        raise InputError(f"corpora.{name}: empty corpus; no file that matches include has text")
-    splits = [split_of(d.source, valid_share) for d in kept]
-    for side in ("train", "valid"):
-        if side not in splits:
-            raise InputError(
-                f"corpora.{name}: none of its {len(kept)} documents falls into the {side} split; "
-                "add documents (a file is one) or change valid_share"
-            )
-    return pa.table(
-        [list(range(len(kept))), [d.source for d in kept], splits, [d.text for d in kept]],
-        schema=SCHEMA,
+    seen: set[int] = set()
+    sizes = {split: Size(0, 0) for split in SPLITS}
+    longest, empty, repeated, kept = ("", 0), 0, 0, 0
+    rows: list[tuple[int, str, str, str]] = []
+    waiting = 0
+    with atomic(path) as temporary, pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
+
+        def flush() -> None:
+            columns = [list(column) for column in zip(*rows, strict=True)] or [[]] * len(SCHEMA)
+            writer.write_table(pa.table(columns, schema=SCHEMA))
+            rows.clear()
+
+        for source, text in documents:
+            if not text.strip():
+                empty += 1
+                continue
+            digest = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+            if digest in seen:
+                repeated += 1
+                continue
+            seen.add(digest)
+            split = split_of(source, valid_share)
+            sizes[split] = Size(sizes[split].documents + 1, sizes[split].characters + len(text))
+            longest = max(longest, (source, len(text)), key=lambda item: item[1])
+            rows.append((kept, source, split, text))
+            kept, waiting = kept + 1, waiting + len(text)
+            if waiting >= GROUP:
+                flush()
+                waiting = 0
+        flush()
+        _check(sizes, kept, name)
+    return Card(
+        train=sizes["train"],
+        valid=sizes["valid"],
+        empty=empty,
+        duplicates=repeated,
+        encoding_replaced=notes.replaced,
+        encoding_skipped=notes.skipped,
+        encoding_examples=notes.examples,
+        longest_source=longest[0],
+        longest_characters=longest[1],
     )
 
 
-def texts(path: Path, split: str) -> list[str]:
-    """Read the texts of one split (`train` or `valid`) from documents.parquet."""
-    table = read_table(path, ["split", "text"])
-    return table.filter(pc.equal(table["split"], split))["text"].to_pylist()
+def _check(sizes: dict[str, Size], kept: int, name: str) -> None:
+    if not kept:
+        raise InputError(f"corpora.{name}: empty corpus; no file that matches include has text")
+    for side in SPLITS:
+        if not sizes[side].documents:
+            raise InputError(
+                f"corpora.{name}: none of its {kept} documents falls into the {side} split; "
+                "add documents (a file is one) or change valid_share"
+            )
+
+
+def texts(path: Path, split: str) -> Iterator[str]:
+    """Yield the texts of one split (`train` or `valid`) from documents.parquet, a row group in memory.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, columns=["split", "text"])
+                for side, text in zip(table["split"].to_pylist(), table["text"].to_pylist(), strict=True):
+                    if side == split:
+                        yield text
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise InputError(f"{path}: not a readable Parquet file ({error}); reproduce its stage") from None

@@ -5,7 +5,6 @@ from typing import Literal, NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
 from skiptrace.models.loss import token_losses
 from skiptrace.models.transformer import Transformer
@@ -26,11 +25,11 @@ class State(NamedTuple):
 
 def run(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> State:
     """Run a model, stopping short of W_O of its last layer."""
-    x, pos = F.embedding(tokens, model.W_E), model.W_pos[: tokens.shape[1]]
+    x, pos = model.enter(tokens)
     for layer in model.attention[:-1]:
-        x = x + layer(x, pos)
+        x = layer.leave(x, layer(x, pos))
     last = model.attention[-1]
-    pattern, values = last.pattern(x, pos), last.split(x @ last.v)
+    pattern, values = last.pattern(x, pos), last.values(x)
     return State(x, pattern, values, (pattern @ values).transpose(1, 2).flatten(2))
 
 
@@ -43,7 +42,7 @@ def activations(model: Transformer, windows: Int[Tensor, "batch width"], site: S
     parts = []
     for tokens in windows[:, :-1].split(BATCH):
         state = run(model, tokens)
-        here = state.z if site == "heads" else state.before + state.z @ model.attention[-1].o
+        here = state.z if site == "heads" else model.attention[-1].leave(state.before, state.z @ model.attention[-1].o)
         parts.append(here[:, 1:].flatten(0, 1))
     return torch.cat(parts).T.contiguous()
 
@@ -55,12 +54,13 @@ def loss_with(
     """The mean loss (nats per token) when the site holds `instead`."""
     targets = windows[:, 2:].flatten()
     if site == "residual":
-        return float(token_losses(instead.T, model.W_U, targets).double().mean())
+        return float(token_losses(model.read(instead.T), model.W_U, targets).double().mean())
     losses, start = [], 0
     for batch in windows.split(BATCH):
         before = run(model, batch[:, :-1]).before[:, 1:].flatten(0, 1)
         here = instead[:, start : start + len(before)].T
-        losses.append(token_losses(before + here @ model.attention[-1].o, model.W_U, batch[:, 2:].flatten()))
+        after = model.attention[-1].leave(before, here @ model.attention[-1].o)
+        losses.append(token_losses(model.read(after), model.W_U, batch[:, 2:].flatten()))
         start += len(before)
     return float(torch.cat(losses).double().mean())
 

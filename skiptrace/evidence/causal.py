@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from skiptrace.models.transformer import Transformer
@@ -103,7 +102,7 @@ def run_to_end(
     `cut` is (layer, head, sources): the head's attention from the last token to those sources is
     taken away and the rest scaled up to one.
     """
-    x, pos = F.embedding(tokens, model.W_E), model.W_pos[: tokens.shape[1]]
+    x, pos = model.enter(tokens)
     attention = []
     for index, layer in enumerate(model.attention):
         # Nothing reads what the last layer writes to earlier tokens.
@@ -113,8 +112,8 @@ def run_to_end(
             last = pattern[:, cut[1], -1].masked_fill(cut[2], 0)
             pattern[:, cut[1], -1] = last / last.sum(-1, keepdim=True).clamp(min=1e-30)
         attention.append(pattern[:, :, -1])
-        x = x[:, destinations] + layer.head_outputs(x, pattern).sum(1)
-    return End(x[:, -1] @ model.W_U, attention)
+        x = layer.leave(x[:, destinations], layer.head_outputs(x, pattern).sum(1))
+    return End(model.logits(x[:, -1]), attention)
 
 
 def final_logprobs(

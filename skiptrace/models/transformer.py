@@ -3,10 +3,16 @@
 No MLPs, no biases, no layer norm, untied embeddings. Positions are sinusoids added to the input
 of W_Q and W_K in every layer ("shortformer"), never to W_V or to the residual stream, so that
 what heads move about is tokens alone.
+
+Models that were trained elsewhere bring more. Their biases are weights from a dimension of the residual
+stream that always holds 1 (section "Model Simplifications"), so that all that is said of weights holds
+for them; positions that stand in the stream itself, the division by the standard deviation that is left
+of layer norm, and MLPs are parts that a trained model here does not have.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -20,6 +26,44 @@ def sinusoids(n_ctx: int, d_model: int) -> Float[Tensor, "n_ctx d_model"]:
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
 
 
+class Norm(NamedTuple):
+    """What layer norm does once its weights are folded away and every writer is centred.
+
+    The first `width` dimensions are divided by their root mean square; the others are constants.
+    """
+
+    width: int
+    eps: float
+
+    def __call__(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """What layers and the unembedding read of a residual stream."""
+        stream, rest = x[..., : self.width], x[..., self.width :]
+        return torch.cat([stream * (stream.square().mean(-1, keepdim=True) + self.eps).rsqrt(), rest], -1)
+
+
+def gelu_new(x: Float[Tensor, "*batch d_mlp"]) -> Float[Tensor, "*batch d_mlp"]:
+    """GELU by the tanh approximation, as GPT-2 computes it (Hendrycks & Gimpel 2016)."""
+    return F.gelu(x, approximate="tanh")
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu_new": gelu_new, "gelu": F.gelu, "relu": F.relu}
+
+
+class MLP(nn.Module):
+    """The MLP of an imported model: it runs, and no circuit goes through it."""
+
+    def __init__(self, d_model: int, d_mlp: int, activation: str) -> None:
+        super().__init__()
+        self.activation = activation
+        self.W_in = nn.Parameter(torch.empty(d_model, d_mlp))
+        self.W_out = nn.Parameter(torch.empty(d_mlp, d_model))
+        self.b_out = nn.Parameter(torch.empty(d_model))
+
+    def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """What the MLP writes to the residual stream; its input bias is the last row of W_in."""
+        return ACTIVATIONS[self.activation](x @ self.W_in) @ self.W_out + self.b_out
+
+
 class Attention(nn.Module):
     """One layer of heads: h(x) = (A ⊗ W_O W_V) x, summed over heads.
 
@@ -28,9 +72,14 @@ class Attention(nn.Module):
     orthogonalises matrices; `W_Q` … `W_O` show them head by head.
     """
 
-    def __init__(self, n_heads: int, d_model: int, d_head: int) -> None:
+    b_O: Float[Tensor, " d_model"] | None
+    mlp: MLP | None
+
+    def __init__(self, n_heads: int, d_model: int, d_head: int, norm: Norm | None = None) -> None:
         super().__init__()
-        self.n_heads, self.d_head = n_heads, d_head
+        self.n_heads, self.d_head, self.norm = n_heads, d_head, norm
+        self.register_buffer("b_O", None)
+        self.mlp = None
         self.q = nn.Parameter(torch.empty(d_model, n_heads * d_head))
         self.k = nn.Parameter(torch.empty(d_model, n_heads * d_head))
         self.v = nn.Parameter(torch.empty(d_model, n_heads * d_head))
@@ -56,6 +105,23 @@ class Attention(nn.Module):
         """Output weights of every head."""
         return self.o.unflatten(0, (self.n_heads, self.d_head))
 
+    def read(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """What the weights of this layer are multiplied with: the stream, through layer norm if there is one."""
+        return x if self.norm is None else self.norm(x)
+
+    def values(self, x: Float[Tensor, "batch ctx d_model"]) -> Float[Tensor, "batch n_heads ctx d_head"]:
+        """What each head would move from each place."""
+        return self.split(self.read(x) @ self.v)
+
+    def leave(
+        self, x: Float[Tensor, "*batch d_model"], written: Float[Tensor, "*batch d_model"]
+    ) -> Float[Tensor, "*batch d_model"]:
+        """The residual stream after the layer, given what its heads wrote."""
+        x = x + written
+        if self.b_O is not None:
+            x = x + self.b_O
+        return x if self.mlp is None else x + self.mlp(self.read(x))
+
     def split(self, x: Float[Tensor, "batch ctx wide"]) -> Float[Tensor, "batch n_heads ctx d_head"]:
         """Cut the last axis into heads."""
         return x.unflatten(2, (self.n_heads, self.d_head)).transpose(1, 2)
@@ -64,6 +130,7 @@ class Attention(nn.Module):
         self, x: Float[Tensor, "batch ctx d_model"], pos: Float[Tensor, "ctx d_model"]
     ) -> Float[Tensor, "batch ctx d_model"]:
         """What all heads together write to the residual stream."""
+        x = self.read(x)
         query, key = self.split((x + pos) @ self.q), self.split((x + pos) @ self.k)
         z = F.scaled_dot_product_attention(query, key, self.split(x @ self.v), is_causal=True)
         return z.transpose(1, 2).flatten(2) @ self.o
@@ -79,8 +146,8 @@ class Attention(nn.Module):
 
         `keys` is the residual stream that W_K reads, `x` by default.
         """
-        query = self.split((x + pos)[:, destinations] @ self.q)
-        key = self.split(((x if keys is None else keys) + pos) @ self.k)
+        query = self.split((self.read(x) + pos)[:, destinations] @ self.q)
+        key = self.split((self.read(x if keys is None else keys) + pos) @ self.k)
         scores = query @ key.transpose(-1, -2) / math.sqrt(self.d_head)
         ctx = scores.shape[-1]
         future = torch.ones(ctx, ctx, dtype=torch.bool, device=x.device).triu(1)[destinations]
@@ -92,7 +159,7 @@ class Attention(nn.Module):
         pattern: Float[Tensor, "batch n_heads rows ctx"],
     ) -> Float[Tensor, "batch n_heads rows d_model"]:
         """What each head writes to the residual stream, given where each attends."""
-        return (pattern @ self.split(x @ self.v)) @ self.W_O
+        return (pattern @ self.values(x)) @ self.W_O
 
 
 class Transformer(nn.Module):
@@ -101,15 +168,25 @@ class Transformer(nn.Module):
     W_pos: Float[Tensor, "n_ctx d_model"]
 
     def __init__(
-        self, d_vocab: int, d_model: int, n_ctx: int, n_layers: int, n_heads: int = 0, d_head: int = 0
+        self,
+        d_vocab: int,
+        d_model: int,
+        n_ctx: int,
+        n_layers: int,
+        n_heads: int = 0,
+        d_head: int = 0,
+        *,
+        norm: Norm | None = None,
+        standard_positions: bool = False,
     ) -> None:
         super().__init__()
+        self.norm, self.standard_positions = norm, standard_positions
         self.d_vocab, self.d_model, self.n_ctx = d_vocab, d_model, n_ctx
         self.n_layers, self.n_heads, self.d_head = n_layers, n_heads, d_head
         self.W_E = nn.Parameter(torch.empty(d_vocab, d_model))
         self.W_U = nn.Parameter(torch.empty(d_model, d_vocab))
-        self.register_buffer("W_pos", sinusoids(n_ctx, d_model))
-        self.layers = nn.ModuleList(Attention(n_heads, d_model, d_head) for _ in range(n_layers))
+        self.register_buffer("W_pos", sinusoids(n_ctx, d_model)[:, :d_model])
+        self.layers = nn.ModuleList(Attention(n_heads, d_model, d_head, norm) for _ in range(n_layers))
 
     def initialise(self, seed: int) -> None:
         """Draw all weights: W_Q, W_K and W_V keep the variance of their input, the others are small.
@@ -125,25 +202,43 @@ class Transformer(nn.Module):
 
     def forward(self, tokens: Int[Tensor, "batch ctx"]) -> Float[Tensor, "batch ctx d_vocab"]:
         """Logits of the next token at every position."""
-        return self.residual(tokens) @ self.W_U
+        return self.logits(self.residual(tokens))
+
+    def enter(
+        self, tokens: Int[Tensor, "batch ctx"]
+    ) -> tuple[Float[Tensor, "batch ctx d_model"], Float[Tensor, "ctx d_model"]]:
+        """The residual stream before the first layer, and the positions that queries and keys read beside it."""
+        x, pos = F.embedding(tokens, self.W_E), self.W_pos[: tokens.shape[1]]
+        return (x + pos, torch.zeros_like(pos)) if self.standard_positions else (x, pos)
 
     def residual(self, tokens: Int[Tensor, "batch ctx"]) -> Float[Tensor, "batch ctx d_model"]:
         """The residual stream after the last layer."""
-        x = F.embedding(tokens, self.W_E)
-        pos = self.W_pos[: tokens.shape[1]]
+        x, pos = self.enter(tokens)
         for layer in self.attention:
-            x = x + layer(x, pos)
+            x = layer.leave(x, layer(x, pos))
         return x
+
+    def read(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """What W_U is multiplied with: the final residual stream, through layer norm if there is one."""
+        return x if self.norm is None else self.norm(x)
+
+    def logits(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:
+        """The logits of a final residual stream."""
+        return self.read(x) @ self.W_U
 
     def patterns(self, tokens: Int[Tensor, "batch ctx"]) -> list[Float[Tensor, "batch n_heads ctx ctx"]]:
         """The attention patterns of every layer, the residual stream running as in `forward`."""
-        x = F.embedding(tokens, self.W_E)
-        pos = self.W_pos[: tokens.shape[1]]
+        x, pos = self.enter(tokens)
         patterns = []
         for layer in self.attention:
             patterns.append(layer.pattern(x, pos))
-            x = x + layer.head_outputs(x, patterns[-1]).sum(1)
+            x = layer.leave(x, layer.head_outputs(x, patterns[-1]).sum(1))
         return patterns
+
+    @property
+    def linear(self) -> bool:
+        """Whether the logits are the sum over all paths once the patterns are given: neither layer norm nor MLPs."""
+        return self.norm is None and all(layer.mlp is None for layer in self.attention)
 
     @property
     def attention(self) -> Sequence[Attention]:

@@ -17,7 +17,9 @@ def sections(name: str, model: ModelResult, corpus: CorpusResult, settings: Sett
     texts = corpus.vocabulary["token"]
     found = []
     if model.params.n_layers > 0:
-        found += [paths.expansion(name, model, texts, folder), paths.terms(name, model, folder)]
+        found.append(paths.expansion(name, model, texts, folder))
+        if not model.composed.terms.empty:
+            found.append(paths.terms(name, model, folder))
     if model.params.n_layers > 1:
         found.append(_composition(name, model, settings, folder))
         found.append(_virtual(name, model, settings, texts, folder))
@@ -111,7 +113,7 @@ def _virtual(name: str, model: ModelResult, settings: Settings, texts: pd.Series
     one = composed.virtual_heads.iloc[0]
     rows = []
     for r in composed.virtual_heads.itertuples():
-        loss = terms.loc[r.name]
+        loss = terms.loc[r.name] if r.name in terms.index else None
         rows.append(
             (
                 r.name,
@@ -119,7 +121,7 @@ def _virtual(name: str, model: ModelResult, settings: Settings, texts: pd.Series
                 "yes" if r.copies else "no",
                 f"{r.own_top1:.1%}",
                 f"{r.own_top5:.1%}",
-                f"{loss['removed']:+.4f} ± {loss['removed_se']:.4f}",
+                "n/a" if loss is None else f"{loss['removed']:+.4f} ± {loss['removed_se']:.4f}",
                 f"{r.k_eigenvalues:+.2f}",
                 f"{r.k_own_top1:.1%}",
             )

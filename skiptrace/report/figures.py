@@ -71,11 +71,12 @@ def grid(drawn: Figure, panels: int, columns: int, shared: bool = False) -> list
 
 
 def loss_curves(path: Path, results: Results) -> None:
-    """Validation loss against training tokens, one line per model, with the n-gram baselines."""
-    corpora = list(dict.fromkeys(m.params.corpus for m in results.models.values()))
+    """Validation loss against training tokens, one line per model trained here, with the n-gram baselines."""
+    trained = {name: model for name, model in results.models.items() if len(model.curve)}
+    corpora = list(dict.fromkeys(m.params.corpus for m in trained.values()))
     with figure(path, 7.0, 3.6 * len(corpora)) as drawn:
         for axes, corpus in zip(grid(drawn, len(corpora), 1), corpora, strict=True):
-            models = {n: m for n, m in results.models.items() if m.params.corpus == corpus}
+            models = {n: m for n, m in trained.items() if m.params.corpus == corpus}
             for name, model in models.items():
                 curve = model.curve
                 (line,) = axes.plot(curve["tokens"] / 1e6, curve["valid_loss"], lw=1.8)

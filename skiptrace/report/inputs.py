@@ -9,11 +9,13 @@ from skiptrace.config.composition import CompositionParams
 from skiptrace.config.corpora import Corpus
 from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams
 from skiptrace.config.mining import MiningParams
-from skiptrace.config.models import ModelParams
+from skiptrace.config.models import ModelShape
 from skiptrace.config.report import ReportParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.config.verification import VerificationParams
+from skiptrace.corpora.card import Card
+from skiptrace.models.checkpoint import ModelConfig
 from skiptrace.models.transformer import Transformer
 
 
@@ -38,6 +40,7 @@ class CorpusResult:
     bigram_loss: float
     vocabulary: pd.DataFrame
     bigrams: pd.DataFrame
+    card: Card | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Composition:
 class ModelResult:
     """A model: its parameters and its tables."""
 
-    params: ModelParams
+    params: ModelShape
     heads: pd.DataFrame
     offsets: pd.DataFrame
     losses: pd.DataFrame
@@ -84,6 +87,7 @@ class ModelResult:
     truth: pd.DataFrame
     bill: float
     composed: Composition
+    config: ModelConfig | None = None
 
     @property
     def valid_loss(self) -> float:

@@ -16,6 +16,7 @@ def expansion(name: str, model: ModelResult, texts: pd.Series, folder: Path) -> 
     """What each path says on text, predictions taken apart, and the identities behind it."""
     composed = model.composed
     error = composed.identities["error"].max()
+    linear = model.config is None or (model.config.norm is None and model.config.attn_only)
     text = (
         "The logits are exactly the sum of one term per path from the embedding to the unembedding: the direct path "
         "W_E W_U, one term for each head, and one for each virtual head, two heads in turn. Every prediction can be "
@@ -27,8 +28,14 @@ def expansion(name: str, model: ModelResult, texts: pd.Series, folder: Path) -> 
         (*words("Identity"), *numbers("Error", "Largest entry")),
         [(r.identity, f"{r.error:.1e}", f"{r.scale:.1f}") for r in composed.identities.itertuples()],
     )
-    if composed.paths.empty:
+    if not linear:
+        text = (
+            "This model has layer norm or MLPs, which depend on the residual stream in ways that no path has: its "
+            "logits are not the sum of its paths, and what each of them is worth is not said."
+        )
+    elif composed.paths.empty:
         text += " This model has too many paths to list them one by one."
+    if composed.paths.empty:
         return Section(f"{name}-paths", f"{name}: path expansion", [text], [numeric])
     path = folder / f"paths_{name}.svg"
     figures.paths(path, composed.paths.nlargest(SHOWN, "size"))

@@ -2,7 +2,17 @@
 
 from pathlib import Path
 
-from skiptrace.report import bigrams, composition, dictionary, evidence, figures, heads, skip_trigrams, superposition
+from skiptrace.report import (
+    bigrams,
+    composition,
+    dictionary,
+    evidence,
+    figures,
+    heads,
+    origins,
+    skip_trigrams,
+    superposition,
+)
 from skiptrace.report.document import Figure, Report, Section, Table, numbers, words
 from skiptrace.report.inputs import Results, Settings, Weights
 from skiptrace.report.metrics import in_context_learning, targets
@@ -11,7 +21,7 @@ from skiptrace.report.metrics import in_context_learning, targets
 def build(results: Results, weights: Weights, settings: Settings, folder: Path) -> Report:
     """Draw all figures into `folder` and put the report together, provenance excepted."""
     scoring, mining, _, _, params = settings
-    sections = [_summary(results, folder), _corpora(results)]
+    sections = [_summary(results, folder), _corpora(results), *_imports(results)]
     for name, model in results.models.items():
         corpus = results.corpora[model.params.corpus]
         if not model.truth.empty:
@@ -78,6 +88,8 @@ def _summary(results: Results, folder: Path) -> Section:
         (*words("Model", "Target"), *numbers("Wanted", "Reached"), *words("Met")),
         [(t.model, t.what, t.wanted, t.reached, "yes" if t.met else "no") for t in targets(results)],
     )
+    if all(model.curve.empty for model in results.models.values()):  # nothing was trained here
+        return Section("summary", "Summary", [], [models, reached])
     figures.loss_curves(folder / "loss_curves.svg", results)
     curves = Figure(
         folder / "loss_curves.svg",
@@ -86,6 +98,10 @@ def _summary(results: Results, folder: Path) -> Section:
         "Measured on the first contexts of the validation text, so the ends differ slightly from the table.",
     )
     return Section("summary", "Summary", [], [models, reached, curves])
+
+
+def _imports(results: Results) -> list[Section]:
+    return origins.imports({name: m.config for name, m in results.models.items() if m.config is not None})
 
 
 def _corpora(results: Results) -> Section:
@@ -97,8 +113,9 @@ def _corpora(results: Results) -> Section:
             counts = (f"{n:,}" for n in (size.documents, size.characters, size.tokens))
             density = f"{size.characters / size.tokens:.2f}"
             rows.append((name, corpus.params.kind, split, *counts, density, f"{len(corpus.vocabulary):,}"))
+    cards = {name: corpus.card for name, corpus in results.corpora.items() if corpus.card is not None}
     caption = (
         "Documents are split by a hash of their names and never cut; the tokenizer is byte-level BPE trained on the "
         "train split only."
     )
-    return Section("corpora", "Corpora", [], [Table(caption, columns, rows)])
+    return Section("corpora", "Corpora", [], [Table(caption, columns, rows), *origins.cards(cards)])

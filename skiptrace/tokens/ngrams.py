@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float, Integer
 
+CHUNK = 2**22  # tokens that are counted, or looked up, at once
+
 
 @dataclass(frozen=True)
 class Bigrams:
@@ -22,11 +24,15 @@ class Bigrams:
         return pa.table([*ids, pa.array(self.count, pa.int64())], ["token_id", "next_id", "count"])
 
 
-def count_bigrams(stream: Integer[np.ndarray, " n"], vocab_size: int) -> Bigrams:
-    """Count the adjacent pairs of a token stream."""
-    pairs = stream[:-1].astype(np.int64) * vocab_size + stream[1:]
-    distinct, count = np.unique(pairs, return_counts=True)
-    return Bigrams(distinct // vocab_size, distinct % vocab_size, count.astype(np.int64))
+def count_bigrams(stream: Integer[np.ndarray, " n"], vocab_size: int, chunk: int = CHUNK) -> Bigrams:
+    """Count the adjacent pairs of a token stream, `chunk` of them in memory beside those that differ."""
+    distinct, count = np.empty(0, np.int64), np.empty(0, np.int64)
+    for start in range(0, len(stream) - 1, chunk):
+        part = np.asarray(stream[start : start + chunk + 1]).astype(np.int64)
+        pairs, times = np.unique(part[:-1] * vocab_size + part[1:], return_counts=True)
+        distinct, place = np.unique(np.concatenate([distinct, pairs]), return_inverse=True)
+        count = np.bincount(place, np.concatenate([count, times]), len(distinct)).astype(np.int64)
+    return Bigrams(distinct // vocab_size, distinct % vocab_size, count)
 
 
 class KneserNey:
@@ -83,9 +89,12 @@ def baselines(bigrams: Bigrams, valid: Integer[np.ndarray, " m"], vocab_size: in
     counts = np.bincount(bigrams.next, bigrams.count, vocab_size) + 1
     unigram = np.log(counts / counts.sum())
     bigram = KneserNey(bigrams, vocab_size)
+    starts = range(0, len(valid) - 1, CHUNK)
+    pairs = ((valid[s : s + CHUNK][: len(valid) - 1 - s], valid[s + 1 : s + 1 + CHUNK]) for s in starts)
+    parts = [np.log(bigram.probability(*pair)) for pair in pairs]
     return Baselines(
         float(-unigram[valid[1:]].mean()),
-        float(-np.log(bigram.probability(valid[:-1], valid[1:])).mean()),
+        float(-np.concatenate(parts).mean()),
         float(np.log(vocab_size)),
         bigram.discount,
     )

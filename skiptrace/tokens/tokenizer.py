@@ -1,6 +1,8 @@
 """Byte-level byte-pair encoding, and the text of a token for people."""
 
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,10 @@ from skiptrace.errors import InputError
 BOS = "<|bos|>"
 UNKNOWN = "<|unknown|>"
 BOS_ID = 0
+CHARACTERS = 2**21  # of the documents that are encoded at once
 
 
-def train(texts: list[str], params: TokenizerParams, name: str) -> Tokenizer:
+def train(texts: Iterable[str], params: TokenizerParams, name: str) -> Tokenizer:
     """Make the tokenizer that the parameters ask for; token 0 is the start of a document.
 
     Raises:
@@ -25,7 +28,7 @@ def train(texts: list[str], params: TokenizerParams, name: str) -> Tokenizer:
     return _train_words(texts) if params.vocab_size is None else _train_bpe(texts, params.vocab_size, name)
 
 
-def _train_words(texts: list[str]) -> Tokenizer:
+def _train_words(texts: Iterable[str]) -> Tokenizer:
     """One token for each word between spaces; token 1 stands for words that training text lacks."""
     tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -34,7 +37,7 @@ def _train_words(texts: list[str]) -> Tokenizer:
     return tokenizer
 
 
-def _train_bpe(texts: list[str], vocab_size: int, name: str) -> Tokenizer:
+def _train_bpe(texts: Iterable[str], vocab_size: int, name: str) -> Tokenizer:
     """Byte-level BPE: after the start of a document 256 bytes, then merges."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -61,33 +64,70 @@ def load(path: Path) -> Tokenizer:
     Raises:
         InputError: the file is missing or not a tokenizer.
     """
+    return guarded(lambda: Tokenizer.from_file(str(path)), path)
+
+
+def guarded(make: Callable[[], Tokenizer], path: Path) -> Tokenizer:
+    """Make a tokenizer from a file of unknown worth and try it on a text.
+
+    The library panics on some contents, which is no Exception and prints lines of its own; they are held back.
+
+    Raises:
+        InputError: it does not succeed; names the file.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
     try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare Exception
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        made = make()
+        made.encode("A text.", add_special_tokens=False)
+        return made
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
         raise InputError(f"{path}: not a readable tokenizer ({error})") from None
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
-def encode(tokenizer: Tokenizer, texts: list[str], what: str) -> np.ndarray:
-    """Encode documents into one stream of token ids `[n_tokens]`, each document led by BOS.
+def dtype_of(tokenizer: Tokenizer) -> np.dtype:
+    """The smallest type of an array that holds the ids of a tokenizer."""
+    return np.dtype("<u2" if tokenizer.get_vocab_size() <= 2**16 else "<i4")
+
+
+def encode(tokenizer: Tokenizer, texts: Iterable[str], what: str) -> Iterator[np.ndarray]:
+    """Encode documents, some of them at once on all processors; yield the ids `[n_tokens]` of each, led by BOS.
 
     Text that spells a special token is encoded as plain text.
     """
     tokenizer.encode_special_tokens = True
-    small = tokenizer.get_vocab_size() <= 2**16
-    pieces = [np.asarray(ids, dtype="<u2" if small else "<i4") for ids in _ids(tokenizer, texts, what)]
-    return np.concatenate(pieces)
+    dtype = dtype_of(tokenizer)
+    for batch in _batches(iter(tqdm(texts, f"encoding {what}", unit=" documents", disable=None))):
+        for encoding in tokenizer.encode_batch_fast(batch, add_special_tokens=False):
+            yield np.array([BOS_ID, *encoding.ids], dtype)
 
 
-def _ids(tokenizer: Tokenizer, texts: list[str], what: str, batch: int = 64) -> Iterator[list[int]]:
-    for start in tqdm(range(0, len(texts), batch), f"encoding {what}", disable=None):
-        for encoding in tokenizer.encode_batch(texts[start : start + batch], add_special_tokens=False):
-            yield [BOS_ID, *encoding.ids]
+def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    waiting = 0
+    for text in texts:
+        batch.append(text)
+        waiting += len(text)
+        if waiting >= CHARACTERS:
+            yield batch
+            batch, waiting = [], 0
+    if batch:
+        yield batch
 
 
 def vocabulary(tokenizer: Tokenizer, stream: np.ndarray) -> pa.Table:
     """The table `token_id, token, count, probability` over the training stream."""
     size = tokenizer.get_vocab_size()
-    counts = np.bincount(stream, minlength=size).astype(np.int64)
+    counts = np.zeros(size, np.int64)
+    for start in range(0, len(stream), 2**22):
+        counts += np.bincount(stream[start : start + 2**22], minlength=size)
     return pa.table(
         {
             "token_id": pa.array(range(size), pa.int32()),

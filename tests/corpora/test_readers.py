@@ -1,17 +1,32 @@
 import glob
+import gzip
+import json
 from pathlib import Path
 
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skiptrace.config.corpora import FilesCorpus, PackagesCorpus
-from skiptrace.corpora import documents, readers
-from skiptrace.corpora.documents import Document, split_of, to_table
+from skiptrace.config.corpora import Corpus, FilesCorpus, HubCorpus, PackagesCorpus
+from skiptrace.corpora import card, documents, readers
+from skiptrace.corpora.card import Card, Notes
+from skiptrace.corpora.documents import Document, split_of
 from skiptrace.errors import InputError
 
 
-def files(path: Path, **changed: object) -> FilesCorpus:
+def read(corpus: Corpus, name: str = "mine") -> list[Document]:
+    return list(readers.read(corpus, name, Notes()))
+
+
+def to_table(found: list[Document], valid_share: float, name: str, path: Path) -> pa.Table:
+    documents.write(found, valid_share, name, Notes(), path)
+    return pq.read_table(path)
+
+
+def files(path: Path | str, **changed: object) -> FilesCorpus:
     return FilesCorpus(**{"kind": "files", "path": str(path), "valid_share": 0.3} | changed)
 
 
@@ -25,31 +40,31 @@ def folder(tmp_path):
 
 
 def test_files_are_chosen_by_glob_sorted_and_named_by_their_path(folder):
-    found = list(readers.read(files(folder, include=["**/*.txt"], exclude=["**/skip/**"]), "mine"))
+    found = read(files(folder, include=["**/*.txt"], exclude=["**/skip/**"]), "mine")
     assert [d.source for d in found] == [".hidden/f.txt", "a.txt", "deep/c.txt", "deep/er/d.txt"]
     assert found[1].text == "text of a.txt\n"
 
 
 def test_a_single_file_is_refused_since_it_cannot_be_split(folder):
     with pytest.raises(InputError, match=r"corpora\.mine\.path: .*b\.md is one file; give a folder"):
-        list(readers.read(files(folder / "b.md"), "mine"))
+        read(files(folder / "b.md"), "mine")
 
 
 def test_a_file_name_that_is_not_utf8_is_named(folder):
     (folder / "bad\udce9.txt").write_text("x")
     with pytest.raises(InputError, match=r"the file name 'bad\\udce9\.txt' is not UTF-8"):
-        list(readers.read(files(folder), "mine"))
+        read(files(folder), "mine")
 
 
 def test_a_file_that_is_not_utf8_is_named_with_its_first_wrong_byte(folder):
     (folder / "deep" / "bad.txt").write_bytes(b"caf\xe9 au lait")
     with pytest.raises(InputError, match=r"deep/bad\.txt: not UTF-8 at byte 3"):
-        list(readers.read(files(folder), "mine"))
+        read(files(folder), "mine")
 
 
 def test_a_path_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(InputError, match=r"corpora\.mine\.path: .*nowhere does not exist"):
-        list(readers.read(files(tmp_path / "nowhere"), "mine"))
+        read(files(tmp_path / "nowhere"), "mine")
 
 
 def package(*packages: str, **changed: object) -> PackagesCorpus:
@@ -61,19 +76,19 @@ def test_a_package_gives_its_sources():
     import networkx
 
     corpus = package("networkx==3.6.1", include=["**/algorithms/cycles.py", "networkx/convert.py"])
-    found = {d.source: d.text for d in readers.read(corpus, "code")}
+    found = {d.source: d.text for d in read(corpus, "code")}
     assert list(found) == ["networkx/networkx/algorithms/cycles.py", "networkx/networkx/convert.py"]
     assert found["networkx/networkx/convert.py"] == (Path(networkx.__file__).parent / "convert.py").read_text()
 
 
 def test_another_installed_version_is_an_error():
     with pytest.raises(InputError, match=r"corpora\.code\.packages: networkx==3\.0 is asked for but 3\.6\.1 is inst"):
-        list(readers.read(package("networkx==3.0"), "code"))
+        read(package("networkx==3.0"), "code")
 
 
 def test_a_package_that_is_not_installed_is_an_error():
     with pytest.raises(InputError, match=r"corpora\.code\.packages: no-such-thing==1 is not installed"):
-        list(readers.read(package("no-such-thing==1"), "code"))
+        read(package("no-such-thing==1"), "code")
 
 
 SEGMENTS = st.text("ab.", min_size=1, max_size=3).filter(lambda s: s.strip("."))
@@ -98,11 +113,11 @@ def test_globs_match_as_the_standard_library_does(tmp_path_factory, paths, patte
     assert {p for p in present if readers.matches(p, pattern)} == expected
 
 
-def test_documents_keep_their_side_when_others_come_and_go():
-    many = [Document(f"file{i}.txt", "x") for i in range(400)]
-    table = to_table(many, 0.2, "c").to_pandas()
+def test_documents_keep_their_side_when_others_come_and_go(tmp_path):
+    many = [Document(f"file{i:03d}.txt", f"x{i}") for i in range(400)]
+    table = to_table(many, 0.2, "c", tmp_path / "all").to_pandas()
     sides = dict(zip(table["source"], table["split"], strict=True))
-    fewer = to_table(many[::3], 0.2, "c").to_pandas()
+    fewer = to_table(many[::3], 0.2, "c", tmp_path / "fewer").to_pandas()
     assert all(sides[s] == side for s, side in zip(fewer["source"], fewer["split"], strict=True))
     assert 0.1 < (table["split"] == "valid").mean() < 0.3
     assert table["doc_id"].tolist() == list(range(400))
@@ -115,22 +130,215 @@ def test_a_larger_share_only_adds_to_the_validation_side(source, small, large):
 
 
 @pytest.mark.parametrize("found", [[], [Document("a", ""), Document("b", " \n")]])
-def test_an_empty_corpus_is_named(found):
+def test_an_empty_corpus_is_named(found, tmp_path):
     with pytest.raises(InputError, match=r"corpora\.mine: empty corpus"):
-        to_table(found, 0.5, "mine")
+        to_table(found, 0.5, "mine", tmp_path / "d.parquet")
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_one_sided_split_is_named():
+def test_a_one_sided_split_is_named(tmp_path):
     with pytest.raises(InputError, match=r"corpora\.mine: none of its 1 documents falls into the (train|valid) split"):
-        to_table([Document("a", "x")], 0.5, "mine")
+        to_table([Document("a", "x")], 0.5, "mine", tmp_path / "d.parquet")
 
 
-def test_texts_of_one_split(tmp_path):
-    from skiptrace.files import write_table
-
-    many = [Document(f"{i}", f"text {i}") for i in range(50)]
-    table = to_table(many, 0.3, "c")
-    write_table(tmp_path / "d.parquet", table)
-    both = documents.texts(tmp_path / "d.parquet", "train"), documents.texts(tmp_path / "d.parquet", "valid")
+def test_texts_of_one_split_come_back_from_row_groups(tmp_path, monkeypatch):
+    monkeypatch.setattr(documents, "GROUP", 40)
+    many = [Document(f"{i:02d}", f"text {i}") for i in range(50)]
+    table = to_table(many, 0.3, "c", tmp_path / "d.parquet")
+    assert pq.ParquetFile(tmp_path / "d.parquet").num_row_groups > 3
+    assert [d.text for d in many] == table["text"].to_pylist()
+    both = [list(documents.texts(tmp_path / "d.parquet", split)) for split in ("train", "valid")]
     assert sorted(both[0] + both[1]) == sorted(d.text for d in many)
     assert len(both[1]) == table["split"].to_pylist().count("valid")
+
+
+ROWS = ["first text", "naïve café ∑\nline two", "third\r\ntext"]
+
+
+def write_rows(folder: Path) -> None:
+    """The same three texts as JSON lines, as Parquet, as plain files, and compressed."""
+    lines = "".join(json.dumps({"body": t}) + "\n" for t in ROWS).encode()
+    (folder / "a.jsonl").write_bytes(lines)
+    (folder / "b.jsonl.gz").write_bytes(gzip.compress(lines[:-1], mtime=0))
+    with pa.CompressedOutputStream(str(folder / "c.jsonl.zst"), "zstd") as file:
+        file.write(lines)
+    pq.write_table(pa.table({"id": [1, 2, 3], "body": ROWS}), folder / "d.parquet", row_group_size=2)
+    for i, text in enumerate(ROWS):
+        (folder / f"e{i}.txt.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+@pytest.mark.parametrize("pattern", ["a.jsonl", "b.jsonl.gz", "c.jsonl.zst", "d.parquet"])
+@pytest.mark.parametrize("single", [True, False], ids=["a file", "in a folder"])
+def test_rows_of_every_kind_give_the_same_texts(tmp_path, pattern, single):
+    write_rows(tmp_path)
+    path = tmp_path / pattern if single else tmp_path
+    found = read(files(path, include=[pattern], text_field="body"))
+    assert [d.text for d in found] == ROWS
+    assert [d.source for d in found] == [f"{pattern}#{i:09d}" for i in (1, 2, 3)]
+
+
+def test_compressed_text_is_text(tmp_path):
+    write_rows(tmp_path)
+    found = read(files(tmp_path, include=["*.txt.gz"]))
+    assert [d.text for d in found] == [t.replace("\r\n", "\n") for t in ROWS]
+
+
+def test_any_address_of_fsspec_reads_as_a_folder_does(tmp_path):
+    write_rows(tmp_path)
+    memory = fsspec.filesystem("memory")
+    memory.put(f"{tmp_path}/", "/rows/deep/", recursive=True)
+    at = files("memory://rows", include=["**/*.jsonl*", "**/*.parquet"], text_field="body")
+    here = files(tmp_path, include=["**/*.jsonl*", "**/*.parquet"], text_field="body")
+    assert [d.text for d in read(at)] == [d.text for d in read(here)]
+    assert [d.source for d in read(at)] == [f"deep/{d.source}" for d in read(here)]
+    one = files("memory://rows/deep/a.jsonl", text_field="body")
+    assert [d.text for d in read(one)] == ROWS
+    for address, message in (("memory://none", "does not exist"), ("sftq://x/y", "Protocol not known")):
+        with pytest.raises(InputError, match=rf"corpora\.mine\.path: {address}.*{message}"):
+            read(files(address))
+
+
+def test_a_data_set_on_disk_is_read_by_the_datasets_library(tmp_path):
+    datasets = pytest.importorskip("datasets", reason="pip install -e '.[hub]'")
+    datasets.disable_progress_bars()
+    rows = datasets.Dataset.from_dict({"body": ROWS, "n": [1, 2, 3]})
+    datasets.DatasetDict({"train": rows, "test": rows.select([1])}).save_to_disk(tmp_path / "set")
+    corpus = {"kind": "hub", "path": str(tmp_path / "set"), "text_field": "body", "valid_share": 0.1}
+    assert [d.text for d in read(HubCorpus(**corpus))] == ROWS
+    assert [d.source for d in read(HubCorpus(**corpus, split="test"))] == ["test#000000001"]
+    with pytest.raises(InputError, match=r"text_field: row 1 has no text 'n'; there is body, n"):
+        read(HubCorpus(**corpus | {"text_field": "n"}))
+    with pytest.raises(InputError, match=r"corpora\.mine\.path: cannot be loaded"):
+        read(HubCorpus(**corpus | {"path": str(tmp_path)}))
+
+
+def test_without_the_datasets_library_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "datasets", None)
+    with pytest.raises(InputError, match=r"needs the datasets library: pip install"):
+        read(HubCorpus(kind="hub", path="x", valid_share=0.1))
+
+
+@given(st.lists(st.text("ab\n", max_size=30)), st.integers(1, 12))
+def test_pieces_of_text_join_to_the_text_and_end_at_lines(tmp_path_factory, parts, cut):
+    path = tmp_path_factory.mktemp("cut") / "long.txt"
+    text = "".join(parts)
+    path.write_text(text)
+    pieces = [d.text for d in read(files(path, cut=cut))]
+    assert "".join(pieces) == text
+    for piece in pieces[:-1]:
+        assert len(piece) == 10 * cut or (
+            piece.endswith("\n") and "\n" not in piece[cut - 1 : -1] and len(piece) >= cut
+        )
+
+
+def test_a_cut_never_falls_into_a_character_or_a_line_end(tmp_path, monkeypatch):
+    from skiptrace.corpora import contents
+
+    monkeypatch.setattr(contents, "BLOCK", 3)
+    (tmp_path / "a.txt").write_bytes("é∑\r\n𝄞x\r\nyz".encode())
+    assert [d.text for d in read(files(tmp_path, cut=1))] == ["é∑\n", "𝄞x\n", "yz"]
+
+
+@pytest.mark.parametrize("policy", ["replace", "skip"])
+def test_files_that_are_not_utf8_are_mended_or_left_out_and_counted(tmp_path, policy):
+    (tmp_path / "bad.txt").write_bytes(b"caf\xe9 au lait")
+    (tmp_path / "good.txt").write_text("café")
+    notes = Notes()
+    found = list(readers.read(files(tmp_path, encoding_errors=policy), "mine", notes))
+    assert [d.text for d in found] == (["caf\ufffd au lait", "café"] if policy == "replace" else ["café"])
+    assert (notes.replaced, notes.skipped) == ((1, 0) if policy == "replace" else (0, 1))
+    assert notes.examples == ["bad.txt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "a.jsonl",
+            b'{"text": "x"}\n{"text": 3}\n',
+            r"a\.jsonl: line 2 has no text in the field 'text'; set text_field",
+        ),
+        ("a.jsonl", b'{"text": "x"}\n\n{', r"a\.jsonl: line 3 is not JSON"),
+        ("a.jsonl", b'["x"]', r"line 1 has no text"),
+        ("a.jsonl", b"[" * 100_000, r"line 1 is not JSON"),
+        ("a.jsonl", b'{"text": "\\ud800"}', r"line 1 spells half a character"),
+        ("a.jsonl", b'{"text": "\xff"}', r"a\.jsonl: not UTF-8 at byte 10"),
+        ("a.jsonl.gz", b'{"text": "x"}', r"a\.jsonl\.gz: cannot be read \(Not a gzipped file"),
+        ("a.jsonl.gz", gzip.compress(b'{"text": "x"}', mtime=0)[:-9], r"a\.jsonl\.gz: cannot be read"),
+        ("a.jsonl.zst", b"no", r"a\.jsonl\.zst: cannot be read"),
+        ("a.parquet", b"PAR1", r"a\.parquet: cannot be read"),
+        ("a.parquet.gz", gzip.compress(b"PAR1", mtime=0), r"a\.parquet\.gz: "),
+    ],
+)
+def test_a_damaged_file_is_named_with_the_line(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read(files(tmp_path, include=["*"]))
+
+
+def test_a_parquet_without_text_names_its_columns(tmp_path):
+    pq.write_table(pa.table({"id": [1], "body": ["x"]}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"no column of text 'text'; set text_field; there is id, body"):
+        read(files(tmp_path, include=["*"]))
+
+
+def test_a_link_out_of_the_folder_is_refused(folder, tmp_path_factory):
+    secret = tmp_path_factory.mktemp("elsewhere") / "secret.txt"
+    secret.write_text("secret")
+    (folder / "in.txt").symlink_to(folder / "a.txt")
+    assert "in.txt" in [d.source for d in read(files(folder))]
+    (folder / "out.txt").symlink_to(secret)
+    with pytest.raises(InputError, match=r"out\.txt is a link out of the folder"):
+        read(files(folder))
+    assert read(files(folder, exclude=["out.txt"]))
+
+
+@pytest.mark.parametrize("pattern", ["../*.txt", "/etc/*", "**/../*.txt", "../../**/*"])
+def test_globs_do_not_leave_the_folder(folder, pattern):
+    inside = folder / "deep"
+    assert read(files(inside, include=[pattern])) == []
+
+
+def test_strings_of_sources_and_of_json(tmp_path):
+    (tmp_path / "a.py").write_text('x = f(1, "God`s Spirit", {"k": b"no"})\nraise SystemExit("never run")\n')
+    (tmp_path / "b.json").write_text(json.dumps({"key": ["one", {"deep": "two"}, 3, None]}))
+    found = read(files(tmp_path, include=["*"], extract="strings", replace={"`": "'"}))
+    # Literals in the order of a walk through the tree, level by level.
+    assert [sorted(d.text.split("\n")) for d in found] == [["God's Spirit", "k", "never run"], ["one", "two"]]
+    (tmp_path / "c.py").write_text("def (:")
+    with pytest.raises(InputError, match=r"c\.py: no strings can be taken from it"):
+        read(files(tmp_path, include=["*"], extract="strings"))
+
+
+def made_card(folder: Path, found: list[Document]) -> Card:
+    path = folder / "d.parquet"
+    written = documents.write(found, 0.5, "c", Notes(), path)
+    return card.with_leak(written, lambda split: documents.texts(path, split))
+
+
+def test_the_card_counts_what_was_left_out(tmp_path):
+    many = [Document(f"{i}", f"text number {i}") for i in range(20)]
+    found = made_card(tmp_path, [*many, Document("again", "text number 3"), Document("blank", " \n"), many[0]])
+    assert (found.duplicates, found.empty) == (2, 1)
+    assert found.train.documents + found.valid.documents == 20
+    assert found.train.characters + found.valid.characters == sum(len(d.text) for d in many)
+    assert (found.longest_source, found.longest_characters) == ("10", 14)
+    card.write(tmp_path / "card.json", found)
+    assert card.read(tmp_path / "card.json") == found
+    (tmp_path / "card.json").write_text('{"train": {}}')
+    with pytest.raises(InputError, match="not a corpus card"):
+        card.read(tmp_path / "card.json")
+
+
+def test_a_split_that_leaks_is_counted(tmp_path):
+    shared = ["a line that is long enough to be recognised, one", "a line that is long enough to be recognised, two"]
+    sides = {split: [f"{i}" for i in range(40) if split_of(f"{i}", 0.5) == split] for split in ("train", "valid")}
+    own = "a line that stands nowhere else in all of this text "
+    texts = dict.fromkeys(sides["train"], "short") | {s: f"{own}{s}\nshort" for s in sides["valid"]}
+    texts = {s: f"{t} {s}" for s, t in texts.items()}
+    texts[sides["train"][0]] = "\n".join(["  " + shared[0], shared[1]])
+    texts[sides["valid"][0]] = "\n".join([*shared, own + "0"])  # two thirds: leaks
+    texts[sides["valid"][1]] = "\n".join([shared[0], own + "1"])  # half: does not
+    found = made_card(tmp_path, [Document(s, t) for s, t in texts.items()])
+    assert (found.leaking, found.lines_seen) == (1, 3)
+    assert found.lines == len(sides["valid"]) - 2 + 3 + 2

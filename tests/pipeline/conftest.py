@@ -13,7 +13,7 @@ import yaml
 from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
-CARRIED = ("dvc.yaml", "requirements.lock", ".dvcignore", ".gitignore", "skiptrace", "stages")
+CARRIED = ("dvc.yaml", "requirements.lock", ".dvcignore", ".gitignore", "imports", "skiptrace", "stages")
 
 MODEL = {
     "corpus": "code", "seed": 0, "n_layers": 1, "n_heads": 2, "d_head": 3, "d_model": 8, "n_ctx": 16,

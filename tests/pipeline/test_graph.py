@@ -76,6 +76,8 @@ def test_rooms_import_only_rooms_below_them():
     order = [
         "errors",
         "files",
+        "devices",
+        "workers",
         "config",
         "corpora",
         "tokens",

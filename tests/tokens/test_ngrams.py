@@ -60,3 +60,11 @@ def test_a_bigram_source_is_predicted_better_by_bigrams():
     found = baselines(count_bigrams(stream[:3000], 50), stream[3000:], 50)
     assert found.bigram_loss == pytest.approx(np.log(5), abs=0.1)
     assert found.unigram_loss == pytest.approx(np.log(50), abs=0.05)
+
+
+@given(STREAMS, st.integers(1, 9))
+def test_counting_in_chunks_changes_nothing(stream, chunk):
+    whole, parts = count_bigrams(stream, 7), count_bigrams(stream, 7, chunk)
+    for name in ("token", "next", "count"):
+        assert np.array_equal(getattr(parts, name), getattr(whole, name))
+    assert whole.count.sum() == len(stream) - 1

@@ -2,12 +2,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
 from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.errors import InputError
 from skiptrace.tokens import tokenizer as tk
 
 TEXTS = ["def f(x):\n    return x\n", "def g(y):\n    return y + 1\n", "naïve café — ∑ x\n" * 3] * 5
+
+
+def encode(tokenizer: Tokenizer, texts: list[str], what: str) -> np.ndarray:
+    return np.concatenate(list(tk.encode(tokenizer, texts, what)))
+
+
 TRAINED = tk.train(TEXTS, TokenizerParams(vocab_size=280), "code")
 
 
@@ -18,32 +25,32 @@ def test_the_vocabulary_has_the_size_asked_for_and_starts_with_bos():
 
 @given(st.text(max_size=60))
 def test_any_text_survives_encoding(text):
-    ids = tk.encode(TRAINED, [text], "x")
+    ids = encode(TRAINED, [text], "x")
     assert ids[0] == tk.BOS_ID
     assert TRAINED.decode([int(i) for i in ids[1:]]) == text
 
 
 @given(st.text(max_size=60))
 def test_the_texts_of_tokens_join_to_the_text(text):
-    ids = tk.encode(TRAINED, [text], "x")[1:]
+    ids = encode(TRAINED, [text], "x")[1:]
     joined = "".join(tk.token_text(TRAINED, int(i)) for i in ids)
     if all(ord(c) < 128 and c != "\\" for c in text):
         assert joined == text
 
 
 def test_text_that_spells_the_special_token_is_plain_text():
-    ids = tk.encode(TRAINED, [f"a{tk.BOS}b"], "x")
+    ids = encode(TRAINED, [f"a{tk.BOS}b"], "x")
     assert (ids == tk.BOS_ID).sum() == 1
 
 
 def test_documents_are_led_by_bos():
-    ids = tk.encode(TRAINED, ["ab", "", "c"], "x")
-    assert (ids == 0).nonzero()[0].tolist() == [0, len(tk.encode(TRAINED, ["ab"], "x")), len(ids) - 2]
+    ids = encode(TRAINED, ["ab", "", "c"], "x")
+    assert (ids == 0).nonzero()[0].tolist() == [0, len(encode(TRAINED, ["ab"], "x")), len(ids) - 2]
     assert ids.dtype == np.dtype("<u2")
 
 
 def test_bytes_that_are_no_character_are_spelled_out():
-    ids = tk.encode(TRAINED, ["\N{SNOWMAN}"], "x")[1:]
+    ids = encode(TRAINED, ["\N{SNOWMAN}"], "x")[1:]
     texts = [tk.token_text(TRAINED, int(i)) for i in ids]
     assert "".join(texts).encode().decode("unicode_escape").encode("latin-1").decode() == "\N{SNOWMAN}"
 
@@ -60,7 +67,7 @@ def test_training_is_deterministic():
 
 
 def test_the_vocabulary_table_counts_the_stream():
-    stream = tk.encode(TRAINED, TEXTS, "x")
+    stream = encode(TRAINED, TEXTS, "x")
     table = tk.vocabulary(TRAINED, stream).to_pandas()
     assert table["token_id"].tolist() == list(range(280))
     assert table["count"].sum() == len(stream)
@@ -81,6 +88,12 @@ def test_a_bad_tokenizer_file_is_named(tmp_path, content):
 
 def test_words_become_tokens_of_their_own():
     tokenizer = tk.train(["b a a", "c b a"], TokenizerParams(kind="words"), "w")
-    ids = tk.encode(tokenizer, ["a c d"], "x").tolist()
+    ids = encode(tokenizer, ["a c d"], "x").tolist()
     assert [tk.token_text(tokenizer, i) for i in ids] == [tk.BOS, "a", "c", tk.UNKNOWN]
     assert tokenizer.get_vocab_size() == 5
+
+
+def test_batches_do_not_change_the_stream(monkeypatch):
+    whole = encode(TRAINED, TEXTS, "x")
+    monkeypatch.setattr(tk, "CHARACTERS", 40)
+    assert np.array_equal(encode(TRAINED, iter(TEXTS), "x"), whole)

@@ -1,0 +1,78 @@
+"""Writing a model in the format of TransformerLens."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from skiptrace.errors import InputError
+from skiptrace.files import atomic_folder, write_json
+from skiptrace.models.checkpoint import ModelConfig
+from skiptrace.models.transformer import Transformer
+
+
+def to_transformer_lens(model: Transformer, config: ModelConfig, folder: Path) -> None:
+    """Write model.safetensors and config.json, the fields of a HookedTransformerConfig, into `folder`.
+
+    The dimension that always holds 1 becomes biases again. What was folded stays folded: layer norm is `RMSPre`, b_K
+    and b_V are zero. Token ids are those of data/tokens.
+
+    Raises:
+        InputError: the model's positions stand in dimensions of their own, for which TransformerLens has no model.
+    """
+    width = config.d_model_imported or config.d_model
+    if config.d_model - width > 1:
+        raise InputError("positions that layer norm does not touch have no place in TransformerLens: not exported")
+    with atomic_folder(folder) as partial:
+        tensors = {name: tensor.detach().clone() for name, tensor in _state(model, width).items()}
+        save_file(tensors, partial / "model.safetensors")
+        write_json(partial / "config.json", _config(config, width))
+
+
+def _config(config: ModelConfig, width: int) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "n_layers": config.n_layers,
+        # Heads of no layer need a size all the same.
+        "n_heads": max(1, config.n_heads),
+        "d_model": width,
+        "d_head": max(1, config.d_head),
+        "n_ctx": config.n_ctx,
+        "d_vocab": config.d_vocab,
+        "attn_only": config.attn_only,
+        "normalization_type": None if config.normalization_type is None else "RMSPre",
+        "positional_embedding_type": config.positional_embedding_type,
+    }
+    optional = {"eps": config.eps, "d_mlp": config.d_mlp, "act_fn": config.act_fn}
+    return content | {key: value for key, value in optional.items() if value is not None}
+
+
+def _state(model: Transformer, width: int) -> dict[str, Tensor]:
+    """Weights under the names of TransformerLens, cut at `width`, and the biases that stood beyond it."""
+    beyond = model.d_model > width
+
+    def bias(weight: Tensor) -> Tensor:
+        last = weight[..., -1, :]
+        return last.contiguous() if beyond else torch.zeros_like(last).contiguous()
+
+    def into(weight: Tensor) -> Tensor:
+        return weight[..., :width, :].contiguous()
+
+    state = {
+        "embed.W_E": model.W_E[:, :width].contiguous(),
+        "pos_embed.W_pos": model.W_pos[:, :width].contiguous(),
+        "unembed.W_U": into(model.W_U),
+        "unembed.b_U": bias(model.W_U),
+    }
+    for index, layer in enumerate(model.attention):
+        block, zero = f"blocks.{index}", torch.zeros(model.n_heads, model.d_head)
+        state |= {f"{block}.attn.{name}": into(getattr(layer, name)) for name in ("W_Q", "W_K", "W_V")}
+        state |= {f"{block}.attn.b_Q": bias(layer.W_Q), f"{block}.attn.b_K": zero, f"{block}.attn.b_V": zero.clone()}
+        state[f"{block}.attn.W_O"] = layer.W_O[..., :width].contiguous()
+        state[f"{block}.attn.b_O"] = torch.zeros(width) if layer.b_O is None else layer.b_O[:width].contiguous()
+        if layer.mlp is not None:
+            mlp = layer.mlp
+            state |= {f"{block}.mlp.W_in": into(mlp.W_in), f"{block}.mlp.b_in": bias(mlp.W_in)}
+            state |= {f"{block}.mlp.W_out": mlp.W_out[:, :width].contiguous(), f"{block}.mlp.b_out": mlp.b_out[:width]}
+    return state

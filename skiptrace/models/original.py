@@ -1,0 +1,199 @@
+"""A model as it was trained elsewhere, and its rewriting into weights that circuits can be read from.
+
+Every step leaves what the model predicts unchanged; which were taken is recorded.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from skiptrace.models.transformer import MLP, Norm, Transformer
+
+
+class LayerNorm(NamedTuple):
+    """The weights of a layer norm."""
+
+    w: Float[Tensor, " d_model"]
+    b: Float[Tensor, " d_model"]
+
+
+@dataclass
+class OriginalMLP:
+    """An MLP and the layer norm that it reads through."""
+
+    W_in: Float[Tensor, "d_model d_mlp"]
+    b_in: Float[Tensor, " d_mlp"]
+    W_out: Float[Tensor, "d_mlp d_model"]
+    b_out: Float[Tensor, " d_model"]
+    activation: str
+    ln: LayerNorm | None
+
+
+@dataclass
+class OriginalLayer:
+    """The heads of one layer with all biases, the layer norm that they read through, and the MLP after them."""
+
+    W_Q: Float[Tensor, "n_heads d_model d_head"]
+    W_K: Float[Tensor, "n_heads d_model d_head"]
+    W_V: Float[Tensor, "n_heads d_model d_head"]
+    W_O: Float[Tensor, "n_heads d_head d_model"]
+    b_Q: Float[Tensor, "n_heads d_head"]
+    b_K: Float[Tensor, "n_heads d_head"]
+    b_V: Float[Tensor, "n_heads d_head"]
+    b_O: Float[Tensor, " d_model"]
+    ln: LayerNorm | None = None
+    mlp: OriginalMLP | None = None
+    from_positions: tuple[Tensor, Tensor] | None = None  # W_Q and W_K of positions, where they are others than tokens'
+
+
+@dataclass
+class Original:
+    """A whole model; `norm` is what its layer norms do, their weights aside: LN centres and scales, RMS scales."""
+
+    W_E: Float[Tensor, "d_vocab d_model"]
+    W_pos: Float[Tensor, "n_ctx d_model"]
+    W_U: Float[Tensor, "d_model d_vocab"]
+    b_U: Float[Tensor, " d_vocab"]
+    layers: list[OriginalLayer]
+    positions: Literal["shortformer", "standard"]
+    norm: Literal["LN", "RMS"] | None = None
+    eps: float = 1e-5
+    ln_final: LayerNorm | None = None
+
+    @property
+    def linear(self) -> bool:
+        """Whether the stream passes neither layer norm nor MLPs."""
+        return self.norm is None and all(layer.mlp is None for layer in self.layers)
+
+
+class Folded(NamedTuple):
+    """The rewritten model, what was done to it, and what its circuits leave out."""
+
+    model: Transformer
+    processing: list[str]
+    approximate: list[str]
+
+
+@torch.no_grad()
+def fold(original: Original) -> Folded:
+    """Rewrite a model, in float32 and in place, so that its predictions stay and its circuits are weights alone.
+
+    Layer-norm weights go into the weights that read through them, and all that writes is centred; what is left of
+    layer norm, the division by the standard deviation, is kept where the model runs. The unembedding is centred.
+    b_K is dropped, since softmax ignores it. b_V is a constant, since attention sums to one: it goes with b_O
+    into the unembedding's bias, or stays b_O before layer norms and MLPs. b_Q, the input bias of MLPs and the bias of
+    the unembedding become weights from a last dimension that always holds 1.
+    """
+    o, steps = original, []
+    if o.ln_final is not None or any(layer.ln is not None for layer in o.layers):
+        _fold_layer_norm(o)
+        steps.append("layer norm: its weights and biases folded into the weights that read through it")
+        if any(layer.from_positions is not None for layer in o.layers):
+            steps.append("positions given dimensions of their own, which layer norm's weights do not stretch")
+    if o.norm == "LN":
+        _centre_writers(o)
+        steps.append("everything that writes to the residual stream centred, so that layer norm only scales it")
+    o.W_U -= o.W_U.mean(1, keepdim=True)
+    o.b_U -= o.b_U.mean()
+    steps.append("the unembedding centred over the vocabulary, which softmax ignores")
+    if any(bool(b.any()) for layer in o.layers for b in (layer.b_Q, layer.b_K, layer.b_V, layer.b_O)):
+        steps.append(
+            "b_K dropped, which softmax ignores; b_V folded into "
+            + ("the bias of the unembedding" if o.linear else "the constant that a layer writes")
+        )
+    _fold_value_biases(o)
+    model = _assemble(o)
+    if (model.d_model - o.W_E.shape[1]) % o.W_E.shape[1]:
+        steps.append("b_Q and the other biases made weights from a last dimension that always holds 1")
+    return Folded(model, steps, _left_out(o))
+
+
+def _left_out(o: Original) -> list[str]:
+    told = []
+    if o.norm is not None:
+        told.append("circuits leave out the division by the standard deviation, which differs from place to place")
+    if any(layer.mlp is not None for layer in o.layers):
+        told.append("circuits leave out the MLPs: those of heads are direct paths, as if no MLP stood between")
+    return told
+
+
+def _fold_layer_norm(o: Original) -> None:
+    # Shortformer positions are added behind layer norm: its weights are not theirs.
+    apart = o.positions == "shortformer" and any(bool((n.ln.w != 1).any()) for n in o.layers if n.ln is not None)
+    for layer in o.layers:
+        if apart:
+            layer.from_positions = layer.W_Q.clone(), layer.W_K.clone()
+        if layer.ln is not None:
+            for weight, bias in ((layer.W_Q, layer.b_Q), (layer.W_K, layer.b_K), (layer.W_V, layer.b_V)):
+                bias += layer.ln.b @ weight
+                weight *= layer.ln.w[:, None]
+        if layer.mlp is not None and layer.mlp.ln is not None:
+            layer.mlp.b_in += layer.mlp.ln.b @ layer.mlp.W_in
+            layer.mlp.W_in *= layer.mlp.ln.w[:, None]
+    if o.ln_final is not None:
+        o.b_U += o.ln_final.b @ o.W_U
+        o.W_U *= o.ln_final.w[:, None]
+
+
+def _centre_writers(o: Original) -> None:
+    writers = [o.W_E, *([o.W_pos] if o.positions == "standard" else [])]
+    for layer in o.layers:
+        writers += [layer.W_O, layer.b_O, *([layer.mlp.W_out, layer.mlp.b_out] if layer.mlp is not None else [])]
+    for weight in writers:
+        weight -= weight.mean(-1, keepdim=True)
+
+
+def _fold_value_biases(o: Original) -> None:
+    """Make b_V part of b_O; where nothing but weights reads the stream, follow the constant to the logits."""
+    stands = torch.zeros_like(o.W_E[0])
+    for layer in o.layers:
+        if o.linear:
+            layer.b_Q += stands @ layer.W_Q
+            layer.b_V += stands @ layer.W_V
+        layer.b_O += torch.einsum("hk,hkd->d", layer.b_V, layer.W_O)
+        if o.linear:
+            stands += layer.b_O
+            layer.b_O.zero_()
+    o.b_U += stands @ o.W_U
+
+
+def _assemble(o: Original) -> Transformer:
+    """Lay the dimensions out: the stream, positions if they stand apart, and the one that holds 1 if it is needed."""
+    width = o.W_E.shape[1]
+    n_heads, d_head = o.layers[0].b_Q.shape if o.layers else (0, 0)
+    apart = width if any(layer.from_positions is not None for layer in o.layers) else 0
+    biases = [o.b_U, *(layer.b_Q for layer in o.layers), *(n.mlp.b_in for n in o.layers if n.mlp is not None)]
+    one = int(any(bool(b.any()) for b in biases))
+    norm = None if o.norm is None else Norm(width, o.eps)
+    sizes = (len(o.W_E), width + apart + one, len(o.W_pos), len(o.layers), n_heads, d_head)
+    model = Transformer(*sizes, norm=norm, standard_positions=o.positions == "standard")
+
+    def fill(place: Tensor, rows: Tensor, positions: Tensor | None = None, bias: Tensor | None = None) -> None:
+        place.zero_()
+        place[..., :width, :] = rows
+        if positions is not None:
+            place[..., width : width + apart, :] = positions
+        if one and bias is not None:
+            place[..., -1, :] = bias
+
+    fill(model.W_E.T, o.W_E.T, bias=torch.ones(len(o.W_E)))
+    fill(model.W_U, o.W_U, bias=o.b_U)
+    model.W_pos.zero_()[:, apart : apart + width] = o.W_pos
+    for layer, into in zip(o.layers, model.attention, strict=True):
+        query, key = layer.from_positions or (None, None)
+        fill(into.W_Q, layer.W_Q, query, layer.b_Q)
+        fill(into.W_K, layer.W_K, key)
+        fill(into.W_V, layer.W_V)
+        fill(into.W_O.mT, layer.W_O.mT)
+        if not o.linear:
+            into.b_O = F.pad(layer.b_O, (0, apart + one))
+        if layer.mlp is not None:
+            into.mlp = MLP(model.d_model, layer.mlp.W_in.shape[1], layer.mlp.activation)
+            fill(into.mlp.W_in, layer.mlp.W_in, bias=layer.mlp.b_in)
+            fill(into.mlp.W_out.T, layer.mlp.W_out.T)
+            into.mlp.b_out.copy_(F.pad(layer.mlp.b_out, (0, apart + one)))
+    return model.requires_grad_(False).eval()

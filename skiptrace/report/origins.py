@@ -1,0 +1,56 @@
+"""Where text and models came from: corpus cards, and what was done to imported weights."""
+
+from skiptrace.corpora.card import Card
+from skiptrace.models.checkpoint import ModelConfig
+from skiptrace.report.document import Section, Table, numbers, words
+from skiptrace.report.tokens import visible
+
+
+def cards(found: dict[str, Card]) -> list[Table]:
+    """What was left out of each corpus, and what its validation text shares with training."""
+    if not found:
+        return []
+    left_out = ("Without text", "Repeated", "Not UTF-8, mended", "Not UTF-8, skipped")
+    shared = ("Longest, characters", "Leaking", "Validation lines seen in training")
+    rows = []
+    for name, card in found.items():
+        counts = (card.empty, card.duplicates, card.encoding_replaced, card.encoding_skipped, card.longest_characters)
+        share = f"{card.lines_seen / card.lines:.1%} of {card.lines:,}" if card.lines else "–"
+        leaking = f"{card.leaking:,} of {card.valid.documents:,}"
+        rows.append((name, *(f"{n:,}" for n in counts), leaking, share))
+    caption = (
+        "Corpus cards. Documents without text and exact repetitions of an earlier document are left out. A validation "
+        "document leaks when more than half of its lines (of 40 characters or more) stand in the training text too: "
+        "its loss then measures memory. Licence headers and imports repeat in any text."
+    )
+    tables = [Table(caption, (*words("Corpus"), *numbers(*left_out, *shared)), rows)]
+    strange = [(name, visible(source)) for name, card in found.items() for source in card.encoding_examples]
+    if strange:
+        tables.append(Table("Files that are not UTF-8, the first of each corpus.", words("Corpus", "File"), strange))
+    return tables
+
+
+def imports(configs: dict[str, ModelConfig]) -> list[Section]:
+    """What was done to the weights of imported models, and what their circuits leave out."""
+    found = {name: c for name, c in configs.items() if c.imported_from is not None}
+    if not found:
+        return []
+    rows = []
+    for name, config in found.items():
+        rows += [(name, "done to the weights", step) for step in config.processing or ()]
+        rows += [(name, "left out", what) for what in config.approximate or ()]
+    shape = Table(
+        "Imported models. A last dimension that always holds 1 turns biases into weights.",
+        (*words("Model", "Format", "Positions"), *numbers("Layers", "Heads", "Width", "With constants", "Context")),
+        [
+            (name, c.imported_from or "", c.positional_embedding_type, str(c.n_layers), str(c.n_layers * c.n_heads),
+             str(c.d_model_imported), str(c.d_model), str(c.n_ctx))
+            for name, c in found.items()
+        ],
+    )  # fmt: skip
+    steps = Table(
+        "In this order, in float32. No step changes what the model predicts; verification runs the whole model.",
+        words("Model", "What", "How"),
+        rows,
+    )
+    return [Section("imports", "Imported models", [], [shape, steps])]

@@ -1,0 +1,218 @@
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from skiptrace.circuits.factored import qk
+from skiptrace.circuits.paths import contributions
+from skiptrace.errors import InputError
+from skiptrace.models import checkpoint
+from skiptrace.models.export import to_transformer_lens
+from skiptrace.models.importing import import_model
+from tests.models.conftest import gpt2_logits, lens_logits, write_gpt2, write_lens
+
+KINDS = [None, "LN", "LNPre", "RMS", "RMSPre"]
+
+
+def centred(logits: torch.Tensor) -> torch.Tensor:
+    """Logits less their mean, which softmax ignores and centring the unembedding removes."""
+    return logits - logits.mean(-1, keepdim=True)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("positions", ["standard", "shortformer"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_imported_transformer_lens_model_has_the_logits_of_the_original(tmp_path, contexts, kind, positions, suffix):
+    config, tensors = write_lens(tmp_path, suffix, normalization_type=kind, positional_embedding_type=positions)
+    model, told = import_model(tmp_path, None, 0)
+    expected = centred(lens_logits(config, tensors, contexts))
+    torch.testing.assert_close(model(contexts).double(), expected, rtol=0, atol=1e-4)
+    assert told.imported_from == "transformer-lens"
+    assert any("layer norm" in step for step in told.processing) == (kind in ("LN", "RMS", "LNPre"))
+    assert bool(told.approximate) == (kind is not None)
+    assert model.linear == (kind is None)
+
+
+def test_shared_keys_and_values_scores_and_scales_are_those_of_the_original(tmp_path, contexts):
+    changed = {"n_heads": 4, "n_key_value_heads": 2, "normalization_type": "LN"}
+    config, tensors = write_lens(tmp_path, **changed)
+    expected = lens_logits(config, tensors, contexts)
+    torch.testing.assert_close(
+        import_model(tmp_path, None, 0)[0](contexts).double(), centred(expected), rtol=0, atol=1e-4
+    )
+    (tmp_path / "config.json").write_text(json.dumps(config | {"use_attn_scale": True, "attn_scale": 1.0}))
+    for layer in range(2):
+        for name in ("W_Q", "b_Q"):
+            tensors[f"blocks.{layer}.attn.{name}"] = tensors[f"blocks.{layer}.attn.{name}"] * 2  # √d_head
+    expected = lens_logits(config, tensors, contexts)
+    torch.testing.assert_close(
+        import_model(tmp_path, None, 0)[0](contexts).double(), centred(expected), rtol=0, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("prefix", ["transformer.", ""])
+def test_an_imported_gpt2_has_the_logits_of_the_original_mlps_included(tmp_path, contexts, prefix):
+    config, tensors = write_gpt2(tmp_path, prefix)
+    model, told = import_model(tmp_path, None, 0)
+    expected = centred(gpt2_logits(config, tensors, contexts))
+    torch.testing.assert_close(model(contexts).double(), expected, rtol=0, atol=1e-4)
+    assert (told.imported_from, told.d_model, told.d_model_imported, told.d_mlp) == ("gpt2", 13, 12, 48)
+    assert len(told.approximate) == 2 and "MLPs" in told.approximate[1]
+
+
+def test_an_imported_model_survives_the_disk(tmp_path, contexts):
+    write_gpt2(tmp_path / "theirs")
+    model, config = import_model(tmp_path / "theirs", 6, 0)
+    checkpoint.save(model, tmp_path / "ours", config=config)
+    assert torch.equal(checkpoint.load(tmp_path / "ours")(contexts), model(contexts))
+    assert checkpoint.read_config(tmp_path / "ours" / "config.json") == config
+    assert checkpoint.load(tmp_path / "ours").n_ctx == 6
+
+
+def test_b_Q_stays_in_QK_up_to_a_constant_of_each_destination(tmp_path):
+    """The score of a pair in the original, its biases included, differs from the circuit's by what softmax ignores."""
+    _, w = write_lens(tmp_path, positional_embedding_type="shortformer", n_layers=1)
+    model, _ = import_model(tmp_path, None, 0)
+    for head in range(3):
+        query = w["embed.W_E"] @ w["blocks.0.attn.W_Q"][head] + w["blocks.0.attn.b_Q"][head]
+        key = w["embed.W_E"] @ w["blocks.0.attn.W_K"][head] + w["blocks.0.attn.b_K"][head]
+        circuit = qk(model, 0, head)
+        difference = query @ key.T / 2 - circuit.left @ circuit.right
+        torch.testing.assert_close(difference, difference[:, :1].expand_as(difference), rtol=0, atol=1e-4)
+        without = (query - w["blocks.0.attn.b_Q"][head]) @ key.T / 2 - circuit.left @ circuit.right
+        assert (without - without[:, :1]).abs().max() > 0.1
+
+
+def test_the_paths_of_an_imported_model_with_biases_add_up_to_its_logits(tmp_path, contexts):
+    write_lens(tmp_path)
+    model, _ = import_model(tmp_path, None, 0)
+    found = contributions(model, contexts[0], 4, out=9)
+    assert sum(c.logit for c in found) == pytest.approx(centred(model(contexts))[0, 4, 9].item(), abs=1e-4)
+
+
+def test_paths_are_refused_where_they_do_not_add_up(tmp_path, contexts):
+    write_gpt2(tmp_path)
+    with pytest.raises(InputError, match="layer norm or MLPs do not add up"):
+        contributions(import_model(tmp_path, None, 0)[0], contexts[0], 4, out=9)
+
+
+def test_the_start_of_a_document_changes_places_with_token_0(tmp_path, contexts):
+    config, tensors = write_gpt2(tmp_path)
+    model, _ = import_model(tmp_path, None, 22)
+    swapped = torch.where(contexts == 0, 22, torch.where(contexts == 22, 0, contexts))
+    order = [22, *range(1, 22), 0]
+    expected = centred(gpt2_logits(config, tensors, contexts))[..., order]
+    torch.testing.assert_close(model(swapped).double(), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [None, "LN", "RMS"])
+def test_an_exported_model_comes_back_with_the_same_logits(tmp_path, contexts, kind):
+    write_lens(tmp_path / "theirs", normalization_type=kind)
+    model, config = import_model(tmp_path / "theirs", None, 0)
+    to_transformer_lens(model, config, tmp_path / "out")
+    again, _ = import_model(tmp_path / "out", None, 0)
+    torch.testing.assert_close(again(contexts), model(contexts), rtol=0, atol=1e-5)
+
+
+def test_a_trained_model_and_one_with_mlps_come_back_too(tmp_path, make_model, tokens):
+    trained = make_model(2).float()
+    to_transformer_lens(trained, checkpoint.config_of(trained), tmp_path / "trained")
+    again, _ = import_model(tmp_path / "trained", None, 0)
+    torch.testing.assert_close(again(tokens), centred(trained(tokens)), rtol=0, atol=1e-4)
+    write_gpt2(tmp_path / "gpt2")
+    model, config = import_model(tmp_path / "gpt2", None, 0)
+    to_transformer_lens(model, config, tmp_path / "lens")
+    again, _ = import_model(tmp_path / "lens", None, 0)
+    torch.testing.assert_close(again(tokens), model(tokens), rtol=0, atol=1e-5)
+
+
+def test_positions_apart_cannot_be_exported(tmp_path):
+    write_lens(tmp_path, normalization_type="LN", positional_embedding_type="shortformer")
+    with pytest.raises(InputError, match="no place in TransformerLens"):
+        to_transformer_lens(*import_model(tmp_path, None, 0), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("unpickled",))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"positional_embedding_type": "rotary"},
+            r"config\.json: positional_embedding_type: rotary and relative .* got 'rot",
+        ),
+        ({"attn_only": False}, r"config\.json: attn_only: a model with MLPs has d_mlp and act_fn"),
+        ({"n_heads": 2}, r"blocks\.0\.attn\.W_Q has shape \(3, 10, 4\), config\.json says \(2, 10, 4\)"),
+        ({"n_layers": 30_000}, r"config\.json: 30000 layers, but .*model\.pth has only 24 tensors"),
+        ({"n_layers": 1}, r"tensor blocks\.1\.attn\.W_K has no place"),
+        ({"n_ctx": None}, r"config\.json: n_ctx: input should be a valid integer"),
+        ({"model_type": "llama"}, r"config\.json: model_type: only gpt2"),
+        ({"n_key_value_heads": 2}, r"n_key_value_heads: 2 does not divide n_heads 3"),
+        ({"attn_scores_soft_cap": 30.0}, r"attn_scores_soft_cap"),
+    ],
+)
+def test_what_cannot_be_imported_is_named(tmp_path, change, message):
+    config, _ = write_lens(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(InputError, match=f"(?i){message}"):
+        import_model(tmp_path, None, 0)
+
+
+def test_nothing_is_unpickled(tmp_path, capsys):
+    write_lens(tmp_path)
+    for content in ({"embed.W_E": Evil()}, Evil()):
+        torch.save(content, tmp_path / "model.pth")
+        with pytest.raises(InputError, match=r"model\.pth: not a state dict that can be read without unpickling"):
+            import_model(tmp_path, None, 0)
+    (tmp_path / "model.pth").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(InputError, match="without unpickling"):
+        import_model(tmp_path, None, 0)
+    assert "unpickled" not in capsys.readouterr().out
+
+
+def test_files_that_are_missing_or_two_are_named(tmp_path):
+    with pytest.raises(InputError, match="nowhere: does not exist"):
+        import_model(tmp_path / "nowhere", None, 0)
+    with pytest.raises(InputError, match="no checkpoint file"):
+        import_model(tmp_path, None, 0)
+    write_lens(tmp_path)
+    (tmp_path / "other.pth").write_bytes(b"")
+    with pytest.raises(InputError, match=r"expected one checkpoint file, found model\.pth, other\.pth"):
+        import_model(tmp_path, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(torch.full((23, 12), torch.nan), "holds NaN"), (torch.zeros(23, 12, dtype=torch.int32), "holds torch.int32")],
+)
+def test_tensors_that_are_no_finite_numbers_are_named(tmp_path, value, message):
+    write_gpt2(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    save_file(tensors | {"transformer.wte.weight": value}, tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match=rf"tensor transformer\.wte\.weight {message}"):
+        import_model(tmp_path, None, 0)
+
+
+def test_a_context_or_a_start_token_that_the_checkpoint_lacks_is_named(tmp_path):
+    write_gpt2(tmp_path)
+    with pytest.raises(InputError, match="has positions for 7 tokens, not for n_ctx = 8"):
+        import_model(tmp_path, 8, 0)
+    with pytest.raises(InputError, match="has 23 tokens, none with the id 23"):
+        import_model(tmp_path, None, 23)
+
+
+def test_half_precision_checkpoints_become_float32(tmp_path, contexts):
+    _, tensors = write_gpt2(tmp_path)
+    rounded = {f"transformer.{n}": t.bfloat16() for n, t in tensors.items()}
+    save_file(rounded, tmp_path / "model.safetensors")
+    model, _ = import_model(tmp_path, None, 0)
+    assert model.W_E.dtype == torch.float32
+    config = {"n_embd": 12, "n_head": 3, "layer_norm_epsilon": 1e-5, "n_layer": 2}
+    expected = centred(gpt2_logits(config, {n: t.bfloat16() for n, t in tensors.items()}, contexts))
+    torch.testing.assert_close(model(contexts).double(), expected, rtol=0, atol=1e-4)

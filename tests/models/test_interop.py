@@ -1,0 +1,94 @@
+"""Imports and exports held against the original implementations, where the `interop` extra is installed."""
+
+import json
+import warnings
+from importlib import metadata
+
+import pytest
+import torch
+
+from skiptrace.models import checkpoint
+from skiptrace.models.export import to_transformer_lens
+from skiptrace.models.importing import import_model
+
+LENS = {"n_layers": 2, "n_heads": 3, "d_model": 10, "d_head": 4, "n_ctx": 7, "d_vocab": 23, "attn_only": True}
+
+
+@pytest.fixture
+def lens():
+    """HookedTransformer and its config; versions from 4 on have none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        package = pytest.importorskip("transformer_lens", reason="pip install -e '.[interop]'")
+        if int(metadata.version("transformer-lens").partition(".")[0]) > 3:
+            pytest.skip("TransformerLens has no HookedTransformer from version 4 on")
+        yield package.HookedTransformer, package.HookedTransformerConfig
+
+
+def randomised(model: torch.nn.Module) -> torch.nn.Module:
+    """All weights drawn at random, biases and those of layer norms too, which start at constants."""
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.normal_(std=0.4, generator=generator)
+            if name.endswith((".w", "ln_1.weight", "ln_2.weight", "ln_f.weight")):
+                weight += 1
+    return model.eval()
+
+
+def close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    """Equal to 1e-4 once the mean over the vocabulary, which softmax ignores, is taken off."""
+    theirs = theirs.detach()
+    torch.testing.assert_close(ours, theirs - theirs.mean(-1, keepdim=True), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [None, "LN", "LNPre", "RMS"])
+@pytest.mark.parametrize("positions", ["standard", "shortformer"])
+def test_a_hooked_transformer_keeps_its_logits(lens, tmp_path, contexts, kind, positions):
+    HookedTransformer, Config = lens
+    config = LENS | {"normalization_type": kind, "positional_embedding_type": positions}
+    original = randomised(HookedTransformer(Config(**config, act_fn=None)))
+    torch.save(original.state_dict(), tmp_path / "model.pth")
+    (tmp_path / "config.json").write_text(json.dumps(original.cfg.to_dict(), default=str))
+    model, _ = import_model(tmp_path, None, 0)
+    close(model(contexts), original(contexts))
+
+
+@pytest.mark.parametrize("origin", ["trained", "gpt2"])
+def test_transformer_lens_runs_what_was_exported(lens, tmp_path, contexts, make_model, origin):
+    from safetensors.torch import load_file
+
+    from tests.models.conftest import write_gpt2
+
+    HookedTransformer, Config = lens
+    if origin == "trained":
+        model = make_model(2).float()
+        config = checkpoint.config_of(model)
+    else:
+        write_gpt2(tmp_path / "gpt2")
+        model, config = import_model(tmp_path / "gpt2", None, 0)
+    to_transformer_lens(model, config, tmp_path / "out")
+    theirs = HookedTransformer(Config(**json.loads((tmp_path / "out" / "config.json").read_text())))
+    missing = theirs.load_state_dict(load_file(tmp_path / "out" / "model.safetensors"), strict=False).missing_keys
+    assert all(name.endswith((".mask", ".IGNORE")) for name in missing)
+    torch.testing.assert_close(theirs(contexts).detach(), model(contexts), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("safe", [True, False], ids=["safetensors", "bin"])
+def test_a_gpt2_of_transformers_keeps_its_logits(tmp_path, contexts, tied, safe):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        transformers = pytest.importorskip("transformers", reason="pip install -e '.[interop]'")
+        config = transformers.GPT2Config(
+            vocab_size=23, n_positions=7, n_embd=12, n_layer=2, n_head=3, tie_word_embeddings=tied,
+            scale_attn_by_inverse_layer_idx=tied, bos_token_id=0, eos_token_id=0,
+        )  # fmt: skip
+        original = randomised(transformers.GPT2LMHeadModel(config))
+        original.save_pretrained(tmp_path)
+    if not safe:
+        (tmp_path / "model.safetensors").unlink()
+        torch.save(original.state_dict(), tmp_path / "pytorch_model.bin")
+    model, told = import_model(tmp_path, None, 0)
+    assert told.imported_from == "gpt2"
+    close(model(contexts), original(contexts).logits)

@@ -1,0 +1,44 @@
+from dataclasses import replace
+
+import pytest
+
+from skiptrace.corpora.card import Card, Size
+from skiptrace.models.checkpoint import ModelConfig
+from skiptrace.report import origins
+from skiptrace.report.document import Report, Section
+from skiptrace.report.render import html, markdown
+from tests.report.test_tokens import HOSTILE, read
+
+CARD = Card(Size(90, 9000), Size(10, 1000), 3, 2, 1, 4, [], "long.txt", 512, lines=40, lines_seen=10, leaking=1)
+CONFIG = ModelConfig(2, 3, 13, 4, 7, 23)
+
+
+def test_a_card_is_a_row_of_counts():
+    (table,) = origins.cards({"mine": CARD})
+    assert table.rows == [("mine", "3", "2", "1", "4", "512", "1 of 10", "25.0% of 40")]
+    assert len(table.columns) == 8
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "line\nbreak.txt", "=HYPERLINK(1)"])
+def test_file_names_cannot_inject_into_either_page(name, tmp_path):
+    tables = origins.cards({"mine": replace(CARD, encoding_examples=[name])})
+    report = Report("t", "l", [Section("corpora", "Corpora", [], tables)])
+    plain = Report("t", "l", [Section("corpora", "Corpora", [], origins.cards({"mine": CARD}))])
+    added = set(read(html(report)).elements) - set(read(html(plain)).elements)
+    assert added == set()
+    assert "<script>alert" not in markdown(report, tmp_path) and "<img" not in markdown(report, tmp_path)
+    rows = [line for line in markdown(report, tmp_path).splitlines() if line.startswith("| mine")]
+    (row,) = [line for line in rows if "25.0" not in line]
+    assert row.count("|") - row.count("\\|") == 3
+
+
+def test_trained_models_need_no_word_about_imports():
+    assert origins.imports({"trained": CONFIG}) == []
+
+
+def test_steps_and_what_is_left_out_are_told():
+    config = replace(CONFIG, imported_from="gpt2", d_model_imported=12, processing=["folded"], approximate=["MLPs"])
+    (section,) = origins.imports({"theirs": config})
+    shape, steps = section.blocks
+    assert shape.rows[0][:2] == ("theirs", "gpt2") and "12" in shape.rows[0] and "13" in shape.rows[0]
+    assert steps.rows == [("theirs", "done to the weights", "folded"), ("theirs", "left out", "MLPs")]
