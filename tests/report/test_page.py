@@ -222,6 +222,18 @@ def test_patterns_follow_the_pointer_and_the_arrow_keys(visit, two):
     playwright.expect(section.locator(".told")).to_contain_text("is attended to by")
 
 
+def test_a_pattern_has_an_address(visit, two):
+    page = visit()
+    page.locator("#patterns .controls select").first.select_option("two")
+    page.locator("#patterns button[data-head=L1H2]").click()
+    assert page.url.endswith("#patterns=two&text=1&head=L1H2")
+    last = len(two["texts"])
+    page = visit(f"#patterns=two&text={last}&head=L0H2")
+    assert page.locator("#patterns button[aria-pressed=true]").inner_text() == "L0H2"
+    assert page.locator("#patterns .controls select").nth(1).input_value() == str(last - 1)
+    assert page.locator("#patterns .text span").count() == len(two["texts"][-1]["ids"])
+
+
 def test_everything_is_reached_and_done_by_keyboard(visit):
     page = visit()
     page.keyboard.press("Tab")

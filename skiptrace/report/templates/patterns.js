@@ -3,38 +3,60 @@
 const CELL = 12; // pixels of the large pattern per token
 const FRAME = "#e69f00";
 
+// What an address such as #patterns=two&text=3&head=L1H1 names; texts count from 1.
+function askedPattern(names) {
+  const given = new URLSearchParams(location.hash.slice(1)), model = given.get("patterns");
+  return names.includes(model) ? { model, text: Number(given.get("text")) - 1, head: given.get("head") } : null;
+}
+
 async function patterns(root) {
   const reading = [];
   for (const name of modelNames) if ((await archive("model", name)).texts.length) reading.push(name);
   const place = element("div"), textChoice = element("span");
   let direction = "source";
-  const models = chooser("Model", reading.map((n) => [n, n]), reading[0], open);
+  const models = chooser("Model", reading.map((n) => [n, n]), reading[0], (name) => open(name, 0, null));
   const sides = [["source", "what a token attends to"], ["destination", "what attends to a token"]];
   const ways = chooser("Show", sides, direction, (value) => { direction = value; redraw(); });
   let state, redraw = () => {};
   root.replaceChildren(element("div", { class: "controls" }, models, textChoice, ways), place);
   document.addEventListener("colours", () => redraw());
 
-  async function open(name) {
+  const follow = () => {
+    const wanted = askedPattern(reading);
+    if (!wanted) return null;
+    models.querySelector("select").value = wanted.model;
+    return open(wanted.model, wanted.text, wanted.head).then(() => root.closest("section").scrollIntoView());
+  };
+  addEventListener("hashchange", follow);
+
+  async function open(name, wanted, head) {
     const found = await modelAndCorpus(name);
     const options = found.model.texts.map((text, i) => [String(i), `${i + 1}: ${beginning(found.corpus, text)}`]);
-    textChoice.replaceChildren(chooser("Text", options, "0", (i) => view(found, Number(i))));
-    view(found, 0);
+    const first = wanted in found.model.texts ? wanted : 0;
+    textChoice.replaceChildren(chooser("Text", options, String(first), (i) => view(found, Number(i), null)));
+    view(found, first, head);
   }
 
-  function view({ model, corpus }, which) {
+  function view({ name, model, corpus }, which, wanted) {
     const text = model.texts[which], n = text.ids.length;
     // The head that moves most in this text: least attention to the first token.
     const rest = text.patterns.map((p) => p.reduce((sum, v, k) => sum + (isFirst(k) ? v : 0), 0));
-    state = { head: rest.indexOf(Math.min(...rest)), at: n - 1, other: null };
+    const named = model.heads.indexOf(wanted);
+    state = { head: named >= 0 ? named : rest.indexOf(Math.min(...rest)), at: n - 1, other: null };
     const large = element("canvas", { width: n * CELL, height: n * CELL, role: "img", "aria-label": "Attention pattern: rows are destinations, columns sources" });
     const line = element("div", { class: "text", role: "listbox", tabindex: "0", "aria-label": "Tokens of the text; move with the arrow keys" });
     const told = element("div", { class: "told", "aria-live": "polite" });
     const spans = text.ids.map((id, i) => element("span", { role: "option", onpointerenter: () => point(i, null) }, corpus.tokens[id]));
     line.append(...spans);
+    const choose = (head) => {
+      state.head = head;
+      const address = new URLSearchParams({ patterns: name, text: which + 1, head: model.heads[head] });
+      history.replaceState(null, "", `#${address}`);
+      redraw();
+    };
     const buttons = model.heads.map((name, h) => {
       const canvas = element("canvas", { width: n, height: n });
-      return element("button", { type: "button", "data-head": name, onclick: () => { state.head = h; redraw(); } }, canvas, name);
+      return element("button", { type: "button", "data-head": name, onclick: () => choose(h) }, canvas, name);
     });
     const point = (at, other) => { Object.assign(state, { at, other }); redraw(); };
     large.addEventListener("pointermove", (event) => {
@@ -71,7 +93,7 @@ async function patterns(root) {
     redraw();
   }
 
-  return open(reading[0]);
+  if (reading.length) await (follow() ?? open(reading[0], 0, null));
 }
 
 const triangle = (i) => (i * (i + 1)) / 2;
