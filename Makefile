@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: report test check format bench setup clean help
+.PHONY: report pictures test check format bench setup clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -17,6 +17,9 @@ report: setup  ## reproduce the pipeline and render the report
 	@python -m stages.check
 	@dvc repro
 	@echo "==> The report is $(CURDIR)/reports/index.html"
+
+pictures: setup  ## take the README's pictures from the report, with the system's Chromium
+	@python docs/pictures.py
 
 test: check  ## lint, types, tests
 	@echo "==> Running the tests"

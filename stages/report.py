@@ -8,6 +8,11 @@ Writes  reports/index.html    one self-contained page
         reports/figures/*.svg
 """
 
+import sys
+from dataclasses import replace
+
+import numpy as np
+
 from skiptrace.config.base import load, read_yaml
 from skiptrace.config.composition import CompositionParams
 from skiptrace.config.mining import MiningParams
@@ -15,13 +20,15 @@ from skiptrace.config.report import ReportParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.verification import VerificationParams
 from skiptrace.errors import run
-from skiptrace.files import write_text
+from skiptrace.files import read_array, write_text
 from skiptrace.models import checkpoint
-from skiptrace.report import provenance, render
+from skiptrace.report import payload, provenance, render
 from skiptrace.report.inputs import Settings, Weights
 from skiptrace.report.sections import build
 from stages.common import LOCK, MODELS, PARAMS, REPORTS, TOKENS
 from stages.results import read_results
+
+LARGEST = 10_000_000  # what a page may have and still be sent about
 
 
 def main() -> None:
@@ -40,8 +47,23 @@ def main() -> None:
     inputs = [TOKENS / c / f"{split}.npy" for c in results.corpora for split in ("train", "valid")]
     inputs += [MODELS / m / "model.safetensors" for m in results.models]
     lines = provenance.flat(read_yaml(PARAMS))
+    streams = {c: np.asarray(read_array(TOKENS / c / "valid.npy")) for c in results.corpora}
+    corpora = {c: payload.packed(payload.corpus(r, streams[c], settings.report)) for c, r in results.corpora.items()}
+    models = {}
+    for name, result in results.models.items():
+        corpus, read = results.corpora[result.params.corpus], streams[result.params.corpus]
+        told = payload.model(result, corpus, weights.models[name], read, settings.mining, settings.report)
+        models[name] = payload.packed(told)
+    report = replace(report, corpora=corpora, models=models)
     report.sections.append(provenance.section([PARAMS, LOCK], inputs, lines))
-    write_text(REPORTS / "index.html", render.html(report))
+    page = render.html(report)
+    if len(page) > LARGEST:
+        print(
+            f"the page has {len(page) / 1e6:.1f} million characters, more than {LARGEST / 1e6:g}: lower "
+            "report.explorer_tokens or report.explorer_rows to make it smaller",
+            file=sys.stderr,
+        )
+    write_text(REPORTS / "index.html", page)
     write_text(REPORTS / "report.md", render.markdown(report, figures))
 
 

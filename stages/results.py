@@ -1,6 +1,8 @@
 """Read everything that the aggregate stages tell of."""
 
 from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -9,8 +11,9 @@ from skiptrace.config.models import AnyModel, ModelShape
 from skiptrace.config.pipeline import load_pipeline
 from skiptrace.corpora import card
 from skiptrace.errors import InputError
-from skiptrace.files import read_json, read_table
+from skiptrace.files import read_json
 from skiptrace.models.checkpoint import ModelConfig, read_config
+from skiptrace.report import schema
 from skiptrace.report.inputs import Composition, CorpusResult, DictionaryResult, ModelResult, Results, Split
 from stages.common import COMPOSE, CORPORA, DICTIONARY, EVIDENCE, MODELS, NGRAMS, PARAMS, SUPERPOSITION, TABLES, TOKENS
 
@@ -20,8 +23,8 @@ def read_results() -> Results:
     pipeline = load_pipeline(PARAMS)
     corpora = {}
     for name, params in pipeline.corpora.items():
-        sizes = read_json(TOKENS / name / "sizes.json")
-        baselines = read_json(NGRAMS / name / "baselines.json")
+        sizes = _json(TOKENS / name / "sizes.json", "train", "valid")
+        baselines = _json(NGRAMS / name / "baselines.json", "unigram_loss", "bigram_loss")
         corpora[name] = CorpusResult(
             params=params,
             tokenizer=pipeline.tokenizers[name],
@@ -29,38 +32,35 @@ def read_results() -> Results:
             valid=Split(**sizes["valid"]),
             unigram_loss=baselines["unigram_loss"],
             bigram_loss=baselines["bigram_loss"],
-            vocabulary=read_table(TOKENS / name / "vocab.parquet").to_pandas(),
-            bigrams=read_table(NGRAMS / name / "bigrams.parquet").to_pandas(),
+            vocabulary=schema.read(TOKENS / name / "vocab.parquet", schema.CORPUS["vocab"]),
+            bigrams=schema.read(NGRAMS / name / "bigrams.parquet", schema.CORPUS["bigrams"]),
             card=card.read(CORPORA / name / "card.json"),
         )
-    files = ("heads", "offsets", "losses", "bigrams", "agreement", "skip_trigrams", "positional", "copies")
     models = {}
     for name, model in pipeline.models.items():
-        tables = {file: read_table(TABLES / name / f"{file}.parquet").to_pandas() for file in files}
-        checks = {"evidence": "skip_trigrams", "bugs": "bugs", "truth": "truth"}
-        for key, file in checks.items():
-            tables[key] = read_table(EVIDENCE / name / f"{file}.parquet").to_pandas()
-        bill = read_json(EVIDENCE / name / "bill.json")["nats_per_token"]
+        tables = {key: schema.read(TABLES / name / f"{key}.parquet", need) for key, need in schema.TABLES.items()}
+        for key, need in schema.EVIDENCE.items():
+            file = "skip_trigrams" if key == "evidence" else key
+            tables[key] = schema.read(EVIDENCE / name / f"{file}.parquet", need)
+        bill = _json(EVIDENCE / name / "bill.json", "nats_per_token")["nats_per_token"]
         curve = MODELS / name / "curve.csv"
         try:
             tables["curve"] = pd.read_csv(curve)
         except (OSError, ValueError) as error:
             raise InputError(f"{curve}: not readable ({error}); reproduce the train stage") from None
-        parts = {f.name: read_table(COMPOSE / name / f"{f.name}.parquet").to_pandas() for f in fields(Composition)}
+        names = [f.name for f in fields(Composition)]
+        parts = {n: schema.read(COMPOSE / name / f"{n}.parquet", schema.COMPOSED[n]) for n in names}
         config = read_config(MODELS / name / "config.json")
         models[name] = ModelResult(
-            params=shape(model, config),
-            config=config,
-            bill=bill,
-            composed=Composition(**parts),
-            **tables,
+            params=shape(model, config), config=config, bill=bill, composed=Composition(**parts), **tables
         )
-    superposition = {path.stem: read_table(path).to_pandas() for path in sorted(SUPERPOSITION.glob("*.parquet"))}
+    superposition = {n: schema.read(SUPERPOSITION / f"{n}.parquet", c) for n, c in schema.SUPERPOSITION.items()}
     dictionaries = {}
     for name, dictionary in pipeline.dictionaries.items():
-        sweep = read_table(DICTIONARY / name / "sweep.parquet").to_pandas()
-        read = [] if isinstance(dictionary, ToyDictionaryParams) else ["densities", "features", "contexts"]
-        rest = [read_table(DICTIONARY / name / f"{file}.parquet").to_pandas() for file in read]
+        toy = isinstance(dictionary, ToyDictionaryParams)
+        sweep = schema.read(DICTIONARY / name / "sweep.parquet", schema.DICTIONARY["toy_sweep" if toy else "sweep"])
+        read = [] if toy else ["densities", "features", "contexts"]
+        rest = [schema.read(DICTIONARY / name / f"{file}.parquet", schema.DICTIONARY[file]) for file in read]
         dictionaries[name] = DictionaryResult(dictionary, sweep, *(rest or [pd.DataFrame()] * 3))
     return Results(corpora, models, superposition, dictionaries)
 
@@ -71,3 +71,10 @@ def shape(model: AnyModel, config: ModelConfig) -> ModelShape:
         return model
     found = asdict(config)
     return ModelShape(corpus=model.corpus, **{k: found[k] for k in ModelShape.model_fields if k != "corpus"})
+
+
+def _json(path: Path, *needed: str) -> Any:
+    """A JSON file that has at least these keys."""
+    value = read_json(path)
+    schema.require(path, value if isinstance(value, dict) else (), needed)
+    return value

@@ -16,3 +16,6 @@ class ReportParams(Params):
     sources_per_head: Count
     corner: Annotated[int, Field(ge=2)]
     offsets: Annotated[int, Field(ge=2)]
+    explorer_tokens: Count
+    explorer_entries: Count
+    explorer_rows: Count

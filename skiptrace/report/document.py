@@ -1,9 +1,9 @@
 """A report as sections of text, tables and figures, before it is HTML or Markdown."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 class Tokens(NamedTuple):
@@ -40,7 +40,14 @@ class Contexts(NamedTuple):
     rows: tuple[Context, ...]
 
 
-Cell = str | Tokens | Examples | Contexts
+class Link(NamedTuple):
+    """A cell that leads to a section."""
+
+    text: str
+    anchor: str
+
+
+Cell = str | Tokens | Examples | Contexts | Link
 
 
 class Column(NamedTuple):
@@ -78,6 +85,32 @@ class Figure:
     caption: str
 
 
+class Finding(NamedTuple):
+    """A number, what it says and beside what, and the section that holds the evidence."""
+
+    value: str
+    text: str
+    evidence: Link
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a reader in a hurry should know."""
+
+    rows: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A part of the page that answers to its reader; Markdown leaves it out."""
+
+    kind: Literal["explorer", "skips", "patterns"]
+    caption: str
+
+
+Block = Table | Figure | Findings | Tool
+
+
 @dataclass(frozen=True)
 class Section:
     """A titled part of the report; `anchor` is its address in the page."""
@@ -85,12 +118,17 @@ class Section:
     anchor: str
     title: str
     paragraphs: list[str]
-    blocks: Sequence[Table | Figure]
+    blocks: Sequence[Block]
 
     @property
     def group(self) -> str:
         """What the section is about, as `two` in `two: heads`; empty for sections about everything."""
         return self.title.partition(": ")[0] if ": " in self.title else ""
+
+    @property
+    def for_page_alone(self) -> bool:
+        """Whether nothing of it can be put into Markdown."""
+        return bool(self.blocks) and all(isinstance(block, Tool) for block in self.blocks)
 
     @property
     def short(self) -> str:
@@ -100,8 +138,10 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """The whole page."""
+    """The whole page; `corpora` and `models` hold what its tools look things up in, packed, by name."""
 
     title: str
     lead: str
     sections: list[Section]
+    corpora: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)

@@ -147,12 +147,12 @@ def circuits(
             Figure(
                 folder / f"ov_{name}.svg",
                 f"OV circuit of {label}",
-                "A dark diagonal is copying: attending to a token raises that same token.",
+                "An orange diagonal is copying: attending to a token raises that same token.",
             ),
             Figure(
                 folder / f"qk_{name}.svg",
                 f"QK circuit of {label}",
-                "Dark cells are the pairs in which the destination attends to the source, if it stands before.",
+                "Orange cells are the pairs in which the destination attends to the source, if it stands before.",
             ),
         ],
     )

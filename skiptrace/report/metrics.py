@@ -140,21 +140,42 @@ def targets(results: Results) -> list[Target]:
                 best = model.heads.loc[model.heads[score].idxmax()]
                 reached = f"{best[score]:.2f} ({best['name']})"
                 found.append(Target(name, what, f"≥ {wanted:.1f}", reached, bool(best[score] >= wanted)))
-            found.append(_knockout(name, model))
+            found += _knockout(name, model)
     return found
 
 
-def _knockout(name: str, model: ModelResult) -> Target:
-    """Whether the best induction head needs the best previous-token head before it."""
+class Knockout(NamedTuple):
+    """Prefix matching of the best induction head, intact and without the best previous-token head before it."""
+
+    induction: str
+    before: str
+    intact: float
+    without: float
+    change: float
+    change_se: float
+
+
+def best_knockout(model: ModelResult) -> Knockout | None:
+    """Whether the best induction head needs the best previous-token head; None where no two heads follow each other."""
     heads, cuts = model.heads, model.composed.knockouts
+    if cuts.empty:
+        return None
     later = heads[heads["name"].isin(cuts["to"])]
     induction = later.loc[later["prefix_matching"].idxmax(), "name"]
     cuts = cuts[(cuts["to"] == induction) & (cuts["via"] == "all")]
     earlier = heads[heads["name"].isin(cuts["from"])]
     before = earlier.loc[earlier["previous_token"].idxmax(), "name"]
-    what, one = f"prefix matching of {induction} when {before} is cut", cuts[cuts["from"] == before].iloc[0]
-    reached = f"{one['change']:+.2f} ± {one['change_se']:.2f}"
-    return Target(name, what, "lower", reached, bool(one["change"] < -2 * one["change_se"]))
+    one = cuts[cuts["from"] == before].iloc[0]
+    return Knockout(induction, before, *(float(one[c]) for c in ("intact", "without", "change", "change_se")))
+
+
+def _knockout(name: str, model: ModelResult) -> list[Target]:
+    cut = best_knockout(model)
+    if cut is None:
+        return []
+    what = f"prefix matching of {cut.induction} when {cut.before} is cut"
+    reached = f"{cut.change:+.2f} ± {cut.change_se:.2f}"
+    return [Target(name, what, "lower", reached, cut.change < -2 * cut.change_se)]
 
 
 def attention_by_offset(model: ModelResult) -> pd.DataFrame:

@@ -1,23 +1,70 @@
 """A report as one self-contained HTML page and as Markdown."""
 
+import base64
+import hashlib
 import re
 from functools import partial
+from importlib import resources
 from itertools import groupby
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from skiptrace.report.document import Cell, Context, Contexts, Example, Examples, Figure, Report, Table, Tokens
+from skiptrace.report.document import (
+    Block,
+    Cell,
+    Context,
+    Contexts,
+    Example,
+    Examples,
+    Figure,
+    Link,
+    Report,
+    Table,
+    Tokens,
+)
 from skiptrace.report.tokens import plain_markdown, to_html, to_markdown, visible
+
+SCRIPTS = ("page.js", "tables.js", "explorer.js", "skips.js", "patterns.js", "start.js")
+FILTERED, SEARCHED = 8, 16  # rows from which a table has filters, and a search field
+CHOICES = 24  # values up to which a column of text is a filter
 
 
 def html(report: Report) -> str:
-    """The page: styles and figures inside it, nothing fetched, no script."""
+    """The page: styles, scripts, figures and data inside it; its policy forbids it to fetch anything."""
     environment = _environment(autoescape=True)
-    environment.filters |= {"cell": _html_cell, "prose": _prose, "svg": _inline}
+    environment.filters |= {"cell": _html_cell, "prose": _prose, "svg": _inline, "order": _order}
     groups = [(name, list(sections)) for name, sections in groupby(report.sections, lambda s: s.group)]
-    return environment.get_template("report.html.j2").render(report=report, groups=groups, is_table=_is_table)
+    theme, script = _asset("theme.js"), "".join(_asset(name) for name in SCRIPTS)
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        groups=groups,
+        is_a=_is_a,
+        sortable=_sortable,
+        filters=_filters,
+        searched=SEARCHED,
+        style=Markup(_asset("page.css")),
+        theme=Markup(theme),
+        script=Markup(script),
+        library=Markup(_library()),
+        hashes=[_digest(theme), _digest(script)],
+    )
+
+
+def _asset(name: str) -> str:
+    return (resources.files("skiptrace.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _library() -> str:
+    """DataTables, as the itables wheel carries it: a module that the page imports from its own text."""
+    source = (resources.files("itables") / "html" / "dt_bundle.js").read_bytes()
+    return base64.b64encode(source).decode()
+
+
+def _digest(script: str) -> str:
+    """The name under which the page's policy lets this one script run."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 def markdown(report: Report, figures: Path) -> str:
@@ -27,7 +74,7 @@ def markdown(report: Report, figures: Path) -> str:
         "cell": _markdown_cell,
         "link": partial(_link, figures.parent),
     }
-    return environment.get_template("report.md.j2").render(report=report, is_table=_is_table)
+    return environment.get_template("report.md.j2").render(report=report, is_a=_is_a)
 
 
 def _environment(autoescape: bool) -> Environment:
@@ -41,8 +88,32 @@ def _environment(autoescape: bool) -> Environment:
     )
 
 
-def _is_table(block: Table | Figure) -> bool:
-    return isinstance(block, Table)
+def _is_a(block: Block, kind: str) -> bool:
+    return type(block).__name__ == kind
+
+
+def _sortable(table: Table) -> bool:
+    """Whether every row stands for itself: one that begins with nothing goes on with the row above it."""
+    return all(row[0] != "" for row in table.rows)
+
+
+def _filters(table: Table) -> list[int]:
+    """The columns of text with so few values that one picks among them."""
+    if len(table.rows) < FILTERED:
+        return []
+    found = []
+    for place, column in enumerate(table.columns):
+        values = {row[place] for row in table.rows}
+        plain = not column.numeric and all(isinstance(value, str) for value in values)
+        if plain and 2 <= len(values) <= min(CHOICES, len(table.rows) // 2):
+            found.append(place)
+    return found
+
+
+def _order(cell: Cell) -> str:
+    """What a cell of numbers is sorted by: the first number in it; cells without one come last."""
+    number = re.search(r"[-+−]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?", cell) if isinstance(cell, str) else None
+    return number.group().replace(",", "").replace("−", "-").lstrip("+") if number else "-1e308"
 
 
 def _html_cell(cell: Cell) -> Markup:
@@ -52,6 +123,8 @@ def _html_cell(cell: Cell) -> Markup:
         return Markup("".join(_html_example(e) for e in cell.rows))
     if isinstance(cell, Contexts):
         return Markup("".join(_html_context(c) for c in cell.rows))
+    if isinstance(cell, Link):
+        return Markup('<a href="#{}">{}</a>').format(cell.anchor, cell.text)
     return escape(cell)
 
 
@@ -78,7 +151,7 @@ def _markdown_cell(cell: Cell) -> str:
         return "<br>".join("".join([to_markdown(e.source), e.between, *map(to_markdown, e.rest)]) for e in cell.rows)
     if isinstance(cell, Contexts):
         return "<br>".join(_markdown_context(c) for c in cell.rows)
-    return plain_markdown(cell)
+    return plain_markdown(cell.text if isinstance(cell, Link) else cell)
 
 
 def _markdown_context(context: Context) -> str:

@@ -2,26 +2,34 @@
 
 from pathlib import Path
 
-from skiptrace.report import (
-    bigrams,
-    composition,
-    dictionary,
-    evidence,
-    figures,
-    heads,
-    origins,
-    skip_trigrams,
-    superposition,
-)
-from skiptrace.report.document import Figure, Report, Section, Table, numbers, words
+from skiptrace.config.report import ReportParams
+from skiptrace.report import bigrams, composition, dictionary, evidence, figures, heads, origins, skip_trigrams, superposition
+from skiptrace.report.document import Figure, Report, Section, Table, Tool, numbers, words
+from skiptrace.report.findings import findings, published
 from skiptrace.report.inputs import Results, Settings, Weights
 from skiptrace.report.metrics import in_context_learning, targets
+
+EXPLORER = (
+    "Type a token: what every head does with it, read off the circuits. As source it is attended to by destinations "
+    "(QK) and raises outs (OV); as destination it attends to sources; as out it is raised by sources. Scores are "
+    "centred as in the tables; those of later layers are read as if the head saw the embedding directly. Below "
+    "stand the skip-trigrams it takes part in, with their evidence, and places in the validation text."
+)
+SKIPS = (
+    "Sort by any column, filter by head, by what was verified on the running model, and by copying (the out is the "
+    "source, spaces and case aside); a token leads to the explorer. Effect: change of log p(out), in nats, when the "
+    "attention edge is cut; lift: count in the corpus over the count expected without the source."
+)
+PATTERNS = (
+    "Attention on short texts. Point at a token, or move with the arrow keys: the shaded tokens are those it attends "
+    "to, or those that attend to it. Choose a head by its thumbnail; rows are destinations, columns sources."
+)
 
 
 def build(results: Results, weights: Weights, settings: Settings, folder: Path) -> Report:
     """Draw all figures into `folder` and put the report together, provenance excepted."""
     scoring, mining, _, _, params = settings
-    sections = [_summary(results, folder), _corpora(results), *_imports(results)]
+    sections = [_summary(results, settings, folder), *_tools(results, params), _corpora(results), *_imports(results)]
     for name, model in results.models.items():
         corpus = results.corpora[model.params.corpus]
         if not model.truth.empty:
@@ -46,7 +54,17 @@ def build(results: Results, weights: Weights, settings: Settings, folder: Path) 
     return Report("skiptrace report", lead, sections)
 
 
-def _summary(results: Results, folder: Path) -> Section:
+def _tools(results: Results, params: ReportParams) -> list[Section]:
+    """What the page lets its reader look up."""
+    found = [Section("explorer", "Token explorer", [], [Tool("explorer", EXPLORER)])]
+    if any(model.params.n_layers > 0 for model in results.models.values()):
+        table = f"At most {params.explorer_rows:,} rows a model, those with evidence first. {SKIPS}"
+        found.append(Section("skip-trigrams", "All skip-trigrams", [], [Tool("skips", table)]))
+        found.append(Section("patterns", "Attention patterns", [], [Tool("patterns", PATTERNS)]))
+    return found
+
+
+def _summary(results: Results, settings: Settings, folder: Path) -> Section:
     rows = []
     for name, model in results.models.items():
         p, scored = model.params, model.heads
@@ -97,7 +115,8 @@ def _summary(results: Results, folder: Path) -> Section:
         "The zero-layer model flattens out at the smoothed bigram; each layer of attention goes below it. "
         "Measured on the first contexts of the validation text, so the ends differ slightly from the table.",
     )
-    return Section("summary", "Summary", [], [models, reached, curves])
+    found, beside = findings(results, settings), published(results, settings)
+    return Section("summary", "Summary", [], [found, beside, models, reached, curves])
 
 
 def _imports(results: Results) -> list[Section]:

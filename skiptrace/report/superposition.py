@@ -54,7 +54,7 @@ def _five(tables: Tables, folder: Path) -> Section:
     )
     drawn = [
         Figure(
-            folder / "five_arrows.svg", "Features as arrows", f"The best of {seeds} models; dark features matter most."
+            folder / "five_arrows.svg", "Features as arrows", f"The best of {seeds} models; strong arrows matter most."
         ),
         Figure(
             folder / "five_matrices.svg",
@@ -94,7 +94,7 @@ def _norms(tables: Tables, folder: Path) -> Section:
                 folder / "norms.svg",
                 "Norms and interference",
                 "Each bar is a feature of the best model, the most "
-                "important on top; pale bars have a direction of their own, dark ones share.",
+                "important on top; faint bars have a direction of their own, strong ones share.",
             ),
             Figure(folder / "kept.svg", "Features kept", "Mean and range over seeds."),
         ],

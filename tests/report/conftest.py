@@ -1,0 +1,143 @@
+"""Results on random weights and hostile tokens, small enough to be reported in seconds."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from skiptrace.circuits.factored import direct, heads, k_composition, ov, pairs, qk, virtual_ov
+from skiptrace.circuits.paths import label
+from skiptrace.circuits.scores import score_heads
+from skiptrace.composition.induction import formation
+from skiptrace.composition.study import study
+from skiptrace.config.composition import CompositionParams
+from skiptrace.config.corpora import FilesCorpus
+from skiptrace.config.mining import MiningParams
+from skiptrace.config.models import ModelParams
+from skiptrace.config.report import ReportParams
+from skiptrace.config.scoring import ScoringParams
+from skiptrace.config.tokenizers import TokenizerParams
+from skiptrace.config.verification import VerificationParams
+from skiptrace.evidence import bugs, truth
+from skiptrace.evidence.verification import Streams, verify
+from skiptrace.mining import bigrams, skip_trigrams, virtual
+from skiptrace.mining.vocabulary import Vocabulary
+from skiptrace.report.inputs import Composition, CorpusResult, ModelResult, Results, Settings, Split, Weights
+from skiptrace.report.sections import build
+from tests.report.test_tokens import HOSTILE
+
+SCORING = ScoringParams(
+    seed=0, null_draws=5, null_sd=3.0, repeated_tokens=2, repeats=2, sequences=2, positional_share=0.5,
+    positional_attention=0.15,
+)  # fmt: skip
+VERIFICATION = VerificationParams(seed=0, rows=20, contexts=4, context_tokens=6, null_rows=10, fdr=0.5, quartets=3)
+MINING = MiningParams(
+    ranking="published",
+    context=8,
+    bigrams=9,
+    sources=4,
+    destinations=3,
+    outs=3,
+    min_count=1,
+    frequency_power=0.1,
+    frequent_tokens=5,
+    largest=4,
+    bins=8,
+)
+REPORT = ReportParams(
+    bigrams=5, sources_per_head=2, corner=6, offsets=5, explorer_tokens=20, explorer_entries=3, explorer_rows=60
+)
+COUNTS = pd.DataFrame({"token_id": [1, 1, 1, 2], "next_id": [2, 3, 4, 1], "count": [5, 2, 1, 4]})
+COMPOSITION = CompositionParams(
+    seed=0, null_draws=5, null_sd=1.0, contexts=3, repeated_tokens=2, repeats=2, subspace_share=0.9, examples=1,
+    example_tokens=5, word_pairs={}, pairs_per_family=5, min_count=0,
+)  # fmt: skip
+SETTINGS = Settings(SCORING, MINING, VERIFICATION, COMPOSITION, REPORT)
+
+
+def composed(model, stream, vocabulary) -> Composition:
+    words = pd.DataFrame({"token": vocabulary.token, "count": vocabulary.count})
+    tables = dict(study(model, stream, words, COMPOSITION))
+    every = [virtual.PairCircuits(label(p), virtual_ov(model, *p), k_composition(model, *p)) for p in pairs(model)]
+    tables["virtual_outs"] = virtual.mine_virtual(every, vocabulary, MINING).to_pandas()
+    tables["wanted"] = virtual.mine_wanted(every, vocabulary, MINING).to_pandas()
+    kept = [(1, model), (2, model)] if model.n_layers > 1 else []
+    return Composition(formation=formation(kept, stream, COMPOSITION), **tables)
+
+
+def best_outs(circuits, vocabulary):
+    return skip_trigrams.best_outs(circuits.ov, vocabulary, MINING).assign(layer=circuits.layer, head=circuits.head)
+
+
+def result(model, tokens, vocabulary) -> ModelResult:
+    shape = {"n_layers": model.n_layers, "n_heads": model.n_heads, "d_head": model.d_head, "d_model": model.d_model}
+    training = {"steps": 10, "batch_size": 1, "warmup_steps": 1, "lr_embedding": 0.1, "lr_attention": 0.1}
+    params = ModelParams(corpus="mine", seed=0, n_ctx=model.n_ctx, weight_decay=0.0, **shape, **training)
+    table, offsets = score_heads(model, tokens, SCORING)
+    table["positional"] = table["head"] == 0
+    top, agreement = bigrams.mine(direct(model), COUNTS, vocabulary, MINING)
+    found = [skip_trigrams.Circuits(*h, qk(model, *h), ov(model, *h)) for h in heads(model)]
+    acting = [best_outs(c, vocabulary) for c in found if c.head == 0]
+    copied = [skip_trigrams.copies(c.ov, vocabulary, MINING).assign(layer=c.layer, head=c.head) for c in found]
+    selected = [skip_trigrams.of_head(c, vocabulary, MINING) for c in found]
+    curve = pd.DataFrame({"step": [1, 2], "tokens": [6, 12], "train_loss": [3.1, 2.9], "valid_loss": [3.0, 2.8]})
+    losses = pd.DataFrame({"position": np.arange(1, 7), "loss": [3.0, 2.9, 2.5, 2.4, 2.2, 2.0]})
+    mined = skip_trigrams.mine(selected, vocabulary, MINING).to_pandas()
+    stream = np.random.default_rng(0).integers(0, 23, 500)
+    evidence = verify(model, mined, Streams(stream, stream[:200], vocabulary.count.to_numpy()), VERIFICATION)
+    quartet = dict.fromkeys(bugs.COLUMNS, 1) | {"positions_21": 0, "cost_21": np.nan, "destination_1_id": 2}
+    crossed = bugs.with_texts(pd.DataFrame([quartet]), vocabulary.token)
+    scores = [] if model.n_layers < 2 else truth.score("skip_trigrams", "OV alone", {(1, 2, 3)}, [(1, 2, 3), (4, 5, 6)])
+    return ModelResult(
+        params=params,
+        heads=table,
+        offsets=offsets,
+        losses=losses,
+        curve=curve,
+        bigrams=top.to_pandas(),
+        agreement=agreement.to_pandas(),
+        skip_trigrams=mined,
+        positional=skip_trigrams.mine_positional(acting, vocabulary).to_pandas(),
+        copies=skip_trigrams.mine_copies(copied, vocabulary).to_pandas(),
+        evidence=evidence,
+        bugs=crossed,
+        truth=truth.to_frame(scores),
+        bill=0.01,
+        composed=composed(model, stream, vocabulary),
+    )
+
+
+@pytest.fixture(scope="session")
+def hostile(make_model, tokens):
+    """Results whose tokens try to break out of every page."""
+    names = [
+        *HOSTILE,
+        "$x^2$",
+        "\n",
+        " ",
+        "\u202e",
+        "\x00",
+        "'",
+        "=cmd()",
+        "x" * 10_000,
+        "<img src=x onerror=alert(1)>&",
+    ]
+    token = pd.Series((names * 2)[:23])
+    count = pd.Series(range(23, 0, -1))
+    vocabulary = Vocabulary(token, count, torch.tensor(count.to_numpy() / count.sum(), dtype=torch.float32))
+    table = pd.DataFrame({"token_id": range(23), "token": token, "count": count, "probability": count / count.sum()})
+    corpus = CorpusResult(
+        FilesCorpus(kind="files", path="x", valid_share=0.1), TokenizerParams(vocab_size=300),
+        Split(9, 900, 300), Split(1, 90, 30), 3.1, 2.85, table, COUNTS,
+    )  # fmt: skip
+    models = {"zero": make_model(0), "one": make_model(1).float(), "two": make_model(2).float()}
+    models["zero"] = models["zero"].float()
+    results = Results({"mine": corpus}, {n: result(m, tokens, vocabulary) for n, m in models.items()})
+    return results, Weights(models)
+
+
+@pytest.fixture(scope="session")
+def built(hostile, tmp_path_factory):
+    """The report on those results, and the folder of its figures."""
+    folder = tmp_path_factory.mktemp("report") / "figures"
+    return build(*hostile, SETTINGS, folder), folder

@@ -1,0 +1,283 @@
+"""The page in a real browser: every tool, on tokens that try to break out of it, without a network."""
+
+import base64
+import gzip
+import json
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+
+from skiptrace.report import payload, render
+from skiptrace.report.tokens import visible
+from tests.report.conftest import MINING, REPORT
+from tests.report.test_tokens import HOSTILE
+
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+ROOT = Path(__file__).parents[2]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)")
+
+# Runs before the page's own scripts: whatever a token manages to execute leaves a trace.
+TRAP = "window.alert = window.print = () => { window.caught = true; };"
+
+
+@pytest.fixture(scope="module")
+def address(built, hostile, tmp_path_factory) -> str:
+    """The whole report on hostile tokens, as a file."""
+    report, (results, weights) = built[0], hostile
+    stream = np.random.default_rng(0).integers(0, 23, 500)
+    told = {"mine": payload.packed(payload.corpus(results.corpora["mine"], stream, REPORT))}
+    models = {
+        name: payload.packed(
+            payload.model(model, results.corpora["mine"], weights.models[name], stream, MINING, REPORT)
+        )
+        for name, model in results.models.items()
+    }
+    path = tmp_path_factory.mktemp("page") / "index.html"
+    path.write_text(render.html(replace(report, corpora=told, models=models)), encoding="utf-8")
+    return path.as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["playwright.Browser"]:
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Open the page in a profile of its own; in the end, nothing may have gone wrong in it or left it."""
+    contexts, faults = [], []
+
+    def opened(hash_: str = "", **options):
+        context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.add_init_script(TRAP)
+        page.on("console", lambda message: faults.append(f"console: {message.text}"))
+        page.on("pageerror", lambda error: faults.append(f"error: {error}"))
+        page.on("request", lambda request: faults.extend(leaving(request.url)))
+        page.goto(address + hash_)
+        page.wait_for_selector("html[data-ready]", state="attached")
+        return page
+
+    yield opened
+    for context in contexts:
+        for page in context.pages:
+            assert not page.evaluate("window.caught")
+        context.close()
+    assert faults == []
+
+
+def leaving(url: str) -> list[str]:
+    return [] if url.startswith(("file:", "blob:", "data:")) else [f"request: {url}"]
+
+
+@pytest.fixture(scope="module")
+def two(address) -> dict:
+    """What the page carries of model two, unpacked here."""
+    text = Path(address.removeprefix("file://")).read_text(encoding="utf-8")
+    archive = text.partition('data-model="two">')[2].partition("<")[0]
+    return json.loads(gzip.decompress(base64.b64decode(archive)))
+
+
+def rows(page, section: str) -> list[list[str]]:
+    return page.locator(f"#{section} .dt-container tbody tr").evaluate_all(
+        "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
+    )
+
+
+def sort(header, direction: str) -> None:
+    """Sort by a column, which DataTables does a moment after the click."""
+    header.locator(".dt-column-order").click()
+    playwright.expect(header).to_have_attribute("aria-sort", direction)
+
+
+def skips_of_two(page):
+    page.locator("#skip-trigrams .controls select").select_option("two")
+    page.locator("#skip-trigrams table.skips tbody tr").first.wait_for()
+    return page.locator("#skip-trigrams")
+
+
+def test_hostile_tokens_are_text_everywhere(visit):
+    page = visit()
+    for script in HOSTILE:
+        page.evaluate("hash => { location.hash = hash; }", f"source={quote(script)}&model=one")
+        shown = page.locator("#explorer h3 code").first
+        playwright.expect(shown).to_have_text(visible(script))
+        page.locator("#skip-trigrams input[type=search]").fill(script)
+        page.locator("#token").fill(f"{script}{script}")
+        page.locator("#token").press("Enter")
+        playwright.expect(page.locator("#explorer .note").first).to_contain_text("is no single token")
+    assert page.locator("main script, main img, main b, main iframe, main object").count() == 0
+    assert "\u202e" not in page.locator("main").inner_text()
+    page.evaluate("location.hash = 'source=id:12&model=one'")
+    playwright.expect(page.locator("#explorer h3 code").first).to_have_text("x" * 39 + "…")
+
+
+def test_search_sort_and_filter_find_the_rows_of_the_payload(visit, two):
+    page = visit()
+    section, skips = skips_of_two(page), two["skips"]
+    playwright.expect(section.locator(".dt-info")).to_have_text(f"1–15 of {len(skips['head'])} rows")
+    for direction in ("ascending", "descending"):
+        sort(section.locator("th", has_text="QK"), direction)
+    largest = sorted(skips["mined"]["qk"], reverse=True)[:15]
+    assert [row[4] for row in rows(page, "skip-trigrams")] == [f"{v / 100:.2f}" for v in largest]
+
+    head, verified, copying = (section.locator(".filters select").nth(i) for i in range(3))
+    chosen = skips["head"][0]
+    head.select_option(two["heads"][chosen])
+    assert {row[0] for row in rows(page, "skip-trigrams")} == {two["heads"][chosen]}
+    expected = skips["head"].count(chosen)
+    playwright.expect(section.locator(".dt-info")).to_contain_text(f"of {expected} rows")
+    head.select_option("")
+    verified.select_option("yes")
+    playwright.expect(section.locator(".dt-info")).to_contain_text(f"of {sum(skips['verified'])} rows")
+    verified.select_option("not checked")
+    unchecked = len(skips["head"]) - len(skips["verified"])
+    playwright.expect(section.locator(".dt-info")).to_contain_text(f"of {unchecked} rows")
+    verified.select_option("")
+    copying.select_option("yes")
+    assert all(row[1] == row[3] for row in rows(page, "skip-trigrams"))
+    copying.select_option("")
+    section.locator("input[type=search]").fill("onerror=alert")
+    found = rows(page, "skip-trigrams")
+    assert found and all("onerror=alert" in "".join(row) for row in found)
+
+
+def test_tables_of_the_page_sort_by_their_numbers_and_filter_by_their_words(visit):
+    page = visit()
+    table = page.locator("#two-heads table").first
+    header = table.locator("th", has_text="Copying").first
+    for direction, step in (("ascending", 1), ("descending", -1)):
+        sort(header, direction)
+        shown = [float(text) for text in table.locator("tbody td:nth-child(2)").all_inner_texts()]
+        assert shown == sorted(shown)[::step] and len(set(shown)) > 1
+
+
+def test_the_explorer_shows_every_head_and_what_its_links_say(visit, two):
+    page = visit("#destination=id:5&model=two")
+    playwright.expect(page.locator("#explorer h3 code").first).to_have_text("$x^2$")
+    assert page.locator("#role").input_value() == "destination"
+    heads = page.locator("#explorer .lookup tbody tr")
+    assert heads.count() == 1 + 6
+    attended, count = two["entries"][4]["attended"], REPORT.explorer_entries
+    place = two["shown"].index(5) * count
+    links = heads.nth(4).locator("td").nth(3).locator("a.token")
+    titles = links.evaluate_all("links => links.map(link => link.title)")
+    assert titles == [f"id {i}" for i in attended["ids"][place : place + count]]
+    values = heads.nth(4).locator("td").nth(3).locator(".value").all_inner_texts()
+    assert values == [f"{v / 100:+.2f}" for v in attended["values"][place : place + count]]
+    links.first.click()
+    playwright.expect(page.locator("#explorer .note").first).to_contain_text(f"Token {attended['ids'][place]},")
+    page.go_back()
+    playwright.expect(page.locator("#explorer h3 code").first).to_have_text("$x^2$")
+
+
+def test_the_explorer_shows_evidence_and_places_of_a_checked_row(visit, two):
+    skips = two["skips"]
+    row = next(i for i, places in enumerate(skips["places"]) if places)
+    source = skips["ids"]["source"][row]
+    page = visit(f"#source=id:{source}&model=two")
+    effect = f"{skips['checked']['effect_nats'][row] / 100:+.2f} ±"
+    told = page.locator("#explorer tr", has_text=effect).first
+    assert told.locator("td").last.inner_text() == ("yes" if skips["verified"][row] else "no")
+    assert page.locator("#explorer .places mark").count() >= 3
+
+
+@pytest.mark.parametrize(
+    ("hash_", "said"),
+    [("#source=xyz&model=two", "xyz is no single token of mine"), ("#out=a&model=nine", "there are zero, one, two")],
+)
+def test_an_address_that_leads_nowhere_says_what_there_is(visit, hash_, said):
+    playwright.expect(visit(hash_).locator("#explorer .note").first).to_contain_text(said)
+
+
+def test_patterns_follow_the_pointer_and_the_arrow_keys(visit, two):
+    page = visit()
+    page.locator("#patterns .controls select").first.select_option("two")
+    section, text = page.locator("#patterns"), two["texts"][0]
+    section.locator("button[data-head=L1H1]").click()
+    assert section.locator("button[aria-pressed=true]").inner_text() == "L1H1"
+    tokens = section.locator(".text span")
+    assert tokens.count() == len(text["ids"])
+    tokens.nth(2).hover()
+    weights = text["patterns"][4][3:6]  # the third row of the triangle
+    playwright.expect(section.locator(".told")).to_contain_text(f"{max(weights)}%")
+    section.locator(".text").focus()
+    page.keyboard.press("ArrowLeft")
+    assert tokens.nth(1).get_attribute("aria-selected") == "true"
+    section.locator(".controls select").last.select_option("destination")
+    playwright.expect(section.locator(".told")).to_contain_text("is attended to by")
+
+
+def test_a_pattern_has_an_address(visit, two):
+    page = visit()
+    page.locator("#patterns .controls select").first.select_option("two")
+    page.locator("#patterns button[data-head=L1H2]").click()
+    assert page.url.endswith("#patterns=two&text=1&head=L1H2")
+    last = len(two["texts"])
+    page = visit(f"#patterns=two&text={last}&head=L0H2")
+    assert page.locator("#patterns button[aria-pressed=true]").inner_text() == "L0H2"
+    assert page.locator("#patterns .controls select").nth(1).input_value() == str(last - 1)
+    assert page.locator("#patterns .text span").count() == len(two["texts"][-1]["ids"])
+
+
+def test_everything_is_reached_and_done_by_keyboard(visit):
+    page = visit()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.locator("#token").focus()
+    page.keyboard.type("id:5")
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator("#explorer h3 code").first).to_have_text("$x^2$")
+    assert "source=" in page.url
+    header = page.locator("#skip-trigrams th", has_text="Score")
+    header.locator(".dt-column-order").focus()
+    page.keyboard.press("Enter")
+    playwright.expect(header).to_have_attribute("aria-sort", "ascending")
+
+
+def test_colours_follow_the_system_and_then_the_reader(visit):
+    page = visit(color_scheme="dark")
+    background = "getComputedStyle(document.body).backgroundColor"
+    assert page.evaluate(background) == "rgb(20, 23, 29)"
+    page.locator("#colours").select_option("light")
+    assert page.evaluate(background) == "rgb(255, 255, 255)"
+    page.reload()
+    page.wait_for_selector("html[data-ready]", state="attached")
+    assert page.evaluate(background) == "rgb(255, 255, 255)"
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_nothing_sticks_out_of_the_page(visit, width):
+    page = visit("#source=id:12&model=two", viewport={"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_pictures_are_taken_from_a_report(address, tmp_path):
+    page = address.removeprefix("file://")
+    subprocess.run([sys.executable, str(ROOT / "docs" / "pictures.py"), page, str(tmp_path)], check=True)
+    taken = {path.stem: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(taken) == {"explorer", "patterns"}
+    assert {content[16:24] for content in taken.values()} == {struct.pack(">II", 1240, 780)}
+
+
+def test_tables_can_be_read_without_scripts(browser, address):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address)
+    assert page.locator("#two-heads tbody tr").first.is_visible()
+    assert "needs JavaScript" in page.content()
+    context.close()

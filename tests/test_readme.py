@@ -1,0 +1,52 @@
+"""The README's first table against what git holds of the last run."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+METRICS = json.loads((ROOT / "reports" / "metrics.json").read_text(encoding="utf-8"))
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+TABLE = re.findall(r"^\| \[[^]]+\]\(reports/index\.html#([\w-]+)\) \|[^|]*\|([^|]*)\|([^|]*)\|$", README, re.MULTILINE)
+
+
+def expected() -> dict[str, list[str]]:
+    """The numbers of each row, in the order in which they are read."""
+    zero, one, two, planted = (METRICS["models"][name] for name in ("zero", "one", "two", "planted"))
+    heads = {name: str(PARAMS["models"][name]["n_heads"]) for name in ("one", "two")}
+    kept = METRICS["dictionary"]["one"]
+    terms = [f"{v:.2f}" for v in two["term_nats"].values()] + [f"{v:.2f}" for v in one["term_nats"].values()]
+    found = planted["skip_trigrams"]
+    return {
+        "zero-bigrams": [f"{zero['valid_loss']:.3f}", f"{zero['bigram_loss']:.3f}"],
+        "one-heads": [str(one["copying_heads"]), heads["one"]],
+        "one-positional": [str(one["positional_heads"]), heads["one"]],
+        "one-evidence": [f"{100 * one['verified_share']:.1f}"],
+        "one-bugs": [f"{one['bug_cost_nats']:.4f}", f"{one['valid_loss']:.3f}"],
+        "planted-truth": [f"{found['recall']:.2f}", f"{found['precision']:.2f}"],
+        "two-induction": [
+            str(two["induction_heads"]), heads["two"],
+            f"{two['prefix_matching_max']:.2f}", f"{one['prefix_matching_max']:.2f}",
+        ],
+        "two-terms": terms,
+        "superposition-phase": [f"{100 * METRICS['superposition']['phase_agreement']:.1f}"],
+        "dictionary-one": [f"{100 * kept['loss_recovered']:.0f}", f"{kept['l0']:.1f}"],
+    }  # fmt: skip
+
+
+def test_every_row_of_the_table_is_checked():
+    assert [anchor for anchor, *_ in TABLE] == list(expected())
+
+
+@pytest.mark.parametrize(("anchor", "run", "beside"), TABLE, ids=[anchor for anchor, *_ in TABLE])
+def test_the_numbers_are_those_of_the_last_run(anchor, run, beside):
+    assert re.findall(r"\d+(?:\.\d+)?", f"{run} {beside}") == expected()[anchor]
+
+
+def test_every_picture_is_there():
+    pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
+    assert pictures and all((ROOT / picture).is_file() for picture in pictures)
