@@ -6,11 +6,12 @@ Run it in the folder of a pipeline; it reads params.yaml and data/ there.
 import typer
 
 from skiptrace.errors import run
+from stages.ask.compare import compare
 from stages.ask.explain import explain
 from stages.ask.lookup import lookup
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
-for command in (explain, lookup):
+for command in (explain, lookup, compare):
     app.command()(command)
 
 
