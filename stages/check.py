@@ -7,9 +7,9 @@ from pathlib import Path
 
 from skiptrace.config.dictionaries import ModelDictionaryParams
 from skiptrace.config.pipeline import Pipeline, load_pipeline
-from skiptrace.errors import InputError, run
+from skiptrace.errors import InputError
 from skiptrace.files import write_text
-from stages.common import MODELS, PARAMS, TOKENS
+from stages.common import MODELS, PARAMS, TOKENS, run
 
 
 def main() -> None:

@@ -27,7 +27,6 @@ from skiptrace.config.base import load
 from skiptrace.config.composition import CompositionParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import ModelParams
-from skiptrace.errors import run
 from skiptrace.expansion.layout import expanded, heads_of
 from skiptrace.expansion.reader import Tiles
 from skiptrace.files import atomic_folder, read_array, write_table
@@ -35,7 +34,7 @@ from skiptrace.mining import vocabulary
 from skiptrace.mining.virtual import PairCircuits, mine_virtual, mine_wanted
 from skiptrace.models import checkpoint
 from skiptrace.models.transformer import Transformer
-from stages.common import CIRCUITS, COMPOSE, MODELS, PARAMS, TOKENS, asked_for
+from stages.common import CIRCUITS, COMPOSE, MODELS, PARAMS, TOKENS, asked_for, run
 
 
 def main() -> None:

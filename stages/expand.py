@@ -10,11 +10,10 @@ Writes  data/circuits/<m>/circuit=<direct|ov|qk>/layer=<l>/head=<h>/part-*.parqu
 from skiptrace.circuits.factored import all_circuits
 from skiptrace.config.base import load
 from skiptrace.config.expansion import ExpansionParams
-from skiptrace.errors import run
 from skiptrace.expansion.writer import write
 from skiptrace.files import atomic_folder
 from skiptrace.models import checkpoint
-from stages.common import CIRCUITS, MODELS, PARAMS, asked_for
+from stages.common import CIRCUITS, MODELS, PARAMS, asked_for, run
 
 
 def main() -> None:

@@ -17,12 +17,11 @@ from tqdm import tqdm
 from skiptrace.config.base import load
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import ModelParams
-from skiptrace.errors import run
 from skiptrace.expansion.reader import Tiles
 from skiptrace.files import read_table, write_table
 from skiptrace.mining import bigrams, skip_trigrams, vocabulary
 from skiptrace.models.checkpoint import read_config
-from stages.common import CIRCUITS, MODELS, NGRAMS, PARAMS, TABLES, TOKENS, asked_for
+from stages.common import CIRCUITS, MODELS, NGRAMS, PARAMS, TABLES, TOKENS, asked_for, run
 
 
 def main() -> None:

@@ -14,13 +14,12 @@ from skiptrace.config.mining import MiningParams
 from skiptrace.config.report import ReportParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.verification import VerificationParams
-from skiptrace.errors import run
 from skiptrace.files import write_text
 from skiptrace.models import checkpoint
 from skiptrace.report import provenance, render
 from skiptrace.report.inputs import Settings, Weights
 from skiptrace.report.sections import build
-from stages.common import LOCK, MODELS, PARAMS, REPORTS, TOKENS
+from stages.common import LOCK, MODELS, PARAMS, REPORTS, TOKENS, run
 from stages.results import read_results
 
 

@@ -11,10 +11,9 @@ Writes  data/tokens/<c>/tokenizer.json
 from skiptrace.config.base import load
 from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.corpora.documents import texts
-from skiptrace.errors import run
 from skiptrace.files import write_array, write_json, write_table, write_text
 from skiptrace.tokens import tokenizer
-from stages.common import CORPORA, PARAMS, TOKENS, asked_for
+from stages.common import CORPORA, PARAMS, TOKENS, asked_for, run
 
 
 def main() -> None:

@@ -15,11 +15,10 @@ import torch
 import skiptrace.models
 from skiptrace.config.base import load
 from skiptrace.config.models import ModelParams
-from skiptrace.errors import run
 from skiptrace.files import atomic_folder, fingerprint, read_array, read_table, write_text
 from skiptrace.models import checkpoint
 from skiptrace.models.training import train
-from stages.common import MODELS, PARAMS, SCRATCH, TOKENS, asked_for
+from stages.common import MODELS, PARAMS, SCRATCH, TOKENS, asked_for, run
 
 
 def main() -> None:
