@@ -10,7 +10,7 @@ sources, OV and the direct path per row by the mean over outs. Softmax ignores b
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -69,6 +69,7 @@ class Line(NamedTuple):
     means: Float[Tensor, " n"]
 
 
+@runtime_checkable
 class Matrix(Protocol):
     """A circuit of which a row can be had for little and a column for one pass; `weights` make row means."""
 

@@ -7,11 +7,12 @@ import typer
 
 from skiptrace.errors import run
 from stages.ask.compare import compare
+from stages.ask.doctor import doctor
 from stages.ask.explain import explain
 from stages.ask.lookup import lookup
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
-for command in (explain, lookup, compare):
+for command in (explain, lookup, compare, doctor):
     app.command()(command)
 
 

@@ -1,6 +1,7 @@
 """A comparison as one self-contained HTML page, and as Markdown that a step summary or a comment can hold."""
 
 import base64
+import bisect
 import re
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -9,11 +10,12 @@ from markupsafe import Markup, escape
 from skiptrace.comparison.compare import Comparison
 from skiptrace.comparison.figures import similarities
 from skiptrace.comparison.sections import build, summary
-from skiptrace.report.document import Cell, Tokens
+from skiptrace.report.document import Cell, Section, Tokens
 from skiptrace.report.tokens import plain_markdown, to_html, to_markdown
 
 LIMIT = 60_000  # bytes of Markdown; a comment may have 65 536 characters
 ROWS = 300  # rows of a table in HTML
+SENTENCES = 20  # of the summary in Markdown
 FEWER = (40, 20, 10, 5, 2, 1)  # rows of a table in Markdown, the most that fit
 
 
@@ -32,15 +34,21 @@ def markdown(found: Comparison, limit: int = LIMIT) -> str:
     environment = _environment(autoescape=False)
     environment.filters |= {"cell": _markdown_cell, "prose": _markdown_prose}
     template = environment.get_template("comparison.md.j2")
-    text = ""
+    lines = summary(found)[:SENTENCES]
+
+    def text(sections: list[Section], kept: int) -> str:
+        left_out = len(sections) - kept
+        return template.render(found=found, sections=sections[:kept], summary=lines, left_out=left_out)
+
+    def fits(content: str) -> bool:
+        return len(content.encode()) <= limit
+
     for rows in FEWER:
         sections = build(found, rows)
-        for left_out in range(len(sections) + 1) if rows == FEWER[-1] else (0,):
-            kept = sections[: len(sections) - left_out]
-            text = template.render(found=found, sections=kept, summary=summary(found)[:20], left_out=left_out)
-            if len(text.encode()) <= limit:
-                return text
-    return text.encode()[:limit].decode(errors="ignore")
+        if fits(whole := text(sections, len(sections))):
+            return whole
+    kept = bisect.bisect_left(range(len(sections)), True, key=lambda n: not fits(text(sections, n + 1)))
+    return text(sections, kept).encode()[:limit].decode(errors="ignore")
 
 
 def _environment(autoescape: bool) -> Environment:

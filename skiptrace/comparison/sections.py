@@ -1,13 +1,15 @@
 """What a comparison says, section by section."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from skiptrace.comparison.compare import Became, Comparison, ModelChange
 from skiptrace.comparison.overlap import PERSISTENCE, Place
 from skiptrace.comparison.scalars import Measure
 from skiptrace.report.document import Cell, Column, Section, Table, Tokens, numbers, words
+from skiptrace.report.tokens import LONGEST as SHOWN
 
+T = TypeVar("T")
 LONGEST = 60  # characters of a parameter that are shown
 EXAMPLES = 10  # skip-trigrams gained, lost and moved, of each model
 SAME = 1 - 1e-9  # similarity of a head with itself, rounding aside
@@ -89,17 +91,26 @@ def _heads_in_words(model: ModelChange) -> str:
     return f"{_count(len(matched), 'head')} matched, {clear} clearly, {moved} in another place."
 
 
-def _table(caption: str, columns: tuple[Column, ...], rows: Sequence[tuple[Cell, ...]], most: int) -> Table:
-    if len(rows) > most:
-        caption = f"{caption} The first {most} of {len(rows)} rows."
-    return Table(caption, columns, rows[:most])
+def _table(
+    caption: str,
+    columns: tuple[Column, ...],
+    items: Sequence[T],
+    most: int,
+    row: Callable[[T], tuple[Cell, ...]],
+) -> Table:
+    """A table of the first `most` items, each made into a row; the caption says how many there are."""
+    if len(items) > most:
+        caption = f"{caption} The first {most} of {len(items)} rows."
+    return Table(caption, columns, [row(item) for item in items[:most]])
 
 
 def _parameters(found: Comparison, rows: int) -> Section:
     if not found.parameters:
         return Section("parameters", "Parameters", ["All parameters are the same."], [])
-    content = [(p.key, shown(p.a), shown(p.b)) for p in found.parameters]
-    table = _table("Keys of params.yaml that differ.", words("Key", found.a, found.b), content, rows)
+    columns = words("Key", found.a, found.b)
+    table = _table(
+        "Keys of params.yaml that differ.", columns, found.parameters, rows, lambda p: (p.key, shown(p.a), shown(p.b))
+    )
     return Section("parameters", "Parameters", [], [table])
 
 
@@ -114,9 +125,8 @@ def _metrics(found: Comparison, rows: int) -> Section:
         "that two seeds of the same parameters exceed once in twenty times, from the models of either version that "
         "differ in their seed alone; without such models it is unknown."
     )
-    content = [_measure(m) for m in differing]
     said = [f"{_count(same, 'metric')} {'is' if same == 1 else 'are'} the same."] if same else []
-    return Section("metrics", "Metrics", said, [_table(caption, columns, content, rows)])
+    return Section("metrics", "Metrics", said, [_table(caption, columns, differing, rows, _measure)])
 
 
 def _measure(m: Measure) -> tuple[Cell, ...]:
@@ -136,17 +146,19 @@ def _skip_trigrams(found: Comparison, rows: int) -> Section:
         f"rank-biased overlap of the two rankings (p = {PERSISTENCE}: half of the weight is on the first 14), 0 to 1; "
         "beside it what two seeds of the same parameters reach, and what is left when one ranking is shuffled."
     )
-    content: list[tuple[Cell, ...]] = []
-    for model in found.models:
-        c = model.changes
-        if c is not None:
-            floor = "–" if model.floor is None else f"{model.floor.overlap:.3f}"
-            how = "id" if model.same_tokens else f"text, {model.shared_tokens} shared"
-            sizes = (str(c.rows_a), str(c.rows_b), str(c.shared))
-            content.append((model.name, *sizes, f"{c.overlap:.3f}", floor, f"{c.shuffled:.3f}", how))
-    if not content:
+    attending = [model for model in found.models if model.changes is not None]
+    if not attending:
         return Section("skip-trigrams", "Skip-trigrams", ["No model of both versions has heads."], [])
-    return Section("skip-trigrams", "Skip-trigrams", [], [_table(caption, columns, content, rows)])
+    return Section("skip-trigrams", "Skip-trigrams", [], [_table(caption, columns, attending, rows, _overlap)])
+
+
+def _overlap(model: ModelChange) -> tuple[Cell, ...]:
+    c = model.changes
+    assert c is not None
+    floor = "–" if model.floor is None else f"{model.floor.overlap:.3f}"
+    how = "id" if model.same_tokens else f"text, {model.shared_tokens} shared"
+    sizes = (str(c.rows_a), str(c.rows_b), str(c.shared))
+    return (model.name, *sizes, f"{c.overlap:.3f}", floor, f"{c.shuffled:.3f}", how)
 
 
 def _places(found: Comparison, model: ModelChange, rows: int) -> Section:
@@ -159,14 +171,16 @@ def _places(found: Comparison, model: ModelChange, rows: int) -> Section:
     ):
         if places:
             columns = (*words("Skip-trigram"), *numbers(f"Rank in {found.a}", f"Rank in {found.b}"), *words("Verified"))
-            blocks.append(_table(caption, columns, [_place(p) for p in places], rows))
+            blocks.append(_table(caption, columns, places, rows, _place))
     return Section(f"skip-trigrams-{model.name}", f"{model.name}: skip-trigrams", [], blocks)
 
 
 def _place(place: Place) -> tuple[Cell, ...]:
     ranks = ("–" if rank is None else str(rank) for rank in (place.a, place.b))
     marks = {True: "yes", False: "no", None: "–"}
-    return (Tokens(place.triple), *ranks, f"{marks[place.verified_a]} → {marks[place.verified_b]}")
+    # Longer than what is shown, so that it is seen to go on; a token may have 10 kB.
+    texts = tuple(text[: SHOWN + 1] for text in place.triple)
+    return (Tokens(texts), *ranks, f"{marks[place.verified_a]} → {marks[place.verified_b]}")
 
 
 def _heads(found: Comparison, model: ModelChange, rows: int) -> Section:
@@ -183,7 +197,7 @@ def _heads(found: Comparison, model: ModelChange, rows: int) -> Section:
         *words("Kind"),
         *numbers(*(name.capitalize() for name in names)),
     )
-    table = _table(caption, columns, [_became(head, names) for head in model.heads], rows)
+    table = _table(caption, columns, model.heads, rows, lambda head: _became(head, names))
     return Section(f"heads-{model.name}", f"{model.name}: heads", [], [table])
 
 

@@ -127,14 +127,27 @@ def _read_skip_trigrams(revision: Revision, name: str) -> pd.DataFrame:
     return mined.merge(checked.astype({"verified": object}), on=TRIPLE, how="left")
 
 
-def changed_stages() -> set[str]:
-    """The stages of the workspace whose parameters, inputs or outputs are not those last reproduced.
+def changed_stages() -> dict[str, list[str]]:
+    """The stages of the workspace that are not as last reproduced, and the parameters and files that make them so.
 
     Raises:
         InputError: there is no pipeline here.
     """
     try:
         with Repo(".") as repo:
-            return {name.rpartition(":")[2] for name in repo.status()}
+            status = repo.status()
     except DvcException as error:
         raise InputError(f"no pipeline here: {one_line(error)}; run it in the folder of dvc.yaml") from None
+    return {
+        name.rpartition(":")[2]: [what for entry in told for what in _causes(entry)] for name, told in status.items()
+    }
+
+
+def _causes(entry: Any) -> Iterator[str]:
+    """The names in one of DVC's lines on a stage: `changed command`, or a mapping of changed deps or outs."""
+    if not isinstance(entry, dict):
+        yield "its command"
+        return
+    for changed in entry.values():
+        for name, state in changed.items():
+            yield from state if isinstance(state, dict) else [name if state == "modified" else f"{name} ({state})"]
