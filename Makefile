@@ -6,17 +6,27 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
+BASE ?= origin/main
+COMPARISON := reports/comparison
 
-.PHONY: report test check format setup clean help
+.PHONY: report test check format setup clean help ci-report
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 report: setup  ## reproduce the pipeline and render the report
 	@echo "==> Reproducing the pipeline; stages whose inputs did not change are skipped"
 	@python -m stages.check
 	@dvc repro
 	@echo "==> The report is $(CURDIR)/reports/index.html"
+
+ci-report: report  ## the report, and a comparison with BASE (origin/main): reports/comparison.html, .md
+	@rm -f $(COMPARISON).html $(COMPARISON).md
+	@# A first run has no base to be held against: that is told, and is no failure of the run.
+	@python -m stages.cli compare "$(BASE)" --html $(COMPARISON).html --markdown $(COMPARISON).md 2> $(COMPARISON).log \
+	  || { printf '# No comparison with %s\n\n    ' "$(BASE)"; tail -n 1 $(COMPARISON).log; } > $(COMPARISON).md
+	@cat $(COMPARISON).log >&2; rm -f $(COMPARISON).log
+	@echo "==> The comparison with $(BASE) is $(CURDIR)/$(COMPARISON).md"
 
 test: check  ## lint, types, tests
 	@echo "==> Running the tests"
@@ -43,4 +53,4 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 clean:  ## remove the environment and what was reproduced; your text in data/raw and DVC's cache stay
 	rm -rf $(VENV) $(addprefix data/,checked corpora tokens ngrams models circuits tables evidence compose superposition dictionary scratch)
-	rm -rf reports/index.html reports/report.md reports/figures
+	rm -rf reports/index.html reports/report.md reports/figures $(COMPARISON).html $(COMPARISON).md

@@ -8,6 +8,7 @@ With M = W_E A B W_E'ᵀ every inner product is a trace of d_head × d_head matr
 summed over once, in W_Eᵀ diag(p) W_E: no vocabulary × vocabulary matrix appears.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -118,20 +119,20 @@ def _products(x: _Side, y: _Side, weight: Float[Tensor, " shared"]) -> list[Floa
     outs = _covariance(x.W_U, y.W_U, weight)
     shape = len(heads(x.model)), len(heads(y.model))
     ov, qk = np.zeros(shape), np.zeros(shape)
-    for i, (layer, head) in enumerate(heads(x.model)):
-        one = [w[head].double() for w in _weights(x.model, layer)]
-        for j, (later, place) in enumerate(heads(y.model)):
-            two = [w[place].double() for w in _weights(y.model, later)]
-            (q1, k1, v1, o1), (q2, k2, v2, o2) = one, two
-            # ⟨L₁R₁, L₂R₂⟩ = Σ (L₁ᵀL₂) ∘ (R₁R₂ᵀ)
-            ov[i, j] = float(((v1.T @ embedded @ v2) * (o1 @ outs @ o2.T)).sum())
-            qk[i, j] = float(((q1.T @ embedded @ q2) * (k1.T @ sources @ k2)).sum())
+    # ⟨L₁R₁, L₂R₂⟩ = Σ (L₁ᵀL₂) ∘ (R₁R₂ᵀ), in which only the last factors depend on the second head.
+    for i, (q1, k1, v1, o1) in enumerate(_heads(x.model)):
+        v, o, q, k = v1.T @ embedded, o1 @ outs, q1.T @ embedded, k1.T @ sources
+        for j, (q2, k2, v2, o2) in enumerate(_heads(y.model)):
+            ov[i, j] = float(((v @ v2) * (o @ o2.T)).sum())
+            qk[i, j] = float(((q @ q2) * (k @ k2)).sum())
     return [ov, qk]
 
 
-def _weights(model: Transformer, layer: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    attention = model.attention[layer]
-    return attention.W_Q, attention.W_K, attention.W_V, attention.W_O
+def _heads(model: Transformer) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """W_Q, W_K, W_V and W_O of every head, in order, in double precision."""
+    for layer, head in heads(model):
+        of = model.attention[layer]
+        yield of.W_Q[head].double(), of.W_K[head].double(), of.W_V[head].double(), of.W_O[head].double()
 
 
 def _covariance(

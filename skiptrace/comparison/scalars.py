@@ -44,7 +44,7 @@ def _differing(a: Any, b: Any, key: str) -> Iterator[Parameter]:
 
 
 class Noise(NamedTuple):
-    """The smallest difference that another seed makes once in twenty times, and how many seeds say so."""
+    """A difference that another seed exceeds at most once in twenty times, and how many seeds say so."""
 
     difference: float
     seeds: int
@@ -90,10 +90,12 @@ def twins(version: Version, name: str) -> list[str]:
 
 
 def pooled_noise(groups: Sequence[Sequence[float]]) -> Noise | None:
-    """What two values of a group differ by at most, 19 times in 20: a prediction interval for normal noise.
+    """What two values differ by, at least 19 times in 20, if the groups are normal noise about their means.
 
-    The groups share their standard deviation, which is estimated from all of them. None where no
-    group has two values, or where none differ at all: two equal counts do not show that there is no noise.
+    A prediction interval from the pooled standard deviation. The two values that it is held against
+    are among those it is estimated from, which makes it wider than it need be: 2 to 4 of 100
+    differences of mere noise exceed it. None where no group has two values, or where none differ
+    at all: two equal counts do not show that there is no noise.
     """
     several = [np.asarray(group) for group in groups if len(group) > 1]
     freedom = sum(len(group) - 1 for group in several)

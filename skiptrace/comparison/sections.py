@@ -13,6 +13,7 @@ T = TypeVar("T")
 LONGEST = 60  # characters of a parameter that are shown
 EXAMPLES = 10  # skip-trigrams gained, lost and moved, of each model
 SAME = 1 - 1e-9  # similarity of a head with itself, rounding aside
+ORDER = [True, None, False]  # beyond the noise first
 VERDICTS = {True: "beyond", False: "within", None: "unknown"}
 
 
@@ -43,7 +44,10 @@ def summary(found: Comparison) -> list[str]:
         if not _moved(model) and _same_heads(model):
             lines.append(f"`{model.name}`: the same heads, the same {model.changes.rows_a} skip-trigrams.")
             continue
-        floor = "" if model.floor is None else f" (two seeds: {model.floor.overlap:.2f})"
+        floor = ""
+        if model.floor is not None:
+            than = "less" if model.changes.overlap > model.floor.overlap else "more"
+            floor = f" ({than} change than another seed makes: {model.floor.overlap:.2f})"
         lines.append(
             f"`{model.name}`: skip-trigrams overlap {model.changes.overlap:.2f}{floor}; {len(model.changes.gained)} "
             f"gained, {len(model.changes.lost)} lost. {_heads_in_words(model)}"
@@ -115,15 +119,15 @@ def _parameters(found: Comparison, rows: int) -> Section:
 
 
 def _metrics(found: Comparison, rows: int) -> Section:
-    differing = sorted((m for m in found.measures if m.a != m.b), key=lambda m: m.beyond is False)
+    differing = sorted((m for m in found.measures if m.a != m.b), key=lambda m: ORDER.index(m.beyond))
     same = len(found.measures) - len(differing)
     if not differing:
         return Section("metrics", "Metrics", [f"All {same} metrics are the same."], [])
-    columns = (*words("Metric"), *numbers(found.a, found.b, "Difference", "Noise"), *words("Noise of a seed"))
+    columns = (*words("Metric"), *numbers(found.a, found.b, "Difference", "Noise"), *words("Against noise"))
     caption = (
-        "Metrics that differ, those beyond the noise and those of unknown noise first. Noise: the difference "
-        "that two seeds of the same parameters exceed once in twenty times, from the models of either version that "
-        "differ in their seed alone; without such models it is unknown."
+        "Metrics that differ: those beyond the noise, of unknown noise, within it. Noise: a difference that two seeds "
+        "of the same parameters exceed at most once in twenty times, from the models of either version that differ in "
+        "their seed alone; without such models it is unknown."
     )
     said = [f"{_count(same, 'metric')} {'is' if same == 1 else 'are'} the same."] if same else []
     return Section("metrics", "Metrics", said, [_table(caption, columns, differing, rows, _measure)])

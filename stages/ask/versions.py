@@ -36,6 +36,9 @@ class Revision:
         self.name, self._folder = name, folder
         try:
             self._files = DVCFileSystem(".", rev=None if name == WORKSPACE else name)
+            if name != WORKSPACE:
+                # Opening is lazy, and what asks whether a file is there takes an unknown revision for an empty one.
+                self._files.repo.get_rev()
             if not self._files.isfile("dvc.yaml"):
                 raise InputError(f"{name}: has no pipeline: dvc.yaml is not in it")
         except DvcException as error:
