@@ -133,7 +133,7 @@ class Factored:
 
 def neighbours(
     model: Transformer,
-    folder: Path,
+    folder: Path | None,
     token: int,
     asked: tuple[View, ...],
     heads: list[Head | None],
@@ -143,8 +143,8 @@ def neighbours(
 ) -> Iterator[Neighbours]:
     """What stands across from a token in every head asked for (None is the direct path), at most `most` each.
 
-    `folder` holds the expanded circuits, if any; `probability` is that of the corpus; tokens that
-    are not `allowed` are left out.
+    `folder` holds the expanded circuits, if any (None: compute all from the weights); `probability`
+    is that of the corpus; tokens that are not `allowed` are left out.
     """
     for head in heads:
         for view in asked:
@@ -155,10 +155,11 @@ def neighbours(
                 yield Neighbours(view, "direct" if head is None else head_name(head), _largest(line, allowed, most))
 
 
-def _open(model: Transformer, folder: Path, circuit: str, head: Head | None) -> Matrix:
-    stored = Stored(folder, circuit, *(("none", "none") if head is None else map(str, head)))
-    if stored.exists():
-        return stored
+def _open(model: Transformer, folder: Path | None, circuit: str, head: Head | None) -> Matrix:
+    if folder is not None:
+        stored = Stored(folder, circuit, *(("none", "none") if head is None else map(str, head)))
+        if stored.exists():
+            return stored
     return Factored(direct(model) if head is None else {"ov": ov, "qk": qk}[circuit](model, *head))
 
 

@@ -46,6 +46,9 @@ def lookup(
         int | None,
         typer.Option(min=0, help="leave out tokens that the corpus has less often; mining.min_count by default"),
     ] = None,
+    computed: Annotated[
+        bool, typer.Option("--computed", help="from the weights, not from Parquet, of which a column takes every part")
+    ] = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -58,7 +61,14 @@ def lookup(
     asked = tuple(view for view in VIEWS if not role or view.role in role)
     found = list(
         neighbours(
-            studied.model, CIRCUITS / model, number, asked, heads, words.probability, words.eligible(least), most
+            studied.model,
+            None if computed else CIRCUITS / model,
+            number,
+            asked,
+            heads,
+            words.probability,
+            words.eligible(least),
+            most,
         )
     )
     text, count = words.token.iloc[number], int(words.count.iloc[number])
