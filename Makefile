@@ -6,11 +6,13 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
+BASE ?= origin/main
+COMPARISON := reports/comparison
 
-.PHONY: report pictures test check format bench setup clean help
+.PHONY: report pictures ci-report test check format bench setup clean help
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 report: setup  ## reproduce the pipeline and render the report
 	@echo "==> Reproducing the pipeline; stages whose inputs did not change are skipped"
@@ -20,6 +22,14 @@ report: setup  ## reproduce the pipeline and render the report
 
 pictures: setup  ## take the README's pictures from the report, with the system's Chromium
 	@python docs/pictures.py
+
+ci-report: report  ## the report, and a comparison with BASE (origin/main): reports/comparison.html, .md
+	@rm -f $(COMPARISON).html $(COMPARISON).md
+	@# A first run has no base to be held against: that is told, and is no failure of the run.
+	@python -m stages.cli compare "$(BASE)" --html $(COMPARISON).html --markdown $(COMPARISON).md 2> $(COMPARISON).log \
+	  || { printf '# No comparison with %s\n\n    ' "$(BASE)"; tail -n 1 $(COMPARISON).log; } > $(COMPARISON).md
+	@cat $(COMPARISON).log >&2; rm -f $(COMPARISON).log
+	@echo "==> The comparison with $(BASE) is $(CURDIR)/$(COMPARISON).md"
 
 test: check  ## lint, types, tests
 	@echo "==> Running the tests"
@@ -50,4 +60,4 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 clean:  ## remove the environment and what was reproduced; your text in data/raw and DVC's cache stay
 	rm -rf $(VENV) $(addprefix data/,checked imports corpora tokens ngrams models circuits tables evidence compose superposition dictionary scratch)
-	rm -rf reports/index.html reports/report.md reports/figures
+	rm -rf reports/index.html reports/report.md reports/figures $(COMPARISON).html $(COMPARISON).md

@@ -18,7 +18,7 @@ def device() -> torch.device:
     if asked == "auto":
         return torch.device(next(name for name in ("cuda", "mps", "cpu") if there[name]))
     if asked not in there:
-        raise InputError(f"SKIPTRACE_DEVICE: expected one of {', '.join(CHOICES)}, got {asked!r}")
+        raise InputError(f"SKIPTRACE_DEVICE: expected one of {', '.join([*there, 'auto'])}, got {asked!r}")
     if not there[asked]:
         have = ", ".join(name for name, here in there.items() if here)
         raise InputError(f"SKIPTRACE_DEVICE: there is no {asked} here; this machine has {have}, or say auto")

@@ -12,9 +12,9 @@ from pathlib import Path
 from skiptrace.config.dictionaries import ModelDictionaryParams
 from skiptrace.config.models import ImportedModel, ModelParams
 from skiptrace.config.pipeline import Pipeline, load_pipeline
-from skiptrace.errors import InputError, run
+from skiptrace.errors import InputError
 from skiptrace.files import atomic_folder, sha256, write_text
-from stages.common import IMPORTED, IMPORTS, MODELS, PARAMS, TOKENS
+from stages.common import IMPORTED, IMPORTS, MODELS, PARAMS, TOKENS, run
 
 
 def main() -> None:

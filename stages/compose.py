@@ -29,13 +29,12 @@ from skiptrace.config.composition import CompositionParams
 from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import load_model
-from skiptrace.errors import run
 from skiptrace.files import atomic_folder, read_array, write_table
 from skiptrace.mining import vocabulary
 from skiptrace.mining.virtual import PairCircuits, mine_virtual, mine_wanted
 from skiptrace.models import checkpoint
 from skiptrace.models.transformer import Transformer
-from stages.common import COMPOSE, MODELS, PARAMS, TOKENS, asked_for
+from stages.common import COMPOSE, MODELS, PARAMS, TOKENS, asked_for, run
 
 
 def main() -> None:

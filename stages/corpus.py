@@ -12,9 +12,8 @@ from tqdm import tqdm
 
 from skiptrace.config.corpora import PlantedCorpus, load_corpus
 from skiptrace.corpora import card, documents, planted, readers
-from skiptrace.errors import run
 from skiptrace.files import write_table
-from stages.common import CORPORA, PARAMS, asked_for
+from stages.common import CORPORA, PARAMS, asked_for, run
 
 
 def main() -> None:

@@ -20,12 +20,11 @@ from torch import Tensor
 from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams, load_dictionary
 from skiptrace.dictionary import language, toy
 from skiptrace.dictionary.sites import SITES
-from skiptrace.errors import run
 from skiptrace.files import atomic_folder, read_array, read_table, write_table
 from skiptrace.models import checkpoint
 from skiptrace.superposition.outcome import read_weights
 from skiptrace.workers import on_one_thread, side_by_side
-from stages.common import DICTIONARY, PARAMS, asked_for
+from stages.common import DICTIONARY, PARAMS, asked_for, run
 
 
 def main() -> None:

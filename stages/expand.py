@@ -15,11 +15,10 @@ from pathlib import Path
 from skiptrace.circuits.factored import Name, chosen, names
 from skiptrace.config.base import load
 from skiptrace.config.expansion import ExpansionParams
-from skiptrace.errors import run
 from skiptrace.expansion.writer import Stored, parts, refuse_too_much, write
 from skiptrace.files import atomic_folder, write_json
 from skiptrace.models import checkpoint
-from stages.common import CIRCUITS, MODELS, PARAMS, SCRATCH, asked_for
+from stages.common import CIRCUITS, MODELS, PARAMS, SCRATCH, asked_for, run
 
 
 def main() -> None:

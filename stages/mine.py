@@ -22,13 +22,12 @@ from skiptrace.config.base import load
 from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import load_model
-from skiptrace.errors import run
 from skiptrace.files import read_table, write_table
 from skiptrace.mining import bigrams, skip_trigrams, vocabulary
 from skiptrace.mining.heads import STATISTICS, mine_head, mine_largest, statistics_of
 from skiptrace.models import checkpoint
 from skiptrace.workers import side_by_side
-from stages.common import MODELS, NGRAMS, PARAMS, TABLES, TOKENS, asked_for
+from stages.common import MODELS, NGRAMS, PARAMS, TABLES, TOKENS, asked_for, run
 
 
 def main() -> None:

@@ -5,10 +5,9 @@ Writes  data/ngrams/<c>/bigrams.parquet   token_id, next_id, count
         data/ngrams/<c>/baselines.json    unigram and Kneser–Ney bigram loss on valid, nats/token
 """
 
-from skiptrace.errors import run
 from skiptrace.files import read_array, read_table, write_json, write_table
 from skiptrace.tokens import ngrams
-from stages.common import NGRAMS, TOKENS, asked_for
+from stages.common import NGRAMS, TOKENS, asked_for, run
 
 
 def main() -> None:

@@ -19,13 +19,12 @@ from skiptrace.config.mining import MiningParams
 from skiptrace.config.report import ReportParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.verification import VerificationParams
-from skiptrace.errors import run
 from skiptrace.files import read_array, write_text
 from skiptrace.models import checkpoint
 from skiptrace.report import payload, provenance, render
 from skiptrace.report.inputs import Settings, Weights
 from skiptrace.report.sections import build
-from stages.common import LOCK, MODELS, PARAMS, REPORTS, TOKENS
+from stages.common import LOCK, MODELS, PARAMS, REPORTS, TOKENS, run
 from stages.results import read_results
 
 LARGEST = 10_000_000  # what a page may have and still be sent about

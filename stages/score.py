@@ -14,12 +14,11 @@ from skiptrace.circuits.scores import score_heads
 from skiptrace.config.base import load
 from skiptrace.config.models import load_model
 from skiptrace.config.scoring import ScoringParams
-from skiptrace.errors import run
 from skiptrace.files import read_array, write_table
 from skiptrace.models import checkpoint
 from skiptrace.models.evaluation import losses_by_position
 from skiptrace.models.windows import spread_windows
-from stages.common import MODELS, PARAMS, TABLES, TOKENS, asked_for
+from stages.common import MODELS, PARAMS, TABLES, TOKENS, asked_for, run
 
 
 def main() -> None:

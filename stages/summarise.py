@@ -15,10 +15,9 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from skiptrace.errors import run
 from skiptrace.files import write_json, write_text
 from skiptrace.report.metrics import attention_by_offset, metrics
-from stages.common import CIRCUITS, COMPOSE, CORPORA, DICTIONARY, EVIDENCE, MODELS, NGRAMS, REPORTS, TABLES, TOKENS
+from stages.common import CIRCUITS, COMPOSE, CORPORA, DICTIONARY, EVIDENCE, MODELS, NGRAMS, REPORTS, TABLES, TOKENS, run
 from stages.results import read_results
 
 

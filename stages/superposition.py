@@ -10,10 +10,9 @@ from safetensors.torch import save_file
 
 from skiptrace.config.base import load
 from skiptrace.config.superposition import SuperpositionParams
-from skiptrace.errors import run
 from skiptrace.files import atomic_folder, write_table
 from skiptrace.superposition import experiments
-from stages.common import PARAMS, SUPERPOSITION
+from stages.common import PARAMS, SUPERPOSITION, run
 
 
 def main() -> None:

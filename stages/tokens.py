@@ -17,11 +17,10 @@ from skiptrace.config.base import load
 from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.corpora import card
 from skiptrace.corpora.documents import texts
-from skiptrace.errors import run
 from skiptrace.files import read_array, write_json, write_stream, write_table, write_text
 from skiptrace.tokens import tokenizer
 from skiptrace.tokens.existing import load_existing
-from stages.common import CORPORA, PARAMS, TOKENS, asked_for
+from stages.common import CORPORA, PARAMS, TOKENS, asked_for, run
 
 
 def main() -> None:

@@ -16,12 +16,12 @@ import torch
 import skiptrace.models
 from skiptrace.config.models import ImportedModel, ModelParams, load_model
 from skiptrace.devices import device
-from skiptrace.errors import InputError, run
+from skiptrace.errors import InputError
 from skiptrace.files import atomic_folder, fingerprint, read_array, read_json, read_table, write_text
 from skiptrace.models import checkpoint
 from skiptrace.models.importing import import_model
 from skiptrace.models.training import train
-from stages.common import MODELS, PARAMS, SCRATCH, TOKENS, asked_for
+from stages.common import MODELS, PARAMS, SCRATCH, TOKENS, asked_for, run
 
 
 def main() -> None:

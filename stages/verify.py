@@ -15,13 +15,12 @@ import pyarrow as pa
 from skiptrace.config.base import load
 from skiptrace.config.models import load_model
 from skiptrace.config.verification import VerificationParams
-from skiptrace.errors import run
 from skiptrace.evidence import bugs, truth
 from skiptrace.evidence.support import Positions
 from skiptrace.evidence.verification import Streams, verify
 from skiptrace.files import read_array, read_table, write_json, write_table
 from skiptrace.models import checkpoint
-from stages.common import CORPORA, EVIDENCE, MODELS, NGRAMS, PARAMS, TABLES, TOKENS, asked_for
+from stages.common import CORPORA, EVIDENCE, MODELS, NGRAMS, PARAMS, TABLES, TOKENS, asked_for, run
 
 
 def main() -> None:

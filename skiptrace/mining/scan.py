@@ -23,6 +23,7 @@ from skiptrace.mining.accelerated import Best, Largest, tiles
 from skiptrace.mining.topk import Entries, Top, row_top
 
 HEIGHT, WIDTH = 512, 1024  # of a tile: small enough for the cache, large enough for the matrix product
+MERGED = 8192  # columns whose best entries are merged at once
 SPREAD = 8.0  # the histogram spans this many standard deviations on both sides of the mean
 
 
@@ -211,10 +212,7 @@ def _merge(slabs: list[_Slab], wanted: Wanted, moments: _Moments | None) -> Foun
     if wanted.rows:
         rows = Top(*(torch.from_numpy(np.concatenate([s.rows[i] for s in slabs])) for i in (0, 1)))
     if wanted.columns:
-        values, index = (torch.from_numpy(np.concatenate([s.columns[i] for s in slabs], 1)) for i in (0, 1))
-        # Slabs stand in the order of their rows, so that ties by place are ties by row.
-        best = row_top(values, wanted.columns)
-        columns = Top(best.values, index.gather(1, best.index))
+        columns = _merge_columns([s.columns for s in slabs], wanted.columns)
     if wanted.whole:
         values, at_row, at_column = (torch.from_numpy(np.concatenate([s.whole[i] for s in slabs])) for i in range(3))
         whole = Entries.sorted(values, at_row, at_column, wanted.whole)
@@ -223,6 +221,18 @@ def _merge(slabs: list[_Slab], wanted: Wanted, moments: _Moments | None) -> Foun
         extremes = min(s.min for s in slabs), max(s.max for s in slabs)
         statistics = Statistics(moments.mean, moments.variance, *extremes, moments.low, moments.high, counts)
     return Found(rows, columns, whole, statistics)
+
+
+def _merge_columns(found: list[tuple[np.ndarray, np.ndarray]], k: int) -> Top:
+    """The best of each column among those of all slabs, some columns at a time."""
+    best = []
+    for start in range(0, len(found[0][0]), MERGED):
+        here = slice(start, start + MERGED)
+        values, index = (torch.from_numpy(np.concatenate([part[i][here] for part in found], 1)) for i in (0, 1))
+        # Slabs stand in the order of their rows, so that ties by place are ties by row.
+        top = row_top(values, k)
+        best.append(Top(top.values, index.gather(1, top.index)))
+    return Top(torch.cat([top.values for top in best]), torch.cat([top.index for top in best]))
 
 
 def _accelerated(left: Tensor, right: Tensor, wanted: Wanted, change: Change | None, moments: _Moments | None) -> Found:

@@ -55,7 +55,7 @@ def train(
                 f"context of models.{name}.n_ctx = {params.n_ctx}; add text or lower n_ctx"
             )
     with deterministic():
-        return _Run(params, train_stream, valid_stream, d_vocab, scratch, name).finish()
+        return Run(params, train_stream, valid_stream, d_vocab, scratch, name).finish()
 
 
 def checkpoint_steps(params: ModelParams) -> list[int]:
@@ -85,7 +85,7 @@ def deterministic() -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-class _Run:
+class Run:
     """One training: everything that a checkpoint has to bring back."""
 
     def __init__(
@@ -120,14 +120,15 @@ class _Run:
         steps = range(len(self.losses), self.params.steps)
         bar = tqdm(steps, f"training {self.name}", self.params.steps, initial=len(self.losses), disable=None)
         for step in bar:
-            self._step(step)
+            self.step(step)
             if time.monotonic() - saved >= self.every:
                 self._save()
                 saved = time.monotonic()
         columns = ["step", "tokens", "train_loss", "valid_loss"]
         return self.model.cpu().requires_grad_(False).eval(), pd.DataFrame(self.curve, columns=columns)
 
-    def _step(self, step: int) -> None:
+    def step(self, step: int) -> None:
+        """Learn from one batch, and measure the losses where the curve has a point."""
         p = self.params
         for optimiser, rates in zip(self.optimisers, self.rates, strict=True):
             for group, rate in zip(optimiser.param_groups, rates, strict=True):

@@ -3,7 +3,17 @@
 from pathlib import Path
 
 from skiptrace.config.report import ReportParams
-from skiptrace.report import bigrams, composition, dictionary, evidence, figures, heads, origins, skip_trigrams, superposition
+from skiptrace.report import (
+    bigrams,
+    composition,
+    dictionary,
+    evidence,
+    figures,
+    heads,
+    origins,
+    skip_trigrams,
+    superposition,
+)
 from skiptrace.report.document import Figure, Report, Section, Table, Tool, numbers, words
 from skiptrace.report.findings import findings, published
 from skiptrace.report.inputs import Results, Settings, Weights

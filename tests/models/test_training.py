@@ -36,18 +36,18 @@ def test_training_learns_and_is_deterministic(tmp_path):
 def test_a_training_that_stops_half_way_ends_with_the_same_weights(tmp_path, monkeypatch):
     whole, curve = training.train(PARAMS, stream(5000, 0), stream(500, 1), 11, tmp_path / "a", "m")
     monkeypatch.setenv("SKIPTRACE_CHECKPOINT_SECONDS", "0")
-    step = training._Run._step
+    step = training.Run.step
 
     def interrupted(self, number):
         if number == 17:
             raise KeyboardInterrupt
         step(self, number)
 
-    monkeypatch.setattr(training._Run, "_step", interrupted)
+    monkeypatch.setattr(training.Run, "step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         training.train(PARAMS, stream(5000, 0), stream(500, 1), 11, tmp_path / "b", "m")
     done = []
-    monkeypatch.setattr(training._Run, "_step", lambda self, number: (done.append(number), step(self, number)))
+    monkeypatch.setattr(training.Run, "step", lambda self, number: (done.append(number), step(self, number)))
     resumed, resumed_curve = training.train(PARAMS, stream(5000, 0), stream(500, 1), 11, tmp_path / "b", "m")
     assert done == list(range(17, 30))
     assert torch.equal(weights(whole), weights(resumed))

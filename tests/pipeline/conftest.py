@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import yaml
@@ -177,3 +178,35 @@ def project(reproduced: Project, tmp_path: Path) -> Project:
     path = tmp_path / "project"
     shutil.copytree(reproduced.path, path, symlinks=True)
     return Project(path)
+
+
+class Told(NamedTuple):
+    """What a question was answered with."""
+
+    code: int
+    out: str
+    error: str
+
+
+@pytest.fixture
+def ask(monkeypatch, capsys):
+    """Ask a project a question, as the console script does."""
+    from stages.cli import main  # imports torch, which most tests here leave to other processes
+
+    def asked(project, *arguments: str) -> Told:
+        monkeypatch.chdir(project.path)
+        monkeypatch.setattr(sys, "argv", ["skiptrace", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr()
+        # A message instead of a number is printed by the interpreter, which then exits with 1.
+        failed = isinstance(ended.value.code, str)
+        return Told(1 if failed else ended.value.code or 0, told.out, f"{ended.value.code}\n" if failed else told.err)
+
+    return asked
+
+
+def assert_one_line(told: Told, message: str) -> None:
+    assert told.code == 1 and told.out == ""
+    assert told.error.startswith("error: ") and told.error.count("\n") == 1
+    assert message in told.error

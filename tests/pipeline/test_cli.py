@@ -1,42 +1,149 @@
 """The `skiptrace` command on a real project."""
 
+import csv
+import io
 import json
 import sys
 
+import pyarrow.parquet as pq
 import pytest
+import torch
 
-CALL = (sys.executable, "-c", "import sys; sys.argv[0] = 'skiptrace'; from stages.cli import main; main()")
+from skiptrace.circuits.factored import ov
+from skiptrace.models import checkpoint
+from stages.ask.output import inert
+from tests.pipeline.conftest import assert_one_line
 
 
-def ask(project, *arguments: str):
-    return project.call(*CALL, *arguments)
+def test_the_console_script_is_there_and_lists_its_questions(reproduced):
+    told = reproduced.call(sys.executable, "-m", "stages.cli", "--help")
+    assert told.returncode == 0
+    for question in ("explain", "lookup", "compare", "doctor"):
+        assert question in told.stdout
 
 
-def test_explain_takes_a_prediction_apart(reproduced):
+def test_explain_takes_a_prediction_apart(ask, reproduced):
     told = ask(reproduced, "explain", "--model", "two", "--json", "the moon of noom")
-    assert told.returncode == 0, told.stderr
-    found = json.loads(told.stdout)
+    assert told.code == 0, told.error
+    found = json.loads(told.out)
     assert len(found["paths"]) == 9
     logits = [path["logit"] for path in found["paths"]]
     assert sum(logits) == pytest.approx(found["logit"], abs=1e-5)
     assert logits == sorted(logits, reverse=True)
-    shown = ask(reproduced, "explain", "--model", "two", "the moon")
-    assert shown.returncode == 0 and "direct" in shown.stdout and "add up to" in shown.stdout
+    shown = ask(reproduced, "explain", "--model", "two", "the moon", "--next", "id:5")
+    assert shown.code == 0 and "direct" in shown.out and "add up to" in shown.out
+    rows = list(csv.DictReader(io.StringIO(ask(reproduced, "explain", "--model", "two", "--csv", "the moon").out)))
+    assert len(rows) == 9 and float(rows[0]["logit"]) >= float(rows[1]["logit"])
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "message"),
+    ("arguments", "message"),
     [
-        (("--model", "nope", "x"), 1, "models.nope: no such key; there is zero, one, two"),
-        (("--model", "two", ""), 1, "the text is empty"),
-        (("--model", "two", "moon " * 50), 1, "models.two.n_ctx = 16 holds 15"),
-        (("--model", "two", "x", "--next", "moon of"), 1, "not a single token"),
-        (("x",), 2, "Missing option"),
+        (("explain", "--model", "nope", "x"), "models.nope: no such key; there is zero, one, two"),
+        (("explain", "--model", "two", ""), "the text is empty"),
+        (("explain", "--model", "two", "moon " * 50), "models.two.n_ctx = 16 holds 15"),
+        (("explain", "--model", "two", "x", "--next", "moon of"), "not a single token; it is"),
+        (("lookup", "--model", "nope", "x"), "models.nope: no such key; there is zero, one, two"),
+        (("lookup", "--model", "two", "moon river"), "'moon river': not a single token; it is"),
+        (("lookup", "--model", "two", "id:270"), "id:270: no such token; the ids of notes run to 269"),
+        (("lookup", "--model", "one", "nosuchword"), "the training text of this model has no such word"),
+        (("lookup", "--model", "two", "--head", "L5H0", "id:3"), "L5H0: model two has direct, L0H0, L0H1, L1H0, L1H1"),
+        (("lookup", "--model", "two", "--min-count", "999999", "id:3"), "no token occurs 999999 times"),
+        (("compare", "nope"), "nope: unknown Git revision 'nope'; give a commit, branch, tag or experiment"),
     ],
+    ids=lambda v: " ".join(v)[:40] if isinstance(v, tuple) else None,
+)  # fmt: skip
+def test_wrong_questions_are_answered_in_one_line(ask, reproduced, arguments, message):
+    assert_one_line(ask(reproduced, *arguments), message)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("explain", "x"), ("lookup", "x", "--model", "two", "--json", "--csv"), ("when",)]
 )
-def test_wrong_questions_are_answered_in_one_line(reproduced, arguments, code, message):
-    told = ask(reproduced, "explain", *arguments)
-    assert told.returncode == code
-    assert message in told.stderr and "Traceback" not in told.stderr
-    if code == 1:
-        assert told.stderr.startswith("error: ") and len(told.stderr.strip().splitlines()) == 1
+def test_wrong_usage_is_exit_code_two(ask, reproduced, arguments):
+    assert ask(reproduced, *arguments).code == 2
+
+
+def test_a_looked_up_row_is_that_of_the_model(ask, reproduced):
+    told = ask(reproduced, "lookup", ":", "--model", "two", "--head", "L1H0", "--as", "source", "--min-count", "0",
+               "--most", "5", "--json")  # fmt: skip
+    assert told.code == 0, told.error
+    found = json.loads(told.out)
+    circuit = ov(checkpoint.load(reproduced.path / "data/models/two"), 1, 0)
+    row = circuit.left[found["token_id"]] @ circuit.right
+    centred = row - row.mean()
+    centred[0] = -torch.inf
+    outs = [entry for entry in found["entries"] if entry["circuit"] == "ov"]
+    assert [entry["centred"] for entry in outs] == pytest.approx(centred.topk(5).values.tolist(), rel=1e-2, abs=1e-3)
+    assert {entry["role"] for entry in found["entries"]} == {"source"} and found["token"] == ":"
+
+
+def test_without_stored_circuits_the_answer_is_the_same(ask, project):
+    question = ("lookup", "id:40", "--model", "two", "--min-count", "0", "--json")
+    stored = json.loads(ask(project, *question).out)
+    before = json.loads(ask(project, *question, "--computed").out)
+    assert before != stored  # half precision
+    project.call("rm", "-rf", "data/circuits")
+    computed = json.loads(ask(project, *question).out)
+    assert computed == before
+    for one, other in zip(stored["entries"], computed["entries"], strict=True):
+        assert one["centred"] == pytest.approx(other["centred"], rel=1e-2, abs=1e-3)
+        assert [one[k] for k in ("role", "head", "circuit")] == [other[k] for k in ("role", "head", "circuit")]
+
+
+def test_a_lookup_as_csv_and_as_tables(ask, reproduced):
+    question = ("lookup", "id:40", "--model", "two", "--min-count", "0", "--most", "3")
+    rows = list(csv.DictReader(io.StringIO(ask(reproduced, *question, "--csv").out)))
+    views = [(r["role"], r["circuit"], r["head"]) for r in rows]
+    # Two roles of the direct path, four views of each of four heads.
+    assert len(rows) == 3 * (2 + 4 * 4) and len(set(views)) == 18
+    shown = ask(reproduced, *question).out
+    for heading in ("as source: outs by ov", "as destination: sources by qk", "as out: present tokens by direct"):
+        assert heading in shown
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [("=1+1", "'=1+1"), ("@x", "'@x"), ("-", "'-"), ("+", "'+"), ("\t=x", "'\t=x"), ("＝x", "'＝x"), ("a=b", "a=b"),
+     (-1.5, -1.5), (None, None)],
+)  # fmt: skip
+def test_text_in_csv_is_no_formula_and_numbers_stay_numbers(value, written):
+    assert inert(value) == written
+
+
+def test_doctor_tells_what_is_fit_and_what_would_run(ask, project):
+    told = ask(project, "doctor", "--json")
+    assert told.code == 0, told.error
+    found = json.loads(told.out)
+    checks = {check["name"]: check for check in found["checks"]}
+    assert checks["parameters"]["found"] == "3 corpora, 3 models: zero, one, two"
+    assert checks["remote cache"]["state"] == "note" and checks["pipeline"]["found"] == "up to date"
+    assert found["stages"] == []
+
+    project.set("verification.fdr", 0.5)
+    due = {stage["stage"]: stage for stage in json.loads(ask(project, "doctor", "--json").out)["stages"]}
+    assert {"verify@one", "summarise", "report"} <= due.keys() and "train@one" not in due
+    assert due["verify@one"]["why"] == "changed: verification"
+    assert due["verify@one"]["seconds"] > 0  # noted when the project was reproduced
+    assert "last time" in ask(project, "doctor").out
+    assert "verify@two" in ask(project, "doctor", "--csv").out
+
+    project.set("models.one.steps", "many")
+    told = ask(project, "doctor")
+    assert told.code == 1 and "models.one.steps" in told.out
+
+
+def test_doctor_outside_of_a_pipeline_says_so(ask, tmp_path, project):
+    told = ask(type(project)(tmp_path), "doctor")
+    assert told.code == 1 and "no pipeline here" in told.out and "Traceback" not in told.error
+
+
+def test_noting_times_leaves_no_trace_in_the_outputs(reproduced):
+    noted = sorted(p.stem for p in (reproduced.path / "data" / "scratch" / "times").iterdir())
+    assert {"check", "train@one", "corpus@notes", "dictionary@toy", "report"} <= set(noted)
+    assert "scratch" not in (reproduced.path / "dvc.lock").read_text()
+
+
+def test_circuit_parts_keep_the_layout_that_lookup_reads(reproduced):
+    part = reproduced.path / "data/circuits/two/circuit=ov/layer=1/head=0/part-00000.parquet"
+    assert pq.read_schema(part).names == ["token_id", "row_min", "row_max", "values"]

@@ -20,13 +20,19 @@ def test_plots_draw_every_models_loss(reproduced, tmp_path):
     assert "nats per token" in page
 
 
-def test_an_experiment_changes_one_parameter_and_can_be_compared(project):
+def test_an_experiment_changes_one_parameter_and_can_be_compared(project, ask):
     project.dvc("exp", "run", "--set-param", "verification.fdr=0.95", "--name", "wide")
     assert "verification.fdr" in project.dvc("params", "diff")
     assert "verified_share" in project.dvc("metrics", "diff")
     shown = project.dvc("exp", "show", "--csv")
     assert "wide" in shown
     assert "verification.fdr" in shown
+    told = ask(project, "compare", "HEAD", "wide", "--json")
+    assert told.code == 0, told.error
+    found = json.loads(told.out)
+    assert found["parameters"] == [{"key": "verification.fdr", "a": 0.05, "b": 0.95}]
+    changed = {m["key"].rpartition(".")[2] for m in found["metrics"] if m["difference"]}
+    assert "verified_share" in changed and "valid_loss" not in changed
 
 
 def test_the_report_is_one_page_that_fetches_nothing(reproduced):

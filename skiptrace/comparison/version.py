@@ -1,0 +1,35 @@
+"""A version of a run, as read from a revision."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from skiptrace.models.transformer import Transformer
+
+
+@dataclass(frozen=True)
+class Studied:
+    """A model of a version: its parameters and weights, its vocabulary and tables.
+
+    `vocabulary` has the columns `token` and `probability` by token id; `heads` is the table of
+    scores; `skip_trigrams` has `rank, layer, head, source, destination, out` and `verified`, which
+    is missing for rows that were not checked.
+    """
+
+    params: dict[str, Any]
+    weights: Transformer
+    vocabulary: pd.DataFrame
+    heads: pd.DataFrame
+    skip_trigrams: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Version:
+    """A run: the name it was asked for by, and what it holds; `figures` are SVG by file name."""
+
+    name: str
+    params: dict[str, Any]
+    metrics: dict[str, Any]
+    models: dict[str, Studied]
+    figures: dict[str, bytes] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Questions asked of what the pipeline has made, one file for each command of `skiptrace`."""

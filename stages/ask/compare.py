@@ -1,0 +1,134 @@
+"""`skiptrace compare`: two versions of a run side by side.
+
+Reads   through DVC, of either version: params.yaml, reports/metrics.json, reports/figures/
+        data/models/<m>/, data/tokens/<corpus of m>/vocab.parquet
+        data/tables/<m>/heads.parquet, skip_trigrams.parquet, data/evidence/<m>/skip_trigrams.parquet
+Writes  the files named by --html and --markdown
+"""
+
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from skiptrace.comparison.compare import Comparison, ModelChange
+from skiptrace.comparison.compare import compare as compare_versions
+from skiptrace.comparison.overlap import Place
+from skiptrace.comparison.render import html, markdown
+from skiptrace.comparison.sections import build, shown, summary
+from skiptrace.files import write_text
+from skiptrace.report.document import Cell, Table, Tokens
+from skiptrace.report.tokens import visible
+from stages.ask.output import AsJson, Form, console, form, print_csv, print_json, table
+from stages.ask.versions import WORKSPACE, changed_stages, read_version
+
+ROWS = 15  # of a table on a terminal
+COLUMNS = ("kind", "key", "a", "b", "difference", "noise", "beyond")
+
+
+def compare(
+    a: Annotated[str, typer.Argument(metavar="REV_A", help="a commit, branch, tag, experiment, or workspace")],
+    b: Annotated[str, typer.Argument(metavar="REV_B", help="the same, held against it")] = WORKSPACE,
+    page: Annotated[Path | None, typer.Option("--html", help="write the whole comparison to this page")] = None,
+    notes: Annotated[Path | None, typer.Option("--markdown", help="write it as Markdown, at most 60 kB")] = None,
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="print parameters and metrics as CSV")] = False,
+) -> None:
+    """Compare two versions: parameters, metrics, skip-trigrams, and what became of each head."""
+    printed = form(as_json, as_csv)
+    found = compare_versions(read_version(a), read_version(b))
+    if WORKSPACE in (a, b) and (stale := changed_stages()):
+        names = ", ".join(sorted(stale)[:5]) + (" …" if len(stale) > 5 else "")
+        typer.echo(f"note: the workspace is not reproduced ({names} changed); its results are older", err=True)
+    if page is not None:
+        write_text(page, html(found))
+    if notes is not None:
+        write_text(notes, markdown(found))
+    if printed is Form.JSON:
+        print_json(content(found))
+    elif printed is Form.CSV:
+        print_csv(records(found), COLUMNS)
+    elif page is None and notes is None:
+        _print(found)
+
+
+def records(found: Comparison) -> list[dict[str, Any]]:
+    """Parameters that differ and all metrics, one record each."""
+    rows: list[dict[str, Any]] = [
+        {"kind": "parameter", "key": p.key, "a": shown(p.a), "b": shown(p.b)} for p in found.parameters
+    ]
+    for m in found.measures:
+        noise = None if m.noise is None else m.noise.difference
+        place = {"kind": "metric", "key": m.key, "a": m.a, "b": m.b}
+        rows.append(place | {"difference": m.difference, "noise": noise, "beyond": m.beyond})
+    return rows
+
+
+def content(found: Comparison) -> dict[str, Any]:
+    """Everything but the figures."""
+    every = records(found)
+    return {
+        "a": found.a,
+        "b": found.b,
+        "parameters": [p._asdict() for p in found.parameters],
+        "metrics": [{k: v for k, v in row.items() if k != "kind"} for row in every if row["kind"] == "metric"],
+        "models": {model.name: _model(model) for model in found.models},
+        "models_only_a": found.only_a,
+        "models_only_b": found.only_b,
+        "figures_differing": [pair.name for pair in found.figures if not pair.same],
+    }
+
+
+def _model(model: ModelChange) -> dict[str, Any]:
+    told: dict[str, Any] = {"shared_tokens": model.shared_tokens, "same_tokens": model.same_tokens}
+    told["two_seeds"] = None if model.floor is None else model.floor._asdict()
+    if model.changes is not None:
+        values = model.changes._asdict()
+        lists = {name: [_place(place) for place in values.pop(name)] for name in ("gained", "lost", "moved")}
+        told["skip_trigrams"] = values | lists
+    told["heads"] = [
+        head.match._asdict()
+        | {"similarity": head.match.similarity, "kind_a": head.kind_a, "kind_b": head.kind_b}
+        | {"scores_a": _finite(head.scores_a), "scores_b": _finite(head.scores_b)}
+        for head in model.heads
+    ]
+    return told
+
+
+def _place(place: Place) -> dict[str, Any]:
+    return dict(zip(("source", "destination", "out"), place.triple, strict=True)) | {
+        "rank_a": place.a,
+        "rank_b": place.b,
+        "verified_a": place.verified_a,
+        "verified_b": place.verified_b,
+    }
+
+
+def _finite(scores: dict[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in scores.items()}
+
+
+def _print(found: Comparison) -> None:
+    out = console()
+    for line in summary(found):
+        out.print(Text(f"• {line.replace('`', '')}"))
+    for section in build(found, ROWS):
+        for paragraph in section.paragraphs:
+            out.print(Text(f"\n{section.title}: {paragraph}"))
+        for block in section.blocks:
+            assert isinstance(block, Table)
+            right = [column.name for column in block.columns if column.numeric]
+            made = table(section.title, *(column.name for column in block.columns), right=right)
+            for row in block.rows:
+                made.add_row(*map(_cell, row))
+            out.print(made)
+            out.print(Text(block.caption.replace("`", ""), style="dim"))
+
+
+def _cell(cell: Cell) -> Text:
+    if isinstance(cell, Tokens):
+        source, destination, out = map(visible, cell.texts)
+        return Text(f"{source} … {destination} → {out}")
+    return Text(str(cell))
