@@ -42,7 +42,10 @@ def take_over(found: list[Name], d_vocab: int, params: ExpansionParams, scratch:
     """Link the finished parts, and nothing else that lies there, into the folder."""
     for path in [part.path for circuit in found for part in parts(circuit, d_vocab, params)]:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        os.link(scratch / path, folder / path)
+        try:
+            os.link(scratch / path, folder / path)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(scratch / path, folder / path)
 
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ def create(path: Path) -> Project:
     for name in CARRIED:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, path / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, path / name)  # compiled loops included, which take seconds to compile
         else:
             shutil.copy(source, path / name)
     project.write_params(tiny_params())

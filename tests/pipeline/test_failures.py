@@ -62,8 +62,7 @@ def test_a_state_of_other_parameters_is_not_continued(project):
     [
         ("train", ["--model", "nope"], None, "params.yaml: models.nope: no such key; there is zero, one, two"),
         ("corpus", ["--corpus", "notes"], ("data/raw/notes/3.txt", b"\xff\xfe"), "3.txt: not UTF-8 at byte 0"),
-        ("mine", ["--model", "one"], ("data/circuits/one/circuit=qk/layer=0/head=1/part-00001.parquet", None),
-         "part-00001.parquet: not a readable part file"),
+        ("mine", ["--model", "one"], ("data/tables/one/heads.parquet", None), "heads.parquet: not a readable Parquet"),
         ("expand", ["--model", "one"], ("data/models/one/model.safetensors", None), "not a readable safetensors file"),
         ("score", ["--model", "one"], ("data/models/one/config.json", b"{}"), "config.json: n_layers"),
         ("ngrams", ["--corpus", "code"], ("data/tokens/code/train.npy", b""), "train.npy: not a readable array"),
@@ -107,3 +106,17 @@ def test_without_dvc_every_stage_runs_by_itself(project):
     for stage, arguments in (("check", []), ("mine", ["--model", "two"]), ("summarise", []), ("report", [])):
         done = project.stage(stage, *arguments)
         assert (done.returncode, done.stderr) == (0, ""), stage
+
+
+def test_what_is_not_stored_is_mined_as_well_and_what_does_not_fit_is_refused(project):
+    circuits, tables = (project.path / "data" / kind / "two" for kind in ("circuits", "tables"))
+    before = files(tables)
+    project.set("expansion.max_bytes", 1000)
+    done = project.stage("expand", "--model", "two")
+    assert done.returncode == 1 and "more than expansion.max_bytes" in done.stderr
+    assert list(circuits.rglob("part-*.parquet"))
+    project.set("expansion.store", "none")
+    for stage in ("expand", "mine"):
+        assert project.stage(stage, "--model", "two").returncode == 0
+    assert [path.name for path in circuits.rglob("*") if path.is_file()] == ["circuits.json"]
+    assert files(tables) == before
