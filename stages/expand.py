@@ -5,7 +5,7 @@ Reads   params.yaml  expansion
 Writes  data/circuits/<m>/circuit=<direct|ov|qk>/layer=<l>/head=<h>/part-*.parquet
         data/circuits/<m>/circuit=<virtual_ov|k_composition>/layer=<l1>-<l2>/head=<h1>-<h2>/part-*.parquet
             token_id, row_min, row_max, values (half precision, one per column token)
-        data/circuits/<m>/circuits.json   which circuits there are, whether stored or not
+        data/circuits/<m>/_circuits.json   which circuits there are, whether stored or not
 """
 
 import os
@@ -29,7 +29,7 @@ def main() -> None:
     found = chosen(names(model, params.virtual_heads), params.circuits, params.only)
     scratch = SCRATCH / "expand" / name
     with atomic_folder(CIRCUITS / name) as folder:
-        write_json(folder / "circuits.json", {"store": params.store, "circuits": [n._asdict() for n in found]})
+        write_json(folder / "_circuits.json", {"store": params.store, "circuits": [n._asdict() for n in found]})
         if params.store == "full":
             refuse_too_much(len(found), model.d_vocab, params, scratch)
             stored = [Stored(str((MODELS / name).resolve()), circuit) for circuit in found]

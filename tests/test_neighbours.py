@@ -7,7 +7,9 @@ from skiptrace.errors import InputError
 from skiptrace.expansion.writer import write
 from skiptrace.neighbours import VIEWS, neighbours
 
-PARAMS = ExpansionParams(chunk_rows=7, row_group_rows=3, virtual_heads=0)
+PARAMS = ExpansionParams(
+    store="full", circuits=["ov"], heads="all", virtual_heads=0, max_bytes=10**9, chunk_rows=7, row_group_rows=3
+)
 V = 23
 
 
@@ -30,7 +32,7 @@ def test_neighbours_are_the_largest_of_the_whole_matrix(make_model, probability,
     model = make_model(2).float()
     if stored:
         circuits = [direct(model), *(c(model, i, h) for c in (ov, qk) for i in range(2) for h in range(3))]
-        write(circuits, tmp_path, PARAMS)
+        write(circuits, V, str(tmp_path), PARAMS)
     allowed = torch.ones(V, dtype=torch.bool)
     allowed[[0, 4]] = False
     heads = [None, (0, 2), (1, 0)]
@@ -58,7 +60,7 @@ def test_of_equal_entries_the_smaller_id_comes_first(make_model, probability, tm
 
 def test_a_damaged_or_missing_part_is_told(make_model, probability, tmp_path):
     model, allowed = make_model(1).float(), torch.ones(V, dtype=torch.bool)
-    write([ov(model, 0, 0)], tmp_path, PARAMS)
+    write([ov(model, 0, 0)], V, str(tmp_path), PARAMS)
     views = [v for v in VIEWS if v.circuit == "ov"]
     parts = sorted(tmp_path.rglob("part-*.parquet"))
     parts[1].unlink()

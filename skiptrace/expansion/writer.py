@@ -108,7 +108,7 @@ def write_part(source: Circuit | Stored, part: Part, folder: str, params: Expans
     if _finished(files, path, made_of):
         return
     # Another worker may be writing the same part, if the cluster lost sight of it.
-    temporary = f"{path}.{uuid.uuid4().hex[:8]}.partial"
+    temporary = _hidden(f"{path}.{uuid.uuid4().hex[:8]}.partial")
     try:
         files.makedirs(path.rpartition("/")[0], exist_ok=True)
         with files.open(temporary, "wb") as file:
@@ -179,7 +179,13 @@ def _finished(files: fsspec.AbstractFileSystem, path: str, made_of: str) -> bool
 
 
 def _note(path: str) -> str:
-    return path.removesuffix(".parquet") + ".json"
+    return _hidden(path.removesuffix(".parquet") + ".json")
+
+
+def _hidden(path: str) -> str:
+    """A name that those who read a whole folder of Parquet files pass over."""
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/.{name}"
 
 
 def _made_of(factors: str, part: Part, params: ExpansionParams) -> str:

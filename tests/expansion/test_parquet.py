@@ -244,7 +244,7 @@ def test_finished_parts_are_kept_and_damaged_ones_made_again(make_model, tmp_pat
     expand(circuits, tmp_path)
     whole, before = contents(tmp_path), made(tmp_path)
     part = tmp_path / "circuit=qk/layer=0/head=1/part-00001.parquet"
-    note = part.with_suffix(".json")
+    note = part.with_name(".part-00001.json")
     if damage == "truncated":
         part.write_bytes(part.read_bytes()[:-7])
     elif damage == "flipped":

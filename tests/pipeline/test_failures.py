@@ -118,5 +118,5 @@ def test_what_is_not_stored_is_mined_as_well_and_what_does_not_fit_is_refused(pr
     project.set("expansion.store", "none")
     for stage in ("expand", "mine"):
         assert project.stage(stage, "--model", "two").returncode == 0
-    assert [path.name for path in circuits.rglob("*") if path.is_file()] == ["circuits.json"]
+    assert [path.name for path in circuits.rglob("*") if path.is_file()] == ["_circuits.json"]
     assert files(tables) == before
