@@ -185,7 +185,9 @@ class Transformer(nn.Module):
         self.n_layers, self.n_heads, self.d_head = n_layers, n_heads, d_head
         self.W_E = nn.Parameter(torch.empty(d_vocab, d_model))
         self.W_U = nn.Parameter(torch.empty(d_model, d_vocab))
-        self.register_buffer("W_pos", sinusoids(n_ctx, d_model)[:, :d_model])
+        W_pos = torch.empty(n_ctx, d_model)
+        # A model of shapes alone has none; arithmetic on its device would import torch's compiler, which takes seconds.
+        self.register_buffer("W_pos", W_pos if W_pos.is_meta else sinusoids(n_ctx, d_model)[:, :d_model])
         self.layers = nn.ModuleList(Attention(n_heads, d_model, d_head, norm) for _ in range(n_layers))
 
     def initialise(self, seed: int) -> None:

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,8 @@ from typing import NamedTuple
 import pytest
 import yaml
 from filelock import FileLock
+
+from tests.pipeline import forks
 
 ROOT = Path(__file__).parents[2]
 CARRIED = ("dvc.yaml", "requirements.lock", ".dvcignore", ".gitignore", "imports", "skiptrace", "stages")
@@ -78,6 +81,7 @@ class Project:
     """A folder with a pipeline in it."""
 
     path: Path
+    python: Path = Path(sys.executable).parent  # the folder of the `python` that its pipeline runs with
 
     def call(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the project with the packages of this test run."""
@@ -86,8 +90,8 @@ class Project:
         )
 
     def environment(self, **more: str) -> dict[str, str]:
-        """The variables that a command runs with: this interpreter's tools come first."""
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        """The variables that a command runs with: its own `python` and this interpreter's tools come first."""
+        path = os.pathsep.join([str(self.python), str(Path(sys.executable).parent), os.environ["PATH"]])
         git = {
             "GIT_AUTHOR_NAME": "a",
             "GIT_AUTHOR_EMAIL": "a@b",
@@ -136,10 +140,10 @@ class Project:
         (self.path / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
 
 
-def create(path: Path) -> Project:
+def create(path: Path, python: Path = Project.python) -> Project:
     """Lay out a project that has never been reproduced."""
     path.mkdir(parents=True)
-    project = Project(path)
+    project = Project(path, python)
     for name in CARRIED:
         source = ROOT / name
         if source.is_dir():
@@ -159,17 +163,24 @@ def create(path: Path) -> Project:
 
 
 @pytest.fixture(scope="session")
-def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a `python` whose stages start at once."""
+    with forks.quick(tmp_path_factory.mktemp("python")) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def reproduced(tmp_path_factory: pytest.TempPathFactory, python: Path) -> Project:
     """A project after its first `dvc repro`, committed; shared by the test processes, not to be changed."""
     folder = tmp_path_factory.getbasetemp().parent / "reproduced"
     with FileLock(folder.with_suffix(".lock")):
         if not folder.exists():
-            project = create(folder.with_suffix(".partial"))
+            project = create(folder.with_suffix(".partial"), python)
             project.repro()
             project.call("git", "add", "--all")
             project.call("git", "commit", "--quiet", "--message", "reproduced")
             project.path.rename(folder)
-    return Project(folder)
+    return Project(folder, python)
 
 
 @pytest.fixture
@@ -177,7 +188,7 @@ def project(reproduced: Project, tmp_path: Path) -> Project:
     """A copy of the reproduced project, free to be changed."""
     path = tmp_path / "project"
     shutil.copytree(reproduced.path, path, symlinks=True)
-    return Project(path)
+    return Project(path, reproduced.python)
 
 
 class Told(NamedTuple):

@@ -117,6 +117,7 @@ def test_adding_a_model_runs_its_chain_alone_and_removing_it_forgets_it(project)
 
 
 def test_a_second_run_elsewhere_gives_the_same_hashes(request, tmp_path):
+    """By the plain interpreter, which the first is not run with (forks.py)."""
     other = create(tmp_path / "somewhere" / "else")
     other.repro()
     # Asked for only now, so that two test processes reproduce at the same time.

@@ -76,7 +76,7 @@ def test_a_folder_as_remote_and_then_what_ci_runs(project, tmp_path):
     shutil.copy(ROOT / "Makefile", project.path)
     commit(project)
     project.call("git", "clone", "--quiet", str(project.path), str(tmp_path / "clone"))
-    clone = Project(tmp_path / "clone")
+    clone = Project(tmp_path / "clone", project.python)
     # A user's own text is in no cache.
     shutil.copytree(project.path / "data" / "raw", clone.path / "data" / "raw")
     clone.dvc("pull")
