@@ -37,12 +37,12 @@ def tokens() -> torch.Tensor:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let one test process reproduce the tiny pipeline first and the other do the same elsewhere.
 
-    Tests that need the reproduced pipeline come last, so that none has to wait for it.
+    Tests that need the reproduced pipeline come when it is there, so that none has to wait for it.
     """
     needy = [item for item in items if "reproduced" in getattr(item, "fixturenames", ())]
     second = [item for item in items if item.name == "test_a_second_run_elsewhere_gives_the_same_hashes"]
     others = [item for item in items if item not in needy and item not in second]
-    ordered = [*needy[:1], *others, *needy[1:]]
-    # pytest-xdist hands each of two processes an eighth of the tests to begin with.
-    eighth = len(items) // 8
-    items[:] = [*ordered[:eighth], *second, *ordered[eighth:]]
+    ordered = [*needy[:1], *others]
+    # pytest-xdist gives each of two processes half of the tests, and then what the other has not begun.
+    half = len(items) // 2
+    items[:] = [*ordered[:half], *second, *needy[1:], *ordered[half:]]

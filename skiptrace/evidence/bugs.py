@@ -16,7 +16,7 @@ from torch import Tensor
 
 from skiptrace.circuits import factored
 from skiptrace.config.verification import VerificationParams
-from skiptrace.evidence.causal import Rows, Sampler, final_logprobs, run_to_end
+from skiptrace.evidence.causal import Rows, Sampler, at_once, log_p, run_to_end
 from skiptrace.evidence.support import Positions, support
 from skiptrace.evidence.verification import Streams
 from skiptrace.models.transformer import Transformer
@@ -128,7 +128,7 @@ def cost(model: Transformer, crossing: Crossing, positions: Positions, ctx: int,
     raised = attended * ov.entries(torch.tensor([crossing.source]), torch.tensor([crossing.out]))
     without = end.logits.clone()
     without[:, crossing.out] -= raised
-    change = _losses(end.logits, following) - _losses(without, following)
+    change = log_p(without, following) - log_p(end.logits, following)
     spread = change.std().item() / len(change) ** 0.5 if len(change) > 1 else float("nan")
     return Cost(change.mean().item(), spread, len(places))
 
@@ -149,8 +149,9 @@ def bill(
     last = len(streams.valid) - 2
     places = np.unique(np.linspace(ctx - 1, last, min(tokens, last - ctx + 2)).astype(np.int64))
     saved = 0.0
-    for start in range(0, len(places), 512):
-        inputs, following = _ending_at(np.asarray(streams.valid), places[start : start + 512], ctx)
+    batch = at_once(model, ctx)
+    for start in range(0, len(places), batch):
+        inputs, following = _ending_at(np.asarray(streams.valid), places[start : start + batch], ctx)
         end = run_to_end(model, inputs)
         seen = pd.DataFrame(
             {
@@ -170,7 +171,7 @@ def bill(
             raised = attention[layer, text, head, place] * torch.from_numpy(hits["ov"].to_numpy().astype(np.float32))
             raised = raised * (out != following[text])
             without.index_put_((text, out), -raised, accumulate=True)
-        saved += (_losses(end.logits, following) - _losses(without, following)).sum().item()
+        saved += (log_p(without, following) - log_p(end.logits, following)).sum().item()
     return saved / len(places)
 
 
@@ -186,7 +187,7 @@ def _keyed(table: pd.DataFrame, cell: str) -> list[Crossing]:
 
 def _probabilities(model: Transformer, sampler: Sampler, rows: Rows, n: int) -> Float[np.ndarray, "rows d_vocab"]:
     drawn = sampler.draw(rows, n).tokens
-    found = [final_logprobs(model, torch.from_numpy(c)).exp().mean(0).double().numpy() for c in drawn]
+    found = [run_to_end(model, torch.from_numpy(c)).logits.softmax(-1).mean(0).double().numpy() for c in drawn]
     return np.stack(found) if found else np.zeros((0, model.d_vocab))
 
 
@@ -197,10 +198,6 @@ def _ending_at(
     tokens = stream[places[:, None] - np.arange(ctx - 1, -1, -1)].astype(np.int64)
     tokens[:, 0] = BOS_ID
     return torch.from_numpy(tokens), torch.from_numpy(stream[places + 1].astype(np.int64))
-
-
-def _losses(logits: Float[Tensor, "batch d_vocab"], following: Tensor) -> Float[Tensor, " batch"]:
-    return -logits.log_softmax(-1).gather(1, following[:, None])[:, 0]
 
 
 def with_texts(table: pd.DataFrame, token: pd.Series) -> pd.DataFrame:

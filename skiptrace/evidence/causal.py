@@ -5,6 +5,7 @@ before it. The effect is the change in log p(out), in nats, when the head may no
 from the destination to the source; what it attended there goes to the other tokens.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,10 +15,10 @@ from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 from tqdm import tqdm
 
-from skiptrace.models.transformer import Transformer
+from skiptrace.models.transformer import Attention, Transformer
 from skiptrace.models.windows import BOS_ID
 
-BATCH = 2048  # contexts that run at once
+MOST = 2**25  # numbers of residual streams, or of logits, held at once
 NEIGHBOURS = 10  # a frequency-matched token is at most this many places away in order of frequency
 
 
@@ -85,44 +86,77 @@ class Sampler:
 
 
 class End(NamedTuple):
-    """The model at the end of each context: logits, and each layer's attention from the last token."""
+    """The model at the end of each context: logits, and each layer's attention from the last token.
+
+    `streams` is the residual stream that each layer reads.
+    """
 
     logits: Float[Tensor, "batch d_vocab"]
     attention: list[Float[Tensor, "batch n_heads ctx"]]
+    streams: list[Float[Tensor, "batch ctx d_model"]]
 
 
 @torch.no_grad()
-def run_to_end(
-    model: Transformer,
-    tokens: Int[Tensor, "batch ctx"],
-    cut: tuple[int, int, Bool[Tensor, "batch ctx"]] | None = None,
-) -> End:
-    """Run the model for the sake of what follows each context.
-
-    `cut` is (layer, head, sources): the head's attention from the last token to those sources is
-    taken away and the rest scaled up to one.
-    """
+def run_to_end(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> End:
+    """Run the model for the sake of what follows each context."""
     x, pos = model.enter(tokens)
-    attention = []
+    attention, streams = [], []
     for index, layer in enumerate(model.attention):
-        # Nothing reads what the last layer writes to earlier tokens.
-        destinations = slice(-1, None) if index == model.n_layers - 1 else slice(None)
-        pattern = layer.pattern(x, pos, destinations)
-        if cut is not None and cut[0] == index:
-            last = pattern[:, cut[1], -1].masked_fill(cut[2], 0)
-            pattern[:, cut[1], -1] = last / last.sum(-1, keepdim=True).clamp(min=1e-30)
-        attention.append(pattern[:, :, -1])
-        x = layer.leave(x[:, destinations], layer.head_outputs(x, pattern).sum(1))
-    return End(model.logits(x[:, -1]), attention)
+        attention.append(_attention(layer, x, pos))
+        streams.append(x)
+        last = _leave(layer, x, attention[-1])
+        if index == model.n_layers - 1:
+            x = last  # nothing reads what the last layer writes to earlier tokens
+        else:
+            x = layer.leave(x, layer(x, pos))
+            x[:, -1:] = last
+    return End(model.logits(x[:, -1]), attention, streams)
 
 
-def final_logprobs(
-    model: Transformer,
-    tokens: Int[Tensor, "batch ctx"],
-    cut: tuple[int, int, Bool[Tensor, "batch ctx"]] | None = None,
+@torch.no_grad()
+def without_edges(
+    model: Transformer, end: End, layer: int, head: int, sources: Bool[Tensor, "batch ctx"]
 ) -> Float[Tensor, "batch d_vocab"]:
-    """Log p of what follows each context; `cut` as in `run_to_end`."""
-    return run_to_end(model, tokens, cut).logits.log_softmax(-1)
+    """Logits when the head's attention from the last token to `sources` is taken away, the rest scaled up to one.
+
+    From there on only the last token differs from the intact run, so only the last token is run again.
+    """
+    attention = end.attention[layer].clone()
+    rest = attention[:, head].masked_fill(sources, 0)
+    attention[:, head] = rest / rest.sum(-1, keepdim=True).clamp(min=1e-30)
+    last = _leave(model.attention[layer], end.streams[layer], attention)
+    pos = model.positions(end.streams[0].shape[1])
+    for after in range(layer + 1, model.n_layers):
+        x = torch.cat([end.streams[after][:, :-1], last], 1)
+        last = _leave(model.attention[after], x, _attention(model.attention[after], x, pos))
+    return model.logits(last[:, 0])
+
+
+def _attention(
+    layer: Attention, x: Float[Tensor, "batch ctx d_model"], pos: Float[Tensor, "ctx d_model"]
+) -> Float[Tensor, "batch n_heads ctx"]:
+    """Attention from the last token: (xᵀ W_Q W_Kᵀ) x, so that W_K is applied once and not to every source."""
+    x = layer.read(x) + pos
+    query = torch.einsum("bd,hde->bhe", x[:, -1], layer.W_Q) / math.sqrt(layer.d_head)
+    return (torch.einsum("bhe,hde->bhd", query, layer.W_K) @ x.transpose(1, 2)).softmax(-1)
+
+
+def _leave(
+    layer: Attention, x: Float[Tensor, "batch ctx d_model"], attention: Float[Tensor, "batch n_heads ctx"]
+) -> Float[Tensor, "batch 1 d_model"]:
+    """The last token after the layer: (A x) W_V W_O, so that W_V is applied once and not to every source."""
+    value = torch.einsum("bhd,hde->bhe", attention @ layer.read(x), layer.W_V)
+    return layer.leave(x[:, -1:], (value.flatten(1) @ layer.o)[:, None])
+
+
+def log_p(logits: Float[Tensor, "batch d_vocab"], token: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    """Log probability of one token each, in nats."""
+    return logits.gather(1, token[:, None])[:, 0] - logits.logsumexp(-1)
+
+
+def at_once(model: Transformer, ctx: int) -> int:
+    """How many contexts run together: as many as keep their residual streams, and their logits, below 128 MB."""
+    return max(1, MOST // max((model.n_layers + 1) * ctx * model.d_model, model.d_vocab))
 
 
 def check(model: Transformer, layer: int, head: int, rows: Rows, contexts: Contexts, other: Rows | None) -> Checked:
@@ -139,17 +173,18 @@ def check(model: Transformer, layer: int, head: int, rows: Rows, contexts: Conte
         np.put_along_axis(swapped, contexts.place[..., None], other.source[:, None, None], axis=2)
     instead = torch.from_numpy(swapped.reshape(-1, ctx))
     found: list[list[Tensor]] = [[], [], []]
-    for start in tqdm(range(0, len(flat), BATCH), f"checking L{layer}H{head}", leave=False, disable=None):
-        part = slice(start, start + BATCH)
-        wanted, tokens = out[part, None], flat[part]
+    batch = at_once(model, ctx)
+    for start in tqdm(range(0, len(flat), batch), f"checking L{layer}H{head}", leave=False, disable=None):
+        part = slice(start, start + batch)
+        wanted, tokens = out[part], flat[part]
         edges = tokens == source[part, None]
         edges[:, -1] = False  # the destination may be the same token; its own edge is not the skip-trigram's
-        intact = final_logprobs(model, tokens).gather(1, wanted)[:, 0]
-        without = final_logprobs(model, tokens, (layer, head, edges)).gather(1, wanted)[:, 0]
+        end = run_to_end(model, tokens)
+        intact = log_p(end.logits, wanted)
         found[0].append(intact)
-        found[1].append(intact - without)
+        found[1].append(intact - log_p(without_edges(model, end, layer, head, edges), wanted))
         if other is not None:
-            found[2].append(intact - final_logprobs(model, instead[part]).gather(1, wanted)[:, 0])
+            found[2].append(intact - log_p(run_to_end(model, instead[part]).logits, wanted))
         else:
             found[2].append(torch.full_like(intact, torch.nan))
     before, dropped, replaced = (torch.cat(f).double().view(n_rows, n).numpy() for f in found)

@@ -210,8 +210,13 @@ class Transformer(nn.Module):
         self, tokens: Int[Tensor, "batch ctx"]
     ) -> tuple[Float[Tensor, "batch ctx d_model"], Float[Tensor, "ctx d_model"]]:
         """The residual stream before the first layer, and the positions that queries and keys read beside it."""
-        x, pos = F.embedding(tokens, self.W_E), self.W_pos[: tokens.shape[1]]
-        return (x + pos, torch.zeros_like(pos)) if self.standard_positions else (x, pos)
+        x, pos = F.embedding(tokens, self.W_E), self.positions(tokens.shape[1])
+        return (x + self.W_pos[: len(pos)], pos) if self.standard_positions else (x, pos)
+
+    def positions(self, ctx: int) -> Float[Tensor, "ctx d_model"]:
+        """What queries and keys read beside the residual stream: none where positions are part of the stream."""
+        pos = self.W_pos[:ctx]
+        return torch.zeros_like(pos) if self.standard_positions else pos
 
     def residual(self, tokens: Int[Tensor, "batch ctx"]) -> Float[Tensor, "batch ctx d_model"]:
         """The residual stream after the last layer."""

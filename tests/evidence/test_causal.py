@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skiptrace.evidence import causal
-from skiptrace.evidence.causal import Rows, Sampler, check, final_logprobs, frequency_matched
+from skiptrace.evidence.causal import Rows, Sampler, check, frequency_matched
+from skiptrace.models.importing import import_model
+from tests.models.conftest import write_gpt2
 
 
 def rows(*triples: tuple[int, int, int]) -> Rows:
@@ -21,9 +23,19 @@ def test_the_end_of_a_context_is_what_the_forward_pass_says(make_model, tokens, 
         torch.testing.assert_close(attention, pattern[:, :, -1])
 
 
-@pytest.mark.parametrize(("layer", "head"), [(0, 1), (1, 2)])
+def test_so_it_is_with_layer_norm_mlps_and_positions_in_the_stream(tmp_path, tokens):
+    write_gpt2(tmp_path)
+    model, _ = import_model(tmp_path, None, 0)
+    end = causal.run_to_end(model, tokens)
+    torch.testing.assert_close(end.logits, model(tokens)[:, -1], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(end.attention[1], model.patterns(tokens)[1][:, :, -1])
+    none = torch.zeros_like(tokens, dtype=torch.bool)
+    torch.testing.assert_close(causal.without_edges(model, end, 0, 1, none), end.logits)
+
+
+@pytest.mark.parametrize(("layer", "head"), [(0, 1), (1, 2), (2, 1)])
 def test_cutting_an_edge_equals_a_slow_twin(make_model, tokens, layer, head):
-    model = make_model(2)
+    model = make_model(3)
     edges = torch.zeros_like(tokens, dtype=torch.bool)
     edges[:, [1, 4]] = True
     x = model.W_E[tokens]
@@ -36,8 +48,9 @@ def test_cutting_an_edge_equals_a_slow_twin(make_model, tokens, layer, head):
                 pattern[text, head, -1] = 0
                 pattern[text, head, -1, kept] = row[kept] / row[kept].sum()
         x = x + weights.head_outputs(x, pattern).sum(1)
-    expected = (x[:, -1] @ model.W_U).log_softmax(-1)
-    torch.testing.assert_close(final_logprobs(model, tokens, (layer, head, edges)), expected)
+    found = causal.without_edges(model, causal.run_to_end(model, tokens), layer, head, edges)
+    torch.testing.assert_close(found, x[:, -1] @ model.W_U)
+    torch.testing.assert_close(causal.log_p(found, tokens[:, 0]), found.log_softmax(-1)[[0, 1], tokens[:, 0]])
 
 
 def test_contexts_end_in_the_destination_and_hold_the_source():
