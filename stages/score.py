@@ -30,7 +30,7 @@ def main() -> None:
     valid = read_array(TOKENS / corpus / "valid.npy")
     texts = spread_windows(valid, model.n_ctx, params.sequences)[:, :-1]
     heads, offsets = score_heads(model, texts, params)
-    losses = losses_by_position(model, valid)
+    losses = losses_by_position(model, valid, params.loss_contexts)
     for file, table in (("heads", heads), ("offsets", offsets), ("losses", losses)):
         write_table(TABLES / name / f"{file}.parquet", pa.Table.from_pandas(table, preserve_index=False))
 

@@ -15,6 +15,8 @@ from skiptrace.config.scoring import ScoringParams
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import BOS_ID
 
+OWN_ROWS = 4096  # tokens that shares of a vocabulary are estimated on: within 0.8 % (one standard error) of all
+
 
 class OwnRow(NamedTuple):
     """How often a token is first, or among the first five, of its own OV row, or above zero there."""
@@ -24,17 +26,18 @@ class OwnRow(NamedTuple):
     positive: float
 
 
-def own_row(circuits: list[Circuit], rows: int = 256) -> OwnRow:
-    """Copying token by token, over the whole vocabulary, of one OV circuit or of a sum of several.
+def own_row(circuits: list[Circuit], rows: int = 256, most: int = OWN_ROWS) -> OwnRow:
+    """Copying token by token of one OV circuit or of a sum of several, on at most `most` tokens spread by id.
 
     `positive` counts diagonal entries above the mean of their row. Chance: 1/V, 5/V and 1/2.
     """
     left = torch.cat([c.left for c in circuits], 1)
     right = torch.cat([c.right for c in circuits], 0)
     above, positive = [], []
-    for start in range(0, len(left), rows):
-        values = left[start : start + rows] @ right
-        own = values.diagonal(start)[: len(values)]
+    tokens = torch.arange(min(len(left), most)) * len(left) // min(len(left), most)
+    for ids in tokens.split(rows):
+        values = left[ids] @ right
+        own = values.gather(1, ids[:, None])[:, 0]
         # Others as large count as before it, or a circuit that is zero would copy everything.
         above.append((values >= own[:, None]).sum(1) - 1)
         positive.append(own > values.mean(1))

@@ -18,5 +18,6 @@ class ScoringParams(Params):
     repeated_tokens: Annotated[int, Field(ge=2)]
     repeats: Annotated[int, Field(ge=2)]
     sequences: Count
+    loss_contexts: Count
     positional_share: Annotated[float, Field(gt=0, lt=1)]
     positional_attention: Annotated[float, Field(gt=0, lt=1)]

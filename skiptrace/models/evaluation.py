@@ -31,13 +31,12 @@ def mean_loss(model: Transformer, windows: Iterable[Int[Tensor, "batch width"]])
     return torch.cat([window_losses(model, w).flatten() for w in windows]).double().mean().item()
 
 
-def losses_by_position(model: Transformer, stream: Integer[np.ndarray, " n"]) -> pd.DataFrame:
-    """Loss over a whole stream cut into contexts: `position, loss` (mean, nats), `se`, `contexts`.
+def losses_by_position(model: Transformer, stream: Integer[np.ndarray, " n"], most: int) -> pd.DataFrame:
+    """Loss over a stream cut into contexts, at most so many: `position, loss` (mean, nats), `se`, `contexts`.
 
     Every position has the same number of contexts, so the mean over rows is the loss per token.
     """
-    starts = range(0, len(stream) - model.n_ctx + 1, (model.n_ctx - 1) * BATCH)
-    windows = tqdm(tiled_windows(stream, model.n_ctx, BATCH), "valid loss", len(starts), disable=None)
+    windows = tqdm(tiled_windows(stream, model.n_ctx, BATCH, most), "valid loss", disable=None)
     losses = torch.cat([window_losses(model, w) for w in windows]).double()
     n = len(losses)
     error = losses.std(0, correction=0) / max(1, n) ** 0.5

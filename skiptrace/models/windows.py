@@ -37,11 +37,15 @@ def spread_windows(stream: Integer[np.ndarray, " n"], n_ctx: int, count: int) ->
     return window(stream, starts, n_ctx)
 
 
-def tiled_windows(stream: Integer[np.ndarray, " n"], n_ctx: int, batch: int) -> Iterator[Int[Tensor, "batch width"]]:
-    """All of the stream in contexts that overlap by one token: each token but the first is a target once.
+def tiled_windows(
+    stream: Integer[np.ndarray, " n"], n_ctx: int, batch: int, most: int | None = None
+) -> Iterator[Int[Tensor, "batch width"]]:
+    """The stream in contexts that overlap by one token: each token but the first is a target once.
 
-    What is left at the end, shorter than a context, is left out.
+    What is left at the end, shorter than a context, is left out. Of more than `most`, so many at even distances.
     """
     starts = np.arange(0, len(stream) - n_ctx + 1, n_ctx - 1)
+    if most is not None and most < len(starts):
+        starts = starts[np.arange(most) * len(starts) // most]
     for first in range(0, len(starts), batch):
         yield window(stream, starts[first : first + batch], n_ctx)

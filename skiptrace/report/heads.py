@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 
 from skiptrace.circuits import factored
-from skiptrace.circuits.scores import OwnRow, own_row, span_length
+from skiptrace.circuits.scores import OWN_ROWS, OwnRow, own_row, span_length
 from skiptrace.config.report import ReportParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.models.transformer import Transformer
@@ -78,6 +78,10 @@ def heads(
     )
 
 
+def _of(size: int) -> str:
+    return "the whole vocabulary" if size <= OWN_ROWS else f"{OWN_ROWS:,} spread over the vocabulary"
+
+
 def _copied(model: ModelResult, transformer: Transformer) -> Table:
     """Copying token by token, for heads and for the sum of each layer's heads, with the best copied tokens."""
 
@@ -94,7 +98,7 @@ def _copied(model: ModelResult, transformer: Transformer) -> Table:
         rows.append(row(f"L{layer}, all heads", own_row(every), pd.Series(dtype="str")))
     size = transformer.d_vocab
     return Table(
-        "How many tokens of the whole vocabulary are first, or among the first five, in their own row of the OV "
+        f"How many tokens of {_of(size)} are first, or among the first five, in their own row of the OV "
         f"circuit, or above the mean of that row (chance: {1 / size:.2%}, {5 / size:.2%}, 50%), and the tokens "
         "copied most.",
         (*words("Head"), *numbers("Own top 1", "Own top 5", "Positive diagonal"), *words("Copied most")),

@@ -16,6 +16,7 @@ PARAMS = ScoringParams(
     repeated_tokens=5,
     repeats=3,
     sequences=4,
+    loss_contexts=9,
     positional_share=0.5,
     positional_attention=0.15,
 )
@@ -188,6 +189,9 @@ def test_own_row_by_hand():
         assert scores.own_row([circuit], rows) == (0.5, 1.0, 0.75)
     half = Circuit("ov", "0", "1", dense / 2, torch.eye(4))
     assert scores.own_row([half, half], 3) == (0.5, 1.0, 0.75)
+    # Of a large vocabulary, tokens spread by id: here 0 and 2, of three 0, 1 and 2.
+    assert scores.own_row([circuit], 4, most=2) == (1.0, 1.0, 1.0)
+    assert scores.own_row([circuit], 2, most=3) == pytest.approx((2 / 3, 1.0, 1.0))
 
 
 def test_scores_against_the_position_term_are_not_explained_by_it():

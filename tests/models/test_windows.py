@@ -18,6 +18,13 @@ def test_tiled_windows_predict_every_token_once_from_the_token_before(n):
     assert n - 1 - len(seen) < n_ctx - 1
 
 
+def test_some_tiled_windows_are_spread_over_the_stream():
+    every, some = (np.concatenate([b.numpy() for b in tiled_windows(np.arange(90), 8, 3, most)]) for most in (None, 4))
+    assert len(every) == 12
+    assert (some == every[[0, 3, 6, 9]]).all()
+    assert len(np.concatenate(list(tiled_windows(np.arange(90), 8, 3, 50)))) == 12
+
+
 def test_a_training_batch_is_a_function_of_seed_and_step():
     stream = np.arange(1000)
     first = random_windows(stream, 6, 4, seed=1, step=10)
