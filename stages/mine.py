@@ -14,8 +14,8 @@ Writes  data/tables/<m>/bigrams.parquet         largest entries of the direct pa
         data/tables/<m>/circuits.parquet        statistics and a histogram of the entries of every circuit
 """
 
-import pandas as pd
 import pyarrow as pa
+import torch
 
 from skiptrace.circuits.factored import direct, head_name, heads
 from skiptrace.config.base import load
@@ -48,13 +48,14 @@ def main() -> None:
     jobs = [(str((MODELS / name).resolve()), str(words.resolve()), head, params) for head in asked]
     found = side_by_side(mine_head, jobs, "mining heads", threads=True)
     acting = [one.best_outs for head, one in zip(asked, found, strict=True) if head in positional]
-    statistics = pd.concat([pd.DataFrame([statistics_of(direct(model), params.bins)]), *(f.statistics for f in found)])
+    statistics = statistics_of(direct(model), params.bins, torch.get_num_threads())
+    statistics += [row for one in found for row in one.statistics]
     tables = {
         "skip_trigrams": skip_trigrams.mine((one.skip_trigrams for one in found), vocab, params),
         "positional": skip_trigrams.mine_positional(acting, vocab),
         "copies": skip_trigrams.mine_copies((one.copies for one in found), vocab),
         "largest": mine_largest((one.largest for one in found), vocab),
-        "circuits": pa.Table.from_pandas(statistics, STATISTICS, preserve_index=False),
+        "circuits": pa.Table.from_pylist(statistics, STATISTICS),
     }
     for file, each in tables.items():
         write_table(out / f"{file}.parquet", each)

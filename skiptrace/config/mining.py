@@ -22,4 +22,4 @@ class MiningParams(Params):
     frequency_power: Annotated[float, Field(ge=0)]
     frequent_tokens: Count
     largest: Count
-    bins: Count
+    bins: Annotated[int, Field(ge=0)]

@@ -45,7 +45,9 @@ def mine(
     with the corpus's over the continuations observed, and beside it that of a unigram model.
     """
     eligible = vocabulary.eligible_ids(params.min_count)
-    largest = scan(direct.centred().restricted(eligible, eligible), Wanted(whole=params.bigrams)).whole
+    largest = scan(
+        direct.centred().restricted(eligible, eligible), Wanted(whole=params.bigrams), threads=torch.get_num_threads()
+    ).whole
     assert largest is not None
     best = pd.DataFrame(
         {

@@ -40,13 +40,13 @@ LARGEST = pa.schema(
 
 
 class Mined(NamedTuple):
-    """What was mined of one head; each has `layer` and `head` among its columns."""
+    """What was mined of one head; tables have `layer` and `head` among their columns, as have rows of statistics."""
 
     skip_trigrams: pd.DataFrame
     best_outs: pd.DataFrame
     copies: pd.DataFrame
     largest: pd.DataFrame
-    statistics: pd.DataFrame
+    statistics: list[dict[str, object]]
 
 
 def mine_head(model: str, vocabulary: str, head: Head, params: MiningParams) -> Mined:
@@ -60,7 +60,7 @@ def mine_head(model: str, vocabulary: str, head: Head, params: MiningParams) -> 
         best_outs=skip_trigrams.best_outs(circuits.ov, words, params).assign(**at),
         copies=skip_trigrams.copies(circuits.ov, words, params).assign(**at),
         largest=largest_of_all(circuits, words, params).assign(**at),
-        statistics=pd.DataFrame([statistics_of(c, params.bins) for c in (circuits.qk, circuits.ov)]),
+        statistics=[s for c in (circuits.qk, circuits.ov) for s in statistics_of(c, params.bins)],
     )
 
 
@@ -91,11 +91,12 @@ def mine_largest(found: Iterable[pd.DataFrame], vocabulary: Vocabulary) -> pa.Ta
     return skip_trigrams.with_texts(table, vocabulary, LARGEST)
 
 
-def statistics_of(circuit: Circuit, bins: int) -> dict[str, object]:
-    """Mean, variance, extremes and a histogram of all entries of a circuit, as a row of its table."""
-    found = scan(circuit, Wanted(bins=bins)).statistics
-    assert found is not None
-    return {"circuit": circuit.name, "layer": circuit.layer, "head": circuit.head, **vars(found)}
+def statistics_of(circuit: Circuit, bins: int, threads: int = 1) -> list[dict[str, object]]:
+    """Mean, variance, extremes and a histogram of all entries of a circuit, as rows of its table: none without bins."""
+    found = scan(circuit, Wanted(bins=bins), threads=threads).statistics
+    if found is None:
+        return []
+    return [{"circuit": circuit.name, "layer": circuit.layer, "head": circuit.head, **vars(found)}]
 
 
 # Workers stay alive between tasks; the hash keeps them from mining a model that has changed since.

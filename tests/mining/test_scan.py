@@ -8,7 +8,8 @@ from skiptrace.circuits.factored import Circuit
 from skiptrace.errors import InputError
 from skiptrace.mining import accelerated
 from skiptrace.mining import scan as scanning
-from skiptrace.mining.scan import Wanted, scan
+from skiptrace.mining.heads import statistics_of
+from skiptrace.mining.scan import Found, Wanted, scan
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -143,3 +144,10 @@ def test_a_vocabulary_of_one_and_more_than_there_is():
     found = scan(Circuit("ov", "0", "1", torch.tensor([[2.0]]), torch.tensor([[3.0]])), Wanted(9, 9, 9, 2))
     assert found.rows.values.tolist() == found.columns.values.tolist() == [[6.0]]
     assert found.whole.values.tolist() == [6.0] and found.statistics.counts.sum() == 1
+
+
+def test_nothing_asked_for_is_nothing_looked_at():
+    circuit = Circuit("ov", "0", "0", torch.ones(5, 2), torch.ones(2, 7))
+    assert scan(circuit, Wanted()) == Found(None, None, None, None)
+    assert statistics_of(circuit, 0) == []
+    assert statistics_of(circuit, 3, threads=2)[0]["mean"] == 2
