@@ -5,6 +5,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
@@ -121,6 +122,7 @@ RANK_DRAWS = 20  # the effective rank of a large random matrix hardly varies
 
 def _rank_null(model: Transformer, embedding: bool, params: CompositionParams) -> alignment.Null:
     generator = torch.Generator().manual_seed(params.seed)
+    chi = np.random.default_rng(params.seed)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(1, *shape, dtype=torch.float64, generator=generator)
@@ -128,11 +130,22 @@ def _rank_null(model: Transformer, embedding: bool, params: CompositionParams) -
     found = []
     for _ in range(RANK_DRAWS):
         if embedding:
-            sizes = alignment.writes(draw(model.d_vocab, model.d_model)).sizes
+            sizes = gaussian_sizes(model.d_vocab, model.d_model, chi)
         else:
             sizes = alignment.written(draw(model.d_model, model.d_head), draw(model.d_head, model.d_model)).sizes
-        found.append(effective_rank(sizes.square())[0])
-    return alignment.null_of(torch.stack(found))
+        found.append(effective_rank(sizes.square()).flatten())
+    return alignment.null_of(torch.cat(found))
+
+
+def gaussian_sizes(rows: int, columns: int, generator: np.random.Generator) -> Float[Tensor, " rank"]:
+    """Singular values of a Gaussian matrix, drawn from its triangular factor alone.
+
+    That has independent χ on its diagonal and normal entries above it (Bartlett 1933), however many rows there are.
+    """
+    long, rank = max(rows, columns), min(rows, columns)
+    triangle = np.triu(generator.standard_normal((rank, rank)), 1)
+    np.fill_diagonal(triangle, np.sqrt(generator.chisquare(long - np.arange(rank))))
+    return torch.linalg.svdvals(torch.from_numpy(triangle))
 
 
 OVERLAPS = {

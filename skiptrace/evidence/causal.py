@@ -88,29 +88,31 @@ class Sampler:
 class End(NamedTuple):
     """The model at the end of each context: logits, and each layer's attention from the last token.
 
-    `streams` is the residual stream that each layer reads.
+    `read` is what each layer reads of the residual stream, `last` that stream at the last token before the layer.
     """
 
     logits: Float[Tensor, "batch d_vocab"]
     attention: list[Float[Tensor, "batch n_heads ctx"]]
-    streams: list[Float[Tensor, "batch ctx d_model"]]
+    read: list[Float[Tensor, "batch ctx d_model"]]
+    last: list[Float[Tensor, "batch 1 d_model"]]
 
 
 @torch.no_grad()
 def run_to_end(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> End:
     """Run the model for the sake of what follows each context."""
     x, pos = model.enter(tokens)
-    attention, streams = [], []
+    end = End(torch.empty(0, model.d_vocab), [], [], [])
     for index, layer in enumerate(model.attention):
-        attention.append(_attention(layer, x, pos))
-        streams.append(x)
-        last = _leave(layer, x, attention[-1])
+        end.read.append(layer.read(x))
+        end.last.append(x[:, -1:])
+        end.attention.append(_attention(layer, end.read[-1], pos))
+        last = _leave(layer, end.last[-1], end.read[-1], end.attention[-1])
         if index == model.n_layers - 1:
             x = last  # nothing reads what the last layer writes to earlier tokens
         else:
             x = layer.leave(x, layer(x, pos))
             x[:, -1:] = last
-    return End(model.logits(x[:, -1]), attention, streams)
+    return end._replace(logits=model.logits(x[:, -1]))
 
 
 @torch.no_grad()
@@ -124,29 +126,33 @@ def without_edges(
     attention = end.attention[layer].clone()
     rest = attention[:, head].masked_fill(sources, 0)
     attention[:, head] = rest / rest.sum(-1, keepdim=True).clamp(min=1e-30)
-    last = _leave(model.attention[layer], end.streams[layer], attention)
-    pos = model.positions(end.streams[0].shape[1])
+    last = _leave(model.attention[layer], end.last[layer], end.read[layer], attention)
+    pos = model.positions(end.read[0].shape[1])
     for after in range(layer + 1, model.n_layers):
-        x = torch.cat([end.streams[after][:, :-1], last], 1)
-        last = _leave(model.attention[after], x, _attention(model.attention[after], x, pos))
+        weights = model.attention[after]
+        read = torch.cat([end.read[after][:, :-1], weights.read(last)], 1)
+        last = _leave(weights, last, read, _attention(weights, read, pos))
     return model.logits(last[:, 0])
 
 
 def _attention(
-    layer: Attention, x: Float[Tensor, "batch ctx d_model"], pos: Float[Tensor, "ctx d_model"]
+    layer: Attention, read: Float[Tensor, "batch ctx d_model"], pos: Float[Tensor, "ctx d_model"]
 ) -> Float[Tensor, "batch n_heads ctx"]:
     """Attention from the last token: (xᵀ W_Q W_Kᵀ) x, so that W_K is applied once and not to every source."""
-    x = layer.read(x) + pos
+    x = read + pos
     query = torch.einsum("bd,hde->bhe", x[:, -1], layer.W_Q) / math.sqrt(layer.d_head)
     return (torch.einsum("bhe,hde->bhd", query, layer.W_K) @ x.transpose(1, 2)).softmax(-1)
 
 
 def _leave(
-    layer: Attention, x: Float[Tensor, "batch ctx d_model"], attention: Float[Tensor, "batch n_heads ctx"]
+    layer: Attention,
+    last: Float[Tensor, "batch 1 d_model"],
+    read: Float[Tensor, "batch ctx d_model"],
+    attention: Float[Tensor, "batch n_heads ctx"],
 ) -> Float[Tensor, "batch 1 d_model"]:
     """The last token after the layer: (A x) W_V W_O, so that W_V is applied once and not to every source."""
-    value = torch.einsum("bhd,hde->bhe", attention @ layer.read(x), layer.W_V)
-    return layer.leave(x[:, -1:], (value.flatten(1) @ layer.o)[:, None])
+    value = torch.einsum("bhd,hde->bhe", attention @ read, layer.W_V)
+    return layer.leave(last, (value.flatten(1) @ layer.o)[:, None])
 
 
 def log_p(logits: Float[Tensor, "batch d_vocab"], token: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from skiptrace.circuits.factored import Circuit, direct, head_name, heads, ov, qk
-from skiptrace.mining.topk import row_top
+from skiptrace.mining.scan import Wanted, scan
 from skiptrace.models.transformer import Transformer
 
-ROWS = 256  # tokens whose entries are held at once
 DIRECT = "direct"
 
 
@@ -48,36 +48,25 @@ def neighbours(
 
     `probability` is that of the tokens in the training text, by which QK is centred.
     """
-    path = direct(model)
-    found = [HeadEntries(DIRECT, *_both(path, path.column_means(), shown, eligible, count), None, None)]
+    partners = eligible.nonzero()[:, 0]
+    found = [HeadEntries(DIRECT, *_both(direct(model).centred(), shown, partners, count), None, None)]
     for head in heads(model):
-        out, attention = ov(model, *head), qk(model, *head)
-        centre = attention.left @ (attention.right @ probability)
-        outs, sources = _both(out, out.column_means(), shown, eligible, count)
-        attended, destinations = _both(attention, centre, shown, eligible, count)
+        outs, sources = _both(ov(model, *head).centred(), shown, partners, count)
+        attended, destinations = _both(qk(model, *head).centred(probability), shown, partners, count)
         found.append(HeadEntries(head_name(head), outs, sources, destinations, attended))
     return found
 
 
 def _both(
-    circuit: Circuit,
-    centre: Float[Tensor, " d_vocab"],
-    shown: Int[Tensor, " n"],
-    eligible: Bool[Tensor, " d_vocab"],
-    count: int,
+    circuit: Circuit, shown: Int[Tensor, " n"], partners: Int[Tensor, " partners"], count: int
 ) -> tuple[Entries, Entries]:
-    """The largest entries of the rows of the tokens shown, and of their columns; `centre` is taken off each row."""
-    partners = eligible.nonzero()[:, 0]
-    count = min(count, len(partners))
-    right, left, means = circuit.right[:, partners], circuit.left[partners], centre[partners]
-    rows, columns = Entries(count, [], []), Entries(count, [], [])
-    for ids in shown.split(ROWS):
-        _extend(rows, circuit.left[ids] @ right - centre[ids, None], partners)
-        _extend(columns, (left @ circuit.right[:, ids]).T - means, partners)
-    return rows, columns
+    """The largest entries of the rows of the tokens shown, and of their columns."""
+    rows, columns = circuit.restricted(shown, partners), circuit.transposed().restricted(shown, partners)
+    return _entries(rows, partners, count), _entries(columns, partners, count)
 
 
-def _extend(entries: Entries, values: Float[Tensor, "n partners"], partners: Int[Tensor, " partners"]) -> None:
-    top = row_top(values, entries.count)
-    entries.ids.extend(partners[top.index].flatten().tolist())
-    entries.values.extend((top.values * 100).round().int().flatten().tolist())
+def _entries(circuit: Circuit, partners: Int[Tensor, " partners"], count: int) -> Entries:
+    top = scan(circuit, Wanted(rows=count), threads=torch.get_num_threads()).rows
+    assert top is not None
+    ids, values = partners[top.index.long()], (top.values * 100).round().int()
+    return Entries(ids.shape[1], ids.flatten().tolist(), values.flatten().tolist())

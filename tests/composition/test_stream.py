@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -220,3 +221,13 @@ def test_the_wired_model_reads_positions_for_queries(wired, params):
     table = virtual_weights(wired, params).set_index(["writer", "reader"])["score"]
     assert table["W_pos", "L0H0 W_Q"] > 0.1 and table["W_pos", "L1H0 W_Q"] == pytest.approx(0)
     assert table["W_E", "W_U"] == pytest.approx(1 / math.sqrt(V))
+
+
+@pytest.mark.parametrize("shape", [(40, 6), (6, 40), (5, 5)])
+def test_sizes_of_a_gaussian_matrix_are_drawn_without_the_matrix(shape):
+    generator = np.random.default_rng(0)
+    drawn = torch.stack([stream.gaussian_sizes(*shape, generator) for _ in range(2000)])
+    dense = torch.linalg.svdvals(torch.from_numpy(generator.standard_normal((2000, *shape))))
+    error = (drawn.var(0) / 2000 + dense.var(0) / 2000).sqrt()
+    assert ((drawn.mean(0) - dense.mean(0)).abs() < 4 * error).all()
+    torch.testing.assert_close(drawn.std(0), dense.std(0), rtol=0.1, atol=0)
