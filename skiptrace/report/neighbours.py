@@ -66,6 +66,8 @@ def _both(
 
 
 def _entries(circuit: Circuit, partners: Int[Tensor, " partners"], count: int) -> Entries:
+    if not len(partners):
+        return Entries(0, [], [])
     top = scan(circuit, Wanted(rows=count), threads=torch.get_num_threads()).rows
     assert top is not None
     ids, values = partners[top.index.long()], (top.values * 100).round().int()

@@ -27,7 +27,7 @@ from skiptrace.report.sections import build
 from tests.report.test_tokens import HOSTILE
 
 SCORING = ScoringParams(
-    seed=0, null_draws=5, null_sd=3.0, repeated_tokens=2, repeats=2, sequences=2, positional_share=0.5,
+    seed=0, null_draws=5, null_sd=3.0, repeated_tokens=2, repeats=2, sequences=2, loss_contexts=9, positional_share=0.5,
     positional_attention=0.15,
 )  # fmt: skip
 VERIFICATION = VerificationParams(seed=0, rows=20, contexts=4, context_tokens=6, null_rows=10, fdr=0.5, quartets=3)
