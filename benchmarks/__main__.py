@@ -42,7 +42,7 @@ def main() -> None:
         folder = Path(scratch)
         small, whole = ways.circuit(10_000, 64), ways.circuit(*HEADLINE)
         tell("Parquet")
-        results["write"] = in_turns(ways.store(small, folder))
+        results["write"] = in_turns(ways.store(small, folder), before=lambda: ways.clear(folder))
         results["read"] = in_turns(ways.read(small, folder))
         ways.clear(folder)
         tell("one row of a whole circuit")

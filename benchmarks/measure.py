@@ -13,14 +13,18 @@ import psutil
 ROUNDS = 5
 
 
-def in_turns(ways: dict[str, Callable[[], float]], rounds: int = ROUNDS) -> dict[str, float]:
+def in_turns(
+    ways: dict[str, Callable[[], float]], rounds: int = ROUNDS, before: Callable[[], object] = lambda: None
+) -> dict[str, float]:
     """The median rate of each way, all run in turns, so that a slow minute of the machine meets every one.
 
-    A way does its work and returns how much it did (entries, bytes, tokens); rates are per second.
+    A way does its work and returns how much it did (entries, bytes, tokens); rates are per second. What is done
+    `before` each is not timed.
     """
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for round_ in range(-1, rounds):
         for name, way in ways.items():
+            before()
             start = time.perf_counter()
             work = way()
             if round_ >= 0:  # the round before the first warms caches and compiles

@@ -107,7 +107,6 @@ def store(c: Circuit, folder: Path) -> dict[str, Callable[[], float]]:
 
     def in_threads(one: Callable[[int], object]) -> Callable[[], float]:
         def run() -> float:
-            clear(folder)
             with ThreadPoolExecutor(THREADS) as pool:
                 list(pool.map(one, starts))
             return 2.0 * n * m
@@ -119,7 +118,6 @@ def store(c: Circuit, folder: Path) -> dict[str, Callable[[], float]]:
             file.write(payload.data)
 
     def ours() -> float:
-        clear(folder)
         write([c], n, str(folder), EXPANSION)
         return 2.0 * n * m
 
@@ -140,10 +138,11 @@ def store(c: Circuit, folder: Path) -> dict[str, Callable[[], float]]:
 
 
 def clear(folder: Path) -> None:
-    """Remove what was written, so that no write replaces a file that is in the cache."""
+    """Remove what was written, and let the disk come to rest, so that no write waits for an earlier one."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted(folder.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
+    os.sync()
 
 
 def read(c: Circuit, folder: Path) -> dict[str, Callable[[], float]]:

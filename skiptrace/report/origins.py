@@ -1,5 +1,7 @@
 """Where text and models came from: corpus cards, and what was done to imported weights."""
 
+from dataclasses import replace
+
 from skiptrace.corpora.card import Card
 from skiptrace.models.checkpoint import ModelConfig
 from skiptrace.report.document import Section, Table, numbers, words
@@ -28,6 +30,14 @@ def cards(found: dict[str, Card]) -> list[Table]:
     if strange:
         tables.append(Table("Files that are not UTF-8, the first of each corpus.", words("Corpus", "File"), strange))
     return tables
+
+
+def noted(section: Section, config: ModelConfig | None) -> Section:
+    """The section, which shows circuits, with what those of an imported model leave out."""
+    if config is None or not config.approximate:
+        return section
+    said = f"This model was imported: {'; '.join(config.approximate)}."
+    return replace(section, paragraphs=[*section.paragraphs, said])
 
 
 def imports(configs: dict[str, ModelConfig]) -> list[Section]:

@@ -44,14 +44,17 @@ def build(results: Results, weights: Weights, settings: Settings, folder: Path) 
         corpus = results.corpora[model.params.corpus]
         if not model.truth.empty:
             sections.append(evidence.truth(name, model))
-        sections.append(bigrams.direct(name, model, corpus, weights, params, folder))
+        direct = bigrams.direct(name, model, corpus, weights, params, folder)
+        sections.append(origins.noted(direct, model.config))
         if model.params.n_layers > 0:
-            sections.append(skip_trigrams.skip_trigrams(name, model, mining, params))
+            mined = skip_trigrams.skip_trigrams(name, model, mining, params)
+            sections.append(origins.noted(mined, model.config))
             sections.append(evidence.evidence(name, model, settings, folder))
             sections.append(evidence.bugs(name, model, settings))
             sections.append(skip_trigrams.positional(name, model, scoring, params))
             sections.append(heads.heads(name, model, scoring, params, weights, folder))
-            sections.append(heads.circuits(name, model, weights, corpus, params, folder))
+            corner = heads.circuits(name, model, weights, corpus, params, folder)
+            sections.append(origins.noted(corner, model.config))
         sections += composition.sections(name, model, corpus, settings, folder)
     if results.superposition:
         sections += superposition.sections(results.superposition, folder)
@@ -117,7 +120,7 @@ def _summary(results: Results, settings: Settings, folder: Path) -> Section:
         [(t.model, t.what, t.wanted, t.reached, "yes" if t.met else "no") for t in targets(results)],
     )
     if all(model.curve.empty for model in results.models.values()):  # nothing was trained here
-        return Section("summary", "Summary", [], [models, reached])
+        return Section("summary", "Summary", [], [models, *([reached] if reached.rows else [])])
     figures.loss_curves(folder / "loss_curves.svg", results)
     curves = Figure(
         folder / "loss_curves.svg",

@@ -42,3 +42,6 @@ def test_steps_and_what_is_left_out_are_told():
     shape, steps = section.blocks
     assert shape.rows[0][:2] == ("theirs", "gpt2") and "12" in shape.rows[0] and "13" in shape.rows[0]
     assert steps.rows == [("theirs", "done to the weights", "folded"), ("theirs", "left out", "MLPs")]
+    shown = origins.noted(Section("a", "b", ["c"], []), config)
+    assert shown.paragraphs == ["c", "This model was imported: MLPs."]
+    assert origins.noted(shown, CONFIG) is shown
