@@ -49,7 +49,7 @@ def main() -> None:
     words = pd.DataFrame({"token": vocab.token, "count": vocab.count})
 
     with atomic_folder(COMPOSE / name) as folder:
-        for file, table in study(model, valid, words, params):
+        for file, table in study(model, valid, words, params, virtual_heads):
             write_table(folder / f"{file}.parquet", pa.Table.from_pandas(table, preserve_index=False))
         formed = formation(along_the_way(MODELS / name), valid, params)
         write_table(folder / "formation.parquet", pa.Table.from_pandas(formed, preserve_index=False))

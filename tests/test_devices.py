@@ -3,12 +3,18 @@ import pytest
 import torch
 
 from skiptrace.circuits.factored import Circuit
+from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.models import ModelParams
 from skiptrace.devices import device
 from skiptrace.errors import InputError
+from skiptrace.expansion import writer
+from skiptrace.expansion.writer import Part, write
 from skiptrace.mining.scan import Wanted, scan
 from skiptrace.models.training import train
 
+PARTS = ExpansionParams(
+    store="full", circuits=["ov"], heads="all", virtual_heads=0, max_bytes=10**9, chunk_rows=40, row_group_rows=16
+)
 ACCELERATORS = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
 
 
@@ -64,3 +70,25 @@ def test_an_accelerator_trains_to_nearly_the_same_losses(monkeypatch, name, tmp_
         monkeypatch.setenv("SKIPTRACE_DEVICE", each)
         curves.append(train(params, stream, stream, 30, tmp_path / each, "mine")[1])
     np.testing.assert_allclose(curves[0]["valid_loss"], curves[1]["valid_loss"], rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ACCELERATORS)
+def test_an_accelerator_writes_the_same_parts(monkeypatch, name, tmp_path):
+    if not ACCELERATORS[name]:
+        pytest.skip(f"this machine has no {name}")
+    monkeypatch.setenv("SKIPTRACE_WORKERS", "1")
+    g = torch.Generator().manual_seed(0)
+    left, right = (torch.randint(-3, 4, shape, generator=g).float() for shape in ((90, 8), (8, 70)))
+    for where in ("cpu", name):
+        monkeypatch.setenv("SKIPTRACE_DEVICE", where)
+        write([Circuit("ov", "0", "0", left, right)], 90, str(tmp_path / where), PARTS)
+    parts = [sorted((tmp_path / where).rglob("*.parquet")) for where in ("cpu", name)]
+    assert [p.read_bytes() for p in parts[0]] == [p.read_bytes() for p in parts[1]] and len(parts[0]) == 3
+
+
+def test_parts_of_another_device_are_not_kept(monkeypatch):
+    made = {}
+    for where in ("cpu", "mps"):
+        monkeypatch.setattr(writer, "device", lambda where=where: torch.device(where))
+        made[where] = writer._made_of("factors", Part(0, 4, "x"), PARTS)
+    assert made["cpu"] != made["mps"]

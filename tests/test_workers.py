@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
@@ -163,7 +164,7 @@ write(stored(sys.argv[1]), 400, sys.argv[2], EXPANSION)
     assert contents(tmp_path / "there") == contents(tmp_path / "here")
     for here, there in zip(tables, mined(model), strict=True):
         for one, other in zip(here, there, strict=True):
-            assert one.map(repr).equals(other.map(repr))
+            assert pd.DataFrame(one).map(repr).equals(pd.DataFrame(other).map(repr))
 
 
 def test_errors_of_a_cluster_are_told_in_one_line(cluster, monkeypatch):

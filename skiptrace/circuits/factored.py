@@ -131,14 +131,14 @@ def pairs(model: Transformer) -> list[tuple[Head, Head]]:
 
 def strongest_pairs(model: Transformer, most: int | None) -> list[tuple[Head, Head]]:
     """At most `most` pairs, or all, those with the largest ‖W_OV^h₁ W_OV^h₂‖ first."""
+    # The norm of a product of thin factors needs their triangular factors alone, which are d_head × d_head.
+    into = [torch.linalg.qr(layer.W_V).R for layer in model.attention]
+    out = [torch.linalg.qr(layer.W_O.mT).R.mT for layer in model.attention]
 
     def size(pair: tuple[Head, Head]) -> float:
         (i, h), (j, g) = pair
-        one, two = model.attention[i], model.attention[j]
-        # The norm of a product of thin factors needs d_head × d_head matrices alone.
-        outer = torch.linalg.qr(one.W_V[h]).R
-        inner = one.W_O[h] @ two.W_V[g]
-        return float((outer @ inner @ torch.linalg.qr(two.W_O[g].T).R.T).norm())
+        inner = model.attention[i].W_O[h] @ model.attention[j].W_V[g]
+        return float((into[i][h] @ inner @ out[j][g]).norm())
 
     return sorted(pairs(model), key=size, reverse=True)[:most]
 

@@ -24,11 +24,15 @@ IDENTITY_CONTEXTS, IDENTITY_TOKENS = 2, 64  # float64 and every path: a little t
 
 
 def study(
-    model: Transformer, valid: Integer[np.ndarray, " n"], vocabulary: pd.DataFrame, params: CompositionParams
+    model: Transformer,
+    valid: Integer[np.ndarray, " n"],
+    vocabulary: pd.DataFrame,
+    params: CompositionParams,
+    pairs: int | None = None,
 ) -> Iterator[tuple[str, pd.DataFrame]]:
     """(name, table) of all that needs the model, validation text and `vocabulary` (`token, count`) alone.
 
-    What needs more layers than there are is a table without rows.
+    What needs more layers than there are is a table without rows. Of virtual heads, the `pairs` strongest are studied.
     """
     windows = spread_windows(valid, model.n_ctx, params.contexts)
     texts = windows[:, :-1]
@@ -45,7 +49,7 @@ def study(
 
     composed = composition(model, params)
     yield "composition", composed
-    yield "virtual_heads", virtual_heads(model, params)
+    yield "virtual_heads", virtual_heads(model, params, pairs)
     yield "patterns", examples.shown_patterns(model, windows, _shown(composed, logits), sure, params)
     yield "induction", induction(model, valid, composed, params)
     yield "knockouts", knockouts(model, params)

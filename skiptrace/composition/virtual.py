@@ -30,16 +30,16 @@ COLUMNS = {
 
 
 @torch.no_grad()
-def virtual_heads(model: Transformer, params: CompositionParams) -> pd.DataFrame:
-    """Copying of every virtual head and eigenvalues of every K-composition circuit, strongest pairs first.
+def virtual_heads(model: Transformer, params: CompositionParams, most: int | None = None) -> pd.DataFrame:
+    """Copying of virtual heads and eigenvalues of K-composition circuits, of the `most` strongest pairs or of all.
 
     Beside random heads between this model's embeddings. `own_top1`, `k_own_top1`: how often a token is first in its
-    own row, over the whole vocabulary.
+    own row.
     """
     rows = []
     if model.n_layers > 1:
         ov_null, k_null = eigenvalue_nulls(model, 2, params)
-    for pair in strongest_pairs(model, None):
+    for pair in strongest_pairs(model, most):
         ov, k = virtual_ov(model, *pair), k_composition(model, *pair)
         score, own = copying(ov), own_row([ov])
         rows.append(

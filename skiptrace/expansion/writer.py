@@ -21,6 +21,7 @@ import torch
 
 from skiptrace.circuits.factored import Circuit, Name, named
 from skiptrace.config.expansion import ExpansionParams
+from skiptrace.devices import device
 from skiptrace.errors import InputError
 from skiptrace.expansion.layout import partition
 from skiptrace.expansion.parquet import Rows, Sink, Writer
@@ -130,17 +131,19 @@ def write_part(source: Circuit | Stored, part: Part, folder: str, params: Expans
 
 
 def _fill(circuit: Circuit, part: Part, file: Sink, params: ExpansionParams) -> None:
-    left, right = circuit.left.float(), circuit.right.float()
+    where = device()
+    left, right = circuit.left.float().to(where), circuit.right.float().to(where)
     columns, height = right.shape[1], min(params.row_group_rows, part.stop - part.start)
-    tile, half = torch.empty(height, columns), torch.empty(height, columns, dtype=torch.float16)
+    tile = torch.empty(height, columns, device=where)
+    half = torch.empty(height, columns, device=where, dtype=torch.float16)
     writer = Writer(file, columns)
     for start, stop in cut(part.stop, height, part.start):
         values, narrow = tile[: stop - start], half[: stop - start]
         torch.mm(left[start:stop], right, out=values)
-        low, high = values.amin(1), values.amax(1)
+        low, high = values.amin(1).cpu(), values.amax(1).cpu()
         _refuse_what_half_cannot_hold(circuit, low, high)
         narrow.copy_(values)
-        writer.write(Rows(np.arange(start, stop, dtype=np.int32), low.numpy(), high.numpy(), narrow.numpy()))
+        writer.write(Rows(np.arange(start, stop, dtype=np.int32), low.numpy(), high.numpy(), narrow.cpu().numpy()))
     writer.close()
 
 
@@ -190,7 +193,15 @@ def _hidden(path: str) -> str:
 
 def _made_of(factors: str, part: Part, params: ExpansionParams) -> str:
     """A hash of all that a part's bytes depend on."""
-    settings = [factors, part, params.chunk_rows, params.row_group_rows, torch.__version__, source_hash()]
+    settings = [
+        factors,
+        part,
+        params.chunk_rows,
+        params.row_group_rows,
+        torch.__version__,
+        device().type,
+        source_hash(),
+    ]
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
 
 

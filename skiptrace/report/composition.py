@@ -22,7 +22,8 @@ def sections(name: str, model: ModelResult, corpus: CorpusResult, settings: Sett
             found.append(paths.terms(name, model, folder))
     if model.params.n_layers > 1:
         found.append(_composition(name, model, settings, folder))
-        found.append(_virtual(name, model, settings, texts, folder))
+        if not model.composed.virtual_heads.empty:
+            found.append(_virtual(name, model, settings, texts, folder))
         found.append(induction.induction(name, model, settings, folder))
     else:
         text = (
@@ -104,7 +105,7 @@ def _virtual(name: str, model: ModelResult, settings: Settings, texts: pd.Series
     copies = composed.virtual_heads[composed.virtual_heads["copies"]]
     text = (
         "Two heads in turn act as one: a virtual head with pattern A^h₂A^h₁ and OV circuit W_E W_OV^h₁ W_OV^h₂ W_U. "
-        f"{len(copies)} of {len(composed.virtual_heads)} have the eigenvalues of copying "
+        f"Of the {len(composed.virtual_heads)} strongest, {len(copies)} have the eigenvalues of copying "
         f"({settings.composition.null_sd:g} standard deviations above random heads); of all tokens, at most "
         f"{composed.virtual_heads['own_top1'].max():.1%} are first in their own row. Their K-composition circuits say "
         "instead what the later head "

@@ -108,3 +108,9 @@ def test_shallow_models_have_nothing_to_report(make_model, params, n_layers):
     assert table["k_eigenvalues"].isna().all() and not table["in_corner"].any()
     assert induction.knockouts(model, params).empty
     assert virtual_heads(model, params).empty
+
+
+def test_virtual_heads_are_the_strongest_if_not_all_are_asked_for(wired, params):
+    every, two = virtual_heads(wired, params), virtual_heads(wired, params, 2)
+    assert len(every) > 2 and two.equals(every.head(2))
+    assert virtual_heads(wired, params, 0).columns.equals(every.columns)
