@@ -93,9 +93,9 @@ def mine_largest(found: Iterable[pd.DataFrame], vocabulary: Vocabulary) -> pa.Ta
 
 def statistics_of(circuit: Circuit, bins: int, threads: int = 1) -> list[dict[str, object]]:
     """Mean, variance, extremes and a histogram of all entries of a circuit, as rows of its table: none without bins."""
-    found = scan(circuit, Wanted(bins=bins), threads=threads).statistics
-    if found is None:
+    if not bins:
         return []
+    found = scan(circuit, Wanted(bins=bins), threads=threads).statistics
     return [{"circuit": circuit.name, "layer": circuit.layer, "head": circuit.head, **vars(found)}]
 
 

@@ -79,8 +79,6 @@ def scan(circuit: Circuit, wanted: Wanted, change: Change | None = None, threads
         InputError: the circuit is empty, of rank 0 or not finite, or statistics are asked for of changed entries.
     """
     _check(circuit, wanted, change)
-    if not any(wanted):
-        return Found(None, None, None, None)
     n, m = circuit.shape
     wanted = Wanted(min(wanted.rows, m), min(wanted.columns, n), min(wanted.whole, n * m), wanted.bins)
     where = device()
