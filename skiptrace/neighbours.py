@@ -24,8 +24,6 @@ from skiptrace.expansion.layout import partition
 from skiptrace.expansion.reader import Tiles
 from skiptrace.models.transformer import Transformer
 
-ROLES = ("source", "destination", "out")
-
 
 class View(NamedTuple):
     """A role that a token may have, the circuit that shows it there, and what stands across from it."""
