@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import torch
 from tqdm import tqdm
 
+from skiptrace.arithmetic import on_one_thread
 from skiptrace.errors import InputError, one_line
 
 T = TypeVar("T")
@@ -128,13 +129,3 @@ def _at_version(code: str, function: Callable[..., T], *arguments: Any) -> T:
     if source_hash() != code:
         raise InputError("a worker has another version of skiptrace than the process that asks it; install the same")
     return on_one_thread(function, *arguments)
-
-
-def on_one_thread(function: Callable[..., T], *arguments: Any) -> T:
-    """Call a function with one thread for torch: small products gain nothing from more, and wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return function(*arguments)
-    finally:
-        torch.set_num_threads(threads)

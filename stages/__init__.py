@@ -1,1 +1,8 @@
-"""One verb per DVC stage: read parameters and inputs, call the library, write outputs."""
+"""The stages of the pipeline, one short file each, and the `skiptrace` command.
+
+What every process of it has in common comes first: the arithmetic, which libraries choose when they load.
+"""
+
+from skiptrace import arithmetic
+
+arithmetic.prepare()

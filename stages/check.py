@@ -3,18 +3,20 @@
 Reads   params.yaml
         imports/   tokenizers and checkpoints made elsewhere
 Writes  data/checked   always the same content: nothing downstream reruns because of it.
+        data/arithmetic   a digest of how this processor computes, so that dvc.lock says where it was written
         data/imports/tokenizers/<c>, models/<m>   the hashes of the files that a corpus or model takes from imports/,
             on which its stage depends: DVC cannot depend on a path that only some entries of params.yaml have
 """
 
 from pathlib import Path
 
+from skiptrace import arithmetic
 from skiptrace.config.dictionaries import ModelDictionaryParams
 from skiptrace.config.models import ImportedModel, ModelParams
 from skiptrace.config.pipeline import Pipeline, load_pipeline
 from skiptrace.errors import InputError
 from skiptrace.files import atomic_folder, sha256, write_text
-from stages.common import IMPORTED, IMPORTS, MODELS, PARAMS, TOKENS, run
+from stages.common import ARITHMETIC, IMPORTED, IMPORTS, MODELS, PARAMS, TOKENS, run
 
 
 def main() -> None:
@@ -31,6 +33,7 @@ def main() -> None:
             group, name, _ = key.split(".")
             write_text(folder / group / name, content)
     write_text(Path("data/checked"), "params.yaml is well formed\n")
+    write_text(ARITHMETIC, arithmetic.signature())
 
 
 def listing(path: str | None, key: str) -> str:

@@ -13,6 +13,7 @@ PARAMS = Path("params.yaml")
 LOCK = Path("requirements.lock")
 IMPORTS = Path("imports")  # tokenizers and checkpoints made elsewhere
 IMPORTED = Path("data/imports")  # their content hashes, one file for each corpus and model
+ARITHMETIC = Path("data/arithmetic")  # how the processor computes that dvc.lock was written on
 CORPORA = Path("data/corpora")
 TOKENS = Path("data/tokens")
 NGRAMS = Path("data/ngrams")

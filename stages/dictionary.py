@@ -17,13 +17,14 @@ import pyarrow as pa
 from safetensors.torch import save_file
 from torch import Tensor
 
+from skiptrace.arithmetic import on_one_thread
 from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams, load_dictionary
 from skiptrace.dictionary import language, toy
 from skiptrace.dictionary.sites import SITES
 from skiptrace.files import atomic_folder, read_array, read_table, write_table
 from skiptrace.models import checkpoint
 from skiptrace.superposition.outcome import read_weights
-from skiptrace.workers import on_one_thread, side_by_side
+from skiptrace.workers import side_by_side
 from stages.common import DICTIONARY, PARAMS, asked_for, run
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 import skiptrace.models
+from skiptrace import arithmetic
 from skiptrace.config.models import ImportedModel, ModelParams, load_model
 from skiptrace.devices import device
 from skiptrace.errors import InputError
@@ -58,7 +59,7 @@ def make(name: str, params: ModelParams, d_vocab: int) -> None:
     """Train one model."""
     inputs = [TOKENS / params.corpus / "train.npy", TOKENS / params.corpus / "valid.npy"]
     code = sorted(Path(skiptrace.models.__path__[0]).glob("*.py"))
-    setting = [params.model_dump(), torch.__version__, torch.get_num_threads(), device().type]
+    setting = [params.model_dump(), torch.__version__, arithmetic.kernels(), device().type]
     scratch = SCRATCH / "train" / name
     streams = [read_array(path) for path in inputs]
     state = scratch / fingerprint(setting, [*inputs, *code])

@@ -1,5 +1,8 @@
 """Models with a size of its own for every axis, so that a transposed matrix cannot pass."""
 
+import stages  # noqa: F401  chooses the arithmetic, before torch is imported
+
+# isort: split
 from collections.abc import Callable
 
 import pytest

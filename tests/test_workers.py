@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from skiptrace import workers
+from skiptrace.arithmetic import on_one_thread
 from skiptrace.circuits.factored import names
 from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.mining import MiningParams
@@ -20,7 +21,7 @@ from skiptrace.expansion.writer import Stored, write
 from skiptrace.files import read_json, write_table
 from skiptrace.mining.heads import mine_head
 from skiptrace.models import checkpoint
-from skiptrace.workers import on_one_thread, side_by_side
+from skiptrace.workers import side_by_side
 
 
 @pytest.mark.parametrize("count", ["1", "2"])

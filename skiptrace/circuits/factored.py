@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
+from skiptrace.arithmetic import on_one_thread
 from skiptrace.models.transformer import Transformer
 
 Head = tuple[int, int]  # layer and place in it
@@ -36,7 +37,7 @@ class Circuit:
 
     def eigenvalues(self) -> Complex[Tensor, " rank"]:
         """The eigenvalues that are not forced to zero: those of right·left, since λ(AB) = λ(BA)."""
-        return torch.linalg.eigvals(self.right.double() @ self.left.double())
+        return on_one_thread(torch.linalg.eigvals, self.right.double() @ self.left.double())
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -49,7 +50,7 @@ class Circuit:
 
     def centred(self, weight: Float[Tensor, " columns"] | None = None) -> "Circuit":
         """The matrix less, in every row, the mean over its columns, weighted by `weight` (which sums to one)."""
-        mean = self.right.mean(1) if weight is None else self.right @ weight.to(self.right.dtype)
+        mean = self.right.mean(1) if weight is None else (self.right @ weight.to(self.right.dtype)[:, None])[:, 0]
         return replace(self, right=self.right - mean[:, None])
 
     def weighted(self, rows: Float[Tensor, " rows"]) -> "Circuit":
@@ -132,8 +133,8 @@ def pairs(model: Transformer) -> list[tuple[Head, Head]]:
 def strongest_pairs(model: Transformer, most: int | None) -> list[tuple[Head, Head]]:
     """At most `most` pairs, or all, those with the largest ‖W_OV^h₁ W_OV^h₂‖ first."""
     # The norm of a product of thin factors needs their triangular factors alone, which are d_head × d_head.
-    into = [torch.linalg.qr(layer.W_V).R for layer in model.attention]
-    out = [torch.linalg.qr(layer.W_O.mT).R.mT for layer in model.attention]
+    into = [on_one_thread(torch.linalg.qr, layer.W_V).R for layer in model.attention]
+    out = [on_one_thread(torch.linalg.qr, layer.W_O.mT).R.mT for layer in model.attention]
 
     def size(pair: tuple[Head, Head]) -> float:
         (i, h), (j, g) = pair

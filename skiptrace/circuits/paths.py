@@ -111,12 +111,12 @@ def contributions(model: Transformer, tokens: Int[Tensor, " ctx"], position: int
     found = []
     for path in paths(model.n_layers, model.n_heads):
         # From the prediction backwards: where the path looks, and what it reads from a token there.
-        looks, reads = here_alone, towards
+        looks, reads = here_alone[None], towards[:, None]
         for layer, head in reversed(path):
             weights = model.attention[layer]
             looks = looks @ patterns[layer][0, head]
             reads = weights.W_V[head] @ (weights.W_O[head] @ reads)
-        by_source = looks * (stream @ reads)
+        by_source = looks[0] * (stream @ reads)[:, 0]
         total = by_source.sum()
         source = int((by_source * total.sign()).argmax())
         found.append(Contribution(path, total.item(), source, by_source[source].item()))

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from skiptrace.arithmetic import on_one_thread
 from skiptrace.circuits.factored import Circuit, head_name, heads, ov
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.models.transformer import Transformer
@@ -84,7 +85,7 @@ def eigenvalue_null(
     core = out[0] @ through @ into[-1]
     for k in range(products - 1, 0, -1):
         core = core @ (out[k] @ into[k - 1])
-    eigenvalues = torch.linalg.eigvals(core)
+    eigenvalues = on_one_thread(torch.linalg.eigvals, core)
     scores = eigenvalues.real.sum(1) / eigenvalues.abs().sum(1)
     return Null(scores.mean().item(), scores.std().item())
 
@@ -141,7 +142,7 @@ def prefix_matching(pattern: Float[Tensor, "*heads ctx ctx"], length: int, repea
     destination, source = torch.meshgrid(torch.arange(ctx), torch.arange(ctx), indexing="ij")
     distance = destination - source + 1
     follows = (distance > 0) & (distance % length == 0) & (source > 1) & (destination > length)
-    return (pattern * follows).sum((-1, -2)) / (length * (repeats - 1))
+    return (pattern * follows).sum(-1).sum(-1) / (length * (repeats - 1))
 
 
 class ScoreMoments(NamedTuple):
@@ -168,9 +169,9 @@ def position_share(
 ) -> Float[Tensor, "*draws"]:
     """r²: the share of the variance of a head's attention scores on text that the position term explains."""
     term = centred(positional)
-    covariance = (term * mean).sum((-1, -2))
+    covariance = (term * mean).sum(-1).sum(-1)
     # Scores against the term are not explained by it.
-    return covariance.clamp(min=0) ** 2 / (term.square().sum((-1, -2)) * square).clamp(min=1e-30)
+    return covariance.clamp(min=0) ** 2 / (term.square().sum(-1).sum(-1) * square).clamp(min=1e-30)
 
 
 def batches(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> Sequence[Int[Tensor, "part ctx"]]:

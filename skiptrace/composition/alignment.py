@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from skiptrace.arithmetic import on_one_thread, total
+
 
 class Directions(NamedTuple):
     """Matrices by their singular values, largest first, and the directions of the stream they write or read."""
@@ -31,14 +33,14 @@ def written(left: Float[Tensor, "n rows rank"], right: Float[Tensor, "n rank d_m
 
 def read(left: Float[Tensor, "n d_model rank"], right: Float[Tensor, "n rank columns"]) -> Directions:
     """What the products `left @ right` read."""
-    outer, inner = torch.linalg.qr(left.double()), torch.linalg.qr(right.mT.double()).R
-    core = torch.linalg.svd(outer.R @ inner.mT, full_matrices=False)
+    outer, inner = on_one_thread(torch.linalg.qr, left.double()), on_one_thread(torch.linalg.qr, right.mT.double()).R
+    core = on_one_thread(torch.linalg.svd, outer.R @ inner.mT, full_matrices=False)
     return _directions(core.S, outer.Q @ core.U)
 
 
 def reads(matrices: Float[Tensor, "n d_model columns"]) -> Directions:
     """What single matrices read."""
-    found = torch.linalg.svd(matrices.double(), full_matrices=False)
+    found = on_one_thread(torch.linalg.svd, matrices.double(), full_matrices=False)
     return _directions(found.S, found.U)
 
 
@@ -46,7 +48,7 @@ def writes(matrices: Float[Tensor, "n rows d_model"]) -> Directions:
     """What single matrices write."""
     # The singular values of a tall matrix are those of its triangular factor.
     tall = matrices.shape[1] > matrices.shape[2]
-    return reads((torch.linalg.qr(matrices.double()).R if tall else matrices).mT)
+    return reads((on_one_thread(torch.linalg.qr, matrices.double()).R if tall else matrices).mT)
 
 
 def _directions(sizes: Float[Tensor, "n rank"], frames: Float[Tensor, "n d_model rank"]) -> Directions:
@@ -71,8 +73,8 @@ def scores(writers: Directions, readers: Directions) -> Scores:
     """How strongly every writer is read by every reader; 0 where either is zero."""
     cosines = torch.einsum("wdi,rdj->wrij", writers.frames, readers.frames)
     norm = torch.einsum("wi,wrij,rj->wr", shares(writers), cosines.square(), shares(readers)).sqrt()
-    overlap = cosines.square().sum((-1, -2)) / min(cosines.shape[-2:])
-    return Scores(norm, overlap, torch.linalg.matrix_norm(cosines, 2))
+    overlap = cosines.square().sum(-1).sum(-1) / min(cosines.shape[-2:])
+    return Scores(norm, overlap, on_one_thread(torch.linalg.matrix_norm, cosines, 2))
 
 
 def shares(directions: Directions) -> Float[Tensor, "n rank"]:
@@ -96,7 +98,9 @@ def turns(d_model: int, draws: int, seed: int) -> Iterator[Float[Tensor, "d_mode
     """Uniformly random orthogonal matrices, entries squared: squared cosines between two random bases."""
     generator = torch.Generator().manual_seed(seed)
     for _ in range(draws):
-        yield torch.linalg.qr(torch.randn(d_model, d_model, dtype=torch.float64, generator=generator)).Q.square()
+        yield on_one_thread(
+            torch.linalg.qr, torch.randn(d_model, d_model, dtype=torch.float64, generator=generator)
+        ).Q.square()
 
 
 def rotated(pairs: Sequence[tuple[Directions, Directions]], draws: int, seed: int) -> list[Null]:
@@ -115,7 +119,7 @@ def rotated(pairs: Sequence[tuple[Directions, Directions]], draws: int, seed: in
 def random_overlaps(d_model: int, ranks: Sequence[tuple[int, int]], draws: int, seed: int) -> list[Null]:
     """The overlap of two random subspaces, for each pair of their ranks."""
     # The leading block of a random orthogonal matrix holds the cosines between two random frames.
-    found = [[squares[:a, :b].sum() / min(a, b) for a, b in ranks] for squares in turns(d_model, draws, seed)]
+    found = [[total(squares[:a, :b]) / min(a, b) for a, b in ranks] for squares in turns(d_model, draws, seed)]
     return [null_of(torch.stack(column)) for column in zip(*found, strict=True)]
 
 

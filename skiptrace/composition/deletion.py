@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from skiptrace.arithmetic import on_one_thread, total
 from skiptrace.composition import alignment
 from skiptrace.composition.stream import Stream
 from skiptrace.config.composition import CompositionParams
@@ -63,10 +64,11 @@ def deletion(model: Transformer, stream: Stream, params: CompositionParams) -> p
                 continue
             negative, null = _negative(frame.T @ W_V, W_O @ frame), chance(k)
             held, added = stream.before[layer] @ frame, reader.vectors @ frame
-            size = (held.square().sum() * added.square().sum()).sqrt().clamp(min=1e-300)
-            cosine = (held * added).sum() / size
-            shuffled = alignment.null_of(torch.stack([(held * added[order]).sum() / size for order in orders]))
-            apart = held.square().sum() + added.square().sum()
+            before, alone = total(held.square()), total(added.square())
+            size = (before * alone).sqrt().clamp(min=1e-300)
+            cosine = total(held * added) / size
+            shuffled = alignment.null_of(torch.stack([total(held * added[order]) / size for order in orders]))
+            apart = before + alone
             rows.append(
                 {
                     "head": reader.name,
@@ -76,7 +78,7 @@ def deletion(model: Transformer, stream: Stream, params: CompositionParams) -> p
                     "null_mean": null.mean.item(),
                     "null_sd": null.sd.item(),
                     "z": null.z(negative).item(),
-                    "before": _rms(held.square().sum(), held),
+                    "before": _rms(before, held),
                     "after": _rms(apart + 2 * size * cosine, held),
                     "after_shuffled": _rms(apart + 2 * size * shuffled.mean, held),
                     "cosine": cosine.item(),
@@ -95,7 +97,7 @@ def _rms(total: Float[Tensor, ""], vectors: Float[Tensor, "n k"]) -> float:
 def _negative(into: Float[Tensor, "*draws k d_head"], out: Float[Tensor, "*draws d_head k"]) -> Float[Tensor, "*draws"]:
     """The share of Σ|Re λ| of `into @ out` below zero; λ(AB) = λ(BA) picks the smaller product."""
     smaller = out @ into if into.shape[-1] < into.shape[-2] else into @ out
-    real = torch.linalg.eigvals(smaller).real
+    real = on_one_thread(torch.linalg.eigvals, smaller).real
     return real.clamp(max=0).abs().sum(-1) / real.abs().sum(-1).clamp(min=1e-300)
 
 

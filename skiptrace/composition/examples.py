@@ -39,7 +39,7 @@ def path_table(logits: Logits) -> pd.DataFrame:
     for path, values in logits.items():
         each = values.double().mean(1)
         error = each.std().item() / len(each) ** 0.5
-        rows.append((label(path), len(path), each.mean().item(), error, values.double().abs().mean().item()))
+        rows.append((label(path), len(path), each.mean().item(), error, values.double().abs().mean(1).mean().item()))
     return pd.DataFrame(rows, columns=list(PATHS)).astype(PATHS)
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from skiptrace.arithmetic import on_one_thread, total
 from skiptrace.config.composition import CompositionParams
 from skiptrace.errors import InputError
 from skiptrace.models.transformer import Transformer
@@ -119,7 +120,7 @@ def mean_cosine(differences: Float[Tensor, "pairs d_model"]) -> float:
     """The mean cosine between two different rows."""
     unit = F.normalize(differences.double(), dim=1)
     n = len(unit)
-    return float((unit.sum(0).square().sum() - unit.square().sum()) / (n * (n - 1)))
+    return float((unit.sum(0).square().sum() - total(unit.square())) / (n * (n - 1)))
 
 
 def accuracy(
@@ -160,7 +161,7 @@ def plane(model: Transformer, found: list[Family], most: int) -> pd.DataFrame:
         ids = torch.cat([first[:most], second[:most]])
         rows = model.W_E[ids].double()
         centred = rows - rows.mean(0)
-        place = torch.linalg.svd(centred, full_matrices=False)
+        place = on_one_thread(torch.linalg.svd, centred, full_matrices=False)
         xy = place.U[:, :2] * place.S[:2]
         n = len(ids) // 2
         columns = {"token_id": ids, "pair": torch.arange(n).repeat(2), "side": torch.arange(2).repeat_interleave(n)}

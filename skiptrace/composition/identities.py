@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from skiptrace.arithmetic import on_one_thread
 from skiptrace.circuits.paths import MOST, path_count, path_logits, paths
 from skiptrace.composition.terms import frozen_runs
 from skiptrace.models.transformer import Transformer
@@ -85,7 +86,7 @@ def _products_alone(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> Sid
     changed, generator = copy.deepcopy(model), torch.Generator().manual_seed(0)
     for layer in changed.attention:
         shape = (2, model.n_heads, model.d_head, model.d_head)
-        M, N = torch.linalg.qr(torch.randn(shape, dtype=torch.float64, generator=generator)).Q * 2
+        M, N = on_one_thread(torch.linalg.qr, torch.randn(shape, dtype=torch.float64, generator=generator)).Q * 2
         new = layer.W_Q @ M, layer.W_K @ M.mT.inverse(), layer.W_V @ N, N.inverse() @ layer.W_O
         for weight, value in zip((layer.W_Q, layer.W_K, layer.W_V, layer.W_O), new, strict=True):
             weight.copy_(value)
@@ -95,7 +96,7 @@ def _products_alone(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> Sid
 def _any_basis(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> Sides:
     changed, generator = copy.deepcopy(model), torch.Generator().manual_seed(0)
     size = (model.d_model, model.d_model)
-    turn = torch.linalg.qr(torch.randn(size, dtype=torch.float64, generator=generator)).Q
+    turn = on_one_thread(torch.linalg.qr, torch.randn(size, dtype=torch.float64, generator=generator)).Q
     changed.W_E.copy_(model.W_E @ turn)
     changed.W_pos.copy_(model.W_pos @ turn)
     changed.W_U.copy_(turn.T @ model.W_U)

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from skiptrace.arithmetic import on_one_thread
 from skiptrace.circuits.factored import Head, head_name
 from skiptrace.composition import alignment
 from skiptrace.config.composition import CompositionParams
@@ -64,7 +65,7 @@ def on_text(model: Transformer, tokens: Int[Tensor, "batch ctx"], share: float) 
 
 def subspace(vectors: Float[Tensor, "n d_model"], share: float) -> Float[Tensor, "d_model rank"]:
     """The fewest principal directions that hold `share` of the mean squared norm; none for nothing."""
-    values, directions = torch.linalg.eigh(vectors.T @ vectors)
+    values, directions = on_one_thread(torch.linalg.eigh, vectors.T @ vectors)
     values, directions = values.flip(0).clamp(min=0), directions.flip(1)
     if values.sum() == 0:
         return directions[:, :0]
@@ -105,9 +106,9 @@ def writers(model: Transformer, stream: Stream, params: CompositionParams) -> pd
         rows.append(
             {
                 "name": one.name,
-                "norm": one.vectors.square().sum(1).mean().sqrt().item(),
+                "norm": on_one_thread(torch.mean, one.vectors.square().sum(1)).sqrt().item(),
                 "rank": sizes.shape[1],
-                "effective_rank": effective_rank(torch.linalg.eigvalsh(moment).clamp(min=0)).item(),
+                "effective_rank": effective_rank(on_one_thread(torch.linalg.eigvalsh, moment).clamp(min=0)).item(),
                 "dimensions": one.frame.shape[1],
                 "weights_effective_rank": effective_rank(sizes.square())[0].item(),
                 "null_mean": null.mean.item(),
@@ -145,7 +146,7 @@ def gaussian_sizes(rows: int, columns: int, generator: np.random.Generator) -> F
     long, rank = max(rows, columns), min(rows, columns)
     triangle = np.triu(generator.standard_normal((rank, rank)), 1)
     np.fill_diagonal(triangle, np.sqrt(generator.chisquare(long - np.arange(rank))))
-    return torch.linalg.svdvals(torch.from_numpy(triangle))
+    return on_one_thread(torch.linalg.svdvals, torch.from_numpy(triangle))
 
 
 OVERLAPS = {

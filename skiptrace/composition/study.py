@@ -79,6 +79,6 @@ def _shown(composed: pd.DataFrame, logits: examples.Logits) -> dict[str, tuple[P
     shown: dict[str, tuple[Path, examples.Contributions]] = {"strongest K-composition": (pair, logits[(then,)])}
     others = [path for path in virtual if path != pair]
     if others:
-        most = max(others, key=lambda path: virtual[path].abs().mean().item())
+        most = max(others, key=lambda path: virtual[path].abs().mean(1).mean().item())
         shown["largest other virtual head"] = (most, virtual[most])
     return shown

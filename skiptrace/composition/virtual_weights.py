@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 import torch
 
+from skiptrace.arithmetic import on_one_thread
 from skiptrace.circuits.factored import head_name
 from skiptrace.composition import alignment
 from skiptrace.composition.alignment import Directions
@@ -48,7 +49,9 @@ def _readers(model: Transformer) -> Iterator[_Group]:
             names = [f"{head_name((index, h))} {name}" for h in range(model.n_heads)]
             yield _Group(names, index, alignment.reads(getattr(layer, name)))
     # Singular values and left directions of a wide matrix are those of its triangular factor.
-    yield _Group(["W_U"], model.n_layers, alignment.reads(torch.linalg.qr(model.W_U.double().T).R.T[None]))
+    yield _Group(
+        ["W_U"], model.n_layers, alignment.reads(on_one_thread(torch.linalg.qr, model.W_U.double().T).R.T[None])
+    )
 
 
 @torch.no_grad()

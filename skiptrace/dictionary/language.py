@@ -9,6 +9,7 @@ from jaxtyping import Float, Int, Integer
 from torch import Tensor
 from tqdm import tqdm
 
+from skiptrace.arithmetic import on_one_thread
 from skiptrace.config.dictionaries import ModelDictionaryParams
 from skiptrace.dictionary import sites
 from skiptrace.dictionary.autoencoder import Autoencoders, Trainer, initial, scale_of
@@ -91,7 +92,7 @@ def measure(
     original = sites.loss_with(model, check, site, x)
     zero = sites.loss_with(model, check, site, torch.zeros_like(x))
     centre = x.mean(1, keepdim=True)
-    components = torch.linalg.eigh((x - centre) @ (x - centre).T).eigenvectors.flip(1)
+    components = on_one_thread(torch.linalg.eigh, (x - centre) @ (x - centre).T).eigenvectors.flip(1)
     rows, density = [], []
     for index, penalty in enumerate(params.penalties):
         one = found[slice(index, index + 1)]

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
+from skiptrace.arithmetic import total
 from skiptrace.circuits import factored
 from skiptrace.config.verification import VerificationParams
 from skiptrace.evidence.causal import Rows, Sampler, at_once, log_p, run_to_end
@@ -171,7 +172,7 @@ def bill(
             raised = attention[layer, text, head, place] * torch.from_numpy(hits["ov"].to_numpy().astype(np.float32))
             raised = raised * (out != following[text])
             without.index_put_((text, out), -raised, accumulate=True)
-        saved += (log_p(without, following) - log_p(end.logits, following)).sum().item()
+        saved += total(log_p(without, following) - log_p(end.logits, following)).item()
     return saved / len(places)
 
 

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from skiptrace.arithmetic import total
 from skiptrace.circuits.factored import Circuit
 from skiptrace.devices import device
 from skiptrace.errors import InputError
@@ -130,7 +131,7 @@ def _moments(circuit: Circuit) -> _Moments:
     left, right = circuit.left.double(), circuit.right.double()
     entries = left.shape[0] * right.shape[1]
     mean = float(left.sum(0) @ right.sum(1)) / entries
-    variance = max(float(((left.T @ left) * (right @ right.T)).sum()) / entries - mean**2, 0.0)
+    variance = max(float(total((left.T @ left) * (right @ right.T))) / entries - mean**2, 0.0)
     half = SPREAD * variance**0.5 or 1.0
     return _Moments(mean, variance, mean - half, mean + half)
 

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int, Integer
 from torch import Tensor
 from tqdm import tqdm
 
+from skiptrace.arithmetic import on_one_thread
 from skiptrace.models.loss import token_losses
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import tiled_windows
@@ -28,7 +29,7 @@ def window_losses(model: Transformer, tokens: Int[Tensor, "batch width"]) -> Flo
 
 def mean_loss(model: Transformer, windows: Iterable[Int[Tensor, "batch width"]]) -> float:
     """The mean loss over all positions of all windows, in nats per token."""
-    return torch.cat([window_losses(model, w).flatten() for w in windows]).double().mean().item()
+    return on_one_thread(torch.mean, torch.cat([window_losses(model, w).flatten() for w in windows]).double()).item()
 
 
 def losses_by_position(model: Transformer, stream: Integer[np.ndarray, " n"], most: int) -> pd.DataFrame:

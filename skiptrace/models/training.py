@@ -23,6 +23,7 @@ from skiptrace.files import atomic
 from skiptrace.models import checkpoint
 from skiptrace.models.evaluation import mean_loss
 from skiptrace.models.loss import cross_entropy
+from skiptrace.models.muon import Muon
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import random_windows, spread_windows
 
@@ -194,4 +195,4 @@ def _optimisers(model: Transformer, params: ModelParams) -> list[torch.optim.Opt
     adam = torch.optim.AdamW(embeddings, lr=params.lr_embedding, betas=(0.9, 0.98), **decay)
     if not attention:
         return [adam]
-    return [adam, torch.optim.Muon(attention, lr=params.lr_attention, **decay)]
+    return [adam, Muon(attention, lr=params.lr_attention, **decay)]

@@ -4,6 +4,7 @@ Reads   requirements.lock, params.yaml, dvc.yaml, dvc.lock
         data/scratch/times/   how long each stage took the last time it ran here
 """
 
+import hashlib
 import os
 import platform
 import re
@@ -19,13 +20,14 @@ import typer
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
+from skiptrace import arithmetic
 from skiptrace.config.base import read_yaml
 from skiptrace.config.pipeline import load_pipeline
 from skiptrace.errors import InputError, one_line
 from skiptrace.files import read_json
 from stages.ask.output import AsCsv, AsJson, Form, console, form, print_csv, print_json, table
 from stages.ask.versions import changed_stages
-from stages.common import LOCK, PARAMS, TIMES
+from stages.common import ARITHMETIC, LOCK, PARAMS, TIMES
 
 GIGABYTE = 1e9
 SAME_OUTPUT = {"check"}  # writes the same whatever it reads, so that nothing runs because of it
@@ -158,6 +160,21 @@ def _processors() -> tuple[State, str]:
     return State.fine, f"{os.cpu_count()} processors, {torch.get_num_threads()} threads, {memory:.0f} GB of memory"
 
 
+def _arithmetic() -> tuple[State, str]:
+    """Whether floats round here as they did where dvc.lock was written."""
+    here, lock = arithmetic.signature(), Path("dvc.lock")
+    outs = read_yaml(lock).get("stages", {}).get("check", {}).get("outs", []) if lock.exists() else []
+    locked = {out["path"]: out["md5"] for out in outs}.get(ARITHMETIC.as_posix())
+    if locked is None or locked == hashlib.md5(here.encode(), usedforsecurity=False).hexdigest():
+        return State.fine, f"{arithmetic.processor()}, {here.split()[0]} kernels" + (
+            "" if locked is None else ": as where dvc.lock was written"
+        )
+    return State.note, (
+        f"{arithmetic.processor()}, {here.split()[0]} kernels: dvc.lock was written on another kind of processor, so "
+        "trained weights and all that follows get other bytes here (docs/reproducibility.md says by how much)"
+    )
+
+
 def _device() -> tuple[State, str]:
     if torch.cuda.is_available():
         return State.fine, f"{torch.cuda.get_device_name()}; the pipeline runs on the CPU"
@@ -194,6 +211,7 @@ LOOKS: tuple[tuple[str, Callable[[], tuple[State, str]]], ...] = (
     ("packages", _packages),
     ("tools", _tools),
     ("processors", _processors),
+    ("arithmetic", _arithmetic),
     ("device", _device),
     ("disk", _disk),
     ("parameters", _params),

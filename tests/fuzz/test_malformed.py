@@ -75,7 +75,7 @@ def reads(name: str, reader: Reader) -> Callable[[Callable[[Path], None]], None]
 
 @reads("params.yaml", load_pipeline)
 def params(path: Path) -> None:
-    path.write_bytes((ROOT / "params.yaml").read_bytes())
+    path.write_bytes((ROOT / "docs/measured/params.yaml").read_bytes())
 
 
 @reads("tokenizer.json", load_tokenizer)

@@ -28,7 +28,7 @@ ZERO = {key: value for key, value in MODEL.items() if key not in ("n_heads", "d_
 
 def tiny_params() -> dict[str, dict]:
     """The default parameters with three small corpora and three small models."""
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params = yaml.safe_load((ROOT / "docs/measured/params.yaml").read_text())
     tiny_planted = params["corpora"]["planted"] | {"words": 220, "documents": 60, "length": 40, "valid_share": 0.3}
     code = params["corpora"]["code"] | {"packages": ["networkx==3.6.1"], "include": ["networkx/*.py"]}
     params["corpora"] = {

@@ -21,7 +21,7 @@ from tests.report.test_tokens import HOSTILE, Reader
 
 @pytest.fixture(scope="module")
 def tables():
-    params = tiny_superposition(yaml.safe_load((ROOT / "params.yaml").read_text())["superposition"])
+    params = tiny_superposition(yaml.safe_load((ROOT / "docs/measured/params.yaml").read_text())["superposition"])
     checked = SuperpositionParams.model_validate(params)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,0 +1,96 @@
+"""The same bytes whatever the number of threads, and the bytes that other processors gave."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from skiptrace import arithmetic
+
+ROOT = Path(__file__).parents[2]
+KNOWN = json.loads((Path(__file__).parent / "digests.json").read_text(encoding="utf-8"))
+LIBRARIES = ("torch", "numpy", "numba", "scipy", "pandas", "pyarrow", "safetensors", "tokenizers")
+
+
+def study(**environment: str) -> dict[str, str]:
+    """What the study prints in a process of its own."""
+    own = {k: v for k, v in os.environ.items() if k not in arithmetic.variables()}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.reproducibility.study"],
+        cwd=ROOT, env=own | environment, text=True, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def here() -> dict[str, str]:
+    return study(OMP_NUM_THREADS="2")
+
+
+@pytest.mark.skipif(not arithmetic.has_avx2(), reason="known difference: only products of x86-64 ignore the threads")
+@pytest.mark.parametrize("threads", ["1", "4"])
+def test_the_number_of_threads_changes_no_byte(here, threads):
+    assert study(OMP_NUM_THREADS=threads) == here
+
+
+@pytest.mark.skipif(not arithmetic.has_avx2(), reason="there is no lesser set of instructions to emulate")
+def test_a_processor_with_fewer_instructions_gives_the_same_bytes(here):
+    """MKL, oneDNN, NumPy and numba held to what a processor of 2013 has."""
+    assert study(OMP_NUM_THREADS="2", MKL_ENABLE_INSTRUCTIONS="AVX2", NUMBA_CPU_NAME="haswell") == here
+
+
+def test_this_processor_gives_the_bytes_that_others_gave(here):
+    locked = dict(line.split("==") for line in pins())
+    others = [name for name in LIBRARIES if metadata.version(name).split("+")[0] != locked[name]]
+    if others:
+        pytest.skip(f"known difference: {', '.join(others)} of other versions than requirements.lock")
+    first = KNOWN["avx2"][0]
+    if here == first["digests"]:
+        return
+    differing = [kind for kind, digest in here.items() if digest != first["digests"][kind]]
+    seen = [name for entry in KNOWN["avx2"] if entry["digests"] == here for name in entry["processors"]]
+    told = f"{arithmetic.processor()} gives other bytes of {', '.join(differing)} than {first['processors'][0]}"
+    assert not arithmetic.is_intel(), told
+    pytest.skip(f"known difference: {told}" + (f", those of {seen[0]}" if seen else ""))
+
+
+def pins() -> list[str]:
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    return [line.split()[0] for line in lines if "==" in line.split("#")[0] and not line.startswith(" ")]
+
+
+def test_decompositions_run_on_one_thread():
+    """LAPACK's results depend on the number of threads whatever is asked of the products inside."""
+    names = {"qr", "svd", "svdvals", "eig", "eigh", "eigvals", "eigvalsh", "matrix_norm", "lstsq", "solve", "inv"}
+    for path in (ROOT / "skiptrace").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in names:
+                assert ast.unparse(node.func.value) != "torch.linalg", f"{path}:{node.lineno}: use on_one_thread"
+
+
+@pytest.mark.parametrize(("machine", "flags", "expected"), [
+    ("x86_64", "fpu avx avx2 fma", True), ("x86_64", "fpu avx", False), ("aarch64", None, False), ("AMD64", None, True),
+])  # fmt: skip
+def test_kernels_are_chosen_where_there_is_a_choice(monkeypatch, machine, flags, expected):
+    monkeypatch.setattr(arithmetic.platform, "machine", lambda: machine)
+    monkeypatch.setattr(arithmetic, "_from_cpuinfo", lambda field: flags)
+    for name in arithmetic.variables():
+        monkeypatch.delenv(name, raising=False)
+    arithmetic.prepare()
+    assert ("MKL_CBWR" in os.environ) == expected
+    assert "GOMP_SPINCOUNT" in os.environ
+
+
+def test_what_is_set_stays_and_a_wrong_name_is_refused(monkeypatch):
+    monkeypatch.setenv("MKL_CBWR", "AUTO")
+    arithmetic.prepare()
+    assert os.environ["MKL_CBWR"] == "AUTO"
+    monkeypatch.setenv("SKIPTRACE_KERNELS", "fast")
+    with pytest.raises(SystemExit, match="error: SKIPTRACE_KERNELS: expected one of avx2, compatible, native"):
+        arithmetic.prepare()
