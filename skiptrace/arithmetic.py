@@ -65,11 +65,6 @@ def has_avx2() -> bool:
     return flags is None or "avx2" in flags.split()
 
 
-def is_intel() -> bool:
-    """Whether MKL takes this for one of the processors whose products it keeps the same."""
-    return has_avx2() and _from_cpuinfo("vendor_id") == "GenuineIntel"
-
-
 def processor() -> str:
     """The processor's name, as the system gives it."""
     return _from_cpuinfo("model name") or platform.processor() or platform.machine()

@@ -20,6 +20,7 @@ import torch
 import yaml
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from skiptrace import arithmetic
 from tests.pipeline.conftest import tiny_params
 
 MODEL = {
@@ -92,4 +93,4 @@ def digests(folder: Path) -> dict[str, str]:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as name:
         run(Path(name))
-        print(json.dumps(digests(Path(name))))
+        print(json.dumps({"probe": arithmetic.probe()} | digests(Path(name))))
