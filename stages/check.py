@@ -1,6 +1,7 @@
 """Check all of params.yaml before any work starts, and note which files of others it names.
 
 Reads   params.yaml
+        the packages that corpora name, their paths, and the first bytes of the first files there
         imports/   tokenizers and checkpoints made elsewhere
 Writes  data/checked   always the same content: nothing downstream reruns because of it.
         data/imports/tokenizers/<c>, models/<m>   the hashes of the files that a corpus or model takes from imports/,
@@ -12,6 +13,7 @@ from pathlib import Path
 from skiptrace.config.dictionaries import ModelDictionaryParams
 from skiptrace.config.models import ImportedModel, ModelParams
 from skiptrace.config.pipeline import Pipeline, load_pipeline
+from skiptrace.corpora import sources
 from skiptrace.errors import InputError
 from skiptrace.files import atomic_folder, sha256, write_text
 from stages.common import IMPORTED, IMPORTS, MODELS, PARAMS, TOKENS, run
@@ -21,6 +23,7 @@ def main() -> None:
     """Check the parameters."""
     pipeline = load_pipeline(PARAMS)
     check_dictionaries(pipeline)
+    sources.check(pipeline.corpora)
     tokenizers = {f"tokenizers.{name}.path": tokenizer.path for name, tokenizer in pipeline.tokenizers.items()}
     models = {
         f"models.{n}.import": m.source if isinstance(m, ImportedModel) else None for n, m in pipeline.models.items()

@@ -7,16 +7,26 @@ from skiptrace.models.checkpoint import ModelConfig
 from skiptrace.report.document import Section, Table, numbers, words
 from skiptrace.report.tokens import visible
 
+# Each kind of notes of a corpus: the head of its column, and what is said of a file.
+NOTED = {
+    "unselected": ("Not selected", "not selected by include and exclude"),
+    "replaced": ("Not UTF-8, replaced", "not UTF-8, replaced"),
+    "skipped": ("Not UTF-8, skipped", "not UTF-8 text, skipped"),
+    "unparsed": ("Not parsed", "not parsed, skipped"),
+    "separators": ("With a separator", "holds a separator of documents"),
+}
+
 
 def cards(found: dict[str, Card]) -> list[Table]:
     """What was left out of each corpus, and what its validation text shares with training."""
     if not found:
         return []
-    left_out = ("Without text", "Repeated", "Not UTF-8, mended", "Not UTF-8, skipped")
+    left_out = ("Without text", "Repeated", *(what for what, _ in NOTED.values()))
     shared = ("Longest, characters", "Leaking", "Validation lines seen in training")
     rows = []
     for name, card in found.items():
-        counts = (card.empty, card.duplicates, card.encoding_replaced, card.encoding_skipped, card.longest_characters)
+        noted = (getattr(card.notes, kind).count for kind in NOTED)
+        counts = (card.empty, card.duplicates, *noted, card.longest_characters)
         share = f"{card.lines_seen / card.lines:.1%} of {card.lines:,}" if card.lines else "–"
         leaking = f"{card.leaking:,} of {card.valid.documents:,}"
         rows.append((name, *(f"{n:,}" for n in counts), leaking, share))
@@ -26,9 +36,14 @@ def cards(found: dict[str, Card]) -> list[Table]:
         "its loss then measures memory. Licence headers and imports repeat in any text."
     )
     tables = [Table(caption, (*words("Corpus"), *numbers(*left_out, *shared)), rows)]
-    strange = [(name, visible(source)) for name, card in found.items() for source in card.encoding_examples]
-    if strange:
-        tables.append(Table("Files that are not UTF-8, the first of each corpus.", words("Corpus", "File"), strange))
+    first = [
+        (name, what, visible(source))
+        for name, card in found.items()
+        for kind, (_, what) in NOTED.items()
+        for source in getattr(card.notes, kind).examples
+    ]
+    if first:
+        tables.append(Table("The first files of each kind above.", words("Corpus", "What", "File"), first))
     return tables
 
 

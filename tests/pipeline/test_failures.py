@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
 
 def files(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
@@ -61,7 +63,7 @@ def test_a_state_of_other_parameters_is_not_continued(project):
     ("stage", "arguments", "spoil", "message"),
     [
         ("train", ["--model", "nope"], None, "params.yaml: models.nope: no such key; there is zero, one, two"),
-        ("corpus", ["--corpus", "notes"], ("data/raw/notes/3.txt", b"\xff\xfe"), "3.txt: not UTF-8 at byte 0"),
+        ("corpus", ["--corpus", "notes"], ("data/raw/notes/3.txt", b"caf\xe9"), "3.txt: not UTF-8 at byte 3"),
         ("mine", ["--model", "one"], ("data/tables/one/heads.parquet", None), "heads.parquet: not a readable Parquet"),
         ("expand", ["--model", "one"], ("data/models/one/model.safetensors", None), "not a readable safetensors file"),
         ("score", ["--model", "one"], ("data/models/one/config.json", b"{}"), "config.json: n_layers"),
@@ -70,6 +72,7 @@ def test_a_state_of_other_parameters_is_not_continued(project):
         ("report", [], ("data/tables/one/heads.parquet", b"PAR1"), "heads.parquet: not a readable Parquet file"),
         ("summarise", [], ("data/models/two/curve.csv", b""), "curve.csv: not readable"),
         ("check", [], ("params.yaml", b"models: 3"), "params.yaml: corpora: missing"),
+        ("check", [], ("data/raw/notes/3.txt", POINTER), "3.txt: a pointer of git-lfs, not the file; run git lfs pull"),
     ],
     ids=lambda v: v if isinstance(v, str) and " " not in v else None,
 )  # fmt: skip
