@@ -23,6 +23,26 @@ class Size:
     characters: int
 
 
+@dataclass(frozen=True)
+class Survival:
+    """Characters of a sample of a corpus that were encoded and decoded, and those that did not come back.
+
+    White space, which many tokenizers make one space, is counted apart. `most_lost`: the characters that are most
+    often lost.
+    """
+
+    tried: int
+    lost: int
+    spaces_tried: int
+    spaces_lost: int
+    most_lost: str
+
+    @property
+    def share_lost(self) -> float:
+        """The share of the characters that are no white space."""
+        return self.lost / max(self.tried, 1)
+
+
 @dataclass
 class Tally:
     """How many there were of a kind, and the first few by name."""

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from skiptrace.config.corpora import TextParams
 from skiptrace.errors import InputError
+from skiptrace.files import pointer
 
 
 class Format(StrEnum):
@@ -60,10 +61,6 @@ FOREIGN = {
     b"\x7fELF": "a program",
 }
 TAR = slice(257, 262)
-POINTERS = {
-    b"version https://git-lfs.github.com/spec/": "a pointer of git-lfs, not the file; run git lfs pull",
-    b"/annex/objects/": "a pointer of git-annex, not the file; run git annex get",
-}
 
 
 class NotText(Exception):
@@ -73,11 +70,6 @@ class NotText(Exception):
 def refusal(source: str, error: NotText) -> InputError:
     """The error that names a file which is not text, and the ways out."""
     return InputError(f"{source}: {error}; convert it, exclude it, or set encoding_errors to replace or skip")
-
-
-def pointer(head: bytes) -> str | None:
-    """What a file is that only stands for another, and the command that fetches that one."""
-    return next((said for magic, said in POINTERS.items() if head.startswith(magic)), None)
 
 
 def encoding(head: bytes) -> tuple[str, int]:

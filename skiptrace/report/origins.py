@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from skiptrace.corpora.card import Card
+from skiptrace.corpora.card import Card, Survival
 from skiptrace.models.checkpoint import ModelConfig
 from skiptrace.report.document import Section, Table, numbers, words
 from skiptrace.report.tokens import visible
@@ -45,6 +45,23 @@ def cards(found: dict[str, Card]) -> list[Table]:
     if first:
         tables.append(Table("The first files of each kind above.", words("Corpus", "What", "File"), first))
     return tables
+
+
+def survivals(found: dict[str, Survival]) -> list[Table]:
+    """What of each corpus's text does not come back from its tokens."""
+    if not found:
+        return []
+    rows = [
+        (name, f"{one.share_lost:.3%} of {one.tried:,}", f"{one.spaces_lost / max(one.spaces_tried, 1):.1%}",
+         " ".join(map(visible, one.most_lost)) or "–")
+        for name, one in found.items()
+    ]  # fmt: skip
+    caption = (
+        "Characters that are lost when text is encoded and decoded again, of the same share of every document from its "
+        "beginning, about two million in all. White space, which many tokenizers make one space, is counted apart."
+    )
+    heads = (*words("Corpus"), *numbers("Characters lost", "White space lost"), *words("Most often lost"))
+    return [Table(caption, heads, rows)]
 
 
 def noted(section: Section, config: ModelConfig | None) -> Section:

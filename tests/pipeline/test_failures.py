@@ -91,6 +91,28 @@ def test_bad_input_is_one_line_and_nothing_is_half_written(project, stage, argum
     assert [files(folder) for folder in outputs] == before
 
 
+def test_a_tokenizer_that_loses_the_text_is_refused_unless_it_is_allowed(project):
+    import json
+
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    lossy = Tokenizer(models.WordLevel({"[UNK]": 0, "[CLS]": 1, "the": 2}, unk_token="[UNK]"))
+    lossy.pre_tokenizer = pre_tokenizers.Whitespace()
+    (project.path / "imports" / "lossy").mkdir()
+    lossy.save(str(project.path / "imports" / "lossy" / "tokenizer.json"))
+    project.set("tokenizers.notes", {"kind": "existing", "path": "imports/lossy", "bos": "[CLS]"})
+    folder = project.path / "data" / "tokens" / "notes"
+    before = files(folder)
+    done = project.stage("tokens", "--corpus", "notes")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: tokenizers.notes: 8")
+    assert "% of the characters of corpora.notes do not survive its tokens" in done.stderr
+    assert files(folder) == before
+    project.set("tokenizers.notes.max_lost", 1.0)
+    assert project.stage("tokens", "--corpus", "notes").returncode == 0
+    assert json.loads((folder / "sizes.json").read_text())["survival"]["lost"] > 0
+
+
 def test_a_missing_option_is_a_usage_error(project):
     done = project.stage("train")
     assert done.returncode == 2

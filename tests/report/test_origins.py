@@ -2,7 +2,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from skiptrace.corpora.card import Card, Notes, Size, Tally
+from skiptrace.corpora.card import Card, Notes, Size, Survival, Tally
 from skiptrace.models.checkpoint import ModelConfig
 from skiptrace.report import origins
 from skiptrace.report.document import Report, Section
@@ -26,6 +26,13 @@ def test_all_that_readers_note_is_shown_with_its_first_files(kind):
     counts, first = origins.cards({"mine": replace(CARD, notes=noted)})
     assert "9,876" in counts.rows[0]
     assert [(corpus, file) for corpus, _, file in first.rows] == [("mine", "some.file")]
+
+
+def test_what_tokens_lose_is_a_row():
+    (table,) = origins.survivals({"mine": Survival(2000, 50, 100, 25, "ü\u200b")})
+    assert table.rows == [("mine", "2.500% of 2,000", "25.0%", "ü \\u200b")]
+    (table,) = origins.survivals({"mine": Survival(0, 0, 0, 0, "")})
+    assert table.rows == [("mine", "0.000% of 0", "0.0%", "–")]
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "line\nbreak.txt", "=HYPERLINK(1)"])
