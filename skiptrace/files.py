@@ -15,6 +15,11 @@ import pyarrow.parquet as pq
 
 from skiptrace.errors import InputError
 
+POINTERS = {
+    b"version https://git-lfs.github.com/spec/": "a pointer of git-lfs, not the file; run git lfs pull",
+    b"/annex/objects/": "a pointer of git-annex, not the file; run git annex get",
+}
+
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
@@ -126,6 +131,11 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
         if column not in table.column_names:
             raise InputError(f"{path}: column {column} is missing; reproduce its stage")
     return table
+
+
+def pointer(head: bytes) -> str | None:
+    """What a file is, by its first bytes, that only stands for another, and the command that fetches that one."""
+    return next((said for magic, said in POINTERS.items() if head.startswith(magic)), None)
 
 
 def sha256(path: Path) -> str:

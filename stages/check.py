@@ -1,6 +1,7 @@
 """Check all of params.yaml before any work starts, and note which files of others it names.
 
 Reads   params.yaml
+        the packages that corpora name, their paths, and the first bytes of the first files there
         imports/   tokenizers and checkpoints made elsewhere
 Writes  data/checked   always the same content: nothing downstream reruns because of it.
         data/arithmetic   a digest of how this processor computes, so that dvc.lock says where it was written
@@ -14,6 +15,7 @@ from skiptrace import arithmetic
 from skiptrace.config.dictionaries import ModelDictionaryParams
 from skiptrace.config.models import ImportedModel, ModelParams
 from skiptrace.config.pipeline import Pipeline, load_pipeline
+from skiptrace.corpora import sources
 from skiptrace.errors import InputError
 from skiptrace.files import atomic_folder, sha256, write_text
 from stages.common import ARITHMETIC, IMPORTED, IMPORTS, MODELS, PARAMS, TOKENS, run
@@ -23,6 +25,7 @@ def main() -> None:
     """Check the parameters."""
     pipeline = load_pipeline(PARAMS)
     check_dictionaries(pipeline)
+    sources.check(pipeline.corpora)
     tokenizers = {f"tokenizers.{name}.path": tokenizer.path for name, tokenizer in pipeline.tokenizers.items()}
     models = {
         f"models.{n}.import": m.source if isinstance(m, ImportedModel) else None for n, m in pipeline.models.items()

@@ -23,7 +23,7 @@ def read_results() -> Results:
     pipeline = load_pipeline(PARAMS)
     corpora = {}
     for name, params in pipeline.corpora.items():
-        sizes = _json(TOKENS / name / "sizes.json", "train", "valid")
+        sizes = _json(TOKENS / name / "sizes.json", "train", "valid", "survival")
         baselines = _json(NGRAMS / name / "baselines.json", "unigram_loss", "bigram_loss")
         corpora[name] = CorpusResult(
             params=params,
@@ -35,6 +35,7 @@ def read_results() -> Results:
             vocabulary=schema.read(TOKENS / name / "vocab.parquet", schema.CORPUS["vocab"]),
             bigrams=schema.read(NGRAMS / name / "bigrams.parquet", schema.CORPUS["bigrams"]),
             card=card.read(CORPORA / name / "card.json"),
+            survival=card.Survival(**sizes["survival"]),
         )
     models = {}
     for name, model in pipeline.models.items():

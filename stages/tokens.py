@@ -6,20 +6,24 @@ Reads   params.yaml  tokenizers.<c>
 Writes  data/tokens/<c>/tokenizer.json
         data/tokens/<c>/vocab.parquet            token_id, token, count, probability
         data/tokens/<c>/train.npy, valid.npy     token ids, each document led by token 0
-        data/tokens/<c>/sizes.json               documents, characters and tokens per split
+        data/tokens/<c>/sizes.json               documents, characters and tokens per split; characters that a
+                                                 sample of them loses when it is encoded and decoded
         data/tokens/<c>/origin.json              of a tokenizer that existed: the id that token 0 had there
 """
 
+from dataclasses import asdict
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from skiptrace.config.base import load
 from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.corpora import card
 from skiptrace.corpora.documents import texts
-from skiptrace.files import read_array, write_json, write_stream, write_table, write_text
-from skiptrace.tokens import tokenizer
+from skiptrace.files import write_json, write_stream, write_table, write_text
+from skiptrace.tokens import survival, tokenizer
 from skiptrace.tokens.existing import load_existing
+from skiptrace.tokens.streams import read_stream
 from stages.common import CORPORA, PARAMS, TOKENS, asked_for, run
 
 
@@ -29,28 +33,40 @@ def main() -> None:
     params = load(TokenizerParams, f"tokenizers.{name}", PARAMS)
     folder, of_split = TOKENS / name, partial(texts, CORPORA / name / "documents.parquet")
     sizes = card.read(CORPORA / name / "card.json")
+    bos_id = None
     if params.path is not None and params.bos is not None:
         made, bos_id = load_existing(Path(params.path), params.bos, f"tokenizers.{name}")
-        write_json(folder / "origin.json", {"bos": params.bos, "bos_id": bos_id})
     else:
         made = tokenizer.train(of_split("train"), params, name)
+    lost = survival.survival(
+        made,
+        chain(of_split("train"), of_split("valid")),
+        sizes.train.characters + sizes.valid.characters,
+        f"corpora.{name}",
+    )
+    survival.check(lost, params.max_lost, name)
+    if bos_id is None:
         (folder / "origin.json").unlink(missing_ok=True)
+    else:
+        write_json(folder / "origin.json", {"bos": params.bos, "bos_id": bos_id})
     write_text(folder / "tokenizer.json", made.to_str(pretty=True))
     lengths = {
         split: write_stream(
             folder / f"{split}.npy",
             tokenizer.dtype_of(made),
-            tokenizer.encode(made, of_split(split), f"{name} {split}"),
+            tokenizer.encode(made, of_split(split), f"corpora.{name}, {split}"),
         )
         for split in ("train", "valid")
     }
-    write_table(folder / "vocab.parquet", tokenizer.vocabulary(made, read_array(folder / "train.npy")))
+    write_table(
+        folder / "vocab.parquet", tokenizer.vocabulary(made, read_stream(folder / "train.npy", made.get_vocab_size()))
+    )
     splits = {"train": sizes.train, "valid": sizes.valid}
     content = {
         split: {"documents": size.documents, "characters": size.characters, "tokens": lengths[split]}
         for split, size in splits.items()
     }
-    write_json(folder / "sizes.json", content)
+    write_json(folder / "sizes.json", content | {"survival": asdict(lost)})
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from packaging.version import InvalidVersion, Version
 from pydantic import Field, field_validator, model_validator
 
 from skiptrace.config.base import Params, check, find
@@ -16,17 +17,29 @@ Character = Annotated[str, Field(min_length=1, max_length=1)]
 class TextParams(Params):
     """How text is taken from files, whatever their place.
 
-    `text_field` names what holds the text of .jsonl and .parquet rows; `extract: strings` keeps the string
-    values of .json and the string literals of .py files alone; `replace` exchanges single characters;
-    `cut` ends a document at the first line end after so many characters.
+    `format` says what files hold where name and content disagree; `text_field` names what holds the text of a row;
+    `extract: strings` keeps the string values of JSON and the string literals of .py files alone; `replace` exchanges
+    single characters; `separator` stands between the documents of a text file, and `cut` ends a document at the first
+    line end after so many characters. `encoding_errors` and `syntax_errors` say what becomes of files, or rows, that
+    are not UTF-8 text, and of sources that cannot be parsed under `extract: strings`.
     """
 
+    format: Literal["auto", "text", "json", "csv"] = "auto"
     text_field: str = "text"
     extract: Literal["all", "strings"] = "all"
     replace: dict[Character, str] = Field(default_factory=dict)
-    cut: Annotated[int, Field(ge=1)] | None = None
+    separator: str | None = None
+    cut: Annotated[int, Field(ge=1, le=2**24)] | None = None
     encoding_errors: Literal["refuse", "replace", "skip"] = "refuse"
+    syntax_errors: Literal["refuse", "skip"] = "skip"
     valid_share: Share
+
+    @field_validator("separator")
+    @classmethod
+    def _in_read_text(cls, separator: str | None) -> str | None:
+        if separator is not None and "\r" in separator:
+            raise ValueError("line ends are read as \\n: write them so")
+        return separator
 
 
 class PackagesCorpus(TextParams):
@@ -43,7 +56,11 @@ class PackagesCorpus(TextParams):
     def _pinned(cls, packages: tuple[str, ...]) -> tuple[str, ...]:
         for package in packages:
             name, _, version = package.partition("==")
-            if not name or not version:
+            try:
+                Version(version)
+            except InvalidVersion:
+                name = ""
+            if not name:
                 raise ValueError("each package must read name==version")
         return packages
 

@@ -11,12 +11,17 @@ SMALLEST = 257
 
 
 class TokenizerParams(Params):
-    """A vocabulary made from the training documents, as byte-level BPE or a token per word, or one that exists."""
+    """A vocabulary made from the training documents, as byte-level BPE or a token per word, or one that exists.
+
+    `max_lost`: the largest share of a corpus's characters, white space aside, that may not survive encoding and
+    decoding.
+    """
 
     kind: Literal["bpe", "words", "existing"] = "bpe"
     vocab_size: Annotated[int, Field(ge=SMALLEST, le=1_000_000)] | None = None
     path: str | None = None
     bos: str | None = None
+    max_lost: Annotated[float, Field(ge=0, le=1)] = 0.05
 
     @model_validator(mode="after")
     def _sized(self) -> "TokenizerParams":

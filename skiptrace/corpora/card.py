@@ -23,20 +23,55 @@ class Size:
     characters: int
 
 
-@dataclass
-class Notes:
-    """What readers have to say of files that are not UTF-8."""
+@dataclass(frozen=True)
+class Survival:
+    """Characters of a sample of a corpus that were encoded and decoded, and those that did not come back.
 
-    replaced: int = 0
-    skipped: int = 0
+    White space, which many tokenizers make one space, is counted apart. `most_lost`: the characters that are most
+    often lost.
+    """
+
+    tried: int
+    lost: int
+    spaces_tried: int
+    spaces_lost: int
+    most_lost: str
+
+    @property
+    def share_lost(self) -> float:
+        """The share of the characters that are no white space."""
+        return self.lost / max(self.tried, 1)
+
+
+@dataclass
+class Tally:
+    """How many there were of a kind, and the first few by name."""
+
+    count: int = 0
     examples: list[str] = field(default_factory=list)
 
-    def add(self, source: str, skipped: bool) -> None:
-        """Count one file."""
-        self.skipped += skipped
-        self.replaced += not skipped
+    def add(self, source: str) -> None:
+        """Count one."""
+        self.count += 1
         if len(self.examples) < SHOWN:
-            self.examples.append(source)
+            # Names of files need not be UTF-8.
+            self.examples.append(source.encode("utf-8", "backslashreplace").decode())
+
+
+@dataclass
+class Notes:
+    """What readers left out or altered.
+
+    `unselected`: files in the folder that `include` does not name, or `exclude` does. `replaced`, `skipped`:
+    files, or rows, that are not UTF-8 text. `unparsed`: sources without strings because they cannot be parsed.
+    `separators`: documents in which a well-known separator of documents stands.
+    """
+
+    unselected: Tally = field(default_factory=Tally)
+    replaced: Tally = field(default_factory=Tally)
+    skipped: Tally = field(default_factory=Tally)
+    unparsed: Tally = field(default_factory=Tally)
+    separators: Tally = field(default_factory=Tally)
 
 
 @dataclass(frozen=True)
@@ -52,9 +87,7 @@ class Card:
     valid: Size
     empty: int
     duplicates: int
-    encoding_replaced: int
-    encoding_skipped: int
-    encoding_examples: list[str]
+    notes: Notes
     longest_source: str
     longest_characters: int
     lines: int = 0
@@ -100,6 +133,8 @@ def read(path: Path) -> Card:
     """
     content: Any = read_json(path)
     try:
-        return Card(**content | {split: Size(**content[split]) for split in ("train", "valid")})
-    except (TypeError, KeyError):
+        sizes = {split: Size(**content[split]) for split in ("train", "valid")}
+        notes = Notes(**{name: Tally(**tally) for name, tally in content["notes"].items()})
+        return Card(**content | sizes | {"notes": notes})
+    except (TypeError, KeyError, AttributeError):
         raise InputError(f"{path}: not a corpus card; reproduce its stage") from None

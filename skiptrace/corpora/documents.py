@@ -72,23 +72,27 @@ def write(documents: Iterable[Document], valid_share: float, name: str, notes: N
                 flush()
                 waiting = 0
         flush()
-        _check(sizes, kept, name)
+        _check(sizes, kept, name, notes)
     return Card(
         train=sizes["train"],
         valid=sizes["valid"],
         empty=empty,
         duplicates=repeated,
-        encoding_replaced=notes.replaced,
-        encoding_skipped=notes.skipped,
-        encoding_examples=notes.examples,
+        notes=notes,
         longest_source=longest[0],
         longest_characters=longest[1],
     )
 
 
-def _check(sizes: dict[str, Size], kept: int, name: str) -> None:
+def _check(sizes: dict[str, Size], kept: int, name: str, notes: Notes) -> None:
     if not kept:
-        raise InputError(f"corpora.{name}: empty corpus; no file that matches include has text")
+        left_out = (
+            (notes.unselected, "do not match"),
+            (notes.skipped, "are not text"),
+            (notes.unparsed, "do not parse"),
+        )
+        said = [f"; {t.count} {why}, such as {t.examples[0]!r}" for t, why in left_out if t.count]
+        raise InputError(f"corpora.{name}: empty corpus; no file that matches include has text{''.join(said)}")
     for side in SPLITS:
         if not sizes[side].documents:
             raise InputError(

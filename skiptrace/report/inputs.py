@@ -14,7 +14,7 @@ from skiptrace.config.report import ReportParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.config.verification import VerificationParams
-from skiptrace.corpora.card import Card
+from skiptrace.corpora.card import Card, Survival
 from skiptrace.models.checkpoint import ModelConfig
 from skiptrace.models.transformer import Transformer
 
@@ -41,6 +41,7 @@ class CorpusResult:
     vocabulary: pd.DataFrame
     bigrams: pd.DataFrame
     card: Card | None = None
+    survival: Survival | None = None
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,31 @@
 
 from dataclasses import replace
 
-from skiptrace.corpora.card import Card
+from skiptrace.corpora.card import Card, Survival
 from skiptrace.models.checkpoint import ModelConfig
 from skiptrace.report.document import Section, Table, numbers, words
 from skiptrace.report.tokens import visible
+
+# Each kind of notes of a corpus: the head of its column, and what is said of a file.
+NOTED = {
+    "unselected": ("Not selected", "not selected by include and exclude"),
+    "replaced": ("Not UTF-8, replaced", "not UTF-8, replaced"),
+    "skipped": ("Not UTF-8, skipped", "not UTF-8 text, skipped"),
+    "unparsed": ("Not parsed", "not parsed, skipped"),
+    "separators": ("With a separator", "holds a separator of documents"),
+}
 
 
 def cards(found: dict[str, Card]) -> list[Table]:
     """What was left out of each corpus, and what its validation text shares with training."""
     if not found:
         return []
-    left_out = ("Without text", "Repeated", "Not UTF-8, mended", "Not UTF-8, skipped")
+    left_out = ("Without text", "Repeated", *(what for what, _ in NOTED.values()))
     shared = ("Longest, characters", "Leaking", "Validation lines seen in training")
     rows = []
     for name, card in found.items():
-        counts = (card.empty, card.duplicates, card.encoding_replaced, card.encoding_skipped, card.longest_characters)
+        noted = (getattr(card.notes, kind).count for kind in NOTED)
+        counts = (card.empty, card.duplicates, *noted, card.longest_characters)
         share = f"{card.lines_seen / card.lines:.1%} of {card.lines:,}" if card.lines else "–"
         leaking = f"{card.leaking:,} of {card.valid.documents:,}"
         rows.append((name, *(f"{n:,}" for n in counts), leaking, share))
@@ -26,10 +36,32 @@ def cards(found: dict[str, Card]) -> list[Table]:
         "its loss then measures memory. Licence headers and imports repeat in any text."
     )
     tables = [Table(caption, (*words("Corpus"), *numbers(*left_out, *shared)), rows)]
-    strange = [(name, visible(source)) for name, card in found.items() for source in card.encoding_examples]
-    if strange:
-        tables.append(Table("Files that are not UTF-8, the first of each corpus.", words("Corpus", "File"), strange))
+    first = [
+        (name, what, visible(source))
+        for name, card in found.items()
+        for kind, (_, what) in NOTED.items()
+        for source in getattr(card.notes, kind).examples
+    ]
+    if first:
+        tables.append(Table("The first files of each kind above.", words("Corpus", "What", "File"), first))
     return tables
+
+
+def survivals(found: dict[str, Survival]) -> list[Table]:
+    """What of each corpus's text does not come back from its tokens."""
+    if not found:
+        return []
+    rows = [
+        (name, f"{one.share_lost:.3%} of {one.tried:,}", f"{one.spaces_lost / max(one.spaces_tried, 1):.1%}",
+         " ".join(map(visible, one.most_lost)) or "–")
+        for name, one in found.items()
+    ]  # fmt: skip
+    caption = (
+        "Characters that are lost when text is encoded and decoded again, of the same share of every document from its "
+        "beginning, about two million in all. White space, which many tokenizers make one space, is counted apart."
+    )
+    heads = (*words("Corpus"), *numbers("Characters lost", "White space lost"), *words("Most often lost"))
+    return [Table(caption, heads, rows)]
 
 
 def noted(section: Section, config: ModelConfig | None) -> Section:

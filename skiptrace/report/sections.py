@@ -146,8 +146,10 @@ def _corpora(results: Results) -> Section:
             density = f"{size.characters / size.tokens:.2f}"
             rows.append((name, corpus.params.kind, split, *counts, density, f"{len(corpus.vocabulary):,}"))
     cards = {name: corpus.card for name, corpus in results.corpora.items() if corpus.card is not None}
+    survivals = {name: corpus.survival for name, corpus in results.corpora.items() if corpus.survival is not None}
     caption = (
-        "Documents are split by a hash of their names and never cut; the tokenizer is byte-level BPE trained on the "
-        "train split only."
+        "Documents are split by a hash of their names and never cut; a tokenizer that is trained here sees the train "
+        "split only."
     )
-    return Section("corpora", "Corpora", [], [Table(caption, columns, rows), *origins.cards(cards)])
+    tables = [Table(caption, columns, rows), *origins.cards(cards), *origins.survivals(survivals)]
+    return Section("corpora", "Corpora", [], tables)

@@ -3,21 +3,34 @@
 from tokenizers import Tokenizer
 
 from skiptrace.errors import InputError
-from skiptrace.tokens.tokenizer import UNKNOWN, token_text
+from skiptrace.tokens.texts import token_text
+from skiptrace.tokens.tokenizer import held_back, special_ids, unknown_id
 
 
 def ids(tokenizer: Tokenizer, text: str) -> list[int]:
     """The tokens of a text; text that spells a special token is plain text.
 
     Raises:
-        InputError: a word is not in a vocabulary of words; names it.
+        InputError: the vocabulary lacks a part of it; names that part.
     """
     tokenizer.encode_special_tokens = True
-    encoded = tokenizer.encode(text, add_special_tokens=False)
-    for token, (start, stop) in zip(encoded.tokens, encoded.offsets, strict=True):
-        if token == UNKNOWN:
-            raise InputError(f"{text[start:stop]!r}: the training text of this model has no such word")
+    with held_back(f"{text!r}: the tokenizer of this model fails on it"):
+        encoded = tokenizer.encode(text, add_special_tokens=False)
+    lacking = {unknown_id(tokenizer), *special_ids(tokenizer)}
+    covered: set[int] = set()
+    for token, (start, stop) in zip(encoded.ids, encoded.offsets, strict=True):
+        if token in lacking:
+            raise _unknown(text[start:stop] or text)
+        covered.update(range(start, stop))
+    # Some tokenizers leave out what they do not know.
+    for place, character in enumerate(text):
+        if place not in covered and not character.isspace():
+            raise _unknown(character)
     return list(encoded.ids)
+
+
+def _unknown(part: str) -> InputError:
+    return InputError(f"{part!r}: the vocabulary of this model has no token for it")
 
 
 def single(tokenizer: Tokenizer, text: str) -> int:

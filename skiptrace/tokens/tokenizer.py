@@ -1,5 +1,7 @@
-"""Byte-level byte-pair encoding, and the text of a token for people."""
+"""Byte-level byte-pair encoding, words as tokens, and encoding with any tokenizer."""
 
+import contextlib
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +14,7 @@ from tqdm import tqdm
 
 from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.errors import InputError
+from skiptrace.tokens.texts import TokenTexts
 
 BOS = "<|bos|>"
 UNKNOWN = "<|unknown|>"
@@ -33,8 +36,15 @@ def _train_words(texts: Iterable[str]) -> Tokenizer:
     tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trainer = trainers.WordLevelTrainer(vocab_size=2**31 - 1, special_tokens=[BOS, UNKNOWN], show_progress=False)
-    tokenizer.train_from_iterator(tqdm(texts, "counting words", disable=None), trainer)
+    tokenizer.train_from_iterator(map(_without_special, tqdm(texts, "counting words", disable=None)), trainer)
     return tokenizer
+
+
+def _without_special(text: str) -> str:
+    # The trainer would give a word that spells a special token a second id.
+    if BOS not in text and UNKNOWN not in text:
+        return text
+    return " ".join(word for word in text.split() if word not in (BOS, UNKNOWN))
 
 
 def _train_bpe(texts: Iterable[str], vocab_size: int, name: str) -> Tokenizer:
@@ -68,28 +78,54 @@ def load(path: Path) -> Tokenizer:
 
 
 def guarded(make: Callable[[], Tokenizer], path: Path) -> Tokenizer:
-    """Make a tokenizer from a file of unknown worth and try it on a text.
-
-    The library panics on some contents, which is no Exception and prints lines of its own; they are held back.
+    """Make a tokenizer from a file of unknown worth and try it on a text, whose letters it need not know.
 
     Raises:
         InputError: it does not succeed; names the file.
+    """
+    with held_back(f"{path}: not a readable tokenizer"):
+        made = make()
+        with contextlib.suppress(Exception):
+            made.encode("A text.", add_special_tokens=False)
+    return made
+
+
+@contextlib.contextmanager
+def held_back(said: str) -> Iterator[None]:
+    """Turn whatever the tokenizers library raises into one line that begins with `said`.
+
+    It panics on some contents and texts, which is no Exception and prints lines of its own; they are held back.
+
+    Raises:
+        InputError: the block raised anything but an interruption or an InputError of its own.
     """
     sys.stderr.flush()
     kept = os.dup(2)
     try:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
-        made = make()
-        made.encode("A text.", add_special_tokens=False)
-        return made
-    except (KeyboardInterrupt, SystemExit):
+        yield
+    except (KeyboardInterrupt, SystemExit, GeneratorExit, InputError):
         raise
     except BaseException as error:
-        raise InputError(f"{path}: not a readable tokenizer ({error})") from None
+        raise InputError(f"{said} ({error})") from None
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+def unknown_id(tokenizer: Tokenizer) -> int | None:
+    """The token that stands for text which the vocabulary lacks, whatever its name; None if there is none."""
+    if isinstance(tokenizer.model, models.Unigram):
+        number = json.loads(tokenizer.to_str())["model"].get("unk_id")
+        return None if number is None else int(number)
+    name = getattr(tokenizer.model, "unk_token", None)
+    return None if name is None else tokenizer.token_to_id(name)
+
+
+def special_ids(tokenizer: Tokenizer) -> set[int]:
+    """The tokens that text never becomes, even if it spells them."""
+    return {i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special}
 
 
 def dtype_of(tokenizer: Tokenizer) -> np.dtype:
@@ -100,13 +136,24 @@ def dtype_of(tokenizer: Tokenizer) -> np.dtype:
 def encode(tokenizer: Tokenizer, texts: Iterable[str], what: str) -> Iterator[np.ndarray]:
     """Encode documents, some of them at once on all processors; yield the ids `[n_tokens]` of each, led by BOS.
 
-    Text that spells a special token is encoded as plain text.
+    Text that spells a special token is encoded as plain text, or as unknown where no other token is that text.
+
+    Raises:
+        InputError: the tokenizer fails on a text, or has nothing but a special token for it; names `what`.
     """
     tokenizer.encode_special_tokens = True
-    dtype = dtype_of(tokenizer)
+    dtype, unknown, special = dtype_of(tokenizer), unknown_id(tokenizer), special_ids(tokenizer)
     for batch in _batches(iter(tqdm(texts, f"encoding {what}", unit=" documents", disable=None))):
-        for encoding in tokenizer.encode_batch_fast(batch, add_special_tokens=False):
-            yield np.array([BOS_ID, *encoding.ids], dtype)
+        with held_back(f"{what}: its tokenizer fails on the text"):
+            encodings = tokenizer.encode_batch_fast(batch, add_special_tokens=False)
+        for encoding in encodings:
+            found = encoding.ids
+            if not special.isdisjoint(found):
+                if unknown is None:
+                    spelled = next(tokenizer.id_to_token(i) for i in found if i in special)
+                    raise InputError(f"{what}: a text spells {spelled!r}, for which its tokenizer has no other token")
+                found = [unknown if i in special else i for i in found]
+            yield np.array([BOS_ID, *found], dtype)
 
 
 def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
@@ -124,34 +171,15 @@ def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
 
 def vocabulary(tokenizer: Tokenizer, stream: np.ndarray) -> pa.Table:
     """The table `token_id, token, count, probability` over the training stream."""
-    size = tokenizer.get_vocab_size()
+    size, text_of = tokenizer.get_vocab_size(), TokenTexts(tokenizer)
     counts = np.zeros(size, np.int64)
     for start in range(0, len(stream), 2**22):
         counts += np.bincount(stream[start : start + 2**22], minlength=size)
     return pa.table(
         {
             "token_id": pa.array(range(size), pa.int32()),
-            "token": [token_text(tokenizer, i) for i in range(size)],
+            "token": [text_of(i) for i in range(size)],
             "count": counts,
             "probability": counts / counts.sum(),
         }
     )
-
-
-def token_text(tokenizer: Tokenizer, token_id: int) -> str:
-    r"""The text of one token; bytes that are no whole UTF-8 character read as `\xe2`."""
-    piece = tokenizer.id_to_token(token_id)
-    if piece is None or isinstance(tokenizer.model, models.WordLevel) or not set(piece) <= BYTE_OF.keys():
-        return piece or f"<{token_id}>"
-    return bytes(BYTE_OF[c] for c in piece).decode("utf-8", errors="backslashreplace")
-
-
-def _byte_of() -> dict[str, int]:
-    # GPT-2's alphabet: printable Latin-1 bytes stand for themselves, the others, in order,
-    # for the characters from U+0100 on.
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [b for b in range(256) if b not in printable]
-    return {chr(b): b for b in printable} | {chr(256 + i): b for i, b in enumerate(others)}
-
-
-BYTE_OF = _byte_of()

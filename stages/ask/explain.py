@@ -14,7 +14,7 @@ from skiptrace.errors import InputError
 from skiptrace.models.windows import BOS_ID
 from skiptrace.report.tokens import visible
 from skiptrace.tokens import lookup
-from skiptrace.tokens.tokenizer import token_text
+from skiptrace.tokens.texts import TokenTexts
 from stages.ask.models import open_model, token_id
 from stages.ask.output import AsCsv, AsJson, Form, console, form, print_csv, print_json, table, token
 
@@ -46,10 +46,11 @@ def explain(
     logprob = studied.model(tokens[None])[0, -1].log_softmax(-1)
     wanted = int(logprob.argmax()) if out is None else token_id(studied, out)
     found = contributions(studied.model, tokens, len(tokens) - 1, wanted)
-    texts = [token_text(studied.tokenizer, i) for i in tokens.tolist()]
+    text_of = TokenTexts(studied.tokenizer)
+    texts = [text_of(i) for i in tokens.tolist()]
     values = [(label(c.path), c.logit, texts[c.source], len(tokens) - 1 - c.source, c.source_logit) for c in found]
     rows = [dict(zip(COLUMNS, value, strict=True)) for value in values]
-    said = token_text(studied.tokenizer, wanted)
+    said = text_of(wanted)
     probability, total = logprob[wanted].exp().item(), sum(c.logit for c in found)
     if printed is Form.JSON:
         print_json({"next": said, "probability": probability, "logit": total, "paths": rows})

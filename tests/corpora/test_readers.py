@@ -1,3 +1,4 @@
+import bz2
 import glob
 import gzip
 import json
@@ -11,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skiptrace.config.corpora import Corpus, FilesCorpus, HubCorpus, PackagesCorpus
-from skiptrace.corpora import card, documents, readers
-from skiptrace.corpora.card import Card, Notes
+from skiptrace.corpora import card, documents, readers, sources
+from skiptrace.corpora.card import Card, Notes, Tally
+from skiptrace.corpora.compression import zstd
 from skiptrace.corpora.documents import Document, split_of
 from skiptrace.errors import InputError
 
@@ -110,7 +112,7 @@ def test_globs_match_as_the_standard_library_does(tmp_path_factory, paths, patte
     listed = glob.glob(pattern, root_dir=root, recursive=True, include_hidden=True)
     expected = {p.rstrip("/") for p in listed if (root / p).is_file()}
     present = {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()}
-    assert {p for p in present if readers.matches(p, pattern)} == expected
+    assert {p for p in present if sources.matches(p, pattern)} == expected
 
 
 def test_documents_keep_their_side_when_others_come_and_go(tmp_path):
@@ -206,7 +208,7 @@ def test_a_data_set_on_disk_is_read_by_the_datasets_library(tmp_path):
     corpus = {"kind": "hub", "path": str(tmp_path / "set"), "text_field": "body", "valid_share": 0.1}
     assert [d.text for d in read(HubCorpus(**corpus))] == ROWS
     assert [d.source for d in read(HubCorpus(**corpus, split="test"))] == ["test#000000001"]
-    with pytest.raises(InputError, match=r"text_field: row 1 has no text 'n'; there is body, n"):
+    with pytest.raises(InputError, match=r"corpora\.mine: row 1 has no text in the field 'n'; set text_field"):
         read(HubCorpus(**corpus | {"text_field": "n"}))
     with pytest.raises(InputError, match=r"corpora\.mine\.path: cannot be loaded"):
         read(HubCorpus(**corpus | {"path": str(tmp_path)}))
@@ -232,22 +234,22 @@ def test_pieces_of_text_join_to_the_text_and_end_at_lines(tmp_path_factory, part
 
 
 def test_a_cut_never_falls_into_a_character_or_a_line_end(tmp_path, monkeypatch):
-    from skiptrace.corpora import contents
+    from skiptrace.corpora import text
 
-    monkeypatch.setattr(contents, "BLOCK", 3)
+    monkeypatch.setattr(text, "BLOCK", 3)
     (tmp_path / "a.txt").write_bytes("é∑\r\n𝄞x\r\nyz".encode())
     assert [d.text for d in read(files(tmp_path, cut=1))] == ["é∑\n", "𝄞x\n", "yz"]
 
 
 @pytest.mark.parametrize("policy", ["replace", "skip"])
-def test_files_that_are_not_utf8_are_mended_or_left_out_and_counted(tmp_path, policy):
+def test_files_that_are_not_utf8_are_replaced_or_left_out_and_counted(tmp_path, policy):
     (tmp_path / "bad.txt").write_bytes(b"caf\xe9 au lait")
     (tmp_path / "good.txt").write_text("café")
     notes = Notes()
     found = list(readers.read(files(tmp_path, encoding_errors=policy), "mine", notes))
     assert [d.text for d in found] == (["caf\ufffd au lait", "café"] if policy == "replace" else ["café"])
-    assert (notes.replaced, notes.skipped) == ((1, 0) if policy == "replace" else (0, 1))
-    assert notes.examples == ["bad.txt"]
+    counted, other = (notes.replaced, notes.skipped) if policy == "replace" else (notes.skipped, notes.replaced)
+    assert (counted, other) == (Tally(1, ["bad.txt"]), Tally())
 
 
 @pytest.mark.parametrize(
@@ -259,15 +261,30 @@ def test_files_that_are_not_utf8_are_mended_or_left_out_and_counted(tmp_path, po
             r"a\.jsonl: line 2 has no text in the field 'text'; set text_field",
         ),
         ("a.jsonl", b'{"text": "x"}\n\n{', r"a\.jsonl: line 3 is not JSON"),
-        ("a.jsonl", b'["x"]', r"line 1 has no text"),
-        ("a.jsonl", b"[" * 100_000, r"line 1 is not JSON"),
-        ("a.jsonl", b'{"text": "\\ud800"}', r"line 1 spells half a character"),
+        ("a.jsonl", b'["x", 3]', r"a\.jsonl: value 2 has no text in the field 'text'"),
+        ("a.jsonl", b'["x"; 3]', r"a\.jsonl: not JSON after value 1: a comma or \] is missing"),
+        ("a.jsonl", b'["x", "y"', r"a\.jsonl: not JSON after value 2: the array does not end"),
+        ("a.jsonl", b'["x", {"text": }', r"a\.jsonl: not JSON at value 2 \(Expecting value"),
+        ("a.jsonl", b'["x"]\n["y"]', r"a\.jsonl: not JSON: more follows the end of its array"),
+        ("a.jsonl", b"[" * 100_000, r"a\.jsonl: not JSON at value 1"),
+        ("a.jsonl", b'{"text": "\\ud800"}', r"a\.jsonl#000000001: spells half a character"),
+        ("a.jsonl", b'{"txt": "x", "id": 1}\n' * 3, r"no row has the field 'text'; set .*; there is txt, id$"),
+        (
+            "a.csv",
+            b"id,body\n1,x\n",
+            r"a\.csv: has no column 'text'; set text_field, or format: text .*; there is id, body",
+        ),
+        ("a.csv", b"id,text\n1,x,y\n", r"a\.csv: row 1 has 3 columns, not 2 as its first line"),
+        ("a.csv", b'id,text\n1,"x\n', r"a\.csv: not delimited columns \(unexpected end of data\)"),
         ("a.jsonl", b'{"text": "\xff"}', r"a\.jsonl: not UTF-8 at byte 10"),
-        ("a.jsonl.gz", b'{"text": "x"}', r"a\.jsonl\.gz: cannot be read \(Not a gzipped file"),
+        ("a.txt.bz2", bz2.compress(b"x" * 99)[:-4], r"a\.txt\.bz2: cannot be read"),
+        ("a.txt.zst", zstd.compress(b"x" * 99)[:-4], r"a\.txt\.zst: cannot be read \(Compressed file ended"),
         ("a.jsonl.gz", gzip.compress(b'{"text": "x"}', mtime=0)[:-9], r"a\.jsonl\.gz: cannot be read"),
-        ("a.jsonl.zst", b"no", r"a\.jsonl\.zst: cannot be read"),
+        ("a.jsonl.zst", b"no", r"a\.jsonl\.zst: not JSON at value 1"),
         ("a.parquet", b"PAR1", r"a\.parquet: cannot be read"),
-        ("a.parquet.gz", gzip.compress(b"PAR1", mtime=0), r"a\.parquet\.gz: "),
+        ("a.parquet", b"no", r"a\.parquet: not Parquet, which its name promises"),
+        ("a.parquet.gz", gzip.compress(b"PAR1", mtime=0), r"a\.parquet\.gz: Parquet is compressed already"),
+        ("a.arrow", b"ARROW1\0\0", r"a\.arrow: cannot be read"),
     ],
 )
 def test_a_damaged_file_is_named_with_the_line(tmp_path, name, content, message):
@@ -306,8 +323,12 @@ def test_strings_of_sources_and_of_json(tmp_path):
     # Literals in the order of a walk through the tree, level by level.
     assert [sorted(d.text.split("\n")) for d in found] == [["God's Spirit", "k", "never run"], ["one", "two"]]
     (tmp_path / "c.py").write_text("def (:")
-    with pytest.raises(InputError, match=r"c\.py: no strings can be taken from it"):
-        read(files(tmp_path, include=["*"], extract="strings"))
+    (tmp_path / "d.json").write_text('{"key": ')
+    notes = Notes()
+    assert len(list(readers.read(files(tmp_path, include=["*"], extract="strings"), "mine", notes))) == 2
+    assert notes.unparsed == Tally(2, ["c.py", "d.json"])
+    with pytest.raises(InputError, match=r"c\.py: no strings can be taken from it .*set syntax_errors: skip"):
+        read(files(tmp_path, include=["*"], extract="strings", syntax_errors="refuse"))
 
 
 def made_card(folder: Path, found: list[Document]) -> Card:

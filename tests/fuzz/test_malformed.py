@@ -139,6 +139,23 @@ def parquet(path: Path) -> None:
     pq.write_table(pa.table({"text": [f"text {i}" for i in range(9)]}), path, compression="zstd")
 
 
+@reads("rows.json", corpus)
+def json_array(path: Path) -> None:
+    path.write_text(json.dumps([{"text": f"naïve {i}", "n": i} for i in range(9)], indent=1))
+
+
+@reads("rows.csv", corpus)
+def delimited(path: Path) -> None:
+    path.write_text("id,text\n" + "".join(f'{i},"a, ""{i}"""\n' for i in range(9)))
+
+
+@reads("rows.arrow", corpus)
+def arrow(path: Path) -> None:
+    table = pa.table({"text": pa.array([f"text {i}" for i in range(9)]).dictionary_encode()})
+    with pa.ipc.new_file(str(path), table.schema) as writer:
+        writer.write_table(table)
+
+
 @reads("part.parquet", part)
 def circuit_part(path: Path) -> None:
     values = pa.FixedSizeListArray.from_arrays(pa.array(range(16), pa.float16()), 4)
@@ -162,7 +179,7 @@ def array(path: Path) -> None:
 @reads("card.json", card.read)
 def corpus_card(path: Path) -> None:
     size = card.Size(1, 2)
-    card.write(path, card.Card(size, size, 0, 0, 0, 0, [], "x", 3))
+    card.write(path, card.Card(size, size, 0, 0, card.Notes(), "x", 3))
 
 
 def attempt(reader: Reader, path: Path) -> None:

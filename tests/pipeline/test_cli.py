@@ -46,7 +46,7 @@ def test_explain_takes_a_prediction_apart(ask, reproduced):
         (("lookup", "--model", "nope", "x"), "models.nope: no such key; there is zero, one, two"),
         (("lookup", "--model", "two", "moon river"), "'moon river': not a single token; it is"),
         (("lookup", "--model", "two", "id:270"), "id:270: no such token; the ids of notes run to 269"),
-        (("lookup", "--model", "one", "nosuchword"), "the training text of this model has no such word"),
+        (("lookup", "--model", "one", "nosuchword"), "'nosuchword': the vocabulary of this model has no token for it"),
         (("lookup", "--model", "two", "--head", "L5H0", "id:3"), "L5H0: model two has direct, L0H0, L0H1, L1H0, L1H1"),
         (("lookup", "--model", "two", "--min-count", "999999", "id:3"), "no token occurs 999999 times"),
         (("compare", "nope"), "nope: unknown Git revision 'nope'; give a commit, branch, tag or experiment"),

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
 
 def files(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
@@ -61,7 +63,7 @@ def test_a_state_of_other_parameters_is_not_continued(project):
     ("stage", "arguments", "spoil", "message"),
     [
         ("train", ["--model", "nope"], None, "params.yaml: models.nope: no such key; there is zero, one, two"),
-        ("corpus", ["--corpus", "notes"], ("data/raw/notes/3.txt", b"\xff\xfe"), "3.txt: not UTF-8 at byte 0"),
+        ("corpus", ["--corpus", "notes"], ("data/raw/notes/3.txt", b"caf\xe9"), "3.txt: not UTF-8 at byte 3"),
         ("mine", ["--model", "one"], ("data/tables/one/heads.parquet", None), "heads.parquet: not a readable Parquet"),
         ("expand", ["--model", "one"], ("data/models/one/model.safetensors", None), "not a readable safetensors file"),
         ("score", ["--model", "one"], ("data/models/one/config.json", b"{}"), "config.json: n_layers"),
@@ -70,6 +72,7 @@ def test_a_state_of_other_parameters_is_not_continued(project):
         ("report", [], ("data/tables/one/heads.parquet", b"PAR1"), "heads.parquet: not a readable Parquet file"),
         ("summarise", [], ("data/models/two/curve.csv", b""), "curve.csv: not readable"),
         ("check", [], ("params.yaml", b"models: 3"), "params.yaml: corpora: missing"),
+        ("check", [], ("data/raw/notes/3.txt", POINTER), "3.txt: a pointer of git-lfs, not the file; run git lfs pull"),
     ],
     ids=lambda v: v if isinstance(v, str) and " " not in v else None,
 )  # fmt: skip
@@ -86,6 +89,28 @@ def test_bad_input_is_one_line_and_nothing_is_half_written(project, stage, argum
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert message in done.stderr
     assert [files(folder) for folder in outputs] == before
+
+
+def test_a_tokenizer_that_loses_the_text_is_refused_unless_it_is_allowed(project):
+    import json
+
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    lossy = Tokenizer(models.WordLevel({"[UNK]": 0, "[CLS]": 1, "the": 2}, unk_token="[UNK]"))
+    lossy.pre_tokenizer = pre_tokenizers.Whitespace()
+    (project.path / "imports" / "lossy").mkdir()
+    lossy.save(str(project.path / "imports" / "lossy" / "tokenizer.json"))
+    project.set("tokenizers.notes", {"kind": "existing", "path": "imports/lossy", "bos": "[CLS]"})
+    folder = project.path / "data" / "tokens" / "notes"
+    before = files(folder)
+    done = project.stage("tokens", "--corpus", "notes")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: tokenizers.notes: 8")
+    assert "% of the characters of corpora.notes do not survive its tokens" in done.stderr
+    assert files(folder) == before
+    project.set("tokenizers.notes.max_lost", 1.0)
+    assert project.stage("tokens", "--corpus", "notes").returncode == 0
+    assert json.loads((folder / "sizes.json").read_text())["survival"]["lost"] > 0
 
 
 def test_a_missing_option_is_a_usage_error(project):

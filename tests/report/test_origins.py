@@ -1,27 +1,43 @@
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
-from skiptrace.corpora.card import Card, Size
+from skiptrace.corpora.card import Card, Notes, Size, Survival, Tally
 from skiptrace.models.checkpoint import ModelConfig
 from skiptrace.report import origins
 from skiptrace.report.document import Report, Section
 from skiptrace.report.render import html, markdown
 from tests.report.test_tokens import HOSTILE, read
 
-CARD = Card(Size(90, 9000), Size(10, 1000), 3, 2, 1, 4, [], "long.txt", 512, lines=40, lines_seen=10, leaking=1)
+NOTES = Notes(Tally(7), Tally(1), Tally(4), Tally(5), Tally(6))
+CARD = Card(Size(90, 9000), Size(10, 1000), 3, 2, NOTES, "long.txt", 512, lines=40, lines_seen=10, leaking=1)
 CONFIG = ModelConfig(2, 3, 13, 4, 7, 23)
 
 
 def test_a_card_is_a_row_of_counts():
     (table,) = origins.cards({"mine": CARD})
-    assert table.rows == [("mine", "3", "2", "1", "4", "512", "1 of 10", "25.0% of 40")]
-    assert len(table.columns) == 8
+    assert table.rows == [("mine", "3", "2", "7", "1", "4", "5", "6", "512", "1 of 10", "25.0% of 40")]
+    assert len(table.columns) == 11
+
+
+@pytest.mark.parametrize("kind", [field.name for field in fields(Notes)])
+def test_all_that_readers_note_is_shown_with_its_first_files(kind):
+    noted = replace(NOTES, **{kind: Tally(9876, ["some.file"])})
+    counts, first = origins.cards({"mine": replace(CARD, notes=noted)})
+    assert "9,876" in counts.rows[0]
+    assert [(corpus, file) for corpus, _, file in first.rows] == [("mine", "some.file")]
+
+
+def test_what_tokens_lose_is_a_row():
+    (table,) = origins.survivals({"mine": Survival(2000, 50, 100, 25, "ü\u200b")})
+    assert table.rows == [("mine", "2.500% of 2,000", "25.0%", "ü \\u200b")]
+    (table,) = origins.survivals({"mine": Survival(0, 0, 0, 0, "")})
+    assert table.rows == [("mine", "0.000% of 0", "0.0%", "–")]
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "line\nbreak.txt", "=HYPERLINK(1)"])
 def test_file_names_cannot_inject_into_either_page(name, tmp_path):
-    tables = origins.cards({"mine": replace(CARD, encoding_examples=[name])})
+    tables = origins.cards({"mine": replace(CARD, notes=replace(NOTES, skipped=Tally(4, [name])))})
     report = Report("t", "l", [Section("corpora", "Corpora", [], tables)])
     plain = Report("t", "l", [Section("corpora", "Corpora", [], origins.cards({"mine": CARD}))])
     added = set(read(html(report)).elements) - set(read(html(plain)).elements)
@@ -29,7 +45,7 @@ def test_file_names_cannot_inject_into_either_page(name, tmp_path):
     assert "<script>alert" not in markdown(report, tmp_path) and "<img" not in markdown(report, tmp_path)
     rows = [line for line in markdown(report, tmp_path).splitlines() if line.startswith("| mine")]
     (row,) = [line for line in rows if "25.0" not in line]
-    assert row.count("|") - row.count("\\|") == 3
+    assert row.count("|") - row.count("\\|") == 4
 
 
 def test_trained_models_need_no_word_about_imports():

@@ -3,6 +3,7 @@ import pytest
 from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.errors import InputError
 from skiptrace.tokens import lookup, tokenizer
+from skiptrace.tokens.texts import token_text
 
 
 @pytest.fixture
@@ -12,7 +13,7 @@ def words():
 
 def test_a_text_is_looked_up_as_its_tokens(words):
     ids = lookup.ids(words, "moon the")
-    assert [tokenizer.token_text(words, i) for i in ids] == ["moon", "the"]
+    assert [token_text(words, i) for i in ids] == ["moon", "the"]
     assert lookup.single(words, "moon") == ids[0]
     assert lookup.ids(words, "") == []
 
@@ -27,7 +28,7 @@ def test_text_that_spells_a_special_token_is_text():
     [
         ("moon the", "'moon the': not a single token; it is 2: 'moon', 'the'"),
         ("", "'': not a single token; it is 0: none"),
-        ("moon star", "'star': the training text of this model has no such word"),
+        ("moon star", "'star': the vocabulary of this model has no token for it"),
     ],
 )
 def test_what_is_no_token_is_told(words, text, message):

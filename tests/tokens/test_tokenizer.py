@@ -7,6 +7,7 @@ from tokenizers import Tokenizer
 from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.errors import InputError
 from skiptrace.tokens import tokenizer as tk
+from skiptrace.tokens.texts import token_text
 
 TEXTS = ["def f(x):\n    return x\n", "def g(y):\n    return y + 1\n", "naïve café — ∑ x\n" * 3] * 5
 
@@ -33,7 +34,7 @@ def test_any_text_survives_encoding(text):
 @given(st.text(max_size=60))
 def test_the_texts_of_tokens_join_to_the_text(text):
     ids = encode(TRAINED, [text], "x")[1:]
-    joined = "".join(tk.token_text(TRAINED, int(i)) for i in ids)
+    joined = "".join(token_text(TRAINED, int(i)) for i in ids)
     if all(ord(c) < 128 and c != "\\" for c in text):
         assert joined == text
 
@@ -51,7 +52,7 @@ def test_documents_are_led_by_bos():
 
 def test_bytes_that_are_no_character_are_spelled_out():
     ids = encode(TRAINED, ["\N{SNOWMAN}"], "x")[1:]
-    texts = [tk.token_text(TRAINED, int(i)) for i in ids]
+    texts = [token_text(TRAINED, int(i)) for i in ids]
     assert "".join(texts).encode().decode("unicode_escape").encode("latin-1").decode() == "\N{SNOWMAN}"
 
 
@@ -89,7 +90,7 @@ def test_a_bad_tokenizer_file_is_named(tmp_path, content):
 def test_words_become_tokens_of_their_own():
     tokenizer = tk.train(["b a a", "c b a"], TokenizerParams(kind="words"), "w")
     ids = encode(tokenizer, ["a c d"], "x").tolist()
-    assert [tk.token_text(tokenizer, i) for i in ids] == [tk.BOS, "a", "c", tk.UNKNOWN]
+    assert [token_text(tokenizer, i) for i in ids] == [tk.BOS, "a", "c", tk.UNKNOWN]
     assert tokenizer.get_vocab_size() == 5
 
 
