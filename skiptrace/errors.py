@@ -5,6 +5,9 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
+
+LFS = b"version https://git-lfs.github.com/spec/"  # how a pointer of git-lfs begins
 
 
 class InputError(Exception):
@@ -14,6 +17,22 @@ class InputError(Exception):
 def one_line(error: BaseException) -> str:
     """The message of `error` with its line breaks folded away."""
     return " ".join(str(error).split())
+
+
+def refuse_stub(path: Path) -> None:
+    """Refuse a file that only stands for another.
+
+    Raises:
+        InputError: it is empty, or a pointer of git-lfs; names the command that brings the content.
+    """
+    with path.open("rb") as file:
+        start = file.read(len(LFS))
+    if start == LFS:
+        raise InputError(f"{path}: a git-lfs pointer, not the file itself; run git lfs pull where it came from")
+    if not start:
+        raise InputError(
+            f"{path}: empty; copy it again from where it came from (git lfs pull, if that is a repository)"
+        )
 
 
 def debugging() -> bool:

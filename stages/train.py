@@ -21,6 +21,7 @@ from skiptrace.files import atomic_folder, fingerprint, read_array, read_json, r
 from skiptrace.models import checkpoint
 from skiptrace.models.importing import import_model
 from skiptrace.models.training import train
+from skiptrace.models.windows import require_context
 from stages.common import MODELS, PARAMS, SCRATCH, TOKENS, asked_for, run
 
 
@@ -39,7 +40,7 @@ def bring(name: str, params: ImportedModel, d_vocab: int) -> None:
     """Import one model.
 
     Raises:
-        InputError: the checkpoint cannot be imported, or does not fit the tokenizer of its corpus.
+        InputError: the checkpoint cannot be imported, or does not fit the tokenizer or the length of its corpus.
     """
     origin = TOKENS / params.corpus / "origin.json"
     bos_id = read_json(origin)["bos_id"] if origin.exists() else 0
@@ -49,6 +50,9 @@ def bring(name: str, params: ImportedModel, d_vocab: int) -> None:
             f"models.{name}.import: {params.source} has {model.d_vocab} tokens, but the tokenizer of corpus "
             f"{params.corpus} has {d_vocab}; set tokenizers.{params.corpus} to the one it was trained with"
         )
+    splits = {"training": "train", "validation": "valid"}
+    streams = {split: read_array(TOKENS / params.corpus / f"{file}.npy") for split, file in splits.items()}
+    require_context(streams, model.n_ctx, params.corpus, name)
     shutil.rmtree(MODELS / name / "checkpoints", ignore_errors=True)
     checkpoint.save(model, MODELS / name, config=config)
     write_text(MODELS / name / "curve.csv", "step,tokens,train_loss,valid_loss\n")

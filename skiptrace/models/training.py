@@ -24,7 +24,7 @@ from skiptrace.models import checkpoint
 from skiptrace.models.evaluation import mean_loss
 from skiptrace.models.loss import cross_entropy
 from skiptrace.models.transformer import Transformer
-from skiptrace.models.windows import random_windows, spread_windows
+from skiptrace.models.windows import random_windows, require_context, spread_windows
 
 POINTS = 50  # points of the loss curve
 EARLIEST = 64  # the first checkpoint is kept after this fraction of the steps
@@ -48,12 +48,7 @@ def train(
     Raises:
         InputError: a stream is shorter than one context, or the loss is no longer finite.
     """
-    for split, stream in (("training", train_stream), ("validation", valid_stream)):
-        if len(stream) < params.n_ctx:
-            raise InputError(
-                f"corpora.{params.corpus}: its {split} split has {len(stream)} tokens, fewer than one "
-                f"context of models.{name}.n_ctx = {params.n_ctx}; add text or lower n_ctx"
-            )
+    require_context({"training": train_stream, "validation": valid_stream}, params.n_ctx, params.corpus, name)
     with deterministic():
         return Run(params, train_stream, valid_stream, d_vocab, scratch, name).finish()
 
