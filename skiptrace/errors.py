@@ -15,8 +15,13 @@ class InputError(Exception):
 
 
 def one_line(error: BaseException) -> str:
-    """The message of `error` with its line breaks folded away."""
-    return " ".join(str(error).split())
+    """The message of `error` with its line breaks folded away, and what would steer a terminal written out."""
+    return printable(" ".join(str(error).split()))
+
+
+def printable(text: str) -> str:
+    """Text that no terminal takes for a command: control characters become escapes."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def refuse_stub(path: Path) -> None:

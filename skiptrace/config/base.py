@@ -1,6 +1,8 @@
 """Reading params.yaml: frozen models, and errors that name the key."""
 
 import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,22 +34,39 @@ def read_yaml(path: Path) -> dict[str, Any]:
         InputError: the file is missing, is not YAML, is not a mapping, or is larger, more deeply nested or with more
             aliases than a file of parameters is.
     """
-    try:
+    with _named(path):
+        content = YAML(typ="safe", pure=True).load(bounded_yaml(path))
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a mapping of groups such as corpora and models")
+    return content
+
+
+def bounded_yaml(path: Path) -> str:
+    """The text of a YAML file that any parser reads in seconds.
+
+    Raises:
+        InputError: it is missing, is not YAML, or is larger, or with more aliases, than a file of parameters is.
+    """
+    with _named(path):
         if path.stat().st_size > LARGEST:
             raise InputError(f"{path}: larger than {LARGEST / 1e6:g} MB; parameters take a few kB")
         text = path.read_text(encoding="utf-8")
         if "&" in text and _unfolded(YAML(typ="safe", pure=True).compose(text), {}) > MOST:
             raise InputError(f"{path}: its aliases (*name) unfold to more than {MOST:,} values; write out fewer")
-        content = YAML(typ="safe", pure=True).load(text)
+    return text
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors of reading YAML name the file."""
+    try:
+        yield
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
     except (YAMLError, ValueError) as error:
         raise InputError(f"{path}: not valid YAML ({error})") from None
     except RecursionError:
         raise InputError(f"{path}: nested too deeply; parameters are a few levels deep") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected a mapping of groups such as corpora and models")
-    return content
 
 
 def _unfolded(node: Node | None, known: dict[int, float]) -> float:
