@@ -15,7 +15,7 @@ from skiptrace.config.models import ImportedModel, ModelParams
 from skiptrace.config.pipeline import Pipeline, load_pipeline
 from skiptrace.errors import InputError, refuse_stub
 from skiptrace.files import atomic_folder, sha256, write_text
-from stages.common import IMPORTED, IMPORTS, MODELS, PARAMS, TOKENS, run
+from stages.common import IMPORTED, IMPORTS, MODELS, PARAMS, TOKENS, run, wrote
 
 NEVER_EMPTY = {".json", ".safetensors", ".pth", ".pt", ".bin"}  # another file of an import may be
 
@@ -34,6 +34,7 @@ def main() -> None:
             group, name, _ = key.split(".")
             write_text(folder / group / name, content)
     write_text(Path("data/checked"), "params.yaml is well formed\n")
+    wrote(PARAMS, f"well formed: {len(pipeline.corpora)} corpora, {len(pipeline.models)} models")
 
 
 def listing(path: str | None, key: str) -> str:

@@ -7,7 +7,7 @@ Writes  data/ngrams/<c>/bigrams.parquet   token_id, next_id, count
 
 from skiptrace.files import read_array, read_table, write_json, write_table
 from skiptrace.tokens import ngrams
-from stages.common import NGRAMS, TOKENS, asked_for, run
+from stages.common import NGRAMS, TOKENS, asked_for, run, wrote
 
 
 def main() -> None:
@@ -17,7 +17,9 @@ def main() -> None:
     d_vocab = len(read_table(TOKENS / name / "vocab.parquet", ["token_id"]))
     bigrams = ngrams.count_bigrams(train, d_vocab)
     write_table(NGRAMS / name / "bigrams.parquet", bigrams.to_table())
-    write_json(NGRAMS / name / "baselines.json", ngrams.baselines(bigrams, valid, d_vocab)._asdict())
+    baselines = ngrams.baselines(bigrams, valid, d_vocab)
+    write_json(NGRAMS / name / "baselines.json", baselines._asdict())
+    wrote(NGRAMS / name, f"loss {baselines.unigram_loss:.3f} nats by unigrams, {baselines.bigram_loss:.3f} by bigrams")
 
 
 if __name__ == "__main__":

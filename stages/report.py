@@ -27,7 +27,7 @@ from skiptrace.report.document import Section
 from skiptrace.report.failures import attempt, failures
 from skiptrace.report.inputs import Settings, Weights
 from skiptrace.report.sections import build
-from stages.common import LOCK, MODELS, PARAMS, REPORTS, TOKENS, run
+from stages.common import LOCK, MODELS, PARAMS, REPORTS, TOKENS, run, wrote
 from stages.results import read_results
 
 LARGEST = 10_000_000  # what a page may have and still be sent about
@@ -92,6 +92,7 @@ def main() -> None:
             f"report: {len(failed)} of its parts could not be made and are boxes in it; the rest is in "
             f"{REPORTS / 'index.html'} and {REPORTS / 'report.md'}"
         )
+    wrote(REPORTS / "index.html", f"{len(report.sections)} sections, {len(page) / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

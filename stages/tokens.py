@@ -20,7 +20,7 @@ from skiptrace.corpora.documents import texts
 from skiptrace.files import read_array, write_json, write_stream, write_table, write_text
 from skiptrace.tokens import tokenizer
 from skiptrace.tokens.existing import load_existing
-from stages.common import CORPORA, PARAMS, TOKENS, asked_for, run
+from stages.common import CORPORA, PARAMS, TOKENS, asked_for, run, wrote
 
 
 def main() -> None:
@@ -51,6 +51,7 @@ def main() -> None:
         for split, size in splits.items()
     }
     write_json(folder / "sizes.json", content)
+    wrote(folder, f"{made.get_vocab_size():,} tokens in the vocabulary, {lengths['train']:,} in the training text")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from skiptrace.models import checkpoint
 from skiptrace.models.importing import import_model
 from skiptrace.models.training import train
 from skiptrace.models.windows import require_context
-from stages.common import MODELS, PARAMS, SCRATCH, TOKENS, asked_for, run
+from stages.common import MODELS, PARAMS, SCRATCH, TOKENS, asked_for, run, wrote
 
 
 def main() -> None:
@@ -56,6 +56,7 @@ def bring(name: str, params: ImportedModel, d_vocab: int) -> None:
     shutil.rmtree(MODELS / name / "checkpoints", ignore_errors=True)
     checkpoint.save(model, MODELS / name, config=config)
     write_text(MODELS / name / "curve.csv", "step,tokens,train_loss,valid_loss\n")
+    wrote(MODELS / name, f"{config.n_layers} layers imported from {params.source} ({config.imported_from})")
 
 
 def make(name: str, params: ModelParams, d_vocab: int) -> None:
@@ -74,6 +75,7 @@ def make(name: str, params: ModelParams, d_vocab: int) -> None:
             shutil.copytree(state / "checkpoints", kept, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
     write_text(MODELS / name / "curve.csv", curve.to_csv(index=False))
     shutil.rmtree(scratch, ignore_errors=True)
+    wrote(MODELS / name, f"{params.steps} steps, validation loss {curve['valid_loss'].iloc[-1]:.3f} nats")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import pandas as pd
 import torch
 from jaxtyping import Int, Integer
 from torch import Tensor
-from tqdm import tqdm
 
 from skiptrace.config.models import ModelParams
 from skiptrace.devices import device
@@ -25,6 +24,7 @@ from skiptrace.models.evaluation import mean_loss
 from skiptrace.models.loss import cross_entropy
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import random_windows, require_context, spread_windows
+from skiptrace.progress import progress
 
 POINTS = 50  # points of the loss curve
 EARLIEST = 64  # the first checkpoint is kept after this fraction of the steps
@@ -113,9 +113,10 @@ class Run:
         self._restore()
         saved = time.monotonic()
         steps = range(len(self.losses), self.params.steps)
-        bar = tqdm(steps, f"training {self.name}", self.params.steps, initial=len(self.losses), disable=None)
+        bar = progress(steps, f"training {self.name}", self.params.steps, initial=len(self.losses))
         for step in bar:
             self.step(step)
+            bar.set_postfix(loss=f"{self.losses[-1]:.3f}", refresh=False)
             if time.monotonic() - saved >= self.every:
                 self._save()
                 saved = time.monotonic()

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from tqdm import tqdm
 
 from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.errors import InputError
+from skiptrace.progress import progress
 
 BOS = "<|bos|>"
 UNKNOWN = "<|unknown|>"
@@ -33,7 +33,7 @@ def _train_words(texts: Iterable[str]) -> Tokenizer:
     tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trainer = trainers.WordLevelTrainer(vocab_size=2**31 - 1, special_tokens=[BOS, UNKNOWN], show_progress=False)
-    tokenizer.train_from_iterator(tqdm(texts, "counting words", disable=None), trainer)
+    tokenizer.train_from_iterator(progress(texts, "counting words"), trainer)
     return tokenizer
 
 
@@ -48,7 +48,7 @@ def _train_bpe(texts: Iterable[str], vocab_size: int, name: str) -> Tokenizer:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(tqdm(texts, "counting words", disable=None), trainer)
+    tokenizer.train_from_iterator(progress(texts, "counting words"), trainer)
     reached = tokenizer.get_vocab_size()
     if reached < vocab_size:
         raise InputError(
@@ -104,7 +104,7 @@ def encode(tokenizer: Tokenizer, texts: Iterable[str], what: str) -> Iterator[np
     """
     tokenizer.encode_special_tokens = True
     dtype = dtype_of(tokenizer)
-    for batch in _batches(iter(tqdm(texts, f"encoding {what}", unit=" documents", disable=None))):
+    for batch in _batches(iter(progress(texts, f"encoding {what}", unit=" documents"))):
         for encoding in tokenizer.encode_batch_fast(batch, add_special_tokens=False):
             yield np.array([BOS_ID, *encoding.ids], dtype)
 

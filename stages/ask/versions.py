@@ -24,6 +24,7 @@ from skiptrace.models import checkpoint
 from stages.common import EVIDENCE, MODELS, PARAMS, REPORTS, TABLES, TOKENS
 
 WORKSPACE = "workspace"
+NEVER_RAN = "it has not run yet"
 LOCK = Path("dvc.lock")
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 TRIPLE = ["layer", "head", "source_id", "destination_id", "out_id"]
@@ -226,7 +227,9 @@ def _read_skip_trigrams(revision: Revision, name: str) -> pd.DataFrame:
 
 
 def changed_stages() -> dict[str, list[str]]:
-    """The stages of the workspace that are not as last reproduced, and the parameters and files that make them so.
+    """The stages of the workspace that are not as last reproduced, and what makes them so.
+
+    That is the parameters and files that changed, `NEVER_RAN`, or the outputs that are missing.
 
     Raises:
         InputError: there is no pipeline here.
@@ -234,10 +237,12 @@ def changed_stages() -> dict[str, list[str]]:
     try:
         with Repo(".") as repo:
             status = repo.status()
+            new = {stage.addressing for stage in repo.index.stages if not any(out.hash_info for out in stage.outs)}
     except DvcException as error:
         raise InputError(f"no pipeline here: {one_line(error)}; run it in the folder of dvc.yaml") from None
     return {
-        name.rpartition(":")[2]: [what for entry in told for what in _causes(entry)] for name, told in status.items()
+        name.rpartition(":")[2]: [NEVER_RAN] if name in new else [what for entry in found for what in _causes(entry)]
+        for name, found in status.items()
     }
 
 

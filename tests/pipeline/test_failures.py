@@ -1,5 +1,6 @@
 """Bad input and hard kills, through the real commands."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
+from tests.pipeline.test_graph import STAGES
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -108,6 +111,18 @@ def test_without_dvc_every_stage_runs_by_itself(project):
     for stage, arguments in (("check", []), ("mine", ["--model", "two"]), ("summarise", []), ("report", [])):
         done = project.stage(stage, *arguments)
         assert (done.returncode, done.stderr) == (0, ""), stage
+
+
+def test_every_stage_says_in_one_line_what_it_wrote(project):
+    instances = {"corpus": "notes", "tokens": "notes", "ngrams": "notes", "dictionary": "toy"}
+    models = ("train", "score", "expand", "mine", "verify", "compose")
+    for stage in STAGES:
+        over = "--model" if stage in models else "--corpus" if stage != "dictionary" else "--dictionary"
+        named = "two" if stage in models else instances.get(stage)
+        done = project.call("python", "-m", f"stages.{stage}", *([over, named] if named else []))
+        assert (done.returncode, done.stderr) == (0, ""), stage
+        path, said = done.stdout.rstrip("\n").split(": ", 1)
+        assert (project.path / path).exists() and re.search(r"\d", said) and "\n" not in said, done.stdout
 
 
 def test_what_is_not_stored_is_mined_as_well_and_what_does_not_fit_is_refused(project):

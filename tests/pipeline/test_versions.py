@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from tests.models.conftest import write_gpt2
 from tests.pipeline.conftest import ROOT, Project, assert_one_line
 
 GIT = ("git", "-c", "user.name=a", "-c", "user.email=a@b")
@@ -103,20 +104,33 @@ def test_a_model_that_was_never_made_is_noted(ask, project):
 
 
 def test_a_folder_as_remote_and_then_what_ci_runs(ask, project, tmp_path):
-    """Push; a fresh clone pulls and has nothing to do; a change is compared with where it came from."""
-    for command in (("remote", "add", "--default", "storage", str(tmp_path / "remote")), ("push",)):
+    """Push; a fresh clone pulls and has nothing to do; a change is compared with where it came from.
+
+    What the pipeline only reads goes along: a user's text, and a model made elsewhere, here of a name like a number.
+    """
+    tokens = len(pq.read_table(project.path / "data/tokens/planted/vocab.parquet"))
+    write_gpt2(project.path / "imports" / "theirs", vocab_size=tokens, n_positions=16)
+    params = project.params()
+    params["models"]["3"] = {"corpus": "planted", "import": "imports/theirs"}
+    project.write_params(params)
+    for command in (
+        ("add", "data/raw/notes"), ("add", "imports/theirs"), ("repro",),
+        ("remote", "add", "--default", "storage", str(tmp_path / "remote")), ("push",),
+    ):  # fmt: skip
         project.dvc(*command)
     shutil.copy(ROOT / "Makefile", project.path)
     commit(project)
+    kept = project.call("git", "ls-files", "data", "imports").stdout.split()
+    assert {"data/raw/notes.dvc", "imports/theirs.dvc"} <= set(kept)
+    assert not [file for file in kept if not file.endswith((".dvc", ".gitignore", "README.md"))]
     project.call("git", "clone", "--quiet", str(project.path), str(tmp_path / "clone"))
     clone = Project(tmp_path / "clone", project.python)
-    # A user's own text is in no cache.
-    shutil.copytree(project.path / "data" / "raw", clone.path / "data" / "raw")
     # What the clone has not pulled yet is read from the remote.
     told = ask(clone, "compare", "HEAD", "HEAD", "--json")
     assert told.code == 0 and json.loads(told.out)["notes"] == [] and "one" in json.loads(told.out)["models"]
     clone.dvc("pull")
     assert clone.repro() == set()
+    assert "up to date" in clone.dvc("status")
 
     clone.set("models.one.seed", 1)
     make = ("make", "--assume-old=.venv/.installed", "ci-report")

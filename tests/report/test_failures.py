@@ -70,7 +70,8 @@ def test_whoever_debugs_sees_the_error(monkeypatch):
 
 def test_figures_of_one_part_are_not_those_of_another(tmp_path):
     def part(fails: bool) -> Section:
-        with figures.figure(tmp_path / "x.svg", 1.0, 1.0):
+        with figures.figure(tmp_path / "x.svg", 3.0, 3.0) as drawn:
+            drawn.subplots()
             assert not fails
         return Section("x", "X", [], [Figure(tmp_path / "x.svg", "x", "")])
 
