@@ -7,6 +7,9 @@ INSTALLED := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 BASE ?= origin/main
+# The name of a branch may be any text: it reaches the shell as a variable, as it was given, never as part of a command.
+override BASE := $(value BASE)
+export BASE
 COMPARISON := reports/comparison
 
 .PHONY: report pictures ci-report test check format bench setup clean help
@@ -25,11 +28,11 @@ pictures: setup  ## take the README's pictures from the report, with the system'
 
 ci-report: report  ## the report, and a comparison with BASE (origin/main): reports/comparison.html, .md
 	@rm -f $(COMPARISON).html $(COMPARISON).md
-	@# A first run has no base to be held against: that is told, and is no failure of the run.
-	@python -m stages.cli compare "$(BASE)" --html $(COMPARISON).html --markdown $(COMPARISON).md 2> $(COMPARISON).log \
-	  || { printf '# No comparison with %s\n\n    ' "$(BASE)"; tail -n 1 $(COMPARISON).log; } > $(COMPARISON).md
+	@# A first run has nothing to be compared with: the page says so, and the run has not failed.
+	@python -m stages.cli compare --html $(COMPARISON).html --markdown $(COMPARISON).md -- "$$BASE" 2> $(COMPARISON).log \
+	  || { printf '# No comparison with %s\n\n    ' "$$BASE"; tail -n 1 $(COMPARISON).log; } > $(COMPARISON).md
 	@cat $(COMPARISON).log >&2; rm -f $(COMPARISON).log
-	@echo "==> The comparison with $(BASE) is $(CURDIR)/$(COMPARISON).md"
+	@printf '==> The comparison with %s is %s\n' "$$BASE" "$(CURDIR)/$(COMPARISON).md"
 
 test: check  ## lint, types, tests
 	@echo "==> Running the tests"

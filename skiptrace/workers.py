@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from tqdm import tqdm
 
 from skiptrace.arithmetic import on_one_thread
 from skiptrace.errors import InputError, one_line
+from skiptrace.progress import progress
 
 T = TypeVar("T")
 SECONDS = 10  # that a scheduler has to answer in
@@ -41,12 +41,12 @@ def side_by_side(
     """
     with _executor(len(arguments), threads) as executor:
         if executor is None:
-            shown = tqdm(arguments, name, disable=None)
+            shown = progress(arguments, name)
             return [on_one_thread(function, *each) for each in shown]
         code = source_hash()
         jobs: list[Future[T]] = [executor.submit(_at_version, code, function, *each) for each in arguments]
         try:
-            for job in tqdm(as_completed(jobs), name, len(jobs), disable=None):
+            for job in progress(as_completed(jobs), name, len(jobs)):
                 job.result()
         except BaseException as error:
             for job in jobs:

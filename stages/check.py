@@ -9,6 +9,7 @@ Writes  data/checked   always the same content: nothing downstream reruns becaus
             on which its stage depends: DVC cannot depend on a path that only some entries of params.yaml have
 """
 
+import os
 from pathlib import Path
 
 from skiptrace import arithmetic
@@ -16,9 +17,11 @@ from skiptrace.config.dictionaries import ModelDictionaryParams
 from skiptrace.config.models import ImportedModel, ModelParams
 from skiptrace.config.pipeline import Pipeline, load_pipeline
 from skiptrace.corpora import sources
-from skiptrace.errors import InputError
+from skiptrace.errors import InputError, refuse_stub
 from skiptrace.files import atomic_folder, sha256, write_text
-from stages.common import ARITHMETIC, IMPORTED, IMPORTS, MODELS, PARAMS, TOKENS, run
+from stages.common import ARITHMETIC, IMPORTED, IMPORTS, MODELS, PARAMS, TOKENS, run, wrote
+
+NEVER_EMPTY = {".json", ".safetensors", ".pth", ".pt", ".bin"}  # another file of an import may be
 
 
 def main() -> None:
@@ -37,30 +40,51 @@ def main() -> None:
             write_text(folder / group / name, content)
     write_text(Path("data/checked"), "params.yaml is well formed\n")
     write_text(ARITHMETIC, arithmetic.signature())
+    wrote(PARAMS, f"well formed: {len(pipeline.corpora)} corpora, {len(pipeline.models)} models")
 
 
 def listing(path: str | None, key: str) -> str:
     """`hash  name` of each file at a path in imports/; nothing where there is no path.
 
     Raises:
-        InputError: the path is not there, or is or holds a link, or leads out of imports/, which DVC would not watch.
+        InputError: the path is not there, or leads out of imports/, which DVC would not watch, or is or holds a link, a
+            device, a git-lfs pointer, an empty file, or a name that is no text.
     """
     if path is None:
         return "made here\n"
+    if not path.isprintable():
+        raise InputError(f"{PARAMS}: {key}: {path!a} has characters that do not belong in a path")
     root = Path(path)
     if not root.resolve().is_relative_to(IMPORTS.resolve()) or root.resolve() != Path.cwd().resolve() / root:
         raise InputError(f"{PARAMS}: {key}: {path} is not in {IMPORTS}/, which DVC watches; copy it there")
-    files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if not p.is_dir() or p.is_symlink())
+    # Unlike Path.exists, this takes a name that is too long for one that is not there.
+    files = [root] if os.path.exists(root) else []
+    if files and root.is_dir():
+        files = sorted(p for p in root.rglob("*") if not p.is_dir() or p.is_symlink())
     if not files:
         raise InputError(f"{PARAMS}: {key}: no file at {path}")
-    for file in files:
-        if file.is_symlink():
-            raise InputError(f"{PARAMS}: {key}: {file} is a link, behind which DVC does not see; copy the file")
-    return "".join(f"{sha256(file)}  {file.as_posix()}\n" for file in files)
+    return "".join(f"{_hashed(file, key)}  {file.as_posix()}\n" for file in files)
+
+
+def _hashed(file: Path, key: str) -> str:
+    """The hash of one file of an import.
+
+    Raises:
+        InputError: it is a link, no regular file, a stub, or its name is no text.
+    """
+    if file.is_symlink():
+        raise InputError(f"{PARAMS}: {key}: {file} is a link, behind which DVC does not see; copy the file")
+    if not file.is_file():
+        raise InputError(f"{PARAMS}: {key}: {file} is no regular file; take it out of {IMPORTS}/")
+    if not str(file).isprintable():
+        raise InputError(f"{PARAMS}: {key}: {str(file)!a} has characters that do not belong in a path; rename it")
+    if file.stat().st_size or file.suffix in NEVER_EMPTY:
+        refuse_stub(file)
+    return sha256(file)
 
 
 def check_dictionaries(pipeline: Pipeline) -> None:
-    """Hold the paths that `dictionaries` names for DVC against what the pipeline makes there.
+    """Compare the paths that `dictionaries` names for DVC with what the pipeline makes there.
 
     Raises:
         InputError: no model of the pipeline is there, it has no heads, or it reads another corpus.

@@ -36,6 +36,11 @@ def asked_for(kind: str, description: str | None) -> str:
     return str(getattr(parser.parse_args(), kind))
 
 
+def wrote(path: Path, text: str) -> None:
+    """Say in one line of the log what a stage wrote and what came of it."""
+    print(f"{path}: {text}", flush=True)
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a stage; if it succeeds, note the seconds it took under its name, as in `train@one`.
 

@@ -19,9 +19,8 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-from tqdm import tqdm
 
-from skiptrace.circuits.factored import head_name, k_composition, strongest_pairs, virtual_ov
+from skiptrace.circuits.factored import head_name, heads, k_composition, strongest_pairs, virtual_ov
 from skiptrace.composition.induction import formation
 from skiptrace.composition.study import study
 from skiptrace.config.base import load
@@ -34,7 +33,8 @@ from skiptrace.mining import vocabulary
 from skiptrace.mining.virtual import PairCircuits, mine_virtual, mine_wanted
 from skiptrace.models import checkpoint
 from skiptrace.models.transformer import Transformer
-from stages.common import COMPOSE, MODELS, PARAMS, TOKENS, asked_for, run
+from skiptrace.progress import progress
+from stages.common import COMPOSE, MODELS, PARAMS, TOKENS, asked_for, run, wrote
 
 
 def main() -> None:
@@ -53,9 +53,10 @@ def main() -> None:
             write_table(folder / f"{file}.parquet", pa.Table.from_pandas(table, preserve_index=False))
         formed = formation(along_the_way(MODELS / name), valid, params)
         write_table(folder / "formation.parquet", pa.Table.from_pandas(formed, preserve_index=False))
-        pairs = tqdm(pairs_of(model, virtual_heads), "mining pairs", disable=None)
+        pairs = progress(pairs_of(model, virtual_heads), "mining pairs")
         write_table(folder / "virtual_outs.parquet", mine_virtual(pairs, vocab, mining))
         write_table(folder / "wanted.parquet", mine_wanted(pairs_of(model, virtual_heads), vocab, mining))
+    wrote(COMPOSE / name, f"{model.n_layers} layers, {len(heads(model))} heads studied")
 
 
 def pairs_of(model: Transformer, virtual_heads: int) -> Iterator[PairCircuits]:
@@ -67,7 +68,7 @@ def pairs_of(model: Transformer, virtual_heads: int) -> Iterator[PairCircuits]:
 
 def along_the_way(folder: Path) -> Iterator[tuple[int, Transformer]]:
     """(step, model) of every checkpoint that training kept."""
-    for place in tqdm(sorted(folder.glob("checkpoints/step-*")), "formation", disable=None):
+    for place in progress(sorted(folder.glob("checkpoints/step-*")), "formation"):
         yield int(place.name.removeprefix("step-")), checkpoint.load(place)
 
 

@@ -8,24 +8,24 @@ Writes  data/corpora/<c>/documents.parquet   doc_id, source, split (train | vali
 
 from functools import partial
 
-from tqdm import tqdm
-
 from skiptrace.config.corpora import PlantedCorpus, load_corpus
 from skiptrace.corpora import card, documents, planted, readers
 from skiptrace.files import write_table
-from stages.common import CORPORA, PARAMS, asked_for, run
+from skiptrace.progress import progress
+from stages.common import CORPORA, PARAMS, asked_for, run, wrote
 
 
 def main() -> None:
     """Read one corpus."""
     name = asked_for("corpus", __doc__)
     params, folder, notes = load_corpus(name, PARAMS), CORPORA / name, card.Notes()
-    found = tqdm(readers.read(params, name, notes), f"reading {name}", unit=" documents", disable=None)
+    found = progress(readers.read(params, name, notes), f"reading {name}", unit=" documents")
     path = folder / "documents.parquet"
     written = documents.write(found, params.valid_share, name, notes, path)
     card.write(folder / "card.json", card.with_leak(written, partial(documents.texts, path)))
     if isinstance(params, PlantedCorpus):
         write_table(folder / "truth.parquet", planted.truth(params))
+    wrote(folder, f"{written.train.documents:,} documents to train on, {written.valid.documents:,} to validate on")
 
 
 if __name__ == "__main__":

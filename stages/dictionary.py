@@ -25,7 +25,7 @@ from skiptrace.files import atomic_folder, read_array, read_table, write_table
 from skiptrace.models import checkpoint
 from skiptrace.superposition.outcome import read_weights
 from skiptrace.workers import side_by_side
-from stages.common import DICTIONARY, PARAMS, asked_for, run
+from stages.common import DICTIONARY, PARAMS, asked_for, run, wrote
 
 
 def main() -> None:
@@ -37,6 +37,7 @@ def main() -> None:
         for file, table in tables.items():
             write_table(folder / f"{file}.parquet", pa.Table.from_pandas(table, preserve_index=False))
         save_file({k: w.contiguous() for k, w in weights.items()}, folder / "autoencoders.safetensors")
+    wrote(DICTIONARY / name, f"sparse autoencoders at {len(params.penalties)} penalties")
 
 
 def of_toy(params: ToyDictionaryParams) -> tuple[dict[str, pd.DataFrame], dict[str, Tensor]]:

@@ -18,7 +18,7 @@ from skiptrace.config.expansion import ExpansionParams
 from skiptrace.expansion.writer import Stored, parts, refuse_too_much, write
 from skiptrace.files import atomic_folder, write_json
 from skiptrace.models import checkpoint
-from stages.common import CIRCUITS, MODELS, PARAMS, SCRATCH, asked_for, run
+from stages.common import CIRCUITS, MODELS, PARAMS, SCRATCH, asked_for, run, wrote
 
 
 def main() -> None:
@@ -36,6 +36,7 @@ def main() -> None:
             write(stored, model.d_vocab, str(scratch.resolve()), params)
             take_over(found, model.d_vocab, params, scratch, folder)
     shutil.rmtree(scratch, ignore_errors=True)
+    wrote(CIRCUITS / name, f"{len(found)} circuits {'stored' if params.store == 'full' else 'listed, none stored'}")
 
 
 def take_over(found: list[Name], d_vocab: int, params: ExpansionParams, scratch: Path, folder: Path) -> None:

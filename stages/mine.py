@@ -27,7 +27,7 @@ from skiptrace.mining import bigrams, skip_trigrams, vocabulary
 from skiptrace.mining.heads import STATISTICS, mine_head, mine_largest, statistics_of
 from skiptrace.models import checkpoint
 from skiptrace.workers import side_by_side
-from stages.common import MODELS, NGRAMS, PARAMS, TABLES, TOKENS, asked_for, run
+from stages.common import MODELS, NGRAMS, PARAMS, TABLES, TOKENS, asked_for, run, wrote
 
 
 def main() -> None:
@@ -59,6 +59,7 @@ def main() -> None:
     }
     for file, each in tables.items():
         write_table(out / f"{file}.parquet", each)
+    wrote(out, f"{table.num_rows:,} bigrams, {tables['skip_trigrams'].num_rows:,} skip-trigrams mined")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ Writes  data/ngrams/<c>/bigrams.parquet   token_id, next_id, count
 from skiptrace.files import read_table, write_json, write_table
 from skiptrace.tokens import ngrams
 from skiptrace.tokens.streams import read_stream
-from stages.common import NGRAMS, TOKENS, asked_for, run
+from stages.common import NGRAMS, TOKENS, asked_for, run, wrote
 
 
 def main() -> None:
@@ -18,7 +18,9 @@ def main() -> None:
     train, valid = (read_stream(TOKENS / name / f"{split}.npy", d_vocab) for split in ("train", "valid"))
     bigrams = ngrams.count_bigrams(train, d_vocab)
     write_table(NGRAMS / name / "bigrams.parquet", bigrams.to_table())
-    write_json(NGRAMS / name / "baselines.json", ngrams.baselines(bigrams, valid, d_vocab)._asdict())
+    baselines = ngrams.baselines(bigrams, valid, d_vocab)
+    write_json(NGRAMS / name / "baselines.json", baselines._asdict())
+    wrote(NGRAMS / name, f"loss {baselines.unigram_loss:.3f} nats by unigrams, {baselines.bigram_loss:.3f} by bigrams")
 
 
 if __name__ == "__main__":

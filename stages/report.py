@@ -19,19 +19,26 @@ from skiptrace.config.mining import MiningParams
 from skiptrace.config.report import ReportParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.verification import VerificationParams
+from skiptrace.errors import InputError
 from skiptrace.files import read_array, write_text
 from skiptrace.models import checkpoint
 from skiptrace.report import payload, provenance, render
+from skiptrace.report.document import Section
+from skiptrace.report.failures import attempt, failures
 from skiptrace.report.inputs import Settings, Weights
 from skiptrace.report.sections import build
-from stages.common import LOCK, MODELS, PARAMS, REPORTS, TOKENS, run
+from stages.common import LOCK, MODELS, PARAMS, REPORTS, TOKENS, run, wrote
 from stages.results import read_results
 
 LARGEST = 10_000_000  # what a page may have and still be sent about
 
 
 def main() -> None:
-    """Write both forms of the report."""
+    """Write both forms of the report, whole or with boxes for what failed.
+
+    Raises:
+        InputError: a part failed; the rest has been written.
+    """
     results = read_results()
     weights = Weights({name: checkpoint.load(MODELS / name) for name in results.models})
     settings = Settings(
@@ -47,14 +54,27 @@ def main() -> None:
     inputs += [MODELS / m / "model.safetensors" for m in results.models]
     lines = provenance.flat(read_yaml(PARAMS))
     streams = {c: np.asarray(read_array(TOKENS / c / "valid.npy")) for c in results.corpora}
-    corpora = {c: payload.packed(payload.corpus(r, streams[c], settings.report)) for c, r in results.corpora.items()}
-    models = {}
-    for name, result in results.models.items():
+    corpora: dict[str, str] = {}
+    models: dict[str, str] = {}
+
+    def explorer_of_corpus(name: str) -> list[Section]:
+        corpora[name] = payload.packed(payload.corpus(results.corpora[name], streams[name], settings.report))
+        return []
+
+    def explorer_of_model(name: str) -> list[Section]:
+        result = results.models[name]
         corpus, read = results.corpora[result.params.corpus], streams[result.params.corpus]
-        told = payload.model(result, corpus, weights.models[name], read, settings.mining, settings.report)
-        models[name] = payload.packed(told)
+        content = payload.model(result, corpus, weights.models[name], read, settings.mining, settings.report)
+        models[name] = payload.packed(content)
+        return []
+
+    for name in results.corpora:
+        report.sections.extend(attempt(name, explorer_of_corpus, name))
+    for name, result in results.models.items():
+        if result.params.corpus in corpora:
+            report.sections.extend(attempt(name, explorer_of_model, name))
     report = replace(report, corpora=corpora, models=models)
-    report.sections.append(provenance.section([PARAMS, LOCK], inputs, lines))
+    report.sections.extend(attempt("", provenance.section, [PARAMS, LOCK], inputs, lines))
     page = render.html(report)
     if len(page) > LARGEST:
         print(
@@ -64,6 +84,15 @@ def main() -> None:
         )
     write_text(REPORTS / "index.html", page)
     write_text(REPORTS / "report.md", render.markdown(report, figures))
+    failed = failures(report)
+    for part in failed:
+        print(f"error: report: {part.title}: {part.reason}", file=sys.stderr)
+    if failed:
+        raise InputError(
+            f"report: {len(failed)} of its parts could not be made and are boxes in it; the rest is in "
+            f"{REPORTS / 'index.html'} and {REPORTS / 'report.md'}"
+        )
+    wrote(REPORTS / "index.html", f"{len(report.sections)} sections, {len(page) / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

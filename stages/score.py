@@ -18,7 +18,7 @@ from skiptrace.files import read_array, write_table
 from skiptrace.models import checkpoint
 from skiptrace.models.evaluation import losses_by_position
 from skiptrace.models.windows import spread_windows
-from stages.common import MODELS, PARAMS, TABLES, TOKENS, asked_for, run
+from stages.common import MODELS, PARAMS, TABLES, TOKENS, asked_for, run, wrote
 
 
 def main() -> None:
@@ -33,6 +33,8 @@ def main() -> None:
     losses = losses_by_position(model, valid, params.loss_contexts)
     for file, table in (("heads", heads), ("offsets", offsets), ("losses", losses)):
         write_table(TABLES / name / f"{file}.parquet", pa.Table.from_pandas(table, preserve_index=False))
+    copying = f"{int(heads['copies'].sum())} of {len(heads)} heads copy" if len(heads) else "no heads"
+    wrote(TABLES / name, f"validation loss {losses['loss'].mean():.3f} nats, {copying}")
 
 
 if __name__ == "__main__":

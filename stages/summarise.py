@@ -17,7 +17,20 @@ from pathlib import Path
 
 from skiptrace.files import write_json, write_text
 from skiptrace.report.metrics import attention_by_offset, metrics
-from stages.common import CIRCUITS, COMPOSE, CORPORA, DICTIONARY, EVIDENCE, MODELS, NGRAMS, REPORTS, TABLES, TOKENS, run
+from stages.common import (
+    CIRCUITS,
+    COMPOSE,
+    CORPORA,
+    DICTIONARY,
+    EVIDENCE,
+    MODELS,
+    NGRAMS,
+    REPORTS,
+    TABLES,
+    TOKENS,
+    run,
+    wrote,
+)
 from stages.results import read_results
 
 
@@ -37,6 +50,7 @@ def main() -> None:
         if model.params.n_layers > 0:
             table = attention_by_offset(model).round(4)
             write_text(REPORTS / "plots" / "offsets" / f"{name}.csv", table.to_csv(index=False))
+    wrote(REPORTS / "metrics.json", f"metrics of {len(results.models)} models")
 
 
 def forget(root: Path, known: Collection[str]) -> None:

@@ -12,7 +12,7 @@ from skiptrace.config.base import load
 from skiptrace.config.superposition import SuperpositionParams
 from skiptrace.files import atomic_folder, write_table
 from skiptrace.superposition import experiments
-from stages.common import PARAMS, SUPERPOSITION, run
+from stages.common import PARAMS, SUPERPOSITION, run, wrote
 
 
 def main() -> None:
@@ -22,6 +22,7 @@ def main() -> None:
         for name, table in outcome.tables.items():
             write_table(folder / f"{name}.parquet", pa.Table.from_pandas(table, preserve_index=False))
         save_file({k: v.contiguous() for k, v in outcome.weights.items()}, folder / "weights.safetensors")
+    wrote(SUPERPOSITION, f"{len(outcome.tables)} tables of toy models")
 
 
 if __name__ == "__main__":

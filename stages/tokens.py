@@ -24,7 +24,7 @@ from skiptrace.files import write_json, write_stream, write_table, write_text
 from skiptrace.tokens import survival, tokenizer
 from skiptrace.tokens.existing import load_existing
 from skiptrace.tokens.streams import read_stream
-from stages.common import CORPORA, PARAMS, TOKENS, asked_for, run
+from stages.common import CORPORA, PARAMS, TOKENS, asked_for, run, wrote
 
 
 def main() -> None:
@@ -67,6 +67,7 @@ def main() -> None:
         for split, size in splits.items()
     }
     write_json(folder / "sizes.json", content | {"survival": asdict(lost)})
+    wrote(folder, f"{made.get_vocab_size():,} tokens in the vocabulary, {lengths['train']:,} in the training text")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ from skiptrace.files import atomic_folder, fingerprint, read_array, read_json, r
 from skiptrace.models import checkpoint
 from skiptrace.models.importing import import_model
 from skiptrace.models.training import train
-from stages.common import MODELS, PARAMS, SCRATCH, TOKENS, asked_for, run
+from skiptrace.models.windows import require_context
+from stages.common import MODELS, PARAMS, SCRATCH, TOKENS, asked_for, run, wrote
 
 
 def main() -> None:
@@ -40,7 +41,7 @@ def bring(name: str, params: ImportedModel, d_vocab: int) -> None:
     """Import one model.
 
     Raises:
-        InputError: the checkpoint cannot be imported, or does not fit the tokenizer of its corpus.
+        InputError: the checkpoint cannot be imported, or does not fit the tokenizer or the length of its corpus.
     """
     origin = TOKENS / params.corpus / "origin.json"
     bos_id = read_json(origin)["bos_id"] if origin.exists() else 0
@@ -50,9 +51,13 @@ def bring(name: str, params: ImportedModel, d_vocab: int) -> None:
             f"models.{name}.import: {params.source} has {model.d_vocab} tokens, but the tokenizer of corpus "
             f"{params.corpus} has {d_vocab}; set tokenizers.{params.corpus} to the one it was trained with"
         )
+    splits = {"training": "train", "validation": "valid"}
+    streams = {split: read_array(TOKENS / params.corpus / f"{file}.npy") for split, file in splits.items()}
+    require_context(streams, model.n_ctx, params.corpus, name)
     shutil.rmtree(MODELS / name / "checkpoints", ignore_errors=True)
     checkpoint.save(model, MODELS / name, config=config)
     write_text(MODELS / name / "curve.csv", "step,tokens,train_loss,valid_loss\n")
+    wrote(MODELS / name, f"{config.n_layers} layers imported from {params.source} ({config.imported_from})")
 
 
 def make(name: str, params: ModelParams, d_vocab: int) -> None:
@@ -71,6 +76,7 @@ def make(name: str, params: ModelParams, d_vocab: int) -> None:
             shutil.copytree(state / "checkpoints", kept, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
     write_text(MODELS / name / "curve.csv", curve.to_csv(index=False))
     shutil.rmtree(scratch, ignore_errors=True)
+    wrote(MODELS / name, f"{params.steps} steps, validation loss {curve['valid_loss'].iloc[-1]:.3f} nats")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from skiptrace.evidence.support import Positions
 from skiptrace.evidence.verification import Streams, verify
 from skiptrace.files import read_array, read_table, write_json, write_table
 from skiptrace.models import checkpoint
-from stages.common import CORPORA, EVIDENCE, MODELS, NGRAMS, PARAMS, TABLES, TOKENS, asked_for, run
+from stages.common import CORPORA, EVIDENCE, MODELS, NGRAMS, PARAMS, TABLES, TOKENS, asked_for, run, wrote
 
 
 def main() -> None:
@@ -55,6 +55,7 @@ def main() -> None:
     write_json(
         out / "bill.json", {"nats_per_token": bugs.bill(model, checked, streams, params) if len(checked) else 0.0}
     )
+    wrote(out, f"{int(checked['verified'].sum()):,} of {len(checked):,} rows verified")
 
 
 if __name__ == "__main__":

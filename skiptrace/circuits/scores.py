@@ -13,6 +13,7 @@ from torch import Tensor
 from skiptrace.arithmetic import on_one_thread
 from skiptrace.circuits.factored import Circuit, head_name, heads, ov
 from skiptrace.config.scoring import ScoringParams
+from skiptrace.errors import InputError
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import BOS_ID
 
@@ -121,7 +122,16 @@ def previous_token(pattern: Float[Tensor, "*heads ctx ctx"]) -> Float[Tensor, "*
 
 
 def span_length(n_ctx: int, length: int, repeats: int) -> int:
-    """`length`, or as many tokens as a short context holds `repeats` times after BOS."""
+    """`length`, or as many tokens as a short context holds `repeats` times after BOS.
+
+    Raises:
+        InputError: it does not hold spans of two tokens.
+    """
+    if n_ctx < 1 + 2 * repeats:
+        raise InputError(
+            f"n_ctx {n_ctx} is too short for repeats: {repeats} spans of two tokens after the first take "
+            f"{1 + 2 * repeats}; lower scoring.repeats and composition.repeats"
+        )
     return min(length, (n_ctx - 1) // repeats)
 
 

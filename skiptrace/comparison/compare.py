@@ -77,10 +77,11 @@ class Comparison:
     only_b: list[str]
     figures: list[FigurePair]
     figures_only: list[str]
+    notes: list[str]
 
 
 def compare(a: Version, b: Version) -> Comparison:
-    """Hold the second version against the first; models are the same when they have the same name."""
+    """Compare the second version with the first; models are the same when they have the same name."""
     both = [name for name in a.models if name in b.models]
     figures = [FigurePair(name, a.figures[name], b.figures[name]) for name in a.figures if name in b.figures]
     return Comparison(
@@ -89,10 +90,11 @@ def compare(a: Version, b: Version) -> Comparison:
         parameters(a, b),
         measures(a, b),
         [_model(name, a, b) for name in both],
-        [name for name in a.models if name not in b.models],
-        [name for name in b.models if name not in a.models],
+        [name for name in a.named if name not in b.named],
+        [name for name in b.named if name not in a.named],
         figures,
-        sorted(a.figures.keys() ^ b.figures.keys()),
+        [] if a.notes or b.notes else sorted(a.figures.keys() ^ b.figures.keys()),
+        [*a.notes, *b.notes],
     )
 
 
@@ -113,7 +115,7 @@ def _floor(name: str, a: Version, b: Version) -> Floor | None:
     """Over the pairs of seeds in either version."""
     overlaps, similarities = [], []
     for version in (a, b):
-        for x, y in combinations(twins(version, name), 2):
+        for x, y in combinations([twin for twin in twins(version, name) if twin in version.models], 2):
             one, two = version.models[x], version.models[y]
             overlaps.append(changes(one.skip_trigrams, two.skip_trigrams).overlap)
             alike = similarity(one.weights, two.weights, shared_tokens(one.vocabulary, two.vocabulary))

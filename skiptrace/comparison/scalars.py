@@ -74,10 +74,10 @@ class Measure(NamedTuple):
 def measures(a: Version, b: Version) -> list[Measure]:
     """Every number among the metrics of both versions, in order, equal ones too.
 
-    Those of a model that only one version has are left out: there is nothing to hold them against.
+    Those of a model that only one version has are left out: there is nothing to compare them with.
     """
     before, after = _numbers(a.metrics), _numbers(b.metrics)
-    alone = tuple(f"models.{name}." for name in a.models.keys() ^ b.models.keys())
+    alone = tuple(f"models.{name}." for name in a.named.keys() ^ b.named.keys())
     keys = [key for key in dict.fromkeys([*before, *after]) if not key.startswith(alone)]
     noise = {key: _noise(key, a, b) for key in keys if key in before and key in after}
     return [Measure(key, before.get(key), after.get(key), noise.get(key)) for key in keys]
@@ -86,7 +86,7 @@ def measures(a: Version, b: Version) -> list[Measure]:
 def twins(version: Version, name: str) -> list[str]:
     """The model and those of the same version whose parameters differ from its own in the seed alone."""
     own = _without_seed(version, name)
-    return [other for other in version.models if _without_seed(version, other) == own]
+    return [other for other in version.named if _without_seed(version, other) == own]
 
 
 def pooled_noise(groups: Sequence[Sequence[float]]) -> Noise | None:
@@ -110,7 +110,7 @@ def _noise(key: str, a: Version, b: Version) -> Noise | None:
     """From the seeds of the model that a key `models.<m>.<metric>` is about."""
     prefix, _, rest = key.partition(".")
     name, _, metric = rest.partition(".")
-    if prefix != "models" or not all(name in version.models for version in (a, b)):
+    if prefix != "models" or not all(name in version.named for version in (a, b)):
         return None
     groups = [tuple(_values(version, name, metric)) for version in (a, b)]
     # Equal groups are the same runs twice, not twice as many.
@@ -126,7 +126,7 @@ def _values(version: Version, name: str, metric: str) -> Iterator[float]:
 
 
 def _without_seed(version: Version, name: str) -> dict[str, Any]:
-    return {key: value for key, value in version.models[name].params.items() if key != "seed"}
+    return {key: value for key, value in version.named[name].items() if key != "seed"}
 
 
 def _numbers(metrics: dict[str, Any]) -> dict[str, float]:

@@ -14,6 +14,7 @@ LONGEST = 60  # characters of a parameter that are shown
 EXAMPLES = 10  # skip-trigrams gained, lost and moved, of each model
 SAME = 1 - 1e-9  # similarity of a head with itself, rounding aside
 ORDER = [True, None, False]  # beyond the noise first
+NONE_READ = "No model with heads can be read in both versions."
 VERDICTS = {True: "beyond", False: "within", None: "unknown"}
 
 
@@ -55,7 +56,7 @@ def summary(found: Comparison) -> list[str]:
     for names, where in ((found.only_a, found.a), (found.only_b, found.b)):
         if names:
             lines.append(f"Only {where} has {_count(len(names), 'model')} named {', '.join(f'`{n}`' for n in names)}.")
-    return lines
+    return lines + found.notes
 
 
 def shown(value: Any) -> str:
@@ -152,7 +153,9 @@ def _skip_trigrams(found: Comparison, rows: int) -> Section:
     )
     attending = [model for model in found.models if model.changes is not None]
     if not attending:
-        return Section("skip-trigrams", "Skip-trigrams", ["No model of both versions has heads."], [])
+        return Section(
+            "skip-trigrams", "Skip-trigrams", [NONE_READ if found.notes else "No model of both versions has heads."], []
+        )
     return Section("skip-trigrams", "Skip-trigrams", [], [_table(caption, columns, attending, rows, _overlap)])
 
 

@@ -26,10 +26,19 @@ class Studied:
 
 @dataclass(frozen=True)
 class Version:
-    """A run: the name it was asked for by, and what it holds; `figures` are SVG by file name."""
+    """A run: the name it was asked for by, and what it holds; `figures` are SVG by file name.
+
+    `models` lacks those whose outputs cannot be read; `notes` says why, in sentences.
+    """
 
     name: str
     params: dict[str, Any]
     metrics: dict[str, Any]
     models: dict[str, Studied]
     figures: dict[str, bytes] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def named(self) -> dict[str, dict[str, Any]]:
+        """The parameters of every model, by name, whether its outputs can be read or not."""
+        return dict(self.params["models"])

@@ -228,7 +228,6 @@ def formation(
     """
     rows = []
     for step, model in checkpoints:
-        tokens, length = _repeated(model, params)
         windows = spread_windows(stream, model.n_ctx, params.contexts)
         losses = window_losses(model, windows).double().mean(0)
         learning = in_context_learning(np.arange(1, model.n_ctx), losses.numpy(), model.n_ctx)
@@ -236,7 +235,10 @@ def formation(
             (step, "model", "loss", losses.mean().item()),
             (step, "model", "in_context_learning", learning),
         ]
+        if model.n_layers == 0:
+            continue
         before = _previous(model, windows[:, :-1])
+        tokens, length = _repeated(model, params)
         matching = _matching(model, tokens, length, params.repeats, model.patterns)
         for layer, head in heads(model):
             name = head_name((layer, head))

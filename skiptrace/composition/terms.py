@@ -14,12 +14,12 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from tqdm import tqdm
 
 from skiptrace.circuits.factored import heads, pairs
 from skiptrace.circuits.paths import label, path_outputs
 from skiptrace.models.loss import token_losses
 from skiptrace.models.transformer import Transformer
+from skiptrace.progress import progress
 
 BATCH = 8  # contexts whose patterns are held at once
 COLUMNS = {
@@ -63,7 +63,7 @@ def term_importance(model: Transformer, windows: Int[Tensor, "contexts width"]) 
     if not model.linear:
         return pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)
     losses: dict[tuple[str, str, str], list[Tensor]] = {}
-    for batch in tqdm(windows.split(BATCH), "term importance", disable=None):
+    for batch in progress(windows.split(BATCH), "term importance"):
         for key, loss in _losses(model, batch):
             losses.setdefault(key, []).append(loss)
     whole = {key: torch.cat(parts).double().numpy() for key, parts in losses.items()}

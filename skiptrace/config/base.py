@@ -1,19 +1,27 @@
 """Reading params.yaml: frozen models, and errors that name the key."""
 
+import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from skiptrace.errors import InputError
 
+LARGEST = 4_000_000  # bytes of a YAML file, which is read at about 300 kB a second
+MOST = 100_000  # values of a YAML file after its aliases are unfolded
+REPORTED = 5  # errors that one message lists
+
 
 class Params(BaseModel):
-    """A group of params.yaml: frozen, strict about types, and without unknown keys."""
+    """A group of params.yaml: frozen, strict about types, finite, and without unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 P = TypeVar("P", bound=Params)
@@ -23,17 +31,53 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML 1.2 mapping, as DVC does: 1e-5 is a number.
 
     Raises:
-        InputError: the file is missing, is not YAML, or is not a mapping.
+        InputError: the file is missing, is not YAML, is not a mapping, or is larger, more deeply nested or with more
+            aliases than a file of parameters is.
     """
+    with _named(path):
+        content = YAML(typ="safe", pure=True).load(bounded_yaml(path))
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a mapping of groups such as corpora and models")
+    return content
+
+
+def bounded_yaml(path: Path) -> str:
+    """The text of a YAML file that any parser reads in seconds.
+
+    Raises:
+        InputError: it is missing, is not YAML, or is larger, or with more aliases, than a file of parameters is.
+    """
+    with _named(path):
+        if path.stat().st_size > LARGEST:
+            raise InputError(f"{path}: larger than {LARGEST / 1e6:g} MB; parameters take a few kB")
+        text = path.read_text(encoding="utf-8")
+        if "&" in text and _unfolded(YAML(typ="safe", pure=True).compose(text), {}) > MOST:
+            raise InputError(f"{path}: its aliases (*name) unfold to more than {MOST:,} values; write out fewer")
+    return text
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors of reading YAML name the file."""
     try:
-        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        yield
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
     except (YAMLError, ValueError) as error:
         raise InputError(f"{path}: not valid YAML ({error})") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected a mapping of groups such as corpora and models")
-    return content
+    except RecursionError:
+        raise InputError(f"{path}: nested too deeply; parameters are a few levels deep") from None
+
+
+def _unfolded(node: Node | None, known: dict[int, float]) -> float:
+    """How many values a node is when every alias in it is replaced by what it stands for; infinite for a cycle."""
+    if not isinstance(node, MappingNode | SequenceNode):
+        return 1.0
+    if id(node) not in known:
+        known[id(node)] = float("inf")  # met again before it is counted, it holds itself
+        parts = [n for pair in node.value for n in pair] if isinstance(node, MappingNode) else node.value
+        known[id(node)] = 1 + sum(_unfolded(part, known) for part in parts)
+    return known[id(node)]
 
 
 def check(kind: type[P], value: Any, key: str, path: Path) -> P:
@@ -45,7 +89,9 @@ def check(kind: type[P], value: Any, key: str, path: Path) -> P:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        raise InputError(f"{path}: {'; '.join(_told(e, key) for e in error.errors())}") from None
+        errors = error.errors(include_url=False, include_context=False)
+        more = f"; and {len(errors) - REPORTED} more" if len(errors) > REPORTED else ""
+        raise InputError(f"{path}: {'; '.join(_message(e, key) for e in errors[:REPORTED])}{more}") from None
 
 
 def find(key: str, path: Path) -> Any:
@@ -72,12 +118,12 @@ def load(kind: type[P], key: str, path: Path = Path("params.yaml")) -> P:
     return check(kind, find(key, path), key, path)
 
 
-def _told(error: Any, key: str) -> str:
+def _message(error: Any, key: str) -> str:
     name = ".".join([key, *map(str, error["loc"])])
     if error["type"] == "extra_forbidden":
         return f"{name}: unknown key"
     if error["type"] == "missing":
         return f"{name}: missing"
     message = error["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(error["input"], dict) else f", got {error['input']!r}"
+    given = "" if isinstance(error["input"], dict) else f", got {reprlib.repr(error['input'])}"
     return f"{name}: {message[0].lower() + message[1:]}{given}"

@@ -1,5 +1,6 @@
 """`corpora`: where text comes from, one key per corpus."""
 
+import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -96,7 +97,7 @@ class PlantedRule(Params):
 
     count: Annotated[int, Field(ge=0)]
     probability: Annotated[float, Field(gt=0, le=1)]
-    rate: Annotated[float, Field(ge=0)]
+    rate: Annotated[float, Field(ge=0, le=1000)]
     distance: Annotated[tuple[int, int], Field(strict=False)]
 
     @model_validator(mode="after")
@@ -164,7 +165,7 @@ def check_corpus(value: Any, key: str, path: Path) -> Corpus:
     """
     kind = value.get("kind") if isinstance(value, dict) else None
     if not isinstance(kind, str) or kind not in KINDS:
-        raise InputError(f"{path}: {key}.kind: expected {' or '.join(KINDS)}, got {kind!r}")
+        raise InputError(f"{path}: {key}.kind: expected {' or '.join(KINDS)}, got {reprlib.repr(kind)}")
     return check(KINDS[kind], value, key, path)
 
 

@@ -1,5 +1,6 @@
 """`dictionaries`: one sparse-autoencoder experiment per key, on a toy model or on a language model."""
 
+import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -72,7 +73,7 @@ def check_dictionary(value: Any, key: str, path: Path) -> ToyDictionaryParams | 
     """
     kind = value.get("kind") if isinstance(value, dict) else None
     if not isinstance(kind, str) or kind not in KINDS:
-        raise InputError(f"{path}: {key}.kind: expected {' or '.join(KINDS)}, got {kind!r}")
+        raise InputError(f"{path}: {key}.kind: expected {' or '.join(KINDS)}, got {reprlib.repr(kind)}")
     return check(KINDS[kind], value, key, path)
 
 

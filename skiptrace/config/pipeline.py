@@ -1,6 +1,7 @@
 """The whole of params.yaml: every group checked, and the groups against each other."""
 
 import re
+import reprlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +29,7 @@ SINGLE: dict[str, type[Params]] = {
     "report": ReportParams,
 }
 KEYED = ("corpora", "tokenizers", "models", "dictionaries")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 
 class Pipeline(NamedTuple):
@@ -55,24 +56,31 @@ def load_pipeline(path: Path = Path("params.yaml")) -> Pipeline:
             raise InputError(f"{path}: {group}: missing")
     for group, kind in SINGLE.items():
         check(kind, content[group], group, path)
-    entries = {group: _entries(content[group], group, path) for group in KEYED}
+    found = {group: entries(content[group], group, path) for group in KEYED}
     pipeline = Pipeline(
-        {k: check_corpus(v, f"corpora.{k}", path) for k, v in entries["corpora"].items()},
-        {k: check(TokenizerParams, v, f"tokenizers.{k}", path) for k, v in entries["tokenizers"].items()},
-        {k: check_model(v, f"models.{k}", path) for k, v in entries["models"].items()},
-        {k: check_dictionary(v, f"dictionaries.{k}", path) for k, v in entries["dictionaries"].items()},
+        {k: check_corpus(v, f"corpora.{k}", path) for k, v in found["corpora"].items()},
+        {k: check(TokenizerParams, v, f"tokenizers.{k}", path) for k, v in found["tokenizers"].items()},
+        {k: check_model(v, f"models.{k}", path) for k, v in found["models"].items()},
+        {k: check_dictionary(v, f"dictionaries.{k}", path) for k, v in found["dictionaries"].items()},
     )
     _agree(pipeline, content, path)
     return pipeline
 
 
-def _entries(value: Any, group: str, path: Path) -> dict[str, Any]:
+def entries(value: Any, group: str, path: Path) -> dict[str, Any]:
+    """The entries of a group that has one per key, each under a name that is fit for a folder, stage and partition.
+
+    Raises:
+        InputError: there is none, or a name is not text, too long, or has other characters.
+    """
     if not isinstance(value, dict) or not value:
         raise InputError(f"{path}: {group}: expected at least one named entry")
     for name in value:
-        # Names become folder names, stage names and Parquet partitions.
-        if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise InputError(f"{path}: {group}.{name}: a name is letters, digits, _ and -")
+        if not isinstance(name, str):
+            raise InputError(f'{path}: {group}.{name}: a name is text; quote it, as "{name}":')
+        if not NAME.fullmatch(name):
+            shown = reprlib.repr(name)[1:-1]
+            raise InputError(f"{path}: {group}.{shown}: a name is at most 100 letters, digits, _ and -")
     return value
 
 

@@ -7,7 +7,6 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
-from tqdm import tqdm
 
 from skiptrace.arithmetic import on_one_thread
 from skiptrace.config.dictionaries import ModelDictionaryParams
@@ -17,6 +16,7 @@ from skiptrace.dictionary.measures import densities, loss_recovered, statistics,
 from skiptrace.dictionary.sites import BATCH, Site
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import random_windows, spread_windows
+from skiptrace.progress import progress
 
 
 class Text(NamedTuple):
@@ -69,7 +69,7 @@ def fit(x: Float[Tensor, "d positions"], params: ModelDictionaryParams, name: st
         chosen = torch.randint(positions, (params.batch_size,), generator=generator)
         return rows[chosen].T.expand(count, d, params.batch_size)
 
-    for step in tqdm(range(params.steps), f"training dictionaries of {name}", disable=None):
+    for step in progress(range(params.steps), f"training dictionaries of {name}"):
         if step and step % params.resample_every == 0 and step <= params.steps // 2:
             trainer.resample(batch(), generator)
         trainer.step(batch())

@@ -9,11 +9,11 @@ from jaxtyping import Float
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.functional import normalize
-from tqdm import tqdm
 
 from skiptrace.config.dictionaries import ToyDictionaryParams
 from skiptrace.dictionary.autoencoder import Autoencoders, Trainer, initial
 from skiptrace.dictionary.measures import living, statistics
+from skiptrace.progress import progress
 from skiptrace.superposition.features import Features, draw, inputs
 from skiptrace.superposition.geometry import kept
 
@@ -74,7 +74,7 @@ def decompose(hosts: Hosts, params: ToyDictionaryParams) -> tuple[pd.DataFrame, 
     start = batch(CHECK)
     scale = (m / start.square().sum(1).mean(1)).sqrt()[:, None, None]
     trainer = Trainer(initial(len(W), m, params.entries, generator), penalties, params.learning_rate, params.steps)
-    for step in tqdm(range(params.steps), "training dictionaries", disable=None):
+    for step in progress(range(params.steps), "training dictionaries"):
         if step and step % params.resample_every == 0 and step <= params.steps // 2:
             trainer.resample(batch(CHECK) * scale, generator)
         trainer.step(batch(params.batch_size) * scale)

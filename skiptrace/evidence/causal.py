@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
-from tqdm import tqdm
 
 from skiptrace.models.transformer import Attention, Transformer
 from skiptrace.models.windows import BOS_ID
+from skiptrace.progress import progress
 
 MOST = 2**25  # numbers of residual streams, or of logits, held at once
 NEIGHBOURS = 10  # a frequency-matched token is at most this many places away in order of frequency
@@ -180,7 +180,7 @@ def check(model: Transformer, layer: int, head: int, rows: Rows, contexts: Conte
     instead = torch.from_numpy(swapped.reshape(-1, ctx))
     found: list[list[Tensor]] = [[], [], []]
     batch = at_once(model, ctx)
-    for start in tqdm(range(0, len(flat), batch), f"checking L{layer}H{head}", leave=False, disable=None):
+    for start in progress(range(0, len(flat), batch), f"checking L{layer}H{head}", leave=False):
         part = slice(start, start + batch)
         wanted, tokens = out[part], flat[part]
         edges = tokens == source[part, None]

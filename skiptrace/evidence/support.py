@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Integer
 from scipy.stats import norm
-from tqdm import tqdm
 
 from skiptrace.models.windows import BOS_ID
+from skiptrace.progress import progress
 
 CONFIDENCE = 0.95
 
@@ -48,7 +48,7 @@ def support(rows: pd.DataFrame, positions: Positions) -> pd.DataFrame:
     ids = rows[["source_id", "destination_id", "out_id"]].reset_index(drop=True)
     precedes, together, alone = np.zeros(len(ids)), np.zeros(len(ids)), np.zeros(len(ids))
     groups = ids.groupby(["destination_id", "source_id"]).indices
-    for (destination, source), members in tqdm(groups.items(), "counting in the corpus", disable=None):
+    for (destination, source), members in progress(groups.items(), "counting in the corpus"):
         follows = positions.stream[positions.of(destination) + 1]
         seen = positions.preceded(source, destination)
         for member in members:

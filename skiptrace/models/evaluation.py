@@ -7,12 +7,12 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
-from tqdm import tqdm
 
 from skiptrace.arithmetic import on_one_thread
 from skiptrace.models.loss import token_losses
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import tiled_windows
+from skiptrace.progress import progress
 
 BATCH = 32
 # The in-context-learning score compares a late with an early position: tokens 500 and 50 of a
@@ -37,7 +37,7 @@ def losses_by_position(model: Transformer, stream: Integer[np.ndarray, " n"], mo
 
     Every position has the same number of contexts, so the mean over rows is the loss per token.
     """
-    windows = tqdm(tiled_windows(stream, model.n_ctx, BATCH, most), "valid loss", disable=None)
+    windows = progress(tiled_windows(stream, model.n_ctx, BATCH, most), "valid loss")
     losses = torch.cat([window_losses(model, w) for w in windows]).double()
     n = len(losses)
     error = losses.std(0, correction=0) / max(1, n) ** 0.5

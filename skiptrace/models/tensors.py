@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from skiptrace.errors import InputError
+from skiptrace.errors import InputError, refuse_stub
 
 SAFE, TORCH = (".safetensors",), (".pth", ".pt", ".bin")
 
@@ -17,12 +17,13 @@ class Tensors:
     """A checkpoint file: its names, and its tensors as they are asked for.
 
     Raises:
-        InputError: the file is no safetensors file and no state dict of PyTorch, or is one that would have to be
+        InputError: the file is a stub, no safetensors file and no state dict of PyTorch, or one that would have to be
             unpickled.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        refuse_stub(path)
         self._shapes: dict[str, tuple[int, ...]]
         self._shapes, self._get = _open_safe(path) if path.suffix in SAFE else _open_torch(path)
         self._left = set(self._shapes)

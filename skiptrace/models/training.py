@@ -14,7 +14,6 @@ import pandas as pd
 import torch
 from jaxtyping import Int, Integer
 from torch import Tensor
-from tqdm import tqdm
 
 from skiptrace.config.models import ModelParams
 from skiptrace.devices import device
@@ -25,7 +24,8 @@ from skiptrace.models.evaluation import mean_loss
 from skiptrace.models.loss import cross_entropy
 from skiptrace.models.muon import Muon
 from skiptrace.models.transformer import Transformer
-from skiptrace.models.windows import random_windows, spread_windows
+from skiptrace.models.windows import random_windows, require_context, spread_windows
+from skiptrace.progress import progress
 
 POINTS = 50  # points of the loss curve
 EARLIEST = 64  # the first checkpoint is kept after this fraction of the steps
@@ -49,12 +49,7 @@ def train(
     Raises:
         InputError: a stream is shorter than one context, or the loss is no longer finite.
     """
-    for split, stream in (("training", train_stream), ("validation", valid_stream)):
-        if len(stream) < params.n_ctx:
-            raise InputError(
-                f"corpora.{params.corpus}: its {split} split has {len(stream)} tokens, fewer than one "
-                f"context of models.{name}.n_ctx = {params.n_ctx}; add text or lower n_ctx"
-            )
+    require_context({"training": train_stream, "validation": valid_stream}, params.n_ctx, params.corpus, name)
     with deterministic():
         return Run(params, train_stream, valid_stream, d_vocab, scratch, name).finish()
 
@@ -119,9 +114,10 @@ class Run:
         self._restore()
         saved = time.monotonic()
         steps = range(len(self.losses), self.params.steps)
-        bar = tqdm(steps, f"training {self.name}", self.params.steps, initial=len(self.losses), disable=None)
+        bar = progress(steps, f"training {self.name}", self.params.steps, initial=len(self.losses))
         for step in bar:
             self.step(step)
+            bar.set_postfix(loss=f"{self.losses[-1]:.3f}", refresh=False)
             if time.monotonic() - saved >= self.every:
                 self._save()
                 saved = time.monotonic()

@@ -3,16 +3,32 @@
 A window is one token wider than a context: its first n_ctx tokens are read, its last n_ctx predicted.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
 from jaxtyping import Int, Integer
 from torch import Tensor
 
+from skiptrace.errors import InputError
+
 # Every context begins with this token, the start of a document, so that heads with nothing to
 # move have a place to rest. It is never predicted from: the loss begins at position 1.
 BOS_ID = 0
+
+
+def require_context(streams: Mapping[str, Integer[np.ndarray, " n"]], n_ctx: int, corpus: str, model: str) -> None:
+    """Check that every split of a corpus has the text of at least one context of a model.
+
+    Raises:
+        InputError: one, by its name in `streams`, is shorter.
+    """
+    for split, stream in streams.items():
+        if len(stream) < n_ctx:
+            raise InputError(
+                f"corpora.{corpus}: its {split} split has {len(stream)} tokens, fewer than one "
+                f"context of models.{model}.n_ctx = {n_ctx}; add text or lower n_ctx"
+            )
 
 
 def window(

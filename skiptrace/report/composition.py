@@ -7,6 +7,7 @@ import pandas as pd
 from skiptrace.report import composition_figures as figures
 from skiptrace.report import induction, paths, stream
 from skiptrace.report.document import Figure, Section, Table, Tokens, numbers, words
+from skiptrace.report.failures import attempt
 from skiptrace.report.inputs import CorpusResult, ModelResult, Settings
 
 SHOWN = 12  # rows of the longer tables
@@ -15,16 +16,16 @@ SHOWN = 12  # rows of the longer tables
 def sections(name: str, model: ModelResult, corpus: CorpusResult, settings: Settings, folder: Path) -> list[Section]:
     """All of them, or what of them applies to a model of this depth."""
     texts = corpus.vocabulary["token"]
-    found = []
+    found: list[Section] = []
     if model.params.n_layers > 0:
-        found.append(paths.expansion(name, model, texts, folder))
+        found += attempt(name, paths.expansion, name, model, texts, folder)
         if not model.composed.terms.empty:
-            found.append(paths.terms(name, model, folder))
+            found += attempt(name, paths.terms, name, model, folder)
     if model.params.n_layers > 1:
-        found.append(_composition(name, model, settings, folder))
+        found += attempt(name, _composition, name, model, settings, folder)
         if not model.composed.virtual_heads.empty:
-            found.append(_virtual(name, model, settings, texts, folder))
-        found.append(induction.induction(name, model, settings, folder))
+            found += attempt(name, _virtual, name, model, settings, texts, folder)
+        found += attempt(name, induction.induction, name, model, settings, folder)
     else:
         text = (
             "Not applicable: composition, virtual heads and induction heads take two heads in different layers, and "
@@ -32,8 +33,8 @@ def sections(name: str, model: ModelResult, corpus: CorpusResult, settings: Sett
         )
         found.append(Section(f"{name}-composition", f"{name}: composition of heads", [text], []))
     if model.params.n_layers > 0:
-        found.append(stream.residual(name, model, settings, folder))
-    found.append(stream.features(name, model, settings, texts, folder))
+        found += attempt(name, stream.residual, name, model, settings, folder)
+    found += attempt(name, stream.features, name, model, settings, texts, folder)
     return found
 
 

@@ -21,6 +21,7 @@ from skiptrace.report.document import (
     numbers,
     words,
 )
+from skiptrace.report.failures import attempt
 from skiptrace.report.inputs import DictionaryResult, Results
 
 AIM = 0.95  # mean max cosine similarity that a toy dictionary should reach
@@ -34,9 +35,10 @@ def sections(results: Results, folder: Path) -> list[Section]:
     for name, result in results.dictionaries.items():
         if isinstance(result.params, ModelDictionaryParams):
             mined = results.models[result.params.model].skip_trigrams
-            found += [_language(name, result, folder), *_features(name, result, mined)]
+            found += attempt(f"Dictionary {name}", _language, name, result, folder)
+            found += attempt(f"Dictionary {name}", _features, name, result, mined)
         else:
-            found.append(_toy(name, result, folder))
+            found += attempt(f"Dictionary {name}", _toy, name, result, folder)
     return found
 
 

@@ -108,7 +108,15 @@ class Tool:
     caption: str
 
 
-Block = Table | Figure | Findings | Tool
+@dataclass(frozen=True)
+class Failed:
+    """A part that could not be made, and why."""
+
+    title: str
+    reason: str
+
+
+Block = Table | Figure | Findings | Tool | Failed
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from skiptrace.files import atomic
+from skiptrace.report.failures import spare
 from skiptrace.report.inputs import ModelResult, Results
 from skiptrace.report.tokens import visible
 
@@ -42,13 +43,20 @@ STYLE: Any = {
 
 @contextmanager
 def figure(path: Path, width: float, height: float) -> Iterator[Figure]:
-    """A figure of `width` × `height` inches that is saved to `path` without a date."""
-    with matplotlib.rc_context(STYLE):
-        drawn = Figure(figsize=(width, height))
-        yield drawn
-        _settle(drawn)
-        with atomic(path) as temporary:
-            drawn.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
+    """A figure of `width` × `height` inches that is saved to `path` without a date.
+
+    While a part of a report is attempted, a figure that fails is noted there instead of raising.
+    """
+    try:
+        with matplotlib.rc_context(STYLE):
+            drawn = Figure(figsize=(width, height))
+            yield drawn
+            _settle(drawn)
+            with atomic(path) as temporary:
+                drawn.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
+    except Exception as error:
+        if not spare(path, error):
+            raise
 
 
 def _settle(drawn: Figure) -> None:
@@ -92,10 +100,13 @@ def loss_curves(path: Path, results: Results) -> None:
 
 
 def bigram_scatter(path: Path, pairs: pd.DataFrame) -> None:
-    """Log-probabilities of the direct path against the corpus's, with the line of agreement."""
+    """Log-probabilities of the direct path against the corpus's, with the line of agreement.
+
+    Both axes begin where all pairs but one in a thousand are to be seen, whichever is the lower.
+    """
     with figure(path, 5.4, 4.6) as drawn:
         axes = drawn.subplots()
-        low = float(np.floor(max(pairs["corpus"].min(), pairs["model"].quantile(0.001))))
+        low = float(np.floor(min(pairs["corpus"].min(), pairs["model"].quantile(0.001), -1.0)))
         cells = axes.hexbin(
             pairs["corpus"], pairs["model"], gridsize=45, bins="log", cmap="cividis_r", mincnt=1,
             extent=(low, 0, low, 0), linewidths=0,

@@ -7,13 +7,15 @@ import pandas as pd
 
 from skiptrace.report import toy_figures, vector_figures
 from skiptrace.report.document import Figure, Section, Table, numbers
+from skiptrace.report.failures import attempt
 
 Tables = dict[str, pd.DataFrame]
 
 
 def sections(tables: Tables, folder: Path) -> list[Section]:
     """All sections of this part."""
-    return [build(tables, folder) for build in (_vectors, _sensing, _larger, _widths)]
+    builders = (_vectors, _sensing, _larger, _widths)
+    return [section for build in builders for section in attempt("Superposition", build, tables, folder)]
 
 
 def _vectors(tables: Tables, folder: Path) -> Section:

@@ -15,6 +15,7 @@ from skiptrace.report import (
     superposition,
 )
 from skiptrace.report.document import Figure, Report, Section, Table, Tool, numbers, words
+from skiptrace.report.failures import attempt
 from skiptrace.report.findings import findings, published
 from skiptrace.report.inputs import Results, Settings, Weights
 from skiptrace.report.metrics import in_context_learning, targets
@@ -37,24 +38,28 @@ PATTERNS = (
 
 
 def build(results: Results, weights: Weights, settings: Settings, folder: Path) -> Report:
-    """Draw all figures into `folder` and put the report together, provenance excepted."""
+    """Draw all figures into `folder` and put the report together, provenance excepted.
+
+    What cannot be made is a box in it (`failures`).
+    """
     scoring, mining, _, _, params = settings
-    sections = [_summary(results, settings, folder), *_tools(results, params), _corpora(results), *_imports(results)]
+    sections = attempt("", _summary, results, settings, folder) + _tools(results, params)
+    sections += attempt("", _corpora, results) + attempt("", _imports, results)
     for name, model in results.models.items():
         corpus = results.corpora[model.params.corpus]
         if not model.truth.empty:
-            sections.append(evidence.truth(name, model))
-        direct = bigrams.direct(name, model, corpus, weights, params, folder)
-        sections.append(origins.noted(direct, model.config))
+            sections += attempt(name, evidence.truth, name, model)
+        direct = attempt(name, bigrams.direct, name, model, corpus, weights, params, folder)
+        sections += [origins.noted(section, model.config) for section in direct]
         if model.params.n_layers > 0:
-            mined = skip_trigrams.skip_trigrams(name, model, mining, params)
-            sections.append(origins.noted(mined, model.config))
-            sections.append(evidence.evidence(name, model, settings, folder))
-            sections.append(evidence.bugs(name, model, settings))
-            sections.append(skip_trigrams.positional(name, model, scoring, params))
-            sections.append(heads.heads(name, model, scoring, params, weights, folder))
-            corner = heads.circuits(name, model, weights, corpus, params, folder)
-            sections.append(origins.noted(corner, model.config))
+            mined = attempt(name, skip_trigrams.skip_trigrams, name, model, mining, params)
+            sections += [origins.noted(section, model.config) for section in mined]
+            sections += attempt(name, evidence.evidence, name, model, settings, folder)
+            sections += attempt(name, evidence.bugs, name, model, settings)
+            sections += attempt(name, skip_trigrams.positional, name, model, scoring, params)
+            sections += attempt(name, heads.heads, name, model, scoring, params, weights, folder)
+            corner = attempt(name, heads.circuits, name, model, weights, corpus, params, folder)
+            sections += [origins.noted(section, model.config) for section in corner]
         sections += composition.sections(name, model, corpus, settings, folder)
     if results.superposition:
         sections += superposition.sections(results.superposition, folder)

@@ -7,6 +7,7 @@ import pandas as pd
 
 from skiptrace.report import mathematics, toy_figures
 from skiptrace.report.document import Cell, Figure, Section, Table, numbers, words
+from skiptrace.report.failures import attempt
 from skiptrace.superposition import phase, theory
 
 # What "Toy Models of Superposition" shows for five features in two dimensions.
@@ -18,7 +19,8 @@ Tables = dict[str, pd.DataFrame]
 def sections(tables: Tables, folder: Path) -> list[Section]:
     """All sections of the branch."""
     builders = (_five, _norms, _phase, _geometry, _pairs, _neurons, _absolute)
-    return [build(tables, folder) for build in builders] + mathematics.sections(tables, folder)
+    found = [section for build in builders for section in attempt("Superposition", build, tables, folder)]
+    return found + mathematics.sections(tables, folder)
 
 
 def _five(tables: Tables, folder: Path) -> Section:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
+from skiptrace.progress import progress
 from skiptrace.superposition.features import Draw, Features, draw, empty_share, inputs
 
 # Numbers held per intermediate tensor: a megabyte, so that a step runs in the processor's cache.
@@ -147,7 +147,7 @@ def train(kind: Kind, plan: Plan, name: str) -> Trained:
         weight.grad = torch.empty_like(weight)
     optimiser = torch.optim.AdamW(learned, lr=plan.learning_rate, weight_decay=0.0)
     parts = _parts(plan, plan.batch_size)
-    for step in tqdm(range(plan.steps), f"training {name}", disable=None):
+    for step in progress(range(plan.steps), f"training {name}"):
         optimiser.param_groups[0]["lr"] = plan.learning_rate * 0.5 * (1 + math.cos(math.pi * step / plan.steps))
         drawn = draw(kind.features, plan.batch_size, generator)
         for part in parts:

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from tqdm import tqdm
 
 from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.errors import InputError
+from skiptrace.progress import progress
 from skiptrace.tokens.texts import TokenTexts
 
 BOS = "<|bos|>"
@@ -36,7 +36,7 @@ def _train_words(texts: Iterable[str]) -> Tokenizer:
     tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trainer = trainers.WordLevelTrainer(vocab_size=2**31 - 1, special_tokens=[BOS, UNKNOWN], show_progress=False)
-    tokenizer.train_from_iterator(map(_without_special, tqdm(texts, "counting words", disable=None)), trainer)
+    tokenizer.train_from_iterator(map(_without_special, progress(texts, "counting words")), trainer)
     return tokenizer
 
 
@@ -58,7 +58,7 @@ def _train_bpe(texts: Iterable[str], vocab_size: int, name: str) -> Tokenizer:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(tqdm(texts, "counting words", disable=None), trainer)
+    tokenizer.train_from_iterator(progress(texts, "counting words"), trainer)
     reached = tokenizer.get_vocab_size()
     if reached < vocab_size:
         raise InputError(
@@ -143,7 +143,7 @@ def encode(tokenizer: Tokenizer, texts: Iterable[str], what: str) -> Iterator[np
     """
     tokenizer.encode_special_tokens = True
     dtype, unknown, special = dtype_of(tokenizer), unknown_id(tokenizer), special_ids(tokenizer)
-    for batch in _batches(iter(tqdm(texts, f"encoding {what}", unit=" documents", disable=None))):
+    for batch in _batches(iter(progress(texts, f"encoding {what}", unit=" documents"))):
         with held_back(f"{what}: its tokenizer fails on the text"):
             encodings = tokenizer.encode_batch_fast(batch, add_special_tokens=False)
         for encoding in encodings:

@@ -18,6 +18,7 @@ from skiptrace.comparison.compare import compare as compare_versions
 from skiptrace.comparison.overlap import Place
 from skiptrace.comparison.render import html, markdown
 from skiptrace.comparison.sections import build, shown, summary
+from skiptrace.errors import printable
 from skiptrace.files import write_text
 from skiptrace.report.document import Cell, Table, Tokens
 from skiptrace.report.tokens import visible
@@ -30,7 +31,7 @@ COLUMNS = ("kind", "key", "a", "b", "difference", "noise", "beyond")
 
 def compare(
     a: Annotated[str, typer.Argument(metavar="REV_A", help="a commit, branch, tag, experiment, or workspace")],
-    b: Annotated[str, typer.Argument(metavar="REV_B", help="the same, held against it")] = WORKSPACE,
+    b: Annotated[str, typer.Argument(metavar="REV_B", help="the other version")] = WORKSPACE,
     page: Annotated[Path | None, typer.Option("--html", help="write the whole comparison to this page")] = None,
     notes: Annotated[Path | None, typer.Option("--markdown", help="write it as Markdown, at most 60 kB")] = None,
     as_json: AsJson = False,
@@ -42,10 +43,12 @@ def compare(
     if WORKSPACE in (a, b) and (stale := changed_stages()):
         names = ", ".join(sorted(stale)[:5]) + (" …" if len(stale) > 5 else "")
         typer.echo(f"note: the workspace is not reproduced ({names} changed); its results are older", err=True)
-    if page is not None:
-        write_text(page, html(found))
-    if notes is not None:
-        write_text(notes, markdown(found))
+    for line in found.notes if page or notes or printed is not Form.TABLE else []:
+        typer.echo(f"note: {printable(line.replace('`', ''))}", err=True)
+    for path, form_of in ((page, html), (notes, markdown)):
+        if path is not None:
+            write_text(path, form_of(found))
+            typer.echo(f"{path}: {a} compared with {b}", err=printed is not Form.TABLE)
     if printed is Form.JSON:
         print_json(content(found))
     elif printed is Form.CSV:
@@ -77,6 +80,7 @@ def content(found: Comparison) -> dict[str, Any]:
         "models": {model.name: _model(model) for model in found.models},
         "models_only_a": found.only_a,
         "models_only_b": found.only_b,
+        "notes": found.notes,
         "figures_differing": [pair.name for pair in found.figures if not pair.same],
     }
 
@@ -113,10 +117,10 @@ def _finite(scores: dict[str, float]) -> dict[str, float | None]:
 def _print(found: Comparison) -> None:
     out = console()
     for line in summary(found):
-        out.print(Text(f"• {line.replace('`', '')}"))
+        out.print(Text(f"• {printable(line.replace('`', ''))}"))
     for section in build(found, ROWS):
         for paragraph in section.paragraphs:
-            out.print(Text(f"\n{section.title}: {paragraph}"))
+            out.print(Text(f"\n{section.title}: {printable(paragraph)}"))
         for block in section.blocks:
             assert isinstance(block, Table)
             right = [column.name for column in block.columns if column.numeric]
@@ -131,4 +135,4 @@ def _cell(cell: Cell) -> Text:
     if isinstance(cell, Tokens):
         source, destination, out = map(visible, cell.texts)
         return Text(f"{source} … {destination} → {out}")
-    return Text(str(cell))
+    return Text(printable(str(cell)))

@@ -14,6 +14,7 @@ from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
 
 import torch
 import typer
@@ -26,7 +27,7 @@ from skiptrace.config.pipeline import load_pipeline
 from skiptrace.errors import InputError, one_line
 from skiptrace.files import read_json
 from stages.ask.output import AsCsv, AsJson, Form, console, form, print_csv, print_json, table
-from stages.ask.versions import changed_stages
+from stages.ask.versions import NEVER_RAN, changed_stages
 from stages.common import ARITHMETIC, LOCK, PARAMS, TIMES
 
 GIGABYTE = 1e9
@@ -96,7 +97,7 @@ def stages_due() -> list[Due]:
     for name in _in_order(graph):
         before = sorted((due.keys() - SAME_OUTPUT) & graph[name])
         if name in changed:
-            due[name] = f"changed: {_few(changed[name])}"
+            due[name] = f"new: {NEVER_RAN}" if changed[name] == [NEVER_RAN] else f"changed: {_few(changed[name])}"
         elif before:
             due[name] = f"after {_few(before)}"
     for name, why in due.items():
@@ -203,7 +204,16 @@ def _remote() -> tuple[State, str]:
         raise InputError(f"no pipeline here: {one_line(error)}") from None
     if not remotes:
         return State.note, "none: what is reproduced stays on this machine (dvc remote add)"
-    return State.fine, ", ".join(f"{name}: {url}" for name, url in remotes.items())
+    return State.fine, ", ".join(f"{name}: {_without_secrets(url)}" for name, url in remotes.items())
+
+
+def _without_secrets(url: str) -> str:
+    """An address without its user, password and query, which may hold a token."""
+    parts = urlsplit(url)
+    if not parts.netloc:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "…" if parts.query else "", ""))
 
 
 LOOKS: tuple[tuple[str, Callable[[], tuple[State, str]]], ...] = (

@@ -1,111 +1,207 @@
 """Versions of a run read through DVC: any git revision, any experiment, or the workspace; nothing is checked out."""
 
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pandas as pd
 from dvc.api import DVCFileSystem
-from dvc.exceptions import DvcException
+from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.repo import Repo
+from dvc_data.index import DataIndexDirError
 
 from skiptrace.comparison.version import Studied, Version
-from skiptrace.config.base import read_yaml
+from skiptrace.config.base import bounded_yaml, read_yaml
+from skiptrace.config.pipeline import KEYED, NAME, entries
 from skiptrace.errors import InputError, one_line
 from skiptrace.files import read_json, read_table
 from skiptrace.models import checkpoint
 from stages.common import EVIDENCE, MODELS, PARAMS, REPORTS, TABLES, TOKENS
 
 WORKSPACE = "workspace"
+NEVER_RAN = "it has not run yet"
+LOCK = Path("dvc.lock")
+MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 TRIPLE = ["layer", "head", "source_id", "destination_id", "out_id"]
 RANKED = ["rank", *TRIPLE, "source", "destination", "out"]
 HEADS = ["name", "copies", "positional"]
 
 
+class Absent(InputError):
+    """A file that a version should have cannot be read here."""
+
+
+class _Here(Repo):  # type: ignore[misc]  # DVC is untyped
+    """A revision of this repository, read with the settings of the workspace.
+
+    Those of the revision, which anyone may have written, could name any cache and any remote.
+    """
+
+    def __init__(self, rev: str, settings: Any) -> None:
+        self._settings = settings
+        super().__init__(".", rev=rev)
+
+    @cached_property
+    def config(self) -> Any:
+        return self._settings
+
+
 class Revision:
-    """The files of a revision, fetched one by one into a temporary folder.
+    """The files of a revision, fetched one by one into a temporary folder; nothing it holds is trusted.
 
     Raises:
-        InputError: there is no such revision, or it has no pipeline.
+        InputError: there is no such revision, it has no pipeline, or one that is not well formed.
     """
 
     def __init__(self, name: str, folder: Path) -> None:
-        self.name, self._folder = name, folder
+        self.name, self._folder = name, folder.resolve()
         try:
-            self._files = DVCFileSystem(".", rev=None if name == WORKSPACE else name)
-            if name != WORKSPACE:
-                # Opening is lazy, and what asks whether a file is there takes an unknown revision for an empty one.
-                self._files.repo.get_rev()
-            if not self._files.isfile("dvc.yaml"):
-                raise InputError(f"{name}: has no pipeline: dvc.yaml is not in it")
+            here = Repo(".")
+            self._remote = here.config["core"].get("remote")
+            repo = here if name == WORKSPACE else _Here(name, here.config)
+        except NotDvcRepoError:
+            raise InputError(f"{name}: has no pipeline: dvc.yaml is not in it") from None
         except DvcException as error:
             known = "a commit, branch, tag or experiment (git log, dvc exp show), or workspace"
             raise InputError(f"{name}: {one_line(error)}; give {known}") from None
+        # Read as they are, before DVC parses them.
+        for file in (Path("dvc.yaml"), PARAMS, LOCK):
+            there = repo.fs.join(repo.root_dir, file.name)
+            if repo.fs.isfile(there):
+                with repo.fs.open(there, "rb") as source, self.naming():
+                    bounded_yaml(self._copy(source, file))
+            elif file != LOCK:
+                raise InputError(f"{name}: has no pipeline: {file} is not in it")
+        with self.naming():
+            self.params = read_yaml(self._local(PARAMS))
+        for group in KEYED:
+            entries(self.params.get(group), group, Path(f"{name}: {PARAMS}"))
+        try:
+            self._files = DVCFileSystem(repo)
+            self._outs = {out.def_path: out.hash_info.value for out in repo.index.outs}
+        except Exception as error:  # what is no pipeline fails anywhere in DVC's parsers
+            raise InputError(f"{name}: dvc.yaml and {LOCK} are no pipeline ({one_line(error)})") from None
+        for path, value in self._outs.items():
+            self._check_hash(path, value)
 
     def fetch(self, path: Path) -> Path:
         """A local copy of a file.
 
         Raises:
-            InputError: the revision never had it, or its content is in no cache here.
+            Absent: the revision never had it, or its content is neither in the cache nor at the remote.
+            InputError: the path or the name of its content leads elsewhere.
         """
-        local = self._folder / path
+        local, name = self._local(path), path.as_posix()
         if local.exists():
             return local
-        name = path.as_posix()
-        local.parent.mkdir(parents=True, exist_ok=True)
+        if self.name == WORKSPACE and path.is_file():  # DVC would look into its cache too
+            with path.open("rb") as source:
+                return self._copy(source, path)
         try:
-            if not self._files.exists(name):
-                raise InputError(f"{self.name}: {name} is not in it; it was made by another pipeline, or not yet")
-            with self._files.open(name, "rb") as source, local.open("wb") as copy:
-                shutil.copyfileobj(source, copy)
-        except (OSError, DvcException):
+            found = self._files.info(name)
+            if "fs_info" not in found:
+                self._check_hash(name, found.get("md5"))
+            with self._files.open(name, "rb") as source:
+                return self._copy(source, path)
+        except (OSError, DvcException, DataIndexDirError):
             local.unlink(missing_ok=True)
-            way = "run dvc repro" if self.name == WORKSPACE else f"run dvc fetch, or dvc repro on {self.name}"
-            raise InputError(f"{self.name}: the content of {name} is not in the cache here; {way}") from None
+            raise Absent(f"{self.name}: {self._why(path)}") from None
+
+    def _copy(self, source: BinaryIO, path: Path) -> Path:
+        local = self._local(path)
+        local.parent.mkdir(parents=True, exist_ok=True)
+        with local.open("wb") as copy:
+            shutil.copyfileobj(source, copy)
         return local
 
+    def _local(self, path: Path) -> Path:
+        local = (self._folder / path).resolve()
+        if not local.is_relative_to(self._folder):
+            raise InputError(f"{self.name}: {path} leads out of the repository")
+        return local
+
+    def _check_hash(self, path: str, value: Any) -> None:
+        """Content lies in the cache under its hash, so that what is no hash could name any file of this machine."""
+        if value is not None and not (isinstance(value, str) and MD5.fullmatch(value)):
+            raise InputError(f"{self.name}: {LOCK}: {path}: {value!a} is no MD5 hash")
+
+    def _why(self, path: Path) -> str:
+        """Why a file cannot be read, and the step that makes it readable."""
+        out = next((out for out in map(str, [path, *path.parents]) if out in self._outs), None)
+        if out is None:
+            return f"{path} is not in it; it was made by another pipeline"
+        repro = "run dvc repro" if self.name == WORKSPACE else f"check out {self.name} and run dvc repro"
+        if self._outs[out] is None:
+            return f"{path} has not been made yet; {repro}"
+        if self._remote is None:
+            return f"{path} is in {LOCK} but not in the cache here, and no remote is set; {repro}"
+        where = f"neither in the cache here nor at the remote {self._remote}"
+        return f"{path} is in {LOCK} but {where}; run dvc push where it was reproduced, or {repro}"
+
     def names(self, folder: Path, pattern: str) -> list[Path]:
-        """The files of a folder, in order; none if it is not there."""
-        found = self._files.glob((folder / pattern).as_posix())
+        """The files of a folder, in order; none if it is not in reach."""
+        if self.name == WORKSPACE and folder.is_dir():
+            return sorted(folder.glob(pattern))
+        try:
+            found = self._files.glob((folder / pattern).as_posix())
+        except DataIndexDirError:
+            found = []
         return [folder / Path(name).name for name in sorted(found)]
 
     @contextmanager
-    def telling(self) -> Iterator[None]:
+    def naming(self) -> Iterator[None]:
         """Errors inside name the revision and its file, not our copy."""
         try:
             yield
         except InputError as error:
-            raise InputError(str(error).replace(f"{self._folder}/", f"{self.name}: ")) from None
+            raise type(error)(str(error).replace(f"{self._folder}/", f"{self.name}: ")) from None
+        except RecursionError:
+            raise InputError(f"{self.name}: a file is nested too deeply to be read") from None
 
 
 def read_version(name: str) -> Version:
-    """Read a version whole.
+    """Read a version: its parameters and metrics, and of its models and figures those that are in reach.
 
     Raises:
-        InputError: there is no such revision, or it has no pipeline, no cached outputs, or another schema.
+        InputError: there is no such revision, it has no pipeline, or another schema.
     """
     with tempfile.TemporaryDirectory() as folder:
         revision = Revision(name, Path(folder))
-        with revision.telling():
-            params = read_yaml(revision.fetch(PARAMS))
+        with revision.naming():
             metrics = read_json(revision.fetch(REPORTS / "metrics.json"))
-            models = params.get("models")
-            if not isinstance(metrics, dict) or not isinstance(models, dict):
-                raise InputError(f"{name}: {PARAMS} or metrics.json has another layout: models is no mapping")
-            studied = {str(model): _read_model(revision, str(model), content) for model, content in models.items()}
-            figures = revision.names(REPORTS / "figures", "*.svg")
-            return Version(
-                name, params, metrics, studied, {path.name: revision.fetch(path).read_bytes() for path in figures}
-            )
+            if not isinstance(metrics, dict):
+                raise InputError(f"{name}: metrics.json has another layout: no mapping")
+            studied, absent = {}, {}
+            for model, content in revision.params["models"].items():
+                try:
+                    studied[model] = _read_model(revision, model, content)
+                except Absent as error:
+                    absent[model] = str(error)
+            figures: dict[str, bytes] = {}
+            if not absent:
+                paths = revision.names(REPORTS / "figures", "*.svg")
+                figures = {path.name: revision.fetch(path).read_bytes() for path in paths}
+            return Version(name, revision.params, metrics, studied, figures, _notes(name, absent))
+
+
+def _notes(name: str, absent: dict[str, str]) -> list[str]:
+    if not absent:
+        return []
+    first, *others = absent.values()
+    more = f" (and {len(others)} models more)" if others else ""
+    models = ", ".join(f"`{model}`" for model in absent)
+    return [f"Of {models} in {name} only parameters and metrics are compared: {first}{more}."]
 
 
 def _read_model(revision: Revision, name: str, params: Any) -> Studied:
     corpus = params.get("corpus") if isinstance(params, dict) else None
-    if not isinstance(corpus, str):
-        raise InputError(f"{revision.name}: {PARAMS}: models.{name}.corpus: missing; it was made by another pipeline")
+    if not isinstance(corpus, str) or not NAME.fullmatch(corpus):
+        raise InputError(f"{revision.name}: {PARAMS}: models.{name}.corpus: no name; it was made by another pipeline")
     for file in ("config.json", "model.safetensors"):
         weights = revision.fetch(MODELS / name / file)
     heads = read_table(revision.fetch(TABLES / name / "heads.parquet"))
@@ -131,7 +227,9 @@ def _read_skip_trigrams(revision: Revision, name: str) -> pd.DataFrame:
 
 
 def changed_stages() -> dict[str, list[str]]:
-    """The stages of the workspace that are not as last reproduced, and the parameters and files that make them so.
+    """The stages of the workspace that are not as last reproduced, and what makes them so.
+
+    That is the parameters and files that changed, `NEVER_RAN`, or the outputs that are missing.
 
     Raises:
         InputError: there is no pipeline here.
@@ -139,10 +237,12 @@ def changed_stages() -> dict[str, list[str]]:
     try:
         with Repo(".") as repo:
             status = repo.status()
+            new = {stage.addressing for stage in repo.index.stages if not any(out.hash_info for out in stage.outs)}
     except DvcException as error:
         raise InputError(f"no pipeline here: {one_line(error)}; run it in the folder of dvc.yaml") from None
     return {
-        name.rpartition(":")[2]: [what for entry in told for what in _causes(entry)] for name, told in status.items()
+        name.rpartition(":")[2]: [NEVER_RAN] if name in new else [what for entry in found for what in _causes(entry)]
+        for name, found in status.items()
     }
 
 

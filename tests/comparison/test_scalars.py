@@ -70,7 +70,7 @@ def test_the_same_runs_twice_are_no_more_seeds(make_version):
 
 def test_metrics_of_a_model_that_one_version_lacks_are_left_out_and_others_are_told(make_version):
     a, b = make_version("a", 0), make_version("b", 0)
-    del b.models["zero"]
+    del b.params["models"]["zero"]
     del b.metrics["models"]["zero"]
     a.metrics["only"] = {"here": 1}
     found = {m.key: m for m in measures(a, b)}

@@ -1,10 +1,15 @@
 import re
+import time
+from collections.abc import Callable, Iterator
+from functools import reduce
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import yaml
 
-from skiptrace.config.base import load
+from skiptrace.config import pipeline
+from skiptrace.config.base import Params, load
 from skiptrace.config.models import ModelParams
 from skiptrace.config.pipeline import load_pipeline
 from skiptrace.errors import InputError
@@ -91,7 +96,13 @@ def test_every_key_has_a_comment():
         ("models.one.warmup_steps", 10_000, r"models\.one: warmup_steps 10000 must be below"),
         ("models.one.lr_embedding", -1.0, r"models\.one\.lr_embedding: input should be greater than 0, got -1\.0"),
         ("models.one.steps", ..., r"models\.one\.steps: missing"),
-        ("models.a/b", {}, r"models\.a/b: a name is letters, digits, _ and -"),
+        ("models.a/b", {}, r"models\.a/b: a name is at most 100 letters, digits, _ and -"),
+        ("models." + "a" * 101, {}, r"models\.a+\.\.\.a+: a name is at most 100 letters"),
+        ("corpora.planted.copies.rate", 1e30, r"corpora\.planted\.copies\.rate: .*less than or equal to 1000"),
+        ("corpora.planted.kind", [["x"] * 99] * 99, r"corpora\.planted\.kind: expected .{0,500}$"),
+        ("dictionaries.toy.kind", [["x"] * 99] * 99, r"dictionaries\.toy\.kind: expected .{0,500}$"),
+        ("scoring.seed", [["x"] * 99] * 99, r"scoring\.seed: .{0,500}$"),
+        ("expansion.heads", ["nope"] * 99, r"and \d+ more$"),
         ("models", {}, r"models: expected at least one named entry"),
         ("models", ..., r"models: missing"),
         ("corpora.code.kind", "web", r"corpora\.code\.kind: expected packages or files or hub or planted, got 'web'"),
@@ -170,3 +181,91 @@ def test_a_dictionary_names_what_the_pipeline_makes(changed, key, value, message
 
 def test_the_default_dictionaries_are_made_of_what_is_there():
     check_dictionaries(load_pipeline(DEFAULT))
+
+
+def floats(value: object, key: str = "") -> Iterator[str]:
+    """The dotted keys of params.yaml that hold a number which is not whole."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from floats(part, f"{key}.{name}".removeprefix("."))
+    elif isinstance(value, list):
+        for part in value[:1]:
+            yield from floats(part, key)
+    elif isinstance(value, float):
+        yield key
+
+
+FLOATS = list(floats(yaml.safe_load(DEFAULT.read_text())))
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), -float("inf")])
+def test_no_number_is_infinite_or_none(monkeypatch, value):
+    content = yaml.safe_load(DEFAULT.read_text())
+    monkeypatch.setattr(pipeline, "read_yaml", lambda path: content)
+    for key in FLOATS:
+        *folders, last = key.split(".")
+        place = reduce(dict.__getitem__, folders, content)
+        before = place[last]
+        place[last] = [value] if isinstance(before, list) else value
+        with pytest.raises(InputError, match=re.escape(key)):
+            load_pipeline(DEFAULT)
+        place[last] = before
+    assert load_pipeline(DEFAULT)
+
+
+def test_every_float_of_every_group_is_finite():
+    """Whatever the default file leaves out."""
+    assert len(FLOATS) > 35
+    kinds = [Params]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+        assert kind.model_config["allow_inf_nan"] is False, kind
+
+
+@pytest.mark.parametrize("name", [3, 2.5, True, None], ids=str)
+def test_a_name_that_yaml_takes_for_something_else_is_to_be_quoted(tmp_path, name):
+    content = yaml.safe_load(DEFAULT.read_text())
+    content["models"][name] = content["models"]["one"]
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(InputError, match=rf'models\.{name}: a name is text; quote it, as "{name}":'):
+        load_pipeline(path)
+    content["models"]["3"] = content["models"].pop(name)
+    path.write_text(yaml.safe_dump(content))
+    assert "3" in load_pipeline(path).models
+
+
+LETTERS = "abcdefghij"
+
+
+def doubling(first: str, link: Callable[[str], str]) -> str:
+    """Nine levels, each of which names the one before nine times."""
+    levels = [f"{name}: &{name} {link(','.join([f'*{before}'] * 9))}" for before, name in pairwise(LETTERS)]
+    return "\n".join([f"a: &a {first}", *levels])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (doubling("[x, x]", "[{}]".format), "its aliases .* unfold to more than 100,000 values"),
+        (doubling("{x: 1}", "{{<<: [{}]}}".format), "its aliases .* unfold to more than 100,000 values"),
+        ("a: &a [*a]", "its aliases .* unfold to more than 100,000 values"),
+        ("a: " + "[" * 5000 + "]" * 5000, "nested too deeply"),
+        ("scoring: " + "[" * 300 + "]" * 300, "corpora: missing"),
+        ("x: " + "y" * 4_000_001, "larger than 4 MB"),
+    ],
+    ids=["laughs", "merges", "a cycle", "depth", "less depth", "size"],
+)
+def test_a_file_that_would_unfold_without_end_is_refused_at_once(tmp_path, text, message):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    started = time.monotonic()
+    with pytest.raises(InputError, match=message) as raised:
+        load_pipeline(path)
+    assert time.monotonic() - started < 10 and len(str(raised.value)) < 600
+
+
+def test_a_few_aliases_are_as_good_as_what_they_stand_for(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(DEFAULT.read_text().replace("  one:", "  one: &one", 1))
+    assert load_pipeline(path) == load_pipeline(DEFAULT)

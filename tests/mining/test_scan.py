@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +11,7 @@ from hypothesis import strategies as st
 
 from skiptrace.circuits.factored import Circuit
 from skiptrace.errors import InputError
-from skiptrace.mining import accelerated
+from skiptrace.mining import accelerated, kernels
 from skiptrace.mining import scan as scanning
 from skiptrace.mining.heads import statistics_of
 from skiptrace.mining.scan import Found, Wanted, scan
@@ -151,3 +156,19 @@ def test_nothing_asked_for_is_nothing_looked_at():
     assert scan(circuit, Wanted()) == Found(None, None, None, None)
     assert statistics_of(circuit, 0) == []
     assert statistics_of(circuit, 3, threads=2)[0]["mean"] == 2
+
+
+def test_where_no_cache_can_be_written_the_loops_are_compiled_each_time(tmp_path):
+    source = Path(kernels.__file__)
+    (tmp_path / "kernels.py").write_text(source.read_text())
+    (tmp_path / "__pycache__").write_text("no folder")
+    code = (
+        "import numpy as np, kernels; v, i = np.zeros((1, 1), np.float32), np.zeros((1, 1), np.int32);"
+        "t = np.float32([[1, 3, 2]]); kernels.take_rows(t, t.max(1, keepdims=True), 5, v, i); print(v, i)"
+    )
+    nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"} | nowhere
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, text=True, capture_output=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("[[3.]] [[6]]\n", "")

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from skiptrace.models.windows import BOS_ID, random_windows, spread_windows, tiled_windows
+from skiptrace.errors import InputError
+from skiptrace.models.windows import BOS_ID, random_windows, require_context, spread_windows, tiled_windows
 
 
 @pytest.mark.parametrize("n", [8, 9, 50, 57])
@@ -45,3 +46,11 @@ def test_spread_windows_reach_from_the_first_token_to_the_last():
     assert windows[0, 1:].tolist() == list(range(10))
     assert windows[-1, 1:].tolist() == list(range(990, 1000))
     assert (windows[:, 0] == BOS_ID).all()
+
+
+@pytest.mark.parametrize(("train", "valid", "short"), [(7, 9, "training"), (9, 7, "validation")])
+def test_a_split_shorter_than_one_context_is_named(train, valid, short):
+    streams = {"training": np.arange(train), "validation": np.arange(valid)}
+    require_context(streams, 7, "mine", "one")
+    with pytest.raises(InputError, match=rf"corpora\.mine: its {short} split has 7 tokens, .* models\.one\.n_ctx = 8"):
+        require_context(streams, 8, "mine", "one")

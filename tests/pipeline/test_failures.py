@@ -1,12 +1,17 @@
 """Bad input and hard kills, through the real commands."""
 
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+
+from tests.pipeline.test_graph import STAGES
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 
@@ -133,6 +138,18 @@ def test_without_dvc_every_stage_runs_by_itself(project):
         assert (done.returncode, done.stderr) == (0, ""), stage
 
 
+def test_every_stage_says_in_one_line_what_it_wrote(project):
+    instances = {"corpus": "notes", "tokens": "notes", "ngrams": "notes", "dictionary": "toy"}
+    models = ("train", "score", "expand", "mine", "verify", "compose")
+    for stage in STAGES:
+        over = "--model" if stage in models else "--corpus" if stage != "dictionary" else "--dictionary"
+        named = "two" if stage in models else instances.get(stage)
+        done = project.call("python", "-m", f"stages.{stage}", *([over, named] if named else []))
+        assert (done.returncode, done.stderr) == (0, ""), stage
+        path, said = done.stdout.rstrip("\n").split(": ", 1)
+        assert (project.path / path).exists() and re.search(r"\d", said) and "\n" not in said, done.stdout
+
+
 def test_what_is_not_stored_is_mined_as_well_and_what_does_not_fit_is_refused(project):
     circuits, tables = (project.path / "data" / kind / "two" for kind in ("circuits", "tables"))
     before = files(tables)
@@ -145,3 +162,24 @@ def test_what_is_not_stored_is_mined_as_well_and_what_does_not_fit_is_refused(pr
         assert project.stage(stage, "--model", "two").returncode == 0
     assert [path.name for path in circuits.rglob("*") if path.is_file()] == ["_circuits.json"]
     assert files(tables) == before
+
+
+def test_a_figure_that_cannot_be_drawn_costs_no_more_than_itself(project):
+    """Through DVC: the stage fails, and the page is there."""
+    path = project.path / "data" / "tables" / "two" / "offsets.parquet"
+    table = pd.read_parquet(path)
+    path.unlink()  # linked to the cache
+    table.assign(text=np.nan, position_only=np.nan).to_parquet(path)
+    done = project.call("dvc", "repro", "--single-item", "report")
+    assert done.returncode != 0
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 2 and lines[0].startswith("error: report: two: heads, figure ") and "NaN" in lines[0]
+    assert lines[1] == (
+        "error: report: 1 of its parts could not be made and are boxes in it; "
+        "the rest is in reports/index.html and reports/report.md"
+    )
+    page = (project.path / "reports" / "index.html").read_text()
+    assert page.count('<p class="failed">') == 1 and 'id="two-heads"' in page and 'id="provenance"' in page
+    text = (project.path / "reports" / "report.md").read_text()
+    assert "could not be made." in text and "figures/offsets_two.svg" not in text
+    assert "Traceback" not in done.stdout + done.stderr

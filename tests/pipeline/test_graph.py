@@ -80,6 +80,7 @@ def test_rooms_import_only_rooms_below_them():
     order = [
         "arithmetic",
         "errors",
+        "progress",
         "files",
         "devices",
         "workers",

@@ -1,6 +1,10 @@
 """What DVC's own commands show of a run."""
 
 import json
+import re
+import shlex
+
+from tests.pipeline.conftest import ROOT
 
 
 def test_metrics_are_nested_few_and_named_as_documented(reproduced):
@@ -46,3 +50,14 @@ def test_the_report_is_one_page_that_fetches_nothing(reproduced):
     for figure in (reproduced.path / "reports" / "figures").iterdir():
         assert f"(figures/{figure.name})" in markdown
     assert str(reproduced.path) not in page + markdown
+
+
+def test_an_experiment_in_a_folder_of_its_own_needs_what_git_does_not_carry(project):
+    """As docs/comparing.md gives it."""
+    (command,) = re.findall(r"^dvc (exp run --temp[^#\n]*)", (ROOT / "docs" / "comparing.md").read_text(), re.MULTILINE)
+    for part, own in (("models.one.n_heads=8", "verification.fdr=0.9"), ("data/raw/mine", "data/raw/notes")):
+        assert part in command
+        command = command.replace(part, own)
+    project.dvc(*shlex.split(command), "--name", "aside")
+    assert project.params()["verification"]["fdr"] == 0.05  # the workspace is as it was
+    assert "0.9" in project.dvc("params", "diff", "HEAD", "aside")

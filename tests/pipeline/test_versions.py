@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from tests.models.conftest import write_gpt2
 from tests.pipeline.conftest import ROOT, Project, assert_one_line
 
 GIT = ("git", "-c", "user.name=a", "-c", "user.email=a@b")
@@ -64,23 +65,72 @@ def test_what_cannot_be_compared_is_told_in_one_line(ask, project):
     replace(path, pq.read_table(path).drop_columns("rank"))
     assert_one_line(ask(project, "compare", "HEAD"), "workspace: data/tables/one/skip_trigrams.parquet: column rank")
 
+
+def test_what_is_in_no_cache_is_noted_and_the_rest_is_compared(ask, project):
+    """As in a clone that has reproduced on another processor: the outputs of HEAD are nowhere."""
     shutil.rmtree(project.path / ".dvc/cache/files")
-    told = ask(project, "compare", "HEAD", "HEAD")
-    assert_one_line(told, "HEAD: the content of data/models/zero/config.json is not in the cache here; run dvc fetch")
+    project.set("report.corner", 5)
+    metrics = project.path / "reports" / "metrics.json"
+    metrics.write_text(metrics.read_text().replace('"valid_loss": ', '"valid_loss": 1'))
+    told = ask(project, "compare", "HEAD", "--json")
+    assert told.code == 0, told.error
+    found = json.loads(told.out)
+    assert found["parameters"] == [{"key": "report.corner", "a": 20, "b": 5}]
+    assert {m["key"] for m in found["metrics"] if m["difference"]} == {
+        f"models.{m}.valid_loss" for m in ("zero", "one", "two")
+    }
+    assert found["models"] == {} and found["models_only_a"] == [] and found["models_only_b"] == []
+    (note,) = found["notes"]
+    absent = "data/models/zero/config.json is in dvc.lock but not in the cache here"
+    for said in ("`zero`, `one`, `two` in HEAD", absent, "no remote is set; check out HEAD and run dvc repro"):
+        assert said in note
+    assert f"note: {note.replace('`', '')}" in told.error
+    shown = ask(project, "compare", "HEAD")
+    assert shown.code == 0 and "No model with heads can be read in both versions" in shown.out
+
+    project.dvc("remote", "add", "--default", "storage", str(project.path.parent / "remote"))
+    (note,) = json.loads(ask(project, "compare", "HEAD", "--json").out)["notes"]
+    assert "neither in the cache here nor at the remote storage; run dvc push where it was reproduced" in note
 
 
-def test_a_folder_as_remote_and_then_what_ci_runs(project, tmp_path):
-    """Push; a fresh clone pulls and has nothing to do; a change is compared with where it came from."""
-    for command in (("remote", "add", "--default", "storage", str(tmp_path / "remote")), ("push",)):
+def test_a_model_that_was_never_made_is_noted(ask, project):
+    params = project.params()
+    params["models"]["new"] = params["models"]["one"]
+    project.write_params(params)
+    told = ask(project, "compare", "HEAD", "--markdown", "notes.md")
+    assert told.code == 0 and told.out == "notes.md: HEAD compared with workspace\n"
+    assert "data/models/new/config.json has not been made yet; run dvc repro" in told.error
+    assert "Only workspace has 1 model named" in (project.path / "notes.md").read_text()
+
+
+def test_a_folder_as_remote_and_then_what_ci_runs(ask, project, tmp_path):
+    """Push; a fresh clone pulls and has nothing to do; a change is compared with where it came from.
+
+    What the pipeline only reads goes along: a user's text, and a model made elsewhere, here of a name like a number.
+    """
+    tokens = len(pq.read_table(project.path / "data/tokens/planted/vocab.parquet"))
+    write_gpt2(project.path / "imports" / "theirs", vocab_size=tokens, n_positions=16)
+    params = project.params()
+    params["models"]["3"] = {"corpus": "planted", "import": "imports/theirs"}
+    project.write_params(params)
+    for command in (
+        ("add", "data/raw/notes"), ("add", "imports/theirs"), ("repro",),
+        ("remote", "add", "--default", "storage", str(tmp_path / "remote")), ("push",),
+    ):  # fmt: skip
         project.dvc(*command)
     shutil.copy(ROOT / "Makefile", project.path)
     commit(project)
+    kept = project.call("git", "ls-files", "data", "imports").stdout.split()
+    assert {"data/raw/notes.dvc", "imports/theirs.dvc"} <= set(kept)
+    assert not [file for file in kept if not file.endswith((".dvc", ".gitignore", "README.md"))]
     project.call("git", "clone", "--quiet", str(project.path), str(tmp_path / "clone"))
     clone = Project(tmp_path / "clone", project.python)
-    # A user's own text is in no cache.
-    shutil.copytree(project.path / "data" / "raw", clone.path / "data" / "raw")
+    # What the clone has not pulled yet is read from the remote.
+    told = ask(clone, "compare", "HEAD", "HEAD", "--json")
+    assert told.code == 0 and json.loads(told.out)["notes"] == [] and "one" in json.loads(told.out)["models"]
     clone.dvc("pull")
     assert clone.repro() == set()
+    assert "up to date" in clone.dvc("status")
 
     clone.set("models.one.seed", 1)
     make = ("make", "--assume-old=.venv/.installed", "ci-report")
@@ -116,4 +166,8 @@ def test_the_workflow_calls_make_with_pinned_actions_and_few_rights():
     assert called == {"test", "ci-report"} <= targets
     rights = {name: set(job.get("permissions", {})) for name, job in workflow["jobs"].items()}
     assert rights == {"report": set(), "comment": {"pull-requests"}, "pages": {"pages", "id-token"}}
+    comment = "".join(step.get("run", "") for step in workflow["jobs"]["comment"]["steps"])
+    assert "select($ours)" in comment and '.user.login == \\"github-actions[bot]\\" and' in comment
+    # Names of branches come through the environment alone.
+    assert not any("${{" in step.get("run", "") and "ref" in step["run"] for step in steps)
     assert "head.repo.full_name == github.repository" in workflow["jobs"]["comment"]["if"]

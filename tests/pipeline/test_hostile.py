@@ -1,0 +1,132 @@
+"""Revisions that somebody made to be compared: nothing of theirs is read from, or written to, anywhere else."""
+
+import re
+import subprocess
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.pipeline.conftest import Project, assert_one_line
+
+BOMB = "a: &a [x, x]\n" + "\n".join(f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]" for a, b in pairwise("abcdefghi"))
+
+
+def revision(project: Project, files: dict[str, str], links: dict[str, str] | None = None) -> str:
+    """A commit with these files instead of its own, which the workspace does not see."""
+    index = {"GIT_INDEX_FILE": str(project.path / ".git" / "hostile")}
+
+    def git(*command: str, text: str = "") -> str:
+        done = subprocess.run(
+            ["git", *command], cwd=project.path, env=project.environment(**index), input=text, text=True,
+            capture_output=True, check=True,
+        )  # fmt: skip
+        return done.stdout.strip()
+
+    git("read-tree", "HEAD")
+    for mode, changed in (("100644", files), ("120000", links or {})):
+        for path, text in changed.items():
+            blob = git("hash-object", "-w", "--stdin", text=text)
+            git("update-index", "--add", "--cacheinfo", f"{mode},{blob},{path}")
+    return git("commit-tree", git("write-tree"), "-p", "HEAD", "-m", "hostile")
+
+
+def with_model(project: Project, name: str, **changed: object) -> str:
+    """The parameters with one model more."""
+    params = project.params()
+    params["models"][name] = params["models"]["one"] | changed
+    return yaml.safe_dump(params, sort_keys=False)
+
+
+@pytest.mark.parametrize("name", ["{}/out/x", "../../x", "a\0b"], ids=["absolute", "above", "NUL"])
+def test_a_model_of_a_revision_has_a_name_and_no_path(ask, project, tmp_path, name):
+    name = name.format(tmp_path)
+    told = ask(project, "compare", revision(project, {"params.yaml": with_model(project, name)}))
+    assert told.code == 1 and told.error.count("\n") == 1
+    assert "a name is at most 100 letters, digits, _ and -" in told.error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_corpus_of_a_revision_has_a_name_and_no_path(ask, project):
+    told = ask(
+        project, "compare", revision(project, {"params.yaml": with_model(project, "evil", corpus="../../../etc")})
+    )
+    assert_one_line(told, "params.yaml: models.evil.corpus: no name")
+
+
+@pytest.mark.parametrize("file", ["params.yaml", "dvc.lock"])
+def test_yaml_that_unfolds_without_end_is_refused_before_anybody_parses_it(ask, project, file):
+    assert_one_line(ask(project, "compare", revision(project, {file: BOMB})), f"{file}: its aliases")
+
+
+def test_a_hash_that_is_a_path_opens_no_file_of_this_machine(ask, project, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("<svg>secret</svg>")
+    # Content lies at <cache>/files/md5/<2>/<rest of the hash>.
+    up = "/".join([".."] * 40)
+    lock = (project.path / "dvc.lock").read_text()
+    for path in ("reports/report.md", "data/tables/one/heads.parquet"):
+        hostile = re.sub(rf"(path: {path}\n(?: .*\n)*?      md5: )[0-9a-f]+", rf"\1'aa{up}{secret}'", lock)
+        assert hostile != lock
+        told = ask(project, "compare", revision(project, {"dvc.lock": hostile}), "--html", "page.html")
+        assert_one_line(told, "is no MD5 hash")
+        assert not (project.path / "page.html").exists()
+
+
+def test_a_list_of_files_that_names_other_files_is_refused(ask, project, tmp_path):
+    """The listing of a folder is content of the cache, and so from whoever pushed it."""
+    secret = tmp_path / "secret.svg"
+    secret.write_text("<svg>secret</svg>")
+    listing = next(
+        out["md5"] for out in yaml.safe_load((project.path / "dvc.lock").read_text())["stages"]["report"]["outs"]
+        if out["path"] == "reports/figures"
+    )  # fmt: skip
+    cached = project.path / ".dvc/cache/files/md5" / listing[:2] / listing[2:]
+    cached.chmod(0o644)
+    up = "/".join([".."] * 40)
+    cached.write_text(f'[{{"md5": "aa{up}{secret}", "relpath": "secret.svg"}}]')
+    told = ask(project, "compare", "HEAD", "HEAD", "--html", "page.html")
+    assert told.code == 1 and "is no MD5 hash" in told.error
+    assert not (project.path / "page.html").exists()
+
+
+def test_a_link_in_a_revision_is_not_followed(ask, project):
+    lock = yaml.safe_load((project.path / "dvc.lock").read_text())
+    del lock["stages"]["summarise"]
+    links = {"reports/metrics.json": str(project.path / "reports" / "metrics.json")}
+    told = ask(project, "compare", revision(project, {"dvc.lock": yaml.safe_dump(lock)}, links))
+    assert_one_line(told, "metrics.json: not readable as JSON")
+
+
+def test_the_settings_of_a_revision_are_not_used(ask, project, tmp_path):
+    """They could name a cache or a remote of somebody else."""
+    other = tmp_path / "other"
+    config = (project.path / ".dvc" / "config").read_text()
+    config = config.replace("[cache]", f"[cache]\n    dir = {other}") + f"['remote \"evil\"']\n    url = {other}\n"
+    name = revision(project, {".dvc/config": config.replace("[core]", "[core]\n    remote = evil")})
+    told = ask(project, "compare", name, "HEAD", "--json")
+    assert told.code == 0 and '"notes": []' in told.out, told.error
+    assert not other.exists()
+
+
+def test_what_a_revision_says_does_not_steer_the_terminal(ask, project):
+    params = project.params()
+    params["corpora"]["notes"]["include"] = ["\x1b]0;owned\x07*.txt"]
+    name = revision(project, {"params.yaml": yaml.safe_dump(params)})
+    told = ask(project, "compare", name)
+    assert told.code == 0 and "\x1b" not in told.out + told.error and "\\x1b]0;owned\\x07*.txt" in told.out
+
+
+def test_a_branch_whose_name_is_a_command_runs_nothing(project):
+    from tests.pipeline.conftest import ROOT
+
+    (project.path / "Makefile").write_text((ROOT / "Makefile").read_text())
+    name = "x\"$(touch${IFS}pwned)`touch pwned`$(shell touch pwned);touch pwned;'"
+    make = ("make", "--assume-old=.venv/.installed", "--assume-old=report", "ci-report")
+    for done in (project.call(*make, f"BASE={name}"), project.call(*make, BASE=name)):
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert not (project.path / "pwned").exists()
+        text = Path(project.path / "reports" / "comparison.md").read_text()
+        assert text.startswith(f"# No comparison with {name}\n")
+    assert project.call(*make, "BASE=--json").returncode == 0  # the name of a revision, and no option

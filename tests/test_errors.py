@@ -1,0 +1,41 @@
+"""How a command ends: real processes, real pipes."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+PRINTS = "from skiptrace.errors import run; run(lambda: print({text!a} * {times}))"
+
+
+def call(code: str, shell: str = '"$@"', **environment: str) -> subprocess.CompletedProcess[str]:
+    command = ["bash", "-o", "pipefail", "-c", shell, "bash", sys.executable, "-c", code]
+    return subprocess.run(command, text=True, capture_output=True, check=False, env=os.environ | environment)
+
+
+@pytest.mark.parametrize("times", [1, 1_000_000], ids=["at the end", "on the way"])
+def test_a_reader_that_has_gone_is_no_error(times):
+    done = call(PRINTS.format(text="row\n", times=times), '"$@" | { exec 0<&-; sleep 0.5; }')
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+def test_a_full_disk_behind_standard_output_is_one_line():
+    done = call(PRINTS.format(text="row\n", times=1), '"$@" > /dev/full')
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: OSError: ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
+    ids=["PYTHONIOENCODING", "LC_ALL"],
+)
+def test_what_standard_output_cannot_encode_is_an_escape(environment):
+    done = call(PRINTS.format(text="→ é \ud800", times=1), **environment)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\\u2192 \\xe9 \\ud800\n", "")
+
+
+def test_a_surrogate_does_not_stop_utf_8():
+    done = call(PRINTS.format(text="→ \udcff", times=1), PYTHONIOENCODING="utf-8")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "→ \\udcff\n", "")
