@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from skiptrace import errors
-from skiptrace.files import write_json
+from skiptrace.files import temporaries_in, write_json
 
 PARAMS = Path("params.yaml")
 LOCK = Path("requirements.lock")
@@ -43,7 +43,8 @@ def run(main: Callable[[], None]) -> None:
 
     def timed() -> None:
         started = time.monotonic()
-        main()
+        with temporaries_in(SCRATCH / "partial"):
+            main()
         instance = [value for value in sys.argv[1:] if not value.startswith("-")]
         name = "@".join([Path(sys.argv[0]).stem, *instance])
         write_json(TIMES / f"{name}.json", {"seconds": round(time.monotonic() - started, 1)})

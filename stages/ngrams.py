@@ -5,7 +5,7 @@ Writes  data/ngrams/<c>/bigrams.parquet   token_id, next_id, count
         data/ngrams/<c>/baselines.json    unigram and Kneser–Ney bigram loss on valid, nats/token
 """
 
-from skiptrace.files import read_array, read_table, write_json, write_table
+from skiptrace.files import read_table, read_tokens, write_json, write_table
 from skiptrace.tokens import ngrams
 from stages.common import NGRAMS, TOKENS, asked_for, run
 
@@ -13,11 +13,11 @@ from stages.common import NGRAMS, TOKENS, asked_for, run
 def main() -> None:
     """Count one corpus."""
     name = asked_for("corpus", __doc__)
-    train, valid = (read_array(TOKENS / name / f"{split}.npy") for split in ("train", "valid"))
     d_vocab = len(read_table(TOKENS / name / "vocab.parquet", ["token_id"]))
+    train, valid = (read_tokens(TOKENS / name / f"{split}.npy", d_vocab) for split in ("train", "valid"))
     bigrams = ngrams.count_bigrams(train, d_vocab)
     write_table(NGRAMS / name / "bigrams.parquet", bigrams.to_table())
-    write_json(NGRAMS / name / "baselines.json", ngrams.baselines(bigrams, valid, d_vocab)._asdict())
+    write_json(NGRAMS / name / "baselines.json", ngrams.baselines(bigrams, valid, d_vocab)._asdict(), sealed=True)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def main() -> None:
     sizes = card.read(CORPORA / name / "card.json")
     if params.path is not None and params.bos is not None:
         made, bos_id = load_existing(Path(params.path), params.bos, f"tokenizers.{name}")
-        write_json(folder / "origin.json", {"bos": params.bos, "bos_id": bos_id})
+        write_json(folder / "origin.json", {"bos": params.bos, "bos_id": bos_id}, sealed=True)
     else:
         made = tokenizer.train(of_split("train"), params, name)
         (folder / "origin.json").unlink(missing_ok=True)
@@ -50,7 +50,7 @@ def main() -> None:
         split: {"documents": size.documents, "characters": size.characters, "tokens": lengths[split]}
         for split, size in splits.items()
     }
-    write_json(folder / "sizes.json", content)
+    write_json(folder / "sizes.json", content, sealed=True)
 
 
 if __name__ == "__main__":

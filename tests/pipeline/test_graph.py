@@ -75,6 +75,7 @@ def test_no_noun_imports_a_verb():
 def test_rooms_import_only_rooms_below_them():
     order = [
         "errors",
+        "seals",
         "files",
         "devices",
         "workers",
