@@ -16,6 +16,7 @@ help:  ## show this list
 
 report: setup  ## reproduce the pipeline and render the report
 	@echo "==> Reproducing the pipeline; stages whose inputs did not change are skipped"
+	@python -m stages.repair
 	@python -m stages.check
 	@dvc repro
 	@echo "==> The report is $(CURDIR)/reports/index.html"

@@ -1,12 +1,14 @@
 """Check all of params.yaml before any work starts, and note which files of others it names.
 
 Reads   params.yaml
+        dvc.lock   restored where an interrupted DVC left half of it
         imports/   tokenizers and checkpoints made elsewhere
 Writes  data/checked   always the same content: nothing downstream reruns because of it.
         data/imports/tokenizers/<c>, models/<m>   the hashes of the files that a corpus or model takes from imports/,
             on which its stage depends: DVC cannot depend on a path that only some entries of params.yaml have
 """
 
+import sys
 from pathlib import Path
 
 from skiptrace.config.dictionaries import ModelDictionaryParams
@@ -15,10 +17,13 @@ from skiptrace.config.pipeline import Pipeline, load_pipeline
 from skiptrace.errors import InputError
 from skiptrace.files import atomic_folder, sha256, write_text
 from stages.common import IMPORTED, IMPORTS, MODELS, PARAMS, TOKENS, run
+from stages.repair import repair
 
 
 def main() -> None:
     """Check the parameters."""
+    for line in repair():
+        print(line, file=sys.stderr)
     pipeline = load_pipeline(PARAMS)
     check_dictionaries(pipeline)
     tokenizers = {f"tokenizers.{name}.path": tokenizer.path for name, tokenizer in pipeline.tokenizers.items()}
