@@ -252,8 +252,7 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     for column in columns or ():
         if column not in table.column_names:
             raise InputError(f"{path}: column {column} is missing; reproduce its stage")
-    metadata = {key: value for key, value in (table.schema.metadata or {}).items() if key != KEY.encode()}
-    return table.replace_schema_metadata(metadata or None)
+    return table
 
 
 def write_tensors(path: Path, tensors: "dict[str, Tensor]") -> None:

@@ -27,6 +27,14 @@ def seal(path: Path) -> None:
         content[at : at + 8] = b"%08x" % _crc(content, at)
 
 
+def sealed(content: bytes) -> bytes:
+    """Bytes with the checksum in the place of the zeros of `UNSEALED`."""
+    at = _place(content)
+    if at is None:
+        raise ValueError("no place for a checksum")
+    return b"%b%08x%b" % (content[:at], _crc(content, at), content[at + 8 :])
+
+
 def intact(content: Content) -> bool | None:
     """Whether bytes have the checksum that they carry; None if they carry none."""
     at = _place(content)

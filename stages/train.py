@@ -70,8 +70,7 @@ def make(name: str, params: ModelParams, d_vocab: int) -> None:
     checkpoint.save(model, MODELS / name)
     if params.checkpoints:
         with atomic_folder(MODELS / name / "checkpoints") as kept:
-            # A killed run may have left hidden temporary files beside them.
-            shutil.copytree(state / "checkpoints", kept, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
+            shutil.copytree(state / "checkpoints", kept, dirs_exist_ok=True)
     write_table(MODELS / name / "curve.parquet", pa.Table.from_pandas(curve, CURVE, preserve_index=False))
     shutil.rmtree(scratch, ignore_errors=True)
 
