@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks import scaling
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 METRICS = json.loads((ROOT / "reports" / "metrics.json").read_text(encoding="utf-8"))
@@ -50,3 +52,8 @@ def test_the_numbers_are_those_of_the_last_run(anchor, run, beside):
 def test_every_picture_is_there():
     pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
     assert pictures and all((ROOT / picture).is_file() for picture in pictures)
+
+
+def test_the_page_on_scaling_is_what_was_measured():
+    measured = json.loads((ROOT / "benchmarks" / "results.json").read_text())
+    assert scaling.page(measured) == (ROOT / "docs" / "scaling.md").read_text()
