@@ -76,6 +76,16 @@ def read_row(folder: Path, circuit: str, layer: str, head: str, token_id: int) -
     raise InputError(f"{place}: there is no row {token_id}")
 
 
+def verify_part(path: Path) -> None:
+    """Compare a part with its checksums.
+
+    Raises:
+        InputError: it is unreadable or damaged.
+    """
+    for _ in _read_part(path):
+        pass
+
+
 def _read_part(path: Path) -> Iterator[Tile]:
     footer = _open(path)
     for group in range(footer.num_row_groups):
