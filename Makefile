@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 BASE ?= origin/main
@@ -12,16 +13,20 @@ override BASE := $(value BASE)
 export BASE
 COMPARISON := reports/comparison
 
-.PHONY: report pictures ci-report test check format bench setup clean help
+.PHONY: report verify pictures ci-report test check format bench setup clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 report: setup  ## reproduce the pipeline and render the report
 	@echo "==> Reproducing the pipeline; stages whose inputs did not change are skipped"
+	@python -m stages.repair
 	@python -m stages.check
 	@dvc repro
 	@echo "==> The report is $(CURDIR)/reports/index.html"
+
+verify: setup  ## hash again what dvc.lock names, here and in DVC's cache; remove what is damaged
+	@python -m stages.cli doctor --verify --repair
 
 pictures: setup  ## take the README's pictures from the report, with the system's Chromium
 	@python docs/pictures.py
@@ -54,17 +59,18 @@ processors: setup  ## note the bytes that this processor gives, and those that Q
 	@python -m tests.reproducibility
 
 bench: setup  ## measure speed and memory beside what others use; about a quarter of an hour
-	@python -m pip install --quiet --disable-pip-version-check "faiss-cpu>=1.9" || echo "without FAISS"
+	@$(INSTALL) --require-hashes --no-deps -r requirements-bench.lock || echo "without FAISS"
 	@python -m benchmarks
 
 setup: $(INSTALLED)  ## create .venv and install the locked dependencies
 
-$(INSTALLED): requirements.lock pyproject.toml
+$(INSTALLED): requirements.lock requirements-torch.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python >= 3.11 is needed; try make PYTHON=python3.11")'
 	@echo "==> Installing the locked dependencies into $(VENV)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@$(INSTALL) --require-hashes -r requirements.lock
+	@$(INSTALL) -r requirements-torch.lock
+	@$(INSTALL) --no-build-isolation --no-deps -e .
 	@touch $@
 
 clean:  ## remove the environment and what was reproduced; your text in data/raw and DVC's cache stay

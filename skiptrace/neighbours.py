@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -21,7 +19,7 @@ from torch import Tensor
 from skiptrace.circuits.factored import Circuit, Head, direct, head_name, ov, qk
 from skiptrace.errors import InputError
 from skiptrace.expansion.layout import partition
-from skiptrace.expansion.reader import Tiles
+from skiptrace.expansion.reader import Tiles, read_row
 from skiptrace.models.transformer import Transformer
 
 
@@ -86,6 +84,7 @@ class Stored:
     """
 
     def __init__(self, folder: Path, circuit: str, layer: str, head: str) -> None:
+        self._key = (folder, circuit, layer, head)
         self._place = folder / partition(circuit, layer, head)
         self._tiles = Tiles(folder, circuit, layer, head)
 
@@ -94,14 +93,8 @@ class Stored:
         return any(self._place.glob("part-*.parquet"))
 
     def row(self, token: int, weights: Float[Tensor, " columns"]) -> Line:
-        """One record: of the other parts only the footers are read."""
-        try:
-            table = pq.read_table(self._place, filters=[("token_id", "==", token)], columns=["values"])
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise InputError(f"{self._place}: not readable ({error}); reproduce the expand stage") from None
-        if len(table) != 1:
-            raise InputError(f"{self._place}: holds {len(table)} rows of token {token}; reproduce the expand stage")
-        values = torch.from_numpy(table["values"].combine_chunks().flatten().to_numpy().copy()).float()
+        """One record, whose row group alone is read."""
+        values = torch.from_numpy(read_row(*self._key, token)).float()
         if len(values) != len(weights):
             raise InputError(f"{self._place}: rows of {len(values)} entries, but {len(weights)} tokens; reproduce it")
         return Line(values, (values @ weights).expand(len(values)))

@@ -7,10 +7,13 @@ import contextlib
 import functools
 import hashlib
 import importlib.metadata
+import logging
 import multiprocessing
 import os
+import queue
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +25,8 @@ from skiptrace.errors import InputError, one_line
 from skiptrace.progress import progress
 
 T = TypeVar("T")
-SECONDS = 10  # that a scheduler has to answer in
+SECONDS = 10  # that a scheduler has to answer in, and a cluster may be without workers
+ALIKE = ("skiptrace", "torch", "numpy")  # of the same version everywhere, or results are not the same to the bit
 RETRIES = 5  # times that a cluster tries a task whose worker died
 
 
@@ -37,17 +41,21 @@ def side_by_side(
     on a cluster loses nothing: its tasks run elsewhere.
 
     Raises:
-        InputError: the scheduler does not answer or runs another version, or the number of workers is wrong.
+        InputError: the scheduler does not answer or goes away, there is no worker or one of another version, or the
+            number of local processes is wrong.
     """
-    with _executor(len(arguments), threads) as executor:
+    with _executor(len(arguments), threads) as (executor, watch):
         if executor is None:
             shown = progress(arguments, name)
             return [on_one_thread(function, *each) for each in shown]
         code = source_hash()
         jobs: list[Future[T]] = [executor.submit(_at_version, code, function, *each) for each in arguments]
+        done: queue.SimpleQueue[Future[T]] = queue.SimpleQueue()
+        for job in jobs:
+            job.add_done_callback(done.put)
         try:
-            for job in progress(as_completed(jobs), name, len(jobs)):
-                job.result()
+            for _ in progress(jobs, name):
+                _next(done, watch).result()
         except BaseException as error:
             for job in jobs:
                 job.cancel()
@@ -55,58 +63,119 @@ def side_by_side(
                 raise InputError(
                     f"{name}: a local process was killed; run the same command again to continue"
                 ) from None
+            if isinstance(error, CancelledError):
+                raise InputError(
+                    f"{name}: the scheduler at {os.environ['SKIPTRACE_SCHEDULER']} has gone; start it and its workers, "
+                    "and run the same command again to continue"
+                ) from None
             raise
         return [job.result() for job in jobs]
 
 
+def _next(done: "queue.SimpleQueue[Future[T]]", watch: Callable[[], None]) -> Future[T]:
+    """The next job that is done; while none is, call `watch` every second."""
+    while True:
+        try:
+            return done.get(timeout=1)
+        except queue.Empty:
+            watch()
+
+
+def _nothing() -> None:
+    """Local workers are watched by their executor."""
+
+
 @contextlib.contextmanager
-def _executor(tasks: int, threads: bool) -> Iterator[Executor | None]:
-    """Where to run; None for one after the other."""
+def _executor(tasks: int, threads: bool) -> Iterator[tuple[Executor | None, Callable[[], None]]]:
+    """Where to run (None for one after the other), and what to call while waiting, which raises when it is in vain."""
     address = os.environ.get("SKIPTRACE_SCHEDULER")
     if address:
-        with _cluster(address) as executor:
-            yield executor
+        with _cluster(address) as (executor, watch):
+            yield executor, watch
         return
     workers = min(tasks, _workers())
     if workers <= 1:
-        yield None
+        yield None, _nothing
     elif threads and "SKIPTRACE_WORKERS" not in os.environ:
         # The number of threads of a product is partly global, so that it is set here and not by each.
         before = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
             with ThreadPoolExecutor(workers) as pool:
-                yield pool
+                yield pool, _nothing
         finally:
             torch.set_num_threads(before)
     else:
         # A forked worker would hang in libraries whose threads it has lost.
         with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            yield pool
+            yield pool, _nothing
 
 
 @contextlib.contextmanager
-def _cluster(address: str) -> Iterator[Executor]:
+def _cluster(address: str) -> Iterator[tuple[Executor, Callable[[], None]]]:
     try:
         from distributed import Client
+        from distributed.security import Security
     except ImportError:
         raise InputError("SKIPTRACE_SCHEDULER: Dask is not installed; pip install 'skiptrace[cluster]'") from None
+    level = logging.root.manager.disable
+    logging.disable()  # Dask logs tracebacks of what is one line here
     try:
-        client = Client(address, timeout=SECONDS, set_as_default=False)
-    except (OSError, ValueError, TimeoutError) as error:
-        told = f"SKIPTRACE_SCHEDULER: no scheduler answers at {address} ({one_line(error)})"
-        raise InputError(f"{told}; start one with `dask scheduler`") from None
-    with client:
-        here = _version()
-        for worker, there in client.run(importlib.metadata.version, "skiptrace", on_error="return").items():
+        try:
+            if address.startswith("tls://") and not Security().get_connection_args("client").get("ssl_context"):
+                raise InputError(f"SKIPTRACE_SCHEDULER: {address} needs certificates; docs/scaling.md says which")
+            client = Client(address, timeout=SECONDS, set_as_default=False)
+        # RuntimeError: of an address without encryption where Dask's configuration requires it.
+        except (OSError, ValueError, RuntimeError, TimeoutError) as error:
+            found = f"SKIPTRACE_SCHEDULER: no scheduler answers at {address} ({one_line(error)})"
+            raise InputError(f"{found}; start one with `dask scheduler --host 127.0.0.1`") from None
+        with client:
+            watch = _Watch(client, address)
+            watch.wait_for_a_worker()
+            _compare_versions(client)
+            yield client.get_executor(pure=False, retries=RETRIES), watch
+    finally:
+        logging.disable(level)
+
+
+class _Watch:
+    """Whether a cluster has workers; to be called while waiting for results.
+
+    Raises:
+        InputError: it has had none for `SECONDS`.
+    """
+
+    def __init__(self, client: Any, address: str) -> None:
+        self.client, self.address, self.seen = client, address, time.monotonic()
+
+    def __call__(self) -> None:
+        with contextlib.suppress(OSError, TimeoutError):  # a scheduler that has gone cancels the jobs
+            if self.client.nthreads():
+                self.seen = time.monotonic()
+        if time.monotonic() - self.seen > SECONDS:
+            raise InputError(
+                f"SKIPTRACE_SCHEDULER: no worker at {self.address} for {SECONDS} s; start some with "
+                f"`dask worker {self.address} --nthreads 1` and run the same command again to continue"
+            )
+
+    def wait_for_a_worker(self) -> None:
+        """Return as soon as there is one."""
+        while not self.client.nthreads():
+            time.sleep(0.1)
+            self()
+
+
+def _compare_versions(client: Any) -> None:
+    for package in ALIKE:
+        here = _version(package)
+        for worker, there in client.run(importlib.metadata.version, package, on_error="return").items():
             if there != here:
-                told = f"version {there}" if isinstance(there, str) else "nothing that can be imported"
-                raise InputError(f"{worker}: this worker has {told} of skiptrace, here it is {here}; install the same")
-        yield client.get_executor(pure=False, retries=RETRIES)
+                found = f"version {there}" if isinstance(there, str) else "nothing that can be imported"
+                raise InputError(f"{worker}: this worker has {found} of {package}, here it is {here}; install the same")
 
 
-def _version() -> str:
-    return importlib.metadata.version("skiptrace")
+def _version(package: str) -> str:
+    return importlib.metadata.version(package)
 
 
 def _workers() -> int:

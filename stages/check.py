@@ -2,6 +2,7 @@
 
 Reads   params.yaml
         the packages that corpora name, their paths, and the first bytes of the first files there
+        dvc.lock   restored where an interrupted DVC left half of it
         imports/   tokenizers and checkpoints made elsewhere
 Writes  data/checked   always the same content: nothing downstream reruns because of it.
         data/arithmetic   a digest of how this processor computes, so that dvc.lock says where it was written
@@ -10,6 +11,7 @@ Writes  data/checked   always the same content: nothing downstream reruns becaus
 """
 
 import os
+import sys
 from pathlib import Path
 
 from skiptrace import arithmetic
@@ -20,12 +22,15 @@ from skiptrace.corpora import sources
 from skiptrace.errors import InputError, refuse_stub
 from skiptrace.files import atomic_folder, sha256, write_text
 from stages.common import ARITHMETIC, IMPORTED, IMPORTS, MODELS, PARAMS, TOKENS, run, wrote
+from stages.repair import repair
 
 NEVER_EMPTY = {".json", ".safetensors", ".pth", ".pt", ".bin"}  # another file of an import may be
 
 
 def main() -> None:
     """Check the parameters."""
+    for line in repair():
+        print(line, file=sys.stderr)
     pipeline = load_pipeline(PARAMS)
     check_dictionaries(pipeline)
     sources.check(pipeline.corpora)

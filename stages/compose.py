@@ -28,7 +28,7 @@ from skiptrace.config.composition import CompositionParams
 from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import load_model
-from skiptrace.files import atomic_folder, read_array, write_table
+from skiptrace.files import atomic_folder, read_tokens, write_table
 from skiptrace.mining import vocabulary
 from skiptrace.mining.virtual import PairCircuits, mine_virtual, mine_wanted
 from skiptrace.models import checkpoint
@@ -44,7 +44,7 @@ def main() -> None:
     corpus = load_model(name, PARAMS).corpus
     model = checkpoint.load(MODELS / name)
     vocab = vocabulary.load(TOKENS / corpus / "vocab.parquet", model.d_vocab)
-    valid = read_array(TOKENS / corpus / "valid.npy")
+    valid = read_tokens(TOKENS / corpus / "valid.npy", model.d_vocab)
     virtual_heads = load(ExpansionParams, "expansion", PARAMS).virtual_heads
     words = pd.DataFrame({"token": vocab.token, "count": vocab.count})
 

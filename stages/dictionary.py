@@ -14,16 +14,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from safetensors.torch import save_file
 from torch import Tensor
 
 from skiptrace.arithmetic import on_one_thread
 from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams, load_dictionary
 from skiptrace.dictionary import language, toy
 from skiptrace.dictionary.sites import SITES
-from skiptrace.files import atomic_folder, read_array, read_table, write_table
+from skiptrace.files import atomic_folder, read_table, read_tensors, read_tokens, write_table, write_tensors
 from skiptrace.models import checkpoint
-from skiptrace.superposition.outcome import read_weights
 from skiptrace.workers import side_by_side
 from stages.common import DICTIONARY, PARAMS, asked_for, run, wrote
 
@@ -36,7 +34,7 @@ def main() -> None:
     with atomic_folder(DICTIONARY / name) as folder:
         for file, table in tables.items():
             write_table(folder / f"{file}.parquet", pa.Table.from_pandas(table, preserve_index=False))
-        save_file({k: w.contiguous() for k, w in weights.items()}, folder / "autoencoders.safetensors")
+        write_tensors(folder / "autoencoders.safetensors", weights)
     wrote(DICTIONARY / name, f"sparse autoencoders at {len(params.penalties)} penalties")
 
 
@@ -44,7 +42,7 @@ def of_toy(params: ToyDictionaryParams) -> tuple[dict[str, pd.DataFrame], dict[s
     """Dictionaries of the toy models that the superposition stage leaves to be taken apart."""
     hosts = read_table(Path(params.data), ["sparsity", "seed", "feature"]).to_pandas()
     each = hosts[hosts["feature"] == 0]
-    W = read_weights(Path(params.source))["larger.W"]
+    W = read_tensors(Path(params.source))["larger.W"]
     all_hosts = toy.Hosts(W, each["sparsity"].to_numpy(), each["seed"].to_numpy())
     sweep, best, found = on_one_thread(toy.decompose, all_hosts, params)
     return {"sweep": sweep, "best": best}, found.named()
@@ -54,7 +52,7 @@ def of_model(params: ModelDictionaryParams) -> tuple[dict[str, pd.DataFrame], di
     """Dictionaries of the residual stream and of the heads of a language model."""
     tokens, model = Path(params.data), checkpoint.load(Path(params.source))
     vocabulary = read_table(tokens / "vocab.parquet", ["token"]).to_pandas()["token"]
-    train, valid = (np.asarray(read_array(tokens / f"{split}.npy")) for split in ("train", "valid"))
+    train, valid = (np.asarray(read_tokens(tokens / f"{split}.npy", model.d_vocab)) for split in ("train", "valid"))
     text = language.Text(train, valid, vocabulary)
     parts = side_by_side(
         language.decompose, [(model, text, site, params) for site in SITES], f"sites of {params.model}"

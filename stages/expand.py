@@ -29,7 +29,8 @@ def main() -> None:
     found = chosen(names(model, params.virtual_heads), params.circuits, params.only)
     scratch = SCRATCH / "expand" / name
     with atomic_folder(CIRCUITS / name) as folder:
-        write_json(folder / "_circuits.json", {"store": params.store, "circuits": [n._asdict() for n in found]})
+        content = {"store": params.store, "circuits": [n._asdict() for n in found]}
+        write_json(folder / "_circuits.json", content, sealed=True)
         if params.store == "full":
             refuse_too_much(len(found), model.d_vocab, params, scratch)
             stored = [Stored(str((MODELS / name).resolve()), circuit) for circuit in found]

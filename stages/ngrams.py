@@ -5,9 +5,8 @@ Writes  data/ngrams/<c>/bigrams.parquet   token_id, next_id, count
         data/ngrams/<c>/baselines.json    unigram and Kneser–Ney bigram loss on valid, nats/token
 """
 
-from skiptrace.files import read_table, write_json, write_table
+from skiptrace.files import read_table, read_tokens, write_json, write_table
 from skiptrace.tokens import ngrams
-from skiptrace.tokens.streams import read_stream
 from stages.common import NGRAMS, TOKENS, asked_for, run, wrote
 
 
@@ -15,11 +14,11 @@ def main() -> None:
     """Count one corpus."""
     name = asked_for("corpus", __doc__)
     d_vocab = len(read_table(TOKENS / name / "vocab.parquet", ["token_id"]))
-    train, valid = (read_stream(TOKENS / name / f"{split}.npy", d_vocab) for split in ("train", "valid"))
+    train, valid = (read_tokens(TOKENS / name / f"{split}.npy", d_vocab) for split in ("train", "valid"))
     bigrams = ngrams.count_bigrams(train, d_vocab)
     write_table(NGRAMS / name / "bigrams.parquet", bigrams.to_table())
     baselines = ngrams.baselines(bigrams, valid, d_vocab)
-    write_json(NGRAMS / name / "baselines.json", baselines._asdict())
+    write_json(NGRAMS / name / "baselines.json", baselines._asdict(), sealed=True)
     wrote(NGRAMS / name, f"loss {baselines.unigram_loss:.3f} nats by unigrams, {baselines.bigram_loss:.3f} by bigrams")
 
 

@@ -20,7 +20,7 @@ from skiptrace.config.report import ReportParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.verification import VerificationParams
 from skiptrace.errors import InputError
-from skiptrace.files import read_array, write_text
+from skiptrace.files import read_tokens, write_text
 from skiptrace.models import checkpoint
 from skiptrace.report import payload, provenance, render
 from skiptrace.report.document import Section
@@ -53,7 +53,8 @@ def main() -> None:
     inputs = [TOKENS / c / f"{split}.npy" for c in results.corpora for split in ("train", "valid")]
     inputs += [MODELS / m / "model.safetensors" for m in results.models]
     lines = provenance.flat(read_yaml(PARAMS))
-    streams = {c: np.asarray(read_array(TOKENS / c / "valid.npy")) for c in results.corpora}
+    sizes = {c: len(result.vocabulary) for c, result in results.corpora.items()}
+    streams = {c: np.asarray(read_tokens(TOKENS / c / "valid.npy", size)) for c, size in sizes.items()}
     corpora: dict[str, str] = {}
     models: dict[str, str] = {}
 

@@ -10,7 +10,6 @@ from skiptrace.config.dictionaries import ToyDictionaryParams
 from skiptrace.config.models import AnyModel, ModelShape
 from skiptrace.config.pipeline import load_pipeline
 from skiptrace.corpora import card
-from skiptrace.errors import InputError
 from skiptrace.files import read_json
 from skiptrace.models.checkpoint import ModelConfig, read_config
 from skiptrace.report import schema
@@ -44,11 +43,7 @@ def read_results() -> Results:
             file = "skip_trigrams" if key == "evidence" else key
             tables[key] = schema.read(EVIDENCE / name / f"{file}.parquet", need)
         bill = _json(EVIDENCE / name / "bill.json", "nats_per_token")["nats_per_token"]
-        curve = MODELS / name / "curve.csv"
-        try:
-            tables["curve"] = pd.read_csv(curve)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{curve}: not readable ({error}); reproduce the train stage") from None
+        tables["curve"] = schema.read(MODELS / name / "curve.parquet", schema.CURVE)
         names = [f.name for f in fields(Composition)]
         parts = {n: schema.read(COMPOSE / name / f"{n}.parquet", schema.COMPOSED[n]) for n in names}
         config = read_config(MODELS / name / "config.json")

@@ -14,7 +14,7 @@ from skiptrace.circuits.scores import score_heads
 from skiptrace.config.base import load
 from skiptrace.config.models import load_model
 from skiptrace.config.scoring import ScoringParams
-from skiptrace.files import read_array, write_table
+from skiptrace.files import read_tokens, write_table
 from skiptrace.models import checkpoint
 from skiptrace.models.evaluation import losses_by_position
 from skiptrace.models.windows import spread_windows
@@ -27,7 +27,7 @@ def main() -> None:
     params = load(ScoringParams, "scoring", PARAMS)
     corpus = load_model(name, PARAMS).corpus
     model = checkpoint.load(MODELS / name)
-    valid = read_array(TOKENS / corpus / "valid.npy")
+    valid = read_tokens(TOKENS / corpus / "valid.npy", model.d_vocab)
     texts = spread_windows(valid, model.n_ctx, params.sequences)[:, :-1]
     heads, offsets = score_heads(model, texts, params)
     losses = losses_by_position(model, valid, params.loss_contexts)

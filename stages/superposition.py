@@ -6,11 +6,10 @@ Writes  data/superposition/<table>.parquet      one per experiment; what its row
 """
 
 import pyarrow as pa
-from safetensors.torch import save_file
 
 from skiptrace.config.base import load
 from skiptrace.config.superposition import SuperpositionParams
-from skiptrace.files import atomic_folder, write_table
+from skiptrace.files import atomic_folder, write_table, write_tensors
 from skiptrace.superposition import experiments
 from stages.common import PARAMS, SUPERPOSITION, run, wrote
 
@@ -21,7 +20,7 @@ def main() -> None:
     with atomic_folder(SUPERPOSITION) as folder:
         for name, table in outcome.tables.items():
             write_table(folder / f"{name}.parquet", pa.Table.from_pandas(table, preserve_index=False))
-        save_file({k: v.contiguous() for k, v in outcome.weights.items()}, folder / "weights.safetensors")
+        write_tensors(folder / "weights.safetensors", outcome.weights)
     wrote(SUPERPOSITION, f"{len(outcome.tables)} tables of toy models")
 
 

@@ -20,10 +20,9 @@ from skiptrace.config.base import load
 from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.corpora import card
 from skiptrace.corpora.documents import texts
-from skiptrace.files import write_json, write_stream, write_table, write_text
+from skiptrace.files import read_tokens, write_json, write_stream, write_table, write_text
 from skiptrace.tokens import survival, tokenizer
 from skiptrace.tokens.existing import load_existing
-from skiptrace.tokens.streams import read_stream
 from stages.common import CORPORA, PARAMS, TOKENS, asked_for, run, wrote
 
 
@@ -48,7 +47,7 @@ def main() -> None:
     if bos_id is None:
         (folder / "origin.json").unlink(missing_ok=True)
     else:
-        write_json(folder / "origin.json", {"bos": params.bos, "bos_id": bos_id})
+        write_json(folder / "origin.json", {"bos": params.bos, "bos_id": bos_id}, sealed=True)
     write_text(folder / "tokenizer.json", made.to_str(pretty=True))
     lengths = {
         split: write_stream(
@@ -59,14 +58,14 @@ def main() -> None:
         for split in ("train", "valid")
     }
     write_table(
-        folder / "vocab.parquet", tokenizer.vocabulary(made, read_stream(folder / "train.npy", made.get_vocab_size()))
+        folder / "vocab.parquet", tokenizer.vocabulary(made, read_tokens(folder / "train.npy", made.get_vocab_size()))
     )
     splits = {"train": sizes.train, "valid": sizes.valid}
     content = {
         split: {"documents": size.documents, "characters": size.characters, "tokens": lengths[split]}
         for split, size in splits.items()
     }
-    write_json(folder / "sizes.json", content | {"survival": asdict(lost)})
+    write_json(folder / "sizes.json", content | {"survival": asdict(lost)}, sealed=True)
     wrote(folder, f"{made.get_vocab_size():,} tokens in the vocabulary, {lengths['train']:,} in the training text")
 
 

@@ -4,13 +4,14 @@ Reads   params.yaml  models.<m>
         data/tokens/<corpus of m>/train.npy, valid.npy, vocab.parquet, origin.json
         imports/, the checkpoint that models.<m>.import names
 Writes  data/models/<m>/model.safetensors, config.json
-        data/models/<m>/curve.csv   step, tokens, train_loss, valid_loss (nats per token); no rows for an import
+        data/models/<m>/curve.parquet   step, tokens, train_loss, valid_loss (nats per token); no rows for an import
         data/models/<m>/checkpoints/step-*/   the same two files on the way there, half precision
 """
 
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import torch
 
 import skiptrace.models
@@ -18,12 +19,15 @@ from skiptrace import arithmetic
 from skiptrace.config.models import ImportedModel, ModelParams, load_model
 from skiptrace.devices import device
 from skiptrace.errors import InputError
-from skiptrace.files import atomic_folder, fingerprint, read_array, read_json, read_table, write_text
+from skiptrace.files import atomic_folder, fingerprint, read_json, read_table, read_tokens, write_table
 from skiptrace.models import checkpoint
 from skiptrace.models.importing import import_model
 from skiptrace.models.training import train
 from skiptrace.models.windows import require_context
 from stages.common import MODELS, PARAMS, SCRATCH, TOKENS, asked_for, run, wrote
+
+KINDS = {"step": pa.int64(), "tokens": pa.int64(), "train_loss": pa.float64(), "valid_loss": pa.float64()}
+CURVE = pa.schema(list(KINDS.items()))
 
 
 def main() -> None:
@@ -52,11 +56,11 @@ def bring(name: str, params: ImportedModel, d_vocab: int) -> None:
             f"{params.corpus} has {d_vocab}; set tokenizers.{params.corpus} to the one it was trained with"
         )
     splits = {"training": "train", "validation": "valid"}
-    streams = {split: read_array(TOKENS / params.corpus / f"{file}.npy") for split, file in splits.items()}
+    streams = {split: read_tokens(TOKENS / params.corpus / f"{file}.npy", d_vocab) for split, file in splits.items()}
     require_context(streams, model.n_ctx, params.corpus, name)
     shutil.rmtree(MODELS / name / "checkpoints", ignore_errors=True)
     checkpoint.save(model, MODELS / name, config=config)
-    write_text(MODELS / name / "curve.csv", "step,tokens,train_loss,valid_loss\n")
+    write_table(MODELS / name / "curve.parquet", CURVE.empty_table())
     wrote(MODELS / name, f"{config.n_layers} layers imported from {params.source} ({config.imported_from})")
 
 
@@ -66,15 +70,14 @@ def make(name: str, params: ModelParams, d_vocab: int) -> None:
     code = sorted(Path(skiptrace.models.__path__[0]).glob("*.py"))
     setting = [params.model_dump(), torch.__version__, arithmetic.kernels(), device().type]
     scratch = SCRATCH / "train" / name
-    streams = [read_array(path) for path in inputs]
+    streams = [read_tokens(path, d_vocab) for path in inputs]
     state = scratch / fingerprint(setting, [*inputs, *code])
     model, curve = train(params, streams[0], streams[1], d_vocab, state, name)
     checkpoint.save(model, MODELS / name)
     if params.checkpoints:
         with atomic_folder(MODELS / name / "checkpoints") as kept:
-            # A killed run may have left hidden temporary files beside them.
-            shutil.copytree(state / "checkpoints", kept, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
-    write_text(MODELS / name / "curve.csv", curve.to_csv(index=False))
+            shutil.copytree(state / "checkpoints", kept, dirs_exist_ok=True)
+    write_table(MODELS / name / "curve.parquet", pa.Table.from_pandas(curve, CURVE, preserve_index=False))
     shutil.rmtree(scratch, ignore_errors=True)
     wrote(MODELS / name, f"{params.steps} steps, validation loss {curve['valid_loss'].iloc[-1]:.3f} nats")
 

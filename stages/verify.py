@@ -18,7 +18,7 @@ from skiptrace.config.verification import VerificationParams
 from skiptrace.evidence import bugs, truth
 from skiptrace.evidence.support import Positions
 from skiptrace.evidence.verification import Streams, verify
-from skiptrace.files import read_array, read_table, write_json, write_table
+from skiptrace.files import read_table, read_tokens, write_json, write_table
 from skiptrace.models import checkpoint
 from stages.common import CORPORA, EVIDENCE, MODELS, NGRAMS, PARAMS, TABLES, TOKENS, asked_for, run, wrote
 
@@ -31,8 +31,8 @@ def main() -> None:
     model, out = checkpoint.load(MODELS / name), EVIDENCE / name
     vocab = read_table(TOKENS / corpus / "vocab.parquet").to_pandas()
     streams = Streams(
-        np.asarray(read_array(TOKENS / corpus / "train.npy")),
-        np.asarray(read_array(TOKENS / corpus / "valid.npy")),
+        np.asarray(read_tokens(TOKENS / corpus / "train.npy", model.d_vocab)),
+        np.asarray(read_tokens(TOKENS / corpus / "valid.npy", model.d_vocab)),
         vocab["count"].to_numpy(),
     )
     tables = {n: read_table(TABLES / name / f"{n}.parquet").to_pandas() for n in ("bigrams", "skip_trigrams", "copies")}
@@ -52,9 +52,8 @@ def main() -> None:
         out / "bugs.parquet", pa.Table.from_pandas(bugs.with_texts(found, vocab["token"]), preserve_index=False)
     )
     write_table(out / "truth.parquet", pa.Table.from_pandas(truth.to_frame(scores), preserve_index=False))
-    write_json(
-        out / "bill.json", {"nats_per_token": bugs.bill(model, checked, streams, params) if len(checked) else 0.0}
-    )
+    bill = bugs.bill(model, checked, streams, params) if len(checked) else 0.0
+    write_json(out / "bill.json", {"nats_per_token": bill}, sealed=True)
     wrote(out, f"{int(checked['verified'].sum()):,} of {len(checked):,} rows verified")
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks import scaling
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MEASURED = json.loads((ROOT / "docs/measured/metrics.json").read_text(encoding="utf-8"))
@@ -53,3 +55,8 @@ def test_the_numbers_are_those_of_its_run(anchor, run, beside):
 def test_every_picture_is_there():
     pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
     assert pictures and all((ROOT / picture).is_file() for picture in pictures)
+
+
+def test_the_page_on_scaling_is_what_was_measured():
+    measured = json.loads((ROOT / "benchmarks" / "results.json").read_text())
+    assert scaling.page(measured) == (ROOT / "docs" / "scaling.md").read_text()

@@ -1,15 +1,23 @@
+import contextlib
+import datetime
 import math
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import pytest
 import torch
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from skiptrace import workers
 from skiptrace.arithmetic import on_one_thread
@@ -22,6 +30,8 @@ from skiptrace.files import read_json, write_table
 from skiptrace.mining.heads import mine_head
 from skiptrace.models import checkpoint
 from skiptrace.workers import side_by_side
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("count", ["1", "2"])
@@ -68,28 +78,51 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """A scheduler and two workers of one process each, as a user starts them; yields the address and the workers."""
-    place, address = tmp_path_factory.mktemp("cluster"), f"tcp://127.0.0.1:{free_port()}"
-    environment = os.environ | {"DASK_DISTRIBUTED__WORKER__DAEMON": "False", "PYTHONWARNINGS": "ignore"}
+class Cluster(NamedTuple):
+    """A scheduler and its workers, each a process."""
+
+    address: str
+    scheduler: subprocess.Popen
+    workers: list[subprocess.Popen]
+
+
+@contextlib.contextmanager
+def started(place: Path, workers: int, protocol: str = "tcp", **environment: str) -> Iterator[Cluster]:
+    """A scheduler and workers of one process each, as a user starts them."""
+    port = free_port()
+    address = f"{protocol}://127.0.0.1:{port}"
+    variables = os.environ | {"DASK_DISTRIBUTED__WORKER__DAEMON": "False", "PYTHONWARNINGS": "ignore"} | environment
 
     def start(*command: str) -> subprocess.Popen:
         full = [sys.executable, "-m", *command]
-        return subprocess.Popen(full, cwd=place, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return subprocess.Popen(full, cwd=place, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    port = address.rpartition(":")[2]
-    scheduler = start("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard")
+    where = ["--host", "127.0.0.1", "--port", str(port), "--protocol", protocol, "--no-dashboard"]
+    scheduler = start("distributed.cli.dask_scheduler", *where)
     worker = ["distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
-    running = [start(*worker) for _ in range(2)]
-    from distributed import Client
+    running = [start(*worker) for _ in range(workers)]
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            time.sleep(0.1)
+        yield Cluster(address, scheduler, running)
+    finally:
+        for process in (*running, scheduler):
+            process.kill()
+            process.wait()
 
-    with Client(address, timeout=60, set_as_default=False) as client:
-        client.wait_for_workers(2, timeout=60)
-    yield address, running
-    for process in (*running, scheduler):
-        process.kill()
-        process.wait()
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A scheduler and two workers."""
+    with started(tmp_path_factory.mktemp("cluster"), 2, PYTHONPATH=str(ROOT)) as found:
+        from distributed import Client
+
+        with Client(found.address, timeout=60, set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=60)
+        yield found
 
 
 EXPANSION = ExpansionParams(
@@ -143,7 +176,7 @@ def mined(model: str) -> list:
 
 
 def test_a_cluster_that_loses_a_worker_gives_the_same_bytes(cluster, model, tmp_path, monkeypatch):
-    address, running = cluster
+    address, _, running = cluster
     write(stored(model), 400, str(tmp_path / "here"), EXPANSION)
     tables = mined(model)
     monkeypatch.setenv("SKIPTRACE_SCHEDULER", address)
@@ -173,9 +206,14 @@ def test_errors_of_a_cluster_are_told_in_one_line(cluster, monkeypatch):
     with pytest.raises(InputError, match=r"nowhere\.json: not readable as JSON"):
         side_by_side(read_json, [(Path("nowhere.json"),)], "reading")
     with monkeypatch.context() as patch:
-        patch.setattr(workers, "_version", lambda: "9.9")
-        with pytest.raises(InputError, match=r"tcp://.*: this worker has version .* of skiptrace, here it is 9\.9"):
-            side_by_side(math.sqrt, [(1.0,)], "roots")
+        for package in ("skiptrace", "torch", "numpy"):
+            version = workers._version
+            patch.setattr(workers, "_version", lambda name, p=package, v=version: "9.9" if name == p else v(name))
+            with pytest.raises(
+                InputError, match=rf"tcp://.*: this worker has version .* of {package}, here it is 9\.9"
+            ):
+                side_by_side(math.sqrt, [(1.0,)], "roots")
+            patch.setattr(workers, "_version", version)
     with monkeypatch.context() as patch:
         patch.setattr(workers, "source_hash", lambda: "other")
         with pytest.raises(InputError, match="a worker has another version of skiptrace"):
@@ -188,3 +226,99 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch, address):
     monkeypatch.setenv("SKIPTRACE_SCHEDULER", address)
     with pytest.raises(InputError, match=f"SKIPTRACE_SCHEDULER: no scheduler answers at {address}"):
         side_by_side(math.sqrt, [(1.0,)], "roots")
+
+
+def slow(started: str) -> None:
+    Path(started).touch()
+    time.sleep(30)
+
+
+def lose(processes: list[subprocess.Popen], begun: Path, address: str, monkeypatch) -> str:
+    """The error of jobs whose processes are killed while they run."""
+
+    def kill() -> None:
+        while not begun.exists():
+            time.sleep(0.02)
+        monkeypatch.setattr(workers, "SECONDS", 1)
+        for process in processes:
+            process.kill()
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    monkeypatch.setattr(workers, "SECONDS", 60)
+    monkeypatch.setenv("SKIPTRACE_SCHEDULER", address)
+    with pytest.raises(InputError) as raised:
+        side_by_side(slow, [(str(begun),)] * 6, "sleeping")
+    killer.join()
+    return str(raised.value)
+
+
+def test_a_cluster_whose_last_worker_goes_is_one_line(cluster, tmp_path, monkeypatch, capfd):
+    """It leaves no worker to the tests after it, which start their own."""
+    error = lose(cluster.workers, tmp_path / "begun", cluster.address, monkeypatch)
+    assert error.startswith(
+        f"SKIPTRACE_SCHEDULER: no worker at {cluster.address} for 1 s; start some with `dask worker"
+    )
+    assert capfd.readouterr().err == ""
+
+
+def test_a_scheduler_that_goes_is_one_line(tmp_path, monkeypatch, capfd):
+    with started(tmp_path, 1, PYTHONPATH=str(ROOT)) as found:
+        error = lose([found.scheduler], tmp_path / "begun", found.address, monkeypatch)
+    assert error.startswith(f"sleeping: the scheduler at {found.address} has gone; start it and its workers, and run")
+    assert capfd.readouterr().err == ""
+
+
+def test_a_cluster_without_workers_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "SECONDS", 1)
+    with started(tmp_path, 0) as found:
+        monkeypatch.setenv("SKIPTRACE_SCHEDULER", found.address)
+        with pytest.raises(InputError, match=f"no worker at {found.address} for 1 s; start some with `dask worker"):
+            side_by_side(math.sqrt, [(9.0,)], "roots")
+
+
+def certificates(folder: Path) -> dict[str, str]:
+    """An authority and one certificate that it signed, and the variables that make Dask use nothing else."""
+    now, key = datetime.datetime.now(datetime.UTC), ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "skiptrace")])
+    valid = (now - datetime.timedelta(hours=1), now + datetime.timedelta(hours=1))
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), *valid)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    folder.mkdir()
+    pem = serialization.Encoding.PEM
+    plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    (folder / "cert.pem").write_bytes(made.public_bytes(pem))
+    (folder / "key.pem").write_bytes(key.private_bytes(pem, *plain))
+    tls = {"CA_FILE": "cert.pem"}
+    for role in ("CLIENT", "SCHEDULER", "WORKER"):
+        tls |= {f"{role}__CERT": "cert.pem", f"{role}__KEY": "key.pem"}
+    variables = {f"DASK_DISTRIBUTED__COMM__TLS__{key}": str(folder / file) for key, file in tls.items()}
+    return variables | {"DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True"}
+
+
+def asks(address: str, seconds: int, **environment: str) -> subprocess.CompletedProcess[str]:
+    code = f"""
+import math
+from skiptrace.errors import run
+from skiptrace import workers
+workers.SECONDS = {seconds}
+run(lambda: print(workers.side_by_side(math.sqrt, [(9.0,)], "roots")))
+"""
+    variables = os.environ | {"SKIPTRACE_SCHEDULER": address} | environment
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=variables, text=True, capture_output=True)
+
+
+def test_only_who_has_a_certificate_reaches_an_encrypted_cluster(tmp_path, monkeypatch):
+    ours, theirs = certificates(tmp_path / "ours"), certificates(tmp_path / "theirs")
+    with started(tmp_path, 1, "tls", PYTHONPATH=str(ROOT), **ours) as found:
+        assert asks(found.address, 60, **ours).stdout == "[3.0]\n"
+        done = asks(found.address, 1, **theirs)
+        assert done.returncode == 1 and done.stdout == ""
+        assert done.stderr.startswith(f"error: SKIPTRACE_SCHEDULER: no scheduler answers at {found.address}")
+        assert done.stderr.count("\n") == 1
+        monkeypatch.setenv("SKIPTRACE_SCHEDULER", found.address)
+        with pytest.raises(InputError, match=f"SKIPTRACE_SCHEDULER: {found.address} needs certificates"):
+            side_by_side(math.sqrt, [(9.0,)], "roots")

@@ -122,7 +122,7 @@ def _lines(text: str) -> Iterable[str]:
 
 def write(path: Path, card: Card) -> None:
     """Write card.json."""
-    write_json(path, asdict(card))
+    write_json(path, asdict(card), sealed=True)
 
 
 def read(path: Path) -> Card:

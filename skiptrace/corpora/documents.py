@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from skiptrace.corpora.card import Card, Notes, Size
 from skiptrace.errors import InputError
-from skiptrace.files import atomic
+from skiptrace.files import open_table, table_writer
 
 SCHEMA = pa.schema([("doc_id", pa.int64()), ("source", pa.string()), ("split", pa.string()), ("text", pa.string())])
 GROUP = 2**24  # characters of a row group: what writing, and reading again, holds in memory
@@ -47,7 +46,7 @@ def write(documents: Iterable[Document], valid_share: float, name: str, notes: N
     longest, empty, repeated, kept = ("", 0), 0, 0, 0
     rows: list[tuple[int, str, str, str]] = []
     waiting = 0
-    with atomic(path) as temporary, pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
+    with table_writer(path, SCHEMA) as writer:
 
         def flush() -> None:
             columns = [list(column) for column in zip(*rows, strict=True)] or [[]] * len(SCHEMA)
@@ -108,7 +107,7 @@ def texts(path: Path, split: str) -> Iterator[str]:
         InputError: the file is missing or damaged.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with open_table(path) as file:
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group, columns=["split", "text"])
                 for side, text in zip(table["split"].to_pylist(), table["text"].to_pylist(), strict=True):

@@ -3,8 +3,9 @@
 General writers store, for every number, how deep in its list it stands, and spend most of their time on that. Where
 all lists are equally long, this is known beforehand: one run for the definition levels, two per row for the repetition
 levels. Numbers are stored plain and uncompressed (they compress by a tenth at best), so that the last bytes of a column
-chunk are the matrix itself. Every page carries its CRC-32. The format is that of Apache Parquet's
-`parquet.thrift` and "Encodings"; pyarrow, pandas, Polars and DuckDB read it.
+chunk are the matrix itself. Every page carries its CRC-32, as the format has it; the footer carries those of the whole
+column chunks and its own, so that a reader of one row can compare all bytes that it uses. The format is that of
+Apache Parquet's `parquet.thrift` and "Encodings"; pyarrow, pandas, Polars and DuckDB read it.
 """
 
 import base64
@@ -17,7 +18,12 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float, Int
 
+from skiptrace.seals import KEY, UNSEALED, sealed
+
 MAGIC = b"PAR1"
+# Of every column chunk, row group by row group: the length of its page header (4 digits, hexadecimal) and the CRC-32
+# (8 digits) of the page and then the header, in this order since that of the page is known already.
+CHUNKS = "skiptrace.chunks"
 # Enumerations of parquet.thrift.
 INT32, FLOAT, FIXED_LEN_BYTE_ARRAY = 1, 4, 7
 REQUIRED, REPEATED = 0, 2
@@ -58,6 +64,7 @@ class Column(NamedTuple):
     entries: int
     offset: int
     size: int
+    checksum: str
     extremes: tuple[bytes, bytes] | None
 
 
@@ -85,7 +92,7 @@ class Writer:
     def close(self) -> None:
         """Write the footer."""
         footer = _footer(self.columns, self.groups)
-        self._write(footer, struct.pack("<i", len(footer)), MAGIC)
+        self._write(sealed(footer + struct.pack("<i", len(footer)) + MAGIC))
 
     def _chunk(
         self,
@@ -109,12 +116,20 @@ class Writer:
         ).content
         offset = self.at
         self._write(page, levels, body)
-        return Column(kind, path, entries, offset, self.at - offset, extremes)
+        checksum = f"{len(page):04x}{zlib.crc32(page, crc):08x}"
+        return Column(kind, path, entries, offset, self.at - offset, checksum, extremes)
 
     def _write(self, *pieces: bytes | memoryview) -> None:
         for piece in pieces:
             self.file.write(piece)
             self.at += len(piece)
+
+
+def is_intact(chunk: bytes, checksum: str) -> bool:
+    """Whether the bytes of a column chunk are those that its entry in `CHUNKS` was made of."""
+    header = int(checksum[:4], 16)
+    with memoryview(chunk) as view:
+        return zlib.crc32(view[:header], zlib.crc32(view[header:])) == int(checksum[4:], 16)
 
 
 def _extremes(data: np.ndarray) -> tuple[bytes, bytes]:
@@ -178,13 +193,15 @@ def _struct(*fields: tuple[int, _Value]) -> _Value:
 
 def _footer(columns: int, groups: list[tuple[int, list[Column]]]) -> bytes:
     arrow = base64.b64encode(schema(columns).serialize().to_pybytes())
+    checksums = "".join(chunk.checksum for _, chunks in groups for chunk in chunks).encode()
+    pairs = [(b"ARROW:schema", arrow), (CHUNKS.encode(), checksums), (KEY.encode(), UNSEALED)]
     return _struct(
         (1, _int(2)),
         (2, _list(_schema_elements())),
         (3, _long(sum(n for n, _ in groups))),
         (4, _list(_row_group(n, chunks) for n, chunks in groups)),
         # How Arrow tells a list of fixed length from one of any length.
-        (5, _list([_struct((1, _bytes(b"ARROW:schema")), (2, _bytes(arrow)))])),
+        (5, _list(_struct((1, _bytes(key)), (2, _bytes(value))) for key, value in pairs)),
         (6, _bytes(b"skiptrace")),
         # Statistics are ordered as the type says.
         (7, _list(_struct((1, _struct())) for _ in range(4))),

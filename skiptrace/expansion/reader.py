@@ -1,8 +1,9 @@
-"""Expanded circuits read back tile by tile."""
+"""Expanded circuits read back tile by tile or row by row; every byte that is used is compared with its checksum."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,10 @@ from torch import Tensor
 
 from skiptrace.errors import InputError
 from skiptrace.expansion.layout import partition
+from skiptrace.expansion.parquet import CHUNKS, is_intact
+from skiptrace.seals import MARK, REMEDY, damaged, intact
+
+END = 512  # bytes at the end of a part among which the mark of its footer's checksum stands
 
 
 class Tile(NamedTuple):
@@ -49,53 +54,92 @@ class Tiles:
 
 
 def read_row(folder: Path, circuit: str, layer: str, head: str, token_id: int) -> Float[np.ndarray, " columns"]:
-    """One row of a circuit in half precision, without reading the others.
+    """One row of a circuit in half precision, reading its row group alone.
 
     Raises:
-        InputError: the circuit was not stored, a part is unreadable, or there is no such row.
+        InputError: the circuit was not stored, a part is unreadable or damaged, or there is no such row.
     """
     place = folder / partition(circuit, layer, head)
-    first = place / "part-00000.parquet"
-    with _open(first) as file:
-        rows = file.metadata.num_rows
+    rows = _open(place / "part-00000.parquet").num_rows
     path = place / f"part-{token_id // rows:05d}.parquet"
-    if not path.exists():
-        raise InputError(f"{place}: there is no row {token_id}")
-    with _open(path) as file:
-        left = token_id % rows
-        for group in range(file.num_row_groups):
-            about = file.metadata.row_group(group)
-            if left < about.num_rows:
-                return _row_of_group(file, path, group, left)
-            left -= about.num_rows
+    if token_id < 0 or not path.exists():
+        raise InputError(f"{place}: there is no row {token_id}, or its part is missing; reproduce the expand stage")
+    footer, left = _open(path), token_id % rows
+    for group in range(footer.num_row_groups):
+        about = footer.row_group(group)
+        if left < about.num_rows:
+            start, values = _read_group(path, footer, group)
+            if start + left != token_id:
+                raise InputError(f"{path}: row group {group} begins at row {start}; {REMEDY}")
+            return values[left].copy()
+        left -= about.num_rows
     raise InputError(f"{place}: there is no row {token_id}")
 
 
-def _row_of_group(file: pq.ParquetFile, path: Path, group: int, row: int) -> np.ndarray:
-    about = file.metadata.row_group(group)
-    chunk = about.column(about.num_columns - 1)
-    columns = chunk.num_values // about.num_rows
-    if chunk.compression != "UNCOMPRESSED" or set(chunk.encodings) != {"PLAIN", "RLE"}:
-        return file.read_row_group(group, columns=["values"])["values"].combine_chunks()[row].values.to_numpy()
-    # Plain numbers end the column chunk: the matrix lies there as it is.
-    start = chunk.data_page_offset + chunk.total_compressed_size - 2 * columns * (about.num_rows - row)
-    return np.fromfile(path, "<f2", columns, offset=start)
+def verify_part(path: Path) -> None:
+    """Compare a part with its checksums.
+
+    Raises:
+        InputError: it is unreadable or damaged.
+    """
+    for _ in _read_part(path):
+        pass
 
 
-def _open(path: Path) -> pq.ParquetFile:
+def _read_part(path: Path) -> Iterator[Tile]:
+    footer = _open(path)
+    for group in range(footer.num_row_groups):
+        start, values = _read_group(path, footer, group)
+        yield Tile(start, torch.from_numpy(values.astype(np.float32)))
+
+
+def _open(path: Path) -> pq.FileMetaData:
+    """The footer of a part; it is compared with its checksum first, since a damaged one can abort the process."""
     try:
-        return pq.ParquetFile(path, page_checksum_verification=True)
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(-min(size, END), os.SEEK_END)
+            end = file.read()
+            length = int.from_bytes(end[-8:-4], "little") + 8
+            file.seek(-min(size, length), os.SEEK_END)
+            if MARK in end and not intact(file.read()):
+                raise damaged(path)
+        return pq.read_metadata(path)
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path}: not a readable part file ({error}); reproduce the expand stage") from None
 
 
-def _read_part(path: Path) -> Iterator[Tile]:
+def _read_group(path: Path, footer: pq.FileMetaData, group: int) -> tuple[int, np.ndarray]:
+    """The token id of the first row, and the rows `[rows, columns]` in half precision."""
+    about = footer.row_group(group)
+    checksums = (footer.metadata or {}).get(CHUNKS.encode(), b"").decode()
+    if not checksums:
+        return _read_group_of_others(path, group)
+    with path.open("rb") as file:
+        ids, values = (_chunk(file, path, footer, checksums, group, column) for column in (0, about.num_columns - 1))
+    # Plain numbers end a column chunk: the matrix lies there as it is.
+    rows, columns = about.num_rows, about.column(about.num_columns - 1).num_values // about.num_rows
+    start = np.frombuffer(ids, "<i4", rows, len(ids) - 4 * rows)[0]
+    matrix = np.frombuffer(values, "<f2", rows * columns, len(values) - 2 * rows * columns)
+    return int(start), matrix.reshape(rows, columns)
+
+
+def _chunk(file: BinaryIO, path: Path, footer: pq.FileMetaData, checksums: str, group: int, column: int) -> bytes:
+    about = footer.row_group(group)
+    chunk, index = about.column(column), 12 * (group * about.num_columns + column)
+    file.seek(chunk.data_page_offset)
+    content = file.read(chunk.total_compressed_size)
+    if len(content) != chunk.total_compressed_size or not is_intact(content, checksums[index : index + 12]):
+        raise damaged(path)
+    return content
+
+
+def _read_group_of_others(path: Path, group: int) -> tuple[int, np.ndarray]:
+    """The same of a part that another program wrote."""
     try:
-        with _open(path) as file:
-            for group in range(file.num_row_groups):
-                table = file.read_row_group(group, columns=["token_id", "values"])
-                entries = table["values"].combine_chunks()
-                values = entries.flatten().to_numpy().reshape(len(entries), -1)
-                yield Tile(table["token_id"][0].as_py(), torch.from_numpy(values.copy()).float())
-    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read_row_group(group, columns=["token_id", "values"])
+            entries = table["values"].combine_chunks()
+            return table["token_id"][0].as_py(), entries.flatten().to_numpy().reshape(len(entries), -1)
+    except (OSError, KeyError, ValueError, IndexError, TypeError, pa.ArrowException) as error:
         raise InputError(f"{path}: not a readable part file ({error}); reproduce the expand stage") from None

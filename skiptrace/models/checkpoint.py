@@ -8,12 +8,10 @@ from typing import Annotated, Literal, NamedTuple
 import torch
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from skiptrace.errors import InputError
-from skiptrace.files import atomic, read_json, write_json
+from skiptrace.files import read_json, read_tensors, write_json, write_tensors
 from skiptrace.models.transformer import MLP, Norm, Transformer
 
 Size = Annotated[int, Field(ge=1, lt=2**31)]
@@ -117,11 +115,10 @@ def save(
     model: Transformer, folder: Path, dtype: torch.dtype = torch.float32, config: ModelConfig | None = None
 ) -> None:
     """Write model.safetensors and config.json into `folder`, each whole or not at all."""
-    tensors = {slot.name: slot.tensor.detach().to(dtype).contiguous() for slot in slots(model)}
-    with atomic(folder / "model.safetensors") as temporary:
-        save_file(tensors, temporary)
+    write_tensors(folder / "model.safetensors", {slot.name: slot.tensor.detach().to(dtype) for slot in slots(model)})
     content = asdict(config or config_of(model))
-    write_json(folder / "config.json", {k: v for k, v in content.items() if v is not None or k in ALWAYS})
+    kept = {k: v for k, v in content.items() if v is not None or k in ALWAYS}
+    write_json(folder / "config.json", kept, sealed=True)
 
 
 def read_config(path: Path) -> ModelConfig:
@@ -149,7 +146,7 @@ def load(folder: Path) -> Transformer:
     """
     config = read_config(folder / "config.json")
     path = folder / "model.safetensors"
-    tensors = _read_tensors(path)
+    tensors = read_tensors(path)
     # Shapes are compared before any memory is asked for: config.json may claim any size.
     with torch.device("meta"):
         expected = list(slots(_empty(config, len(tensors), path, biased="blocks.0.attn.b_O" in tensors)))
@@ -169,14 +166,6 @@ def load(folder: Path) -> Transformer:
         for slot in slots(model):
             slot.tensor.copy_(tensors.pop(slot.name))
     return model.requires_grad_(False).eval()
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error})") from None
 
 
 def _empty(config: ModelConfig, n_tensors: int, path: Path, biased: bool) -> Transformer:

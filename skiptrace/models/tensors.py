@@ -1,6 +1,7 @@
 """Tensors of a checkpoint made elsewhere, looked up by name one at a time; nothing is unpickled."""
 
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,6 +100,7 @@ def _open_safe(path: Path) -> Opened:
 
 
 def _open_torch(path: Path) -> Opened:
+    _refuse_damaged(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the loader warns of what it then refuses
@@ -112,3 +114,20 @@ def _open_torch(path: Path) -> Opened:
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) and isinstance(k, str) for k, v in state.items()):
         raise InputError(f"{path}: expected a state dict, a mapping from names to tensors; save model.state_dict()")
     return {name: tuple(tensor.shape) for name, tensor in state.items()}, state.__getitem__
+
+
+def _refuse_damaged(path: Path) -> None:
+    """Compare the members of a zip archive, which state dicts are since PyTorch 1.6, with their CRC-32: torch does not.
+
+    Raises:
+        InputError: one differs.
+    """
+    try:
+        if not zipfile.is_zipfile(path):
+            return
+        with zipfile.ZipFile(path) as archive:
+            member = archive.testzip()
+    except Exception as error:  # a damaged directory fails anywhere in the reader
+        raise InputError(f"{path}: damaged, not a readable archive ({error}); fetch it again") from None
+    if member is not None:
+        raise InputError(f"{path}: damaged, the checksum of its member {member} is wrong; fetch it again")

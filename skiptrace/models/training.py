@@ -1,9 +1,10 @@
 """Training: Muon for the attention matrices, AdamW for the embeddings, and resuming after a kill."""
 
 import contextlib
+import io
 import math
 import os
-import pickle
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from skiptrace.config.models import ModelParams
 from skiptrace.devices import device
-from skiptrace.errors import InputError
+from skiptrace.errors import InputError, one_line
 from skiptrace.files import atomic
 from skiptrace.models import checkpoint
 from skiptrace.models.evaluation import mean_loss
@@ -26,6 +27,7 @@ from skiptrace.models.muon import Muon
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import random_windows, require_context, spread_windows
 from skiptrace.progress import progress
+from skiptrace.seals import UNSEALED, intact
 
 POINTS = 50  # points of the loss curve
 EARLIEST = 64  # the first checkpoint is kept after this fraction of the steps
@@ -138,7 +140,7 @@ class Run:
             optimiser.step()
         self.losses.append(loss.item())
         if step + 1 in self.kept:
-            checkpoint.save(self.model, self.checkpoints / f"step-{step + 1:06d}", torch.float16)
+            checkpoint.save(self.model, self._checkpoint(step + 1), torch.float16)
         interval = max(1, p.steps // POINTS)
         if (step + 1) % interval == 0 or step + 1 == p.steps:
             recent = float(np.mean(self.losses[-interval:]))
@@ -160,20 +162,41 @@ class Run:
             "losses": self.losses,
             "curve": self.curve,
         }
-        with atomic(self.state_file) as temporary:
-            torch.save(state, temporary)
+        try:
+            with atomic(self.state_file, sealed=True) as temporary, temporary.open("wb") as file:
+                torch.save(state, file)
+                file.write(UNSEALED)
+        except (OSError, RuntimeError) as error:  # torch's writer hides the number of the error
+            print(
+                f"models.{self.name}: {self.state_file} could not be saved ({one_line(error)}); the training goes on, "
+                "and begins again from the last state that was saved if it is interrupted",
+                file=sys.stderr,
+            )
 
     def _restore(self) -> None:
         if not self.state_file.exists():
             return
-        try:
-            state = torch.load(self.state_file, map_location=self.device, weights_only=True)
-        except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
-            return  # damaged since it was written: start over
+        content = self.state_file.read_bytes()
+        if not intact(content):
+            self._start_over(self.state_file)
+            return
+        state = torch.load(io.BytesIO(content[: -len(UNSEALED)]), map_location=self.device, weights_only=True)
+        for step in (step for step in self.kept if step <= len(state["losses"])):
+            try:
+                checkpoint.load(self._checkpoint(step))
+            except InputError:
+                self._start_over(self._checkpoint(step))
+                return
         self.model.load_state_dict(state["model"])
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
         self.losses, self.curve = state["losses"], state["curve"]
+
+    def _checkpoint(self, step: int) -> Path:
+        return self.checkpoints / f"step-{step:06d}"
+
+    def _start_over(self, path: Path) -> None:
+        print(f"models.{self.name}: {path} is damaged; the training starts over", file=sys.stderr)
 
 
 def _seconds_between_checkpoints() -> float:

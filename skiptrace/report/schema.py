@@ -110,6 +110,7 @@ DICTIONARY = {
         "sparsity seed penalty mmcs matched one_entry features l0 variance_explained dead_fraction random_mmcs"
     ),
 }
+CURVE = "step tokens train_loss valid_loss"
 CORPUS = {
     "vocab": "token_id token count probability",
     "bigrams": "token_id next_id count",

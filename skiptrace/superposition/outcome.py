@@ -1,16 +1,11 @@
 """What an experiment hands over: tables by name, and weights by name."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
-
-from skiptrace.errors import InputError
 
 
 class Outcome(NamedTuple):
@@ -41,15 +36,3 @@ def models(sparsities: tuple[float, ...], seeds: int, losses: Tensor) -> dict[st
         "loss": losses.numpy(),
         "best": least.flatten().numpy(),
     }
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read the weights of an outcome.
-
-    Raises:
-        InputError: the file is missing or damaged.
-    """
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error}); reproduce its stage") from None

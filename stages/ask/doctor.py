@@ -11,9 +11,10 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from enum import StrEnum
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 import torch
@@ -26,9 +27,12 @@ from skiptrace.config.base import read_yaml
 from skiptrace.config.pipeline import load_pipeline
 from skiptrace.errors import InputError, one_line
 from skiptrace.files import read_json
+from stages.ask.damage import remove, verify_outputs
 from stages.ask.output import AsCsv, AsJson, Form, console, form, print_csv, print_json, table
 from stages.ask.versions import NEVER_RAN, changed_stages
-from stages.common import ARITHMETIC, LOCK, PARAMS, TIMES
+from stages.common import ARITHMETIC, DVC_LOCK, LOCK, PARAMS, TIMES, TORCH_LOCK
+from stages.repair import broken
+from stages.repair import repair as restore
 
 GIGABYTE = 1e9
 SAME_OUTPUT = {"check"}  # writes the same whatever it reads, so that nothing runs because of it
@@ -59,10 +63,20 @@ class Due(NamedTuple):
     seconds: float | None
 
 
-def doctor(as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+def doctor(
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    verify: Annotated[bool, typer.Option(help="hash again what dvc.lock names, here and in DVC's cache")] = False,
+    repair: Annotated[
+        bool, typer.Option(help="restore dvc.lock after an interruption; with --verify, remove damaged files")
+    ] = False,
+) -> None:
     """Check the environment, and list what `dvc repro` would run and how long that took last time."""
     printed = form(as_json, as_csv)
-    checks = [_checked(*look) for look in LOOKS]
+    checks = [_checked("dvc.lock", partial(_lock, repair))]
+    checks += [_checked(*look) for look in LOOKS]
+    if verify:
+        checks.append(_checked("outputs", partial(_outputs, repair)))
     due: list[Due] = []
     try:
         due = stages_due()
@@ -137,7 +151,8 @@ def _packages() -> tuple[State, str]:
     """What is installed against what is locked: another version may give other bytes."""
     if not LOCK.exists():
         raise InputError(f"{LOCK}: not here; run this in the folder of the pipeline")
-    locked = dict(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)$", LOCK.read_text(), re.MULTILINE))
+    pins = "\n".join(path.read_text() for path in (LOCK, TORCH_LOCK) if path.exists())
+    locked = dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", pins, re.MULTILINE))
     others = []
     for name, version in locked.items():
         try:
@@ -182,10 +197,28 @@ def _device() -> tuple[State, str]:
     return State.fine, "CPU, which the pipeline is made for"
 
 
+def _lock(repair: bool) -> tuple[State, str]:
+    if done := (restore() if repair else []):
+        return State.note, "; ".join(done)
+    if found := broken():
+        return State.wrong, f"{'; '.join(found)}; `skiptrace doctor --repair` restores it"
+    return State.fine, "complete" if DVC_LOCK.exists() else "none yet"
+
+
+def _outputs(repair: bool) -> tuple[State, str]:
+    files, damaged = verify_outputs()
+    if not damaged:
+        return State.fine, f"{files} files are what dvc.lock says, here and in DVC's cache"
+    found = f"{len(damaged)} of {files} files are damaged: {_few([str(path) for path in damaged])}"
+    if not repair:
+        return State.wrong, f"{found}; `skiptrace doctor --verify --repair` removes them, then `dvc repro` makes them"
+    remove(damaged)
+    return State.note, f"{found}; removed, `dvc repro` makes them again"
+
+
 def _disk() -> tuple[State, str]:
     free = shutil.disk_usage(".").free
-    lock = Path("dvc.lock")
-    stages = read_yaml(lock).get("stages", {}) if lock.exists() else {}
+    stages = read_yaml(DVC_LOCK).get("stages", {}) if DVC_LOCK.exists() else {}
     size = sum(out.get("size", 0) for stage in stages.values() for out in stage.get("outs", []))
     state = State.fine if free > 2 * size else State.note
     return state, f"{free / GIGABYTE:.1f} GB free; the outputs of one version take {size / GIGABYTE:.2f} GB"

@@ -22,6 +22,7 @@ from skiptrace.expansion.layout import partition
 from skiptrace.expansion.reader import Tiles, read_row
 from skiptrace.expansion.writer import refuse_too_much, write
 from skiptrace.models import checkpoint
+from skiptrace.neighbours import Stored
 
 # Neither number of rows divides the vocabulary of 23.
 PARAMS = ExpansionParams(
@@ -203,7 +204,7 @@ def expanded(make_model, tmp_path):
 def test_a_truncated_part_is_named(expanded):
     part = expanded[1] / "part-00001.parquet"
     part.write_bytes(part.read_bytes()[:-20])
-    with pytest.raises(InputError, match=r"part-00001\.parquet: not a readable part file"):
+    with pytest.raises(InputError, match=r"part-00001\.parquet: damaged"):
         list(Tiles(expanded[0], "ov", "0", "1"))
 
 
@@ -224,14 +225,43 @@ def test_a_missing_part_is_noticed(expanded, circuit, lost, message):
         list(Tiles(expanded[0], *circuit))
 
 
-def test_a_flipped_bit_is_noticed_when_read(expanded):
+WAYS = {
+    "tiles": lambda folder: [tile.values.tolist() for tile in Tiles(folder, "ov", "0", "1")],
+    "read_row": lambda folder: [read_row(folder, "ov", "0", "1", token).tolist() for token in range(9, 18)],
+    "row of lookup": lambda folder: Stored(folder, "ov", "0", "1").row(12, torch.ones(23)).values.tolist(),
+    "column of lookup": lambda folder: Stored(folder, "ov", "0", "1").column(12, torch.ones(23)).values.tolist(),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_flipped_bit_of_a_part_is_read_as_another_value(expanded, way):
+    folder, place = expanded
+    part = place / "part-00001.parquet"
+    content, values = part.read_bytes(), WAYS[way](folder)
+    noticed = 0
+    for at in range(0, len(content), 4):
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << at // 4 % 8
+        part.write_bytes(flipped)
+        try:
+            assert WAYS[way](folder) == values
+        except InputError as error:
+            noticed += 1
+            assert "\n" not in str(error)
+    # One row of the lookup leaves two row groups unread; the rest is the mark, the name in front and the file's magic.
+    assert noticed > (0.4 if way == "row of lookup" else 0.9) * len(content) / 4 - 25
+
+
+def test_a_damaged_part_says_what_to_do(expanded):
     part = expanded[1] / "part-00001.parquet"
     content = bytearray(part.read_bytes())
-    at = pq.ParquetFile(part).metadata.row_group(1).column(3).data_page_offset + 40
-    content[at] ^= 4
+    content[pq.ParquetFile(part).metadata.row_group(1).column(3).data_page_offset + 40] ^= 4
     part.write_bytes(content)
-    with pytest.raises(InputError, match=r"part-00001\.parquet: not a readable part file .*(crc|CRC)"):
+    message = r"part-00001\.parquet: damaged, its checksum .*skiptrace doctor --verify --repair.*dvc repro"
+    with pytest.raises(InputError, match=message):
         list(Tiles(expanded[0], "ov", "0", "1"))
+    with pytest.raises(InputError, match=message):
+        read_row(expanded[0], "ov", "0", "1", 14)
 
 
 def made(folder):

@@ -1,6 +1,8 @@
 import json
 import pickle
+import zipfile
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -216,3 +218,35 @@ def test_half_precision_checkpoints_become_float32(tmp_path, contexts):
     config = {"n_embd": 12, "n_head": 3, "layer_norm_epsilon": 1e-5, "n_layer": 2}
     expected = centred(gpt2_logits(config, {n: t.bfloat16() for n, t in tensors.items()}, contexts))
     torch.testing.assert_close(model(contexts).double(), expected, rtol=0, atol=1e-4)
+
+
+def test_no_flipped_bit_of_an_archive_is_imported_as_another_model(tmp_path):
+    write_lens(tmp_path)
+    path = tmp_path / "model.pth"
+    content = path.read_bytes()
+    sound = dict(import_model(tmp_path, None, 0)[0].named_parameters())
+    noticed = 0
+    for at in np.random.default_rng(0).integers(0, len(content), 150):
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << int(at) % 8
+        path.write_bytes(flipped)
+        try:
+            model = import_model(tmp_path, None, 0)[0]
+        except InputError as error:
+            noticed += 1
+            assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
+        else:
+            assert all(torch.equal(sound[name], tensor) for name, tensor in model.named_parameters())
+    assert noticed > 75  # an archive of small tensors is half padding, which nothing reads
+
+
+def test_a_damaged_archive_names_the_tensor(tmp_path):
+    write_lens(tmp_path)
+    path = tmp_path / "model.pth"
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        member = archive.getinfo("model/data/0")
+        content[member.header_offset + 200] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"model\.pth: damaged, the checksum of its member model/data/0 is wrong"):
+        import_model(tmp_path, None, 0)

@@ -1,3 +1,6 @@
+import resource
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -124,3 +127,70 @@ def test_the_model_is_kept_along_the_way(tmp_path):
     assert [place.name for place in kept] == ["step-000001", "step-000006"]
     torch.testing.assert_close(weights(checkpoint.load(kept[1])), weights(model), rtol=1e-3, atol=1e-6)
     assert not torch.allclose(weights(checkpoint.load(kept[0])), weights(model), atol=1e-3)
+
+
+def interrupted_training(folder, monkeypatch, steps=17, params=PARAMS):
+    """Train some steps with a state saved after each."""
+    monkeypatch.setenv("SKIPTRACE_CHECKPOINT_SECONDS", "0")
+    step = training.Run.step
+
+    def interrupted(self, number):
+        if number == steps:
+            raise KeyboardInterrupt
+        step(self, number)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training.Run, "step", interrupted)
+        training.train(params, stream(5000, 0), stream(500, 1), 11, folder, "m")
+
+
+def test_no_flipped_bit_of_a_state_is_continued_from(tmp_path, monkeypatch, capsys):
+    interrupted_training(tmp_path, monkeypatch)
+    content = (tmp_path / "state.pt").read_bytes()
+    run = training.Run(PARAMS, stream(5000, 0), stream(500, 1), 11, tmp_path, "m")
+    fresh = weights(run.model).clone()
+    for at in np.random.default_rng(0).integers(0, len(content), 60):
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << int(at) % 8
+        (tmp_path / "state.pt").write_bytes(flipped)
+        run._restore()
+        assert torch.equal(weights(run.model), fresh) and run.losses == []
+        assert capsys.readouterr().err == f"models.m: {tmp_path / 'state.pt'} is damaged; the training starts over\n"
+    (tmp_path / "state.pt").write_bytes(content)
+    run._restore()
+    assert len(run.losses) == 17 and not torch.equal(weights(run.model), fresh)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "gone"])
+def test_a_damaged_checkpoint_on_the_way_is_started_over_from(tmp_path, monkeypatch, capsys, damage):
+    params = PARAMS.model_copy(update={"checkpoints": 4})
+    whole, _ = training.train(params, stream(5000, 0), stream(500, 1), 11, tmp_path / "a", "m")
+    interrupted_training(tmp_path / "b", monkeypatch, params=params)
+    kept = tmp_path / "b" / "checkpoints" / "step-000001" / "model.safetensors"
+    content = bytearray(kept.read_bytes())
+    content[-5] ^= 2
+    kept.write_bytes(content) if damage == "flipped" else kept.unlink()
+    again, _ = training.train(params, stream(5000, 0), stream(500, 1), 11, tmp_path / "b", "m")
+    assert f"{kept.parent} is damaged; the training starts over\n" in capsys.readouterr().err
+    assert torch.equal(weights(whole), weights(again))
+    for place in ("a", "b"):
+        files = {p.name: p.read_bytes() for p in (tmp_path / place / "checkpoints").rglob("*") if p.is_file()}
+        assert files == {p.name: p.read_bytes() for p in (tmp_path / "a" / "checkpoints").rglob("*") if p.is_file()}
+
+
+def test_a_full_disk_at_a_checkpoint_is_warned_of_and_training_goes_on(tmp_path, monkeypatch, capsys):
+    whole, _ = training.train(PARAMS, stream(5000, 0), stream(500, 1), 11, tmp_path / "a", "m")
+    monkeypatch.setenv("SKIPTRACE_CHECKPOINT_SECONDS", "0")
+    # Files of this process may have 1 kB from here on, as if the disk were full.
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        model, _ = training.train(PARAMS, stream(5000, 0), stream(500, 1), 11, tmp_path / "b", "m")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines and all(line.startswith("models.m: ") and "could not be saved (" in line for line in lines)
+    assert list((tmp_path / "b").iterdir()) == []
+    assert torch.equal(weights(whole), weights(model))

@@ -17,7 +17,16 @@ from filelock import FileLock
 from tests.pipeline import forks
 
 ROOT = Path(__file__).parents[2]
-CARRIED = ("dvc.yaml", "requirements.lock", ".dvcignore", ".gitignore", "imports", "skiptrace", "stages")
+CARRIED = (
+    "dvc.yaml",
+    "requirements.lock",
+    "requirements-torch.lock",
+    ".dvcignore",
+    ".gitignore",
+    "imports",
+    "skiptrace",
+    "stages",
+)
 
 MODEL = {
     "corpus": "code", "seed": 0, "n_layers": 1, "n_heads": 2, "d_head": 3, "d_model": 8, "n_ctx": 16,

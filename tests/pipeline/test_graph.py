@@ -81,6 +81,7 @@ def test_rooms_import_only_rooms_below_them():
         "arithmetic",
         "errors",
         "progress",
+        "seals",
         "files",
         "devices",
         "workers",

@@ -1,0 +1,106 @@
+"""Restore what an interrupted DVC leaves unusable, so that the next `dvc repro` runs.
+
+DVC empties dvc.lock and .dvc/tmp/rwlock before it writes them; a signal in between leaves half of a file, with which
+every later command of DVC fails.
+
+Reads   dvc.lock, .dvc/tmp/rwlock
+        data/scratch/sound.lock   the last sound dvc.lock that a stage saw
+Writes  dvc.lock   that copy, or the one of git's HEAD; removed if there is neither: DVC's run cache fills it again
+        .dvc/tmp/rwlock   removed: it names the processes that run, and none does
+"""
+
+import contextlib
+import fcntl
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from skiptrace.errors import InputError
+from skiptrace.errors import run as run_errors
+from skiptrace.files import atomic
+from stages.common import DVC_LOCK, SOUND_LOCK, is_sound, keep_lock
+
+DVC_TEMPORARY = Path(".dvc/tmp")
+RWLOCK = DVC_TEMPORARY / "rwlock"
+
+
+def broken() -> list[str]:
+    """What is unusable, one clause each; empty where DVC can work."""
+    found = []
+    if DVC_LOCK.exists() and not is_sound(DVC_LOCK.read_bytes()):
+        found.append(f"{DVC_LOCK} is {_how(DVC_LOCK)}")
+    if RWLOCK.exists() and not _is_json(RWLOCK):
+        found.append(f"{RWLOCK} is {_how(RWLOCK)}")
+    return found
+
+
+def repair() -> list[str]:
+    """Restore what is unusable; return what was done, one sentence each.
+
+    Raises:
+        InputError: a running DVC holds its lock, so that what looks broken may be half written.
+    """
+    if not broken():
+        return []
+    with _nobody_else():
+        return [f"{what}: {_restore_lock() if what.startswith(str(DVC_LOCK)) else _remove()}" for what in broken()]
+
+
+def _restore_lock() -> str:
+    for source, content in _copies():
+        if is_sound(content):
+            with atomic(DVC_LOCK) as temporary:
+                temporary.write_bytes(content)
+            return f"restored from {source}"
+    DVC_LOCK.unlink()
+    return "removed, DVC's run cache fills it again"
+
+
+def _copies() -> Iterator[tuple[str, bytes]]:
+    if SOUND_LOCK.exists():
+        yield str(SOUND_LOCK), SOUND_LOCK.read_bytes()
+    with contextlib.suppress(FileNotFoundError):
+        committed = subprocess.run(["git", "show", f"HEAD:./{DVC_LOCK}"], capture_output=True, check=False)
+        if committed.returncode == 0:
+            yield "git's HEAD", committed.stdout
+
+
+def _remove() -> str:
+    RWLOCK.unlink()
+    return "removed"
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(path.read_bytes()), dict)
+    except ValueError:
+        return False
+
+
+def _how(path: Path) -> str:
+    return "not complete, as an interrupted DVC leaves it" if path.stat().st_size else "empty"
+
+
+@contextlib.contextmanager
+def _nobody_else() -> Iterator[None]:
+    """Hold DVC's own lock, under which it writes both files."""
+    DVC_TEMPORARY.mkdir(parents=True, exist_ok=True)
+    with (DVC_TEMPORARY / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"{' and '.join(broken())}, but another dvc runs here; wait for it to end") from None
+        yield
+
+
+def main() -> None:
+    """Repair, and keep a copy of what is sound."""
+    for line in repair():
+        print(line, file=sys.stderr)
+    keep_lock()
+
+
+if __name__ == "__main__":
+    run_errors(main)
