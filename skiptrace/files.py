@@ -133,9 +133,12 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     return table
 
 
-def pointer(head: bytes) -> str | None:
-    """What a file is, by its first bytes, that only stands for another, and the command that fetches that one."""
-    return next((said for magic, said in POINTERS.items() if head.startswith(magic)), None)
+def pointer(file: Path | bytes) -> str | None:
+    """What a file, or its first bytes, is that only stands for another, and the command that fetches that one."""
+    if isinstance(file, bytes):
+        return next((said for magic, said in POINTERS.items() if file.startswith(magic)), None)
+    with file.open("rb") as opened:
+        return pointer(opened.read(64))
 
 
 def sha256(path: Path) -> str:

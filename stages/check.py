@@ -15,7 +15,7 @@ from skiptrace.config.models import ImportedModel, ModelParams
 from skiptrace.config.pipeline import Pipeline, load_pipeline
 from skiptrace.corpora import sources
 from skiptrace.errors import InputError
-from skiptrace.files import atomic_folder, sha256, write_text
+from skiptrace.files import atomic_folder, pointer, sha256, write_text
 from stages.common import IMPORTED, IMPORTS, MODELS, PARAMS, TOKENS, run
 
 
@@ -53,6 +53,8 @@ def listing(path: str | None, key: str) -> str:
     for file in files:
         if file.is_symlink():
             raise InputError(f"{PARAMS}: {key}: {file} is a link, behind which DVC does not see; copy the file")
+        if said := pointer(file):
+            raise InputError(f"{PARAMS}: {key}: {file} is {said}")
     return "".join(f"{sha256(file)}  {file.as_posix()}\n" for file in files)
 
 

@@ -208,6 +208,11 @@ def test_a_data_set_on_disk_is_read_by_the_datasets_library(tmp_path):
     corpus = {"kind": "hub", "path": str(tmp_path / "set"), "text_field": "body", "valid_share": 0.1}
     assert [d.text for d in read(HubCorpus(**corpus))] == ROWS
     assert [d.source for d in read(HubCorpus(**corpus, split="test"))] == ["test#000000001"]
+    gaps = datasets.Dataset.from_dict({"body": ["one", None, "two"]})
+    gaps.save_to_disk(tmp_path / "gaps")
+    assert [d.text for d in read(HubCorpus(**corpus | {"path": str(tmp_path / "gaps")}))] == ["one", "", "two"]
+    with pytest.raises(InputError, match=r"corpora\.mine: no row has the field 'x'; set text_field; there is body, n"):
+        read(HubCorpus(**corpus | {"text_field": "x"}))
     with pytest.raises(InputError, match=r"corpora\.mine: row 1 has no text in the field 'n'; set text_field"):
         read(HubCorpus(**corpus | {"text_field": "n"}))
     with pytest.raises(InputError, match=r"corpora\.mine\.path: cannot be loaded"):

@@ -48,6 +48,12 @@ def test_a_link_inside_and_an_absent_path_are_named(here):
         listing("imports/model", "k")
 
 
+def test_a_pointer_in_place_of_a_file_is_named(here):
+    (here / "imports" / "model" / "model.pth").write_text("version https://git-lfs.github.com/spec/v1\nsize 1\n")
+    with pytest.raises(InputError, match=r"model\.pth is a pointer of git-lfs, not the file; run git lfs pull"):
+        listing("imports/model", "k")
+
+
 def test_only_the_model_whose_checkpoint_changed_is_imported_again(project: Project):
     tokens = len(pd.read_parquet(project.path / "data" / "tokens" / "planted" / "vocab.parquet"))
     sizes = {"vocab_size": tokens, "n_positions": 16}
