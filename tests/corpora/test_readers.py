@@ -1,6 +1,7 @@
 import bz2
 import glob
 import gzip
+import io
 import json
 from pathlib import Path
 
@@ -198,6 +199,33 @@ def test_any_address_of_fsspec_reads_as_a_folder_does(tmp_path):
     for address, message in (("memory://none", "does not exist"), ("sftq://x/y", "Protocol not known")):
         with pytest.raises(InputError, match=rf"corpora\.mine\.path: {address}.*{message}"):
             read(files(address))
+
+
+class Failing(fsspec.AbstractFileSystem):
+    """A file system whose connection is lost after the first bytes of every file."""
+
+    protocol = "failing"
+
+    def isfile(self, path: str) -> bool:
+        return False
+
+    def find(self, path: str, *given: object, **options: object) -> list[str]:
+        return [f"{path}/a.txt"]
+
+    def open(self, path: str, *given: object, **options: object) -> io.BytesIO:
+        class Lost(io.BytesIO):
+            def read(self, size: int | None = -1) -> bytes:
+                if self.tell():
+                    raise RuntimeError("connection lost")
+                return super().read(4)
+
+        return Lost(b"some text")
+
+
+def test_a_connection_that_is_lost_names_the_file():
+    fsspec.register_implementation("failing", Failing, clobber=True)
+    with pytest.raises(InputError, match=r"path: texts/a\.txt cannot be read \(RuntimeError: connection lost\)"):
+        read(files("failing://texts"))
 
 
 def test_a_data_set_on_disk_is_read_by_the_datasets_library(tmp_path):
