@@ -5,9 +5,6 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
-
-LFS = b"version https://git-lfs.github.com/spec/"  # how a pointer of git-lfs begins
 
 
 class InputError(Exception):
@@ -22,22 +19,6 @@ def one_line(error: BaseException) -> str:
 def printable(text: str) -> str:
     """Text that no terminal takes for a command: control characters become escapes."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-def refuse_stub(path: Path) -> None:
-    """Refuse a file that only stands for another.
-
-    Raises:
-        InputError: it is empty, or a pointer of git-lfs; names the command that brings the content.
-    """
-    with path.open("rb") as file:
-        start = file.read(len(LFS))
-    if start == LFS:
-        raise InputError(f"{path}: a git-lfs pointer, not the file itself; run git lfs pull where it came from")
-    if not start:
-        raise InputError(
-            f"{path}: empty; copy it again from where it came from (git lfs pull, if that is a repository)"
-        )
 
 
 def debugging() -> bool:

@@ -260,9 +260,12 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     return table
 
 
-def pointer(head: bytes) -> str | None:
-    """What a file is, by its first bytes, that only stands for another, and the command that fetches that one."""
-    return next((said for magic, said in POINTERS.items() if head.startswith(magic)), None)
+def pointer(file: Path | bytes) -> str | None:
+    """What a file, or its first bytes, is that only stands for another, and the command that fetches that one."""
+    if isinstance(file, bytes):
+        return next((said for magic, said in POINTERS.items() if file.startswith(magic)), None)
+    with file.open("rb") as opened:
+        return pointer(opened.read(64))
 
 
 def write_tensors(path: Path, tensors: "dict[str, Tensor]") -> None:
@@ -287,6 +290,20 @@ def read_tensors(path: Path) -> "dict[str, Tensor]":
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: not a readable safetensors file ({error}); reproduce its stage") from None
+
+
+def refuse_stub(path: Path) -> None:
+    """Refuse a file that only stands for another.
+
+    Raises:
+        InputError: it is empty, or a pointer; names the command that fetches the content.
+    """
+    if said := pointer(path):
+        raise InputError(f"{path}: {said}")
+    if not path.stat().st_size:
+        raise InputError(
+            f"{path}: empty; copy it again from where it came from (git lfs pull, if that is a repository)"
+        )
 
 
 def sha256(path: Path) -> str:

@@ -19,8 +19,8 @@ from skiptrace.config.dictionaries import ModelDictionaryParams
 from skiptrace.config.models import ImportedModel, ModelParams
 from skiptrace.config.pipeline import Pipeline, load_pipeline
 from skiptrace.corpora import sources
-from skiptrace.errors import InputError, refuse_stub
-from skiptrace.files import atomic_folder, sha256, write_text
+from skiptrace.errors import InputError
+from skiptrace.files import atomic_folder, refuse_stub, sha256, write_text
 from stages.common import ARITHMETIC, IMPORTED, IMPORTS, MODELS, PARAMS, TOKENS, run, wrote
 from stages.repair import repair
 

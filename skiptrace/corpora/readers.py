@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 
@@ -13,6 +13,8 @@ from skiptrace.corpora.card import Notes
 from skiptrace.corpora.documents import Document
 from skiptrace.corpora.rows import Field
 from skiptrace.errors import InputError
+
+T = TypeVar("T")
 
 
 def read(corpus: Corpus, name: str, notes: Notes) -> Iterator[Document]:
@@ -79,7 +81,17 @@ def _remote(corpus: FilesCorpus, name: str, notes: Notes) -> Iterator[Document]:
             sources.check_single(sources.look(PurePosixPath(root).name, file, corpus), corpus, name)
     for relative in list(found) if single else sources.selected(found, corpus, notes):
         with reach(found[relative]) as file:
-            yield from contents.documents(relative, file, corpus, notes)
+            yield from _named(contents.documents(relative, file, corpus, notes), f"{key}: {found[relative]}")
+
+
+def _named(found: Iterator[T], said: str) -> Iterator[T]:
+    """What an iterator yields; file systems and libraries raise errors of their own, which become one line."""
+    try:
+        yield from found
+    except (InputError, GeneratorExit):
+        raise
+    except Exception as error:
+        raise InputError(f"{said} cannot be read ({type(error).__name__}: {error})") from None
 
 
 def _hub(corpus: HubCorpus, name: str) -> Iterator[Document]:
@@ -102,6 +114,6 @@ def _hub(corpus: HubCorpus, name: str) -> Iterator[Document]:
     except Exception as error:  # the library raises many kinds, and the network more
         raise InputError(f"{key}: cannot be loaded ({type(error).__name__}: {error})") from None
     field = Field(f"corpora.{name}", corpus.text_field)
-    for number, row in chain([first] if first else [], numbered):
+    for number, row in _named(chain([first] if first else [], numbered), key):
         yield Document(f"{corpus.split}#{number:09d}", field.of(row, f"row {number}") or "")
     field.check()

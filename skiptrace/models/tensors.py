@@ -9,7 +9,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from skiptrace.errors import InputError, refuse_stub
+from skiptrace.errors import InputError
+from skiptrace.files import refuse_stub
 
 SAFE, TORCH = (".safetensors",), (".pth", ".pt", ".bin")
 

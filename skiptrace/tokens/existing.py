@@ -110,9 +110,8 @@ def _content(path: Path, key: str) -> dict[str, Any]:
 
 
 def _fetched(file: Path) -> Path:
-    with file.open("rb") as opened:
-        if said := pointer(opened.read(64)):
-            raise InputError(f"{file}: {said}")
+    if said := pointer(file):
+        raise InputError(f"{file}: {said}")
     return file
 
 

@@ -38,7 +38,7 @@ class TokenTexts:
         # Of tokens whose mark stands at their end, the last one loses it.
         after = BEFORE if "BPEDecoder" in self._types else ""
         decoded: str = self._decoder.decode([BEFORE, piece, after] if after else [BEFORE, piece])
-        return decoded.removeprefix(BEFORE).removesuffix(after) or piece
+        return decoded.removeprefix(self._decoder.decode([BEFORE])).removesuffix(after) or piece
 
 
 def token_text(tokenizer: Tokenizer, token_id: int) -> str:

@@ -170,15 +170,21 @@ def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
 
 
 def vocabulary(tokenizer: Tokenizer, stream: np.ndarray) -> pa.Table:
-    """The table `token_id, token, count, probability` over the training stream."""
+    """The table `token_id, token, count, probability` over the training stream.
+
+    Raises:
+        InputError: the tokenizer's decoder fails on a token.
+    """
     size, text_of = tokenizer.get_vocab_size(), TokenTexts(tokenizer)
     counts = np.zeros(size, np.int64)
     for start in range(0, len(stream), 2**22):
         counts += np.bincount(stream[start : start + 2**22], minlength=size)
+    with held_back("the decoder of the tokenizer fails on a token"):
+        texts = [text_of(i) for i in range(size)]
     return pa.table(
         {
             "token_id": pa.array(range(size), pa.int32()),
-            "token": [text_of(i) for i in range(size)],
+            "token": texts,
             "count": counts,
             "probability": counts / counts.sum(),
         }

@@ -290,6 +290,17 @@ def test_a_separator_divides_a_file_into_documents(tmp_path):
     assert read(tmp_path, separator="<|endoftext|>", cut=2)[:2] == ["one\n", "story"]
 
 
+def test_a_separator_is_written_as_text_is_read():
+    with pytest.raises(ValueError, match=r"line ends are read as .n"):
+        files(Path("x"), separator="\r\n\r\n")
+
+
+def test_a_column_that_is_no_text_names_the_others(tmp_path):
+    pq.write_table(pa.table({"text": [{"inner": "x"}], "body": ["x"]}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"has no column of text 'text'; set text_field; there is text, body"):
+        read(tmp_path)
+
+
 def test_a_separator_within_a_line_is_noted(tmp_path):
     (tmp_path / "a.txt").write_text("the token <|endoftext|> ends a text")
     (tmp_path / "b.jsonl").write_text('{"text": "x\\n</s>\\ny"}')

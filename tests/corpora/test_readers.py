@@ -1,6 +1,7 @@
 import bz2
 import glob
 import gzip
+import io
 import json
 from pathlib import Path
 
@@ -200,6 +201,33 @@ def test_any_address_of_fsspec_reads_as_a_folder_does(tmp_path):
             read(files(address))
 
 
+class Failing(fsspec.AbstractFileSystem):
+    """A file system whose connection is lost after the first bytes of every file."""
+
+    protocol = "failing"
+
+    def isfile(self, path: str) -> bool:
+        return False
+
+    def find(self, path: str, *given: object, **options: object) -> list[str]:
+        return [f"{path}/a.txt"]
+
+    def open(self, path: str, *given: object, **options: object) -> io.BytesIO:
+        class Lost(io.BytesIO):
+            def read(self, size: int | None = -1) -> bytes:
+                if self.tell():
+                    raise RuntimeError("connection lost")
+                return super().read(4)
+
+        return Lost(b"some text")
+
+
+def test_a_connection_that_is_lost_names_the_file():
+    fsspec.register_implementation("failing", Failing, clobber=True)
+    with pytest.raises(InputError, match=r"path: texts/a\.txt cannot be read \(RuntimeError: connection lost\)"):
+        read(files("failing://texts"))
+
+
 def test_a_data_set_on_disk_is_read_by_the_datasets_library(tmp_path):
     datasets = pytest.importorskip("datasets", reason="pip install -e '.[hub]'")
     datasets.disable_progress_bars()
@@ -208,6 +236,11 @@ def test_a_data_set_on_disk_is_read_by_the_datasets_library(tmp_path):
     corpus = {"kind": "hub", "path": str(tmp_path / "set"), "text_field": "body", "valid_share": 0.1}
     assert [d.text for d in read(HubCorpus(**corpus))] == ROWS
     assert [d.source for d in read(HubCorpus(**corpus, split="test"))] == ["test#000000001"]
+    gaps = datasets.Dataset.from_dict({"body": ["one", None, "two"]})
+    gaps.save_to_disk(tmp_path / "gaps")
+    assert [d.text for d in read(HubCorpus(**corpus | {"path": str(tmp_path / "gaps")}))] == ["one", "", "two"]
+    with pytest.raises(InputError, match=r"corpora\.mine: no row has the field 'x'; set text_field; there is body, n"):
+        read(HubCorpus(**corpus | {"text_field": "x"}))
     with pytest.raises(InputError, match=r"corpora\.mine: row 1 has no text in the field 'n'; set text_field"):
         read(HubCorpus(**corpus | {"text_field": "n"}))
     with pytest.raises(InputError, match=r"corpora\.mine\.path: cannot be loaded"):

@@ -181,7 +181,9 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def reproduced(tmp_path_factory: pytest.TempPathFactory, python: Path) -> Project:
     """A project after its first `dvc repro`, committed; shared by the test processes, not to be changed."""
-    folder = tmp_path_factory.getbasetemp().parent / "reproduced"
+    base = tmp_path_factory.getbasetemp()
+    # Without test processes of pytest-xdist the folder above is that of other test runs.
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "reproduced"
     with FileLock(folder.with_suffix(".lock")):
         if not folder.exists():
             project = create(folder.with_suffix(".partial"), python)

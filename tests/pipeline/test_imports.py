@@ -82,7 +82,7 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n"
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "merges.txt"])
 def test_a_git_lfs_pointer_is_named_with_the_command_that_brings_the_file(here, name):
     (here / "imports" / "model" / name).write_text(POINTER)
-    with pytest.raises(InputError, match=rf"imports/model/{name}: a git-lfs pointer, .*; run git lfs pull"):
+    with pytest.raises(InputError, match=rf"imports/model/{name}: a pointer of git-lfs, .*; run git lfs pull"):
         listing("imports/model", "k")
 
 

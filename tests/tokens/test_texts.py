@@ -1,12 +1,13 @@
 """Tokens of every kind of tokenizer, as text."""
 
+import numpy as np
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from skiptrace.errors import InputError
 from skiptrace.tokens import lookup
 from skiptrace.tokens.texts import TokenTexts
-from skiptrace.tokens.tokenizer import unknown_id
+from skiptrace.tokens.tokenizer import unknown_id, vocabulary
 
 
 def word_level(unknown: str | None = "[UNK]") -> Tokenizer:
@@ -95,6 +96,22 @@ def test_added_tokens_are_shown_as_they_were_added():
     tokenizer.add_tokens([AddedToken("Ġ extra")])
     tokenizer.add_special_tokens(["<|end|>"])
     assert [TokenTexts(tokenizer)(i) for i in (4, 5, 6)] == ["Ġ extra", "<|end|>", "<6>"]
+
+
+def test_a_decoder_that_changes_letters_is_obeyed():
+    tokenizer = word_level()
+    tokenizer.decoder = decoders.Replace("a", "o")
+    assert [TokenTexts(tokenizer)(i) for i in (2, 3)] == ["für", "moon"]
+    tokenizer.decoder = decoders.Replace("o", "a")
+    assert TokenTexts(tokenizer)(3) == "maan"
+
+
+def test_a_decoder_that_panics_is_one_line(capfd):
+    tokenizer = word_level()
+    tokenizer.decoder = decoders.Strip("a", 5, 5)
+    with pytest.raises(InputError, match=r"the decoder of the tokenizer fails on a token \(index out of bounds"):
+        vocabulary(tokenizer, np.array([0, 1]))
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
