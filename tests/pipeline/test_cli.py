@@ -133,20 +133,18 @@ def test_doctor_tells_what_is_fit_and_what_would_run(ask, project):
     assert told.code == 1 and "models.one.steps" in told.out
 
 
-def test_doctor_shows_no_password_of_a_remote(ask, project):
+def test_doctor_explains_a_stage_that_never_ran_as_new_and_shows_no_password_of_a_remote(ask, project):
     for name, url in (("web", "https://me:secret@host:8443/x?token=secret"), ("box", "ssh://me:secret@host/path")):
         project.dvc("remote", "add", name, url)
-    told = ask(project, "doctor")
-    assert "secret" not in told.out + told.error
-    found = {check["name"]: check for check in json.loads(ask(project, "doctor", "--json").out)["checks"]}
-    assert found["remote cache"]["found"] == "web: https://host:8443/x?…, box: ssh://host/path"
-
-
-def test_doctor_explains_a_stage_that_never_ran_as_new(ask, project):
     params = project.params()
     params["models"]["new"] = params["models"]["one"]
     project.write_params(params)
-    due = {stage["stage"]: stage for stage in json.loads(ask(project, "doctor", "--json").out)["stages"]}
+    told = ask(project, "doctor", "--json")
+    assert told.code == 0 and "secret" not in told.out + told.error
+    found = json.loads(told.out)
+    checks = {check["name"]: check for check in found["checks"]}
+    assert checks["remote cache"]["found"] == "web: https://host:8443/x?…, box: ssh://host/path"
+    due = {stage["stage"]: stage for stage in found["stages"]}
     assert due["train@new"]["why"] == "new: it has not run yet" == due["verify@new"]["why"]
     assert due["summarise"]["why"].startswith("changed: ")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc.repo import Repo
 
 from tests.pipeline.conftest import ROOT
 
@@ -115,3 +116,25 @@ def test_every_output_is_git_ignored_or_small_enough_for_git(stage):
         name = path.replace("${key}", "x")
         ignored = subprocess.run(["git", "check-ignore", "-q", name], cwd=ROOT, check=False).returncode == 0
         assert ignored == options.get("cache", True), path
+
+
+@pytest.mark.parametrize("folder", ["data/raw", "data/raw/a", "imports", "imports/a"])
+def test_what_dvc_add_writes_is_kept_and_what_it_is_about_is_not(folder):
+    """By git, and by DVC, which finds its files where its own reading of .gitignore lets it look."""
+    names = {"x.dvc": False, ".gitignore": False, "x": True, "x.txt": True}
+    with Repo(str(ROOT)) as repo:
+        for part in (Path(folder), *Path(folder).parents[:-1]):
+            assert not repo.scm.is_ignored(f"{part}/"), part
+        for name, ignored in names.items():
+            path = f"{folder}/{name}"
+            by_git = subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode == 0
+            assert by_git == ignored == repo.scm.is_ignored(path), path
+
+
+def test_data_is_there_in_a_clone_with_the_page_that_describes_it():
+    listed = subprocess.run(["git", "ls-files", "data"], cwd=ROOT, text=True, capture_output=True, check=True).stdout
+    assert listed.split() == ["data/README.md"]
+    text = (ROOT / "data" / "README.md").read_text()
+    outs = {Path(str(o)).parts[1] for s in STAGES for o in body(s).get("outs", []) if str(o).startswith("data/")}
+    for name in outs:
+        assert f"`{name}/`" in text or f"`{name}`" in text, name
