@@ -10,7 +10,7 @@ export DVC_NO_ANALYTICS := 1
 BASE ?= origin/main
 COMPARISON := reports/comparison
 
-.PHONY: report verify pictures ci-report test check format bench setup clean help
+.PHONY: report verify pictures ci-report test attack check format bench setup clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ ci-report: report  ## the report, and a comparison with BASE (origin/main): repo
 test: check  ## lint, types, tests
 	@echo "==> Running the tests"
 	@python -m pytest
+
+attack: setup  ## attack with signals, kills, damage and odd inputs, and count what is noticed; hours on two cores
+	@python -m tests.attack
 
 check: setup  ## lint and types only
 	@echo "==> Checking style and types"
