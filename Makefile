@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+LOCKS := $(addsuffix .lock,requirements-build requirements requirements-torch)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
@@ -58,11 +59,12 @@ bench: setup  ## measure speed and memory beside what others use; about a quarte
 
 setup: $(INSTALLED)  ## create .venv and install the locked dependencies
 
-$(INSTALLED): requirements.lock requirements-torch.lock pyproject.toml
+$(INSTALLED): $(LOCKS) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python >= 3.11 is needed; try make PYTHON=python3.11")'
 	@echo "==> Installing the locked dependencies into $(VENV)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(INSTALL) --require-hashes -r requirements.lock
+	@$(INSTALL) --require-hashes -r requirements-build.lock
+	@$(INSTALL) --require-hashes --no-build-isolation -r requirements.lock
 	@$(INSTALL) -r requirements-torch.lock
 	@$(INSTALL) --no-build-isolation --no-deps -e .
 	@touch $@
