@@ -3,16 +3,41 @@
 Each looks only at blocks whose maximum beats the k-th best value so far. All run without the interpreter's lock.
 """
 
-from typing import no_type_check
+from collections.abc import Callable
+from typing import Any, no_type_check
 
 import numpy as np
 from numba import njit
+from numba.core.caching import FunctionCache
 
 ROW_BLOCK, COLUMN_BLOCK = 64, 16  # entries of a row, and of a column, that one maximum stands for
 LANES = 8  # copies of the histogram, so that neighbours that fall in one bin do not wait for each other
 
 
-@njit(nogil=True, cache=True)
+class _Cache(FunctionCache):
+    """Numba's cache on disk, which raises what pickle raises if one of its files was cut short."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The compiled function, or None, which compiles it anew."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:
+            self.flush()
+            return None
+
+
+def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """`numba.njit` without the interpreter's lock and with a cache that a damaged file only empties."""
+
+    def compile_lazily(function: Callable[..., Any]) -> Any:
+        dispatcher = njit(nogil=True, **options)(function)
+        dispatcher._cache = _Cache(function)  # what `cache=True` does with Numba's own
+        return dispatcher
+
+    return compile_lazily
+
+
+@compiled()
 @no_type_check
 def take_rows(tile, maxima, first_column, values, index):
     """Enter a tile [n, m] into the best of each row, values and index [n, k]; maxima [n, ⌈m/ROW_BLOCK⌉].
@@ -36,7 +61,7 @@ def take_rows(tile, maxima, first_column, values, index):
                     best[p], place[p] = value, first_column + j
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 @no_type_check
 def take_columns(tile, maxima, first_row, worst, values, index):
     """Enter a tile [n, m] into the best of each column, values and index [m, k]; maxima [⌈n/COLUMN_BLOCK⌉, m].
@@ -61,7 +86,7 @@ def take_columns(tile, maxima, first_row, worst, values, index):
             worst[j] = best[last]
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 @no_type_check
 def take_whole(tile, maxima, first_row, first_column, values, rows, columns):
     """Enter a tile into the best of the whole matrix, [k] each; of equal entries the smaller (row, column) first.
@@ -86,7 +111,7 @@ def take_whole(tile, maxima, first_row, first_column, values, rows, columns):
                 values[p], rows[p], columns[p] = value, row, column
 
 
-@njit(nogil=True, cache=True, inline="always")
+@compiled(inline="always")
 @no_type_check
 def _before(value, row, column, other, other_row, other_column):
     if value != other:
@@ -94,7 +119,7 @@ def _before(value, row, column, other, other_row, other_column):
     return row < other_row or (row == other_row and column < other_column)
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 @no_type_check
 def count(tile, low, per_unit, counts):
     """Add a tile's entries to a histogram, counts [LANES, bins], that begins at `low`; its ends take the rest."""
