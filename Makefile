@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+LOCKS := $(addsuffix .lock,requirements-build requirements requirements-torch)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
@@ -13,7 +14,7 @@ override BASE := $(value BASE)
 export BASE
 COMPARISON := reports/comparison
 
-.PHONY: report verify pictures ci-report test check format bench setup clean help
+.PHONY: report verify pictures ci-report test attack check format bench setup clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -43,6 +44,9 @@ test: check  ## lint, types, tests
 	@echo "==> Running the tests"
 	@python -m pytest
 
+attack: setup  ## attack with signals, kills, damage and odd inputs, and count what is noticed; hours on two cores
+	@python -m tests.attack
+
 check: setup  ## lint and types only
 	@echo "==> Checking style and types"
 	@ruff check --quiet .
@@ -64,11 +68,12 @@ bench: setup  ## measure speed and memory beside what others use; about a quarte
 
 setup: $(INSTALLED)  ## create .venv and install the locked dependencies
 
-$(INSTALLED): requirements.lock requirements-torch.lock pyproject.toml
+$(INSTALLED): $(LOCKS) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python >= 3.11 is needed; try make PYTHON=python3.11")'
 	@echo "==> Installing the locked dependencies into $(VENV)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(INSTALL) --require-hashes -r requirements.lock
+	@$(INSTALL) --require-hashes -r requirements-build.lock
+	@$(INSTALL) --require-hashes --no-build-isolation -r requirements.lock
 	@$(INSTALL) -r requirements-torch.lock
 	@$(INSTALL) --no-build-isolation --no-deps -e .
 	@touch $@

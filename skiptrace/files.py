@@ -141,7 +141,7 @@ def read_json(path: Path) -> Any:
     verify(path)
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable as JSON ({error})") from None
     if isinstance(value, dict) and KEY in value and not str(value.pop(KEY)).startswith(UNSEALED[:-8].decode()):
         raise damaged(path)

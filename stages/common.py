@@ -15,7 +15,7 @@ from skiptrace.files import atomic, temporaries_in, write_json
 
 PARAMS = Path("params.yaml")
 LOCK = Path("requirements.lock")
-TORCH_LOCK = Path("requirements-torch.lock")
+OTHER_LOCKS = (Path("requirements-build.lock"), Path("requirements-torch.lock"))
 IMPORTS = Path("imports")  # tokenizers and checkpoints made elsewhere
 IMPORTED = Path("data/imports")  # their content hashes, one file for each corpus and model
 ARITHMETIC = Path("data/arithmetic")  # how the processor computes that dvc.lock was written on

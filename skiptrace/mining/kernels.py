@@ -3,30 +3,44 @@
 Each looks only at blocks whose maximum beats the k-th best value so far. All run without the interpreter's lock.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, no_type_check
 
 import numpy as np
 from numba import njit
+from numba.core.caching import FunctionCache
 
 ROW_BLOCK, COLUMN_BLOCK = 64, 16  # entries of a row, and of a column, that one maximum stands for
 LANES = 8  # copies of the histogram, so that neighbours that fall in one bin do not wait for each other
 
 
+class _Cache(FunctionCache):
+    """Numba's cache on disk, which raises what pickle raises if one of its files was cut short."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The compiled function, or None, which compiles it anew."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:
+            self.flush()
+            return None
+
+
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Compile a loop, once for all runs where there is a folder to keep it in.
+    """Compile a loop, without the interpreter's lock, and once for all runs where there is a folder to keep it in.
 
     That is `NUMBA_CACHE_DIR`, the one beside this file, or the user's cache; where none can be written, every run
-    compiles anew.
+    compiles anew. A damaged file there is compiled anew too.
     """
 
-    def compile_one(function: Callable[..., Any]) -> Any:
-        try:
-            return njit(nogil=True, cache=True, **options)(function)
-        except RuntimeError:
-            return njit(nogil=True, **options)(function)
+    def compile_lazily(function: Callable[..., Any]) -> Any:
+        dispatcher = njit(nogil=True, **options)(function)
+        with contextlib.suppress(RuntimeError):  # no folder
+            dispatcher._cache = _Cache(function)  # what `cache=True` does with Numba's own
+        return dispatcher
 
-    return compile_one
+    return compile_lazily
 
 
 @compiled()

@@ -30,7 +30,7 @@ from skiptrace.files import read_json
 from stages.ask.damage import remove, verify_outputs
 from stages.ask.output import AsCsv, AsJson, Form, console, form, print_csv, print_json, table
 from stages.ask.versions import NEVER_RAN, changed_stages
-from stages.common import ARITHMETIC, DVC_LOCK, LOCK, PARAMS, TIMES, TORCH_LOCK
+from stages.common import ARITHMETIC, DVC_LOCK, LOCK, OTHER_LOCKS, PARAMS, TIMES
 from stages.repair import broken
 from stages.repair import repair as restore
 
@@ -151,7 +151,7 @@ def _packages() -> tuple[State, str]:
     """What is installed against what is locked: another version may give other bytes."""
     if not LOCK.exists():
         raise InputError(f"{LOCK}: not here; run this in the folder of the pipeline")
-    pins = "\n".join(path.read_text() for path in (LOCK, TORCH_LOCK) if path.exists())
+    pins = "\n".join(path.read_text() for path in (LOCK, *OTHER_LOCKS) if path.exists())
     locked = dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", pins, re.MULTILINE))
     others = []
     for name, version in locked.items():

@@ -1,0 +1,33 @@
+"""Attack skiptrace and count what happens: `python -m tests.attack [PART …] [--count N] [--seed N]`."""
+
+import argparse
+import sys
+
+from tests.attack import flips, inputs, processes
+from tests.attack.outcome import failures, table
+
+PARTS = {part.name: part for part in (*flips.PARTS, *inputs.PARTS, *processes.PARTS)}
+
+
+def main() -> None:
+    """Run the parts asked for, and print the table of counts."""
+    parser = argparse.ArgumentParser(description=__doc__, epilog=f"parts: {'; '.join(PARTS)}")
+    parser.add_argument("part", nargs="*", help="a name, or how names begin (all)")
+    parser.add_argument("--count", type=int, help="attempts of each part (of the issue that asked for them)")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    chosen = [part for name, part in PARTS.items() if not asked.part or name.startswith(tuple(asked.part))]
+    if not chosen:
+        parser.error(f"no such part; there is {'; '.join(PARTS)}")
+    found = {}
+    for part in chosen:
+        print(part.name, file=sys.stderr, flush=True)
+        found[part.name] = list(part.attack(asked.count or part.count, asked.seed))
+    print(table(found))
+    bad = failures(found)
+    print("\n".join(bad), file=sys.stderr)
+    sys.exit(1 if bad else 0)
+
+
+if __name__ == "__main__":
+    main()
