@@ -4,7 +4,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -52,40 +52,53 @@ class _Here(Repo):  # type: ignore[misc]  # DVC is untyped
 
 
 class Revision:
-    """The files of a revision, fetched one by one into a temporary folder; nothing it holds is trusted.
+    """The files of a revision, fetched one by one into a temporary folder; nothing it holds is trusted. Close it.
 
     Raises:
-        InputError: there is no such revision, it has no pipeline, or one that is not well formed.
+        InputError: there is no such revision, or it has no pipeline.
     """
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self._folder = name, folder.resolve()
+        self.params: dict[str, Any] = {}
+        self._outs: dict[str, Any] = {}
         try:
-            here = Repo(".")
-            self._remote = here.config["core"].get("remote")
-            repo = here if name == WORKSPACE else _Here(name, here.config)
+            with Repo(".") as here:
+                settings = here.config
+            self._remote = settings["core"].get("remote")
+            self._repo = Repo(".") if name == WORKSPACE else _Here(name, settings)
         except NotDvcRepoError:
             raise InputError(f"{name}: has no pipeline: dvc.yaml is not in it") from None
         except DvcException as error:
             known = "a commit, branch, tag or experiment (git log, dvc exp show), or workspace"
             raise InputError(f"{name}: {one_line(error)}; give {known}") from None
-        # Read as they are, before DVC parses them.
+        self._files = DVCFileSystem(self._repo)
+
+    def close(self) -> None:
+        """Close the files of git that reading it opened."""
+        self._repo.close()
+
+    def check(self) -> None:
+        """Check what DVC parses, before it does, and the names that become paths; `params` are there then.
+
+        Raises:
+            InputError: a file is missing or not well formed, a name is no name, a hash no hash.
+        """
+        fs, root = self._repo.fs, self._repo.root_dir
         for file in (Path("dvc.yaml"), PARAMS, LOCK):
-            there = repo.fs.join(repo.root_dir, file.name)
-            if repo.fs.isfile(there):
-                with repo.fs.open(there, "rb") as source, self.naming():
+            there = fs.join(root, file.name)
+            if fs.isfile(there):
+                with fs.open(there, "rb") as source:
                     bounded_yaml(self._copy(source, file))
             elif file != LOCK:
-                raise InputError(f"{name}: has no pipeline: {file} is not in it")
-        with self.naming():
-            self.params = read_yaml(self._local(PARAMS))
+                raise InputError(f"{self.name}: has no pipeline: {file} is not in it")
+        self.params = read_yaml(self._local(PARAMS))
         for group in KEYED:
-            entries(self.params.get(group), group, Path(f"{name}: {PARAMS}"))
+            entries(self.params.get(group), group, Path(f"{self.name}: {PARAMS}"))
         try:
-            self._files = DVCFileSystem(repo)
-            self._outs = {out.def_path: out.hash_info.value for out in repo.index.outs}
+            self._outs = {out.def_path: out.hash_info.value for out in self._repo.index.outs}
         except Exception as error:  # what is no pipeline fails anywhere in DVC's parsers
-            raise InputError(f"{name}: dvc.yaml and {LOCK} are no pipeline ({one_line(error)})") from None
+            raise InputError(f"{self.name}: dvc.yaml and {LOCK} are no pipeline ({one_line(error)})") from None
         for path, value in self._outs.items():
             self._check_hash(path, value)
 
@@ -170,23 +183,30 @@ def read_version(name: str) -> Version:
     Raises:
         InputError: there is no such revision, it has no pipeline, or another schema.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        revision = Revision(name, Path(folder))
-        with revision.naming():
-            metrics = read_json(revision.fetch(REPORTS / "metrics.json"))
-            if not isinstance(metrics, dict):
-                raise InputError(f"{name}: metrics.json has another layout: no mapping")
-            studied, absent = {}, {}
-            for model, content in revision.params["models"].items():
-                try:
-                    studied[model] = _read_model(revision, model, content)
-                except Absent as error:
-                    absent[model] = str(error)
-            figures: dict[str, bytes] = {}
-            if not absent:
-                paths = revision.names(REPORTS / "figures", "*.svg")
-                figures = {path.name: revision.fetch(path).read_bytes() for path in paths}
-            return Version(name, revision.params, metrics, studied, figures, _notes(name, absent))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(Revision(name, Path(folder))) as revision,
+        revision.naming(),
+    ):
+        revision.check()
+        return _read(revision)
+
+
+def _read(revision: Revision) -> Version:
+    metrics = read_json(revision.fetch(REPORTS / "metrics.json"))
+    if not isinstance(metrics, dict):
+        raise InputError(f"{revision.name}: metrics.json has another layout: no mapping")
+    studied, absent = {}, {}
+    for model, content in revision.params["models"].items():
+        try:
+            studied[model] = _read_model(revision, model, content)
+        except Absent as error:
+            absent[model] = str(error)
+    figures: dict[str, bytes] = {}
+    if not absent:
+        paths = revision.names(REPORTS / "figures", "*.svg")
+        figures = {path.name: revision.fetch(path).read_bytes() for path in paths}
+    return Version(revision.name, revision.params, metrics, studied, figures, _notes(revision.name, absent))
 
 
 def _notes(name: str, absent: dict[str, str]) -> list[str]:
