@@ -52,7 +52,7 @@ class Field:
         return value
 
     def check(self) -> None:
-        """Hold that some row had the field, if there was any.
+        """Check that some row had the field, if there was any.
 
         Raises:
             InputError: none had it; names the fields of the first.

@@ -133,7 +133,7 @@ def _outside(path: Path, key: str) -> InputError:
 
 
 def check_single(kind: Format | None, corpus: FilesCorpus, name: str) -> None:
-    """Hold that a corpus of one file can be split.
+    """Check that a corpus of one file can be split.
 
     Raises:
         InputError: the file is one document.

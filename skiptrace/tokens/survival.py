@@ -44,7 +44,7 @@ def survival(tokenizer: Tokenizer, texts: Iterable[str], characters: int, what: 
 
 
 def check(found: Survival, most: float, name: str) -> None:
-    """Hold that no larger share of the text is lost than `tokenizers.<name>.max_lost` allows.
+    """Check that no larger share of the text is lost than `tokenizers.<name>.max_lost` allows.
 
     Raises:
         InputError: more is; names the characters.
