@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.attack.processes import outputs
+
 
 def files(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
@@ -79,13 +81,12 @@ def test_bad_input_is_one_line_and_nothing_is_half_written(project, stage, argum
         content = path.read_bytes()
         path.unlink()
         path.write_bytes(content[: len(content) // 2] if spoil[1] is None else spoil[1])
-    outputs = [project.path / "data", project.path / "reports"]
-    before = [files(folder) for folder in outputs]
+    before = outputs(project)
     done = project.stage(stage, *arguments)
     assert done.returncode == 1
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert message in done.stderr
-    assert [files(folder) for folder in outputs] == before
+    assert outputs(project) == before
 
 
 def test_a_missing_option_is_a_usage_error(project):
