@@ -1,6 +1,6 @@
 """What a stage will compute at the least, said before it starts where that takes more than a minute.
 
-Memory is bounded at any vocabulary (docs/scaling.md); what grows are operations, with the key that bounds them.
+Operations alone are counted, each with the keys that bound them; memory is not estimated.
 """
 
 import math
