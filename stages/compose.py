@@ -34,6 +34,7 @@ from skiptrace.mining.virtual import PairCircuits, mine_virtual, mine_wanted
 from skiptrace.models import checkpoint
 from skiptrace.models.transformer import Transformer
 from skiptrace.progress import progress
+from stages import needs
 from stages.common import COMPOSE, MODELS, PARAMS, TOKENS, asked_for, run, wrote
 
 
@@ -48,6 +49,8 @@ def main() -> None:
     virtual_heads = load(ExpansionParams, "expansion", PARAMS).virtual_heads
     words = pd.DataFrame({"token": vocab.token, "count": vocab.count})
 
+    operations = needs.of_composition(model, virtual_heads, params)
+    needs.say(f"compose {name}", operations, "composition.contexts and expansion.virtual_heads")
     with atomic_folder(COMPOSE / name) as folder:
         for file, table in study(model, valid, words, params, virtual_heads):
             write_table(folder / f"{file}.parquet", pa.Table.from_pandas(table, preserve_index=False))

@@ -27,6 +27,7 @@ from skiptrace.mining import bigrams, skip_trigrams, vocabulary
 from skiptrace.mining.heads import STATISTICS, mine_head, mine_largest, statistics_of
 from skiptrace.models import checkpoint
 from skiptrace.workers import side_by_side
+from stages import needs
 from stages.common import MODELS, NGRAMS, PARAMS, TABLES, TOKENS, asked_for, run, wrote
 
 
@@ -41,10 +42,11 @@ def main() -> None:
     scores = read_table(out / "heads.parquet").to_pandas()
     positional = {(row.layer, row.head) for row in scores.itertuples() if row.positional}
 
+    asked = [head for head in heads(model) if expansion.only is None or head_name(head) in expansion.only]
+    needs.say(f"mine {name}", needs.of_circuits(model, len(asked)), "expansion.heads")
     table, agreement = bigrams.mine(direct(model), counts, vocab, params)
     write_table(out / "bigrams.parquet", table)
     write_table(out / "agreement.parquet", agreement)
-    asked = [head for head in heads(model) if expansion.only is None or head_name(head) in expansion.only]
     jobs = [(str((MODELS / name).resolve()), str(words.resolve()), head, params) for head in asked]
     found = side_by_side(mine_head, jobs, "mining heads", threads=True)
     acting = [one.best_outs for head, one in zip(asked, found, strict=True) if head in positional]

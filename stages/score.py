@@ -18,6 +18,7 @@ from skiptrace.files import read_tokens, write_table
 from skiptrace.models import checkpoint
 from skiptrace.models.evaluation import losses_by_position
 from skiptrace.models.windows import spread_windows
+from stages import needs
 from stages.common import MODELS, PARAMS, TABLES, TOKENS, asked_for, run, wrote
 
 
@@ -29,6 +30,8 @@ def main() -> None:
     model = checkpoint.load(MODELS / name)
     valid = read_tokens(TOKENS / corpus / "valid.npy", model.d_vocab)
     texts = spread_windows(valid, model.n_ctx, params.sequences)[:, :-1]
+    contexts = min(params.loss_contexts, len(valid) // model.n_ctx)
+    needs.say(f"score {name}", needs.of_losses(model, contexts), "scoring.loss_contexts")
     heads, offsets = score_heads(model, texts, params)
     losses = losses_by_position(model, valid, params.loss_contexts)
     for file, table in (("heads", heads), ("offsets", offsets), ("losses", losses)):

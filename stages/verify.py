@@ -20,6 +20,7 @@ from skiptrace.evidence.support import Positions
 from skiptrace.evidence.verification import Streams, verify
 from skiptrace.files import read_table, read_tokens, write_json, write_table
 from skiptrace.models import checkpoint
+from stages import needs
 from stages.common import CORPORA, EVIDENCE, MODELS, NGRAMS, PARAMS, TABLES, TOKENS, asked_for, run, wrote
 
 
@@ -37,6 +38,9 @@ def main() -> None:
     )
     tables = {n: read_table(TABLES / name / f"{n}.parquet").to_pandas() for n in ("bigrams", "skip_trigrams", "copies")}
 
+    rows = min(len(tables["skip_trigrams"]), params.rows)
+    bounds = "verification.rows, contexts, context_tokens and null_rows"
+    needs.say(f"verify {name}", needs.of_verification(model, rows, params), bounds)
     checked = verify(model, tables["skip_trigrams"], streams, params)
     positions = Positions(streams.train, len(vocab), model.n_ctx - 1)
     found = bugs.measure(model, bugs.find(checked, positions, params.quartets), streams, params)

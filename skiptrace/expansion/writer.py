@@ -117,8 +117,9 @@ def write_part(source: Circuit | Stored, part: Part, folder: str, params: Expans
             _fill(circuit, part, checked, params)
         files.mv(temporary, path)
         note = {"made_of": made_of, "bytes": checked.bytes, "crc32": checked.crc}
-        with files.open(_note(path), "wb") as file:
+        with files.open(temporary, "wb") as file:
             file.write(json.dumps(note).encode())
+        files.mv(temporary, _note(path))
     except OSError as error:
         if error.errno in FULL:
             raise InputError(

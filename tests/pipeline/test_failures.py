@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.attack.processes import outputs
 from tests.pipeline.test_graph import STAGES
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
@@ -87,13 +88,12 @@ def test_bad_input_is_one_line_and_nothing_is_half_written(project, stage, argum
         content = path.read_bytes()
         path.unlink()
         path.write_bytes(content[: len(content) // 2] if spoil[1] is None else spoil[1])
-    outputs = [project.path / "data", project.path / "reports"]
-    before = [files(folder) for folder in outputs]
+    before = outputs(project)
     done = project.stage(stage, *arguments)
     assert done.returncode == 1
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert message in done.stderr
-    assert [files(folder) for folder in outputs] == before
+    assert outputs(project) == before
 
 
 def test_a_tokenizer_that_loses_the_text_is_refused_unless_it_is_allowed(project):
