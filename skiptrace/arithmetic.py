@@ -31,7 +31,7 @@ AVX2 = {
 # Without STRICT, which there is none of for these kernels, sums depend on the number of threads.
 COMPATIBLE = AVX2 | {"MKL_CBWR": "COMPATIBLE", "OMP_NUM_THREADS": "2"}
 KERNELS = {"avx2": AVX2, "compatible": COMPATIBLE, "native": {}}
-# Threads that wait for each other without sleeping lose most of a busy machine's time.
+# Threads that spin while they wait for each other take the processor from whoever else is there.
 ALWAYS = {"GOMP_SPINCOUNT": "10000"}
 DEFAULT = "avx2"
 
