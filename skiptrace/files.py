@@ -186,7 +186,7 @@ def read_array(path: Path) -> np.ndarray:
     """
     verify(path)
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.lib.format.open_memmap(path, mode="r")
         left = path.stat().st_size - array.offset - array.nbytes
     except Exception as error:  # a damaged header fails anywhere in the parser of Python's literals
         raise InputError(f"{path}: not a readable array ({error}); reproduce its stage") from None

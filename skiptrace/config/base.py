@@ -76,7 +76,7 @@ def _unfolded(node: Node | None, known: dict[int, float]) -> float:
     if id(node) not in known:
         known[id(node)] = float("inf")  # met again before it is counted, it holds itself
         parts = [n for pair in node.value for n in pair] if isinstance(node, MappingNode) else node.value
-        known[id(node)] = 1 + sum(_unfolded(part, known) for part in parts)
+        known[id(node)] = 1.0 + sum(_unfolded(part, known) for part in parts)
     return known[id(node)]
 
 
