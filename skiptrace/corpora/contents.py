@@ -14,7 +14,7 @@ from skiptrace.corpora import rows, text
 from skiptrace.corpora.card import Notes
 from skiptrace.corpora.compression import DAMAGED, Bytes, Opened, opened
 from skiptrace.corpora.documents import Document
-from skiptrace.corpora.formats import BINARY, Format, NotText, format_of, refusal
+from skiptrace.corpora.formats import BINARY, Format, NotText, damaged, format_of, refusal
 from skiptrace.corpora.text import Window
 from skiptrace.errors import InputError
 
@@ -58,7 +58,7 @@ def documents(source: str, file: Bytes, params: TextParams, notes: Notes) -> Ite
     except NotParsed:
         notes.unparsed.add(source)
     except (*DAMAGED, pa.ArrowException) as error:
-        raise InputError(f"{source}: cannot be read ({error})") from None
+        raise damaged(source, error) from None
 
 
 def cleaned(found: Iterable[Document], params: TextParams, notes: Notes, divided: bool) -> Iterator[Document]:
@@ -85,7 +85,7 @@ def cleaned(found: Iterable[Document], params: TextParams, notes: Notes, divided
             kept = re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", kept)
         for mark in SEPARATORS:
             if mark in kept:
-                if not divided and re.search(rf"^{re.escape(mark)}$", kept, re.MULTILINE):
+                if not divided and re.search(rf"^[ \t]*{re.escape(mark)}[ \t]*$", kept, re.MULTILINE):
                     raise InputError(
                         f"{source}: lines of {mark} seem to separate documents; set separator: {json.dumps(mark)}, "
                         'or separator: "" to keep them'
@@ -131,7 +131,8 @@ def _strings(source: str, kind: Format, code: str, params: TextParams) -> str:
         return "\n".join(value for value in literals if isinstance(value, str))
     except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
         if params.syntax_errors == "refuse":
+            why = f"{error.msg}, line {error.lineno}" if isinstance(error, SyntaxError) else error
             raise InputError(
-                f"{source}: no strings can be taken from it ({error}); exclude it, or set syntax_errors: skip"
+                f"{source}: no strings can be taken from it ({why}); exclude it, or set syntax_errors: skip"
             ) from None
         raise NotParsed from None

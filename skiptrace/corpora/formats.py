@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import re
 from enum import StrEnum
 from pathlib import PurePosixPath
 
@@ -72,6 +73,11 @@ def refusal(source: str, error: NotText) -> InputError:
     return InputError(f"{source}: {error}; convert it, exclude it, or set encoding_errors to replace or skip")
 
 
+def damaged(source: str, error: Exception) -> InputError:
+    """The error that names a file whose content cannot be decoded."""
+    return InputError(f"{source}: cannot be read ({error}); copy or download it again, or exclude it")
+
+
 def encoding(head: bytes) -> tuple[str, int]:
     """The encoding that the byte-order mark names, else UTF-8, and the length of the mark."""
     return next(((name, len(mark)) for mark, name in MARKS.items() if head.startswith(mark)), ("utf-8", 0))
@@ -99,21 +105,24 @@ def format_of(source: str, name: str, head: bytes, params: TextParams) -> Format
     promised = PROMISED.get(suffix.lower(), Format.TEXT)
     if promised in BINARY:
         raise InputError(f"{source}: not {BINARY[promised]}, which its name promises; fetch it again, or rename it")
-    if promised is Format.TEXT and _is_json_lines(head):
+    if promised is Format.TEXT and _is_json(head):
         if not suffix:
             return Format.JSON
         raise InputError(
-            f"{source}: holds JSON lines, which its name does not say; set format: json to read the field "
-            f"{params.text_field!r} of each, or format: text to keep them as they are"
+            f"{source}: holds JSON, which its name does not say; set format: json to read the field "
+            f"{params.text_field!r} of each row, or format: text to keep it as it is"
         )
     return promised
 
 
-def _is_json_lines(head: bytes) -> bool:
-    """Whether the first two lines are JSON objects with keys."""
+def _is_json(head: bytes) -> bool:
+    """Whether the first two lines, or the first element of an array, are JSON objects with keys."""
     codec, mark = encoding(head)
-    lines = [line for line in head[mark:].decode(codec, "ignore").split("\n", 8)[:8] if line.strip()][:2]
+    text = head[mark:].decode(codec, "ignore")
+    lines = [line for line in text.split("\n", 8)[:8] if line.strip()][:2]
     try:
+        if element := re.match(r"\s*\[\s*(?={)", text):
+            return bool(json.JSONDecoder().raw_decode(text, element.end())[0])
         values = [json.loads(line) for line in lines if line.lstrip().startswith("{")]
     except (ValueError, RecursionError):
         return False

@@ -30,22 +30,22 @@ def read(corpus: Corpus, name: str, notes: Notes) -> Iterator[Document]:
         # As their sources are sorted, which the project's name begins.
         for package in sorted(corpus.packages, key=lambda p: p.partition("==")[0] + "/"):
             for source, path in sources.package_files(package, corpus, name):
-                yield from _open(source, path, corpus, notes)
+                yield from _open(source, path, corpus, name, notes)
     elif isinstance(corpus, HubCorpus):
         yield from contents.cleaned(_hub(corpus, name), corpus, notes, divided=True)
     elif "://" in corpus.path:
         yield from _remote(corpus, name, notes)
     else:
         for source, path in sources.local_files(Path(corpus.path), corpus, name, notes):
-            yield from _open(source, path, corpus, notes)
+            yield from _open(source, path, corpus, name, notes)
 
 
-def _open(source: str, path: Path, corpus: FilesCorpus | PackagesCorpus, notes: Notes) -> Iterator[Document]:
+def _open(source: str, path: Path, corpus: FilesCorpus | PackagesCorpus, name: str, notes: Notes) -> Iterator[Document]:
     try:
         file = path.open("rb")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    with file:
+    with file, sources.naming(name):
         yield from contents.documents(source, file, corpus, notes)
 
 
@@ -63,7 +63,7 @@ def _remote(corpus: FilesCorpus, name: str, notes: Notes) -> Iterator[Document]:
         raise InputError(f"{key}: {corpus.path} cannot be listed ({type(error).__name__}: {error})") from None
     if local:
         for source, path in sources.local_files(Path(root), corpus, name, notes):
-            yield from _open(source, path, corpus, notes)
+            yield from _open(source, path, corpus, name, notes)
         return
     if single:
         found = {PurePosixPath(root).name: root}
@@ -78,10 +78,12 @@ def _remote(corpus: FilesCorpus, name: str, notes: Notes) -> Iterator[Document]:
 
     if single:
         with reach(root) as file:
-            sources.check_single(sources.look(PurePosixPath(root).name, file, corpus), corpus, name)
+            with sources.naming(name):
+                kind = sources.look(PurePosixPath(root).name, file, corpus)
+            sources.check_single(kind, corpus, name)
     for relative in list(found) if single else sources.selected(found, corpus, notes):
-        with reach(found[relative]) as file:
-            yield from _named(contents.documents(relative, file, corpus, notes), f"{key}: {found[relative]}")
+        with reach(found[relative]) as file, sources.naming(name):
+            yield from _named(contents.documents(relative, file, corpus, notes), found[relative])
 
 
 def _named(found: Iterator[T], said: str) -> Iterator[T]:

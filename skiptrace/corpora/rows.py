@@ -24,6 +24,7 @@ PATIENCE = 1000  # rows without the field after which the field is wrong
 DELIMITERS = ",;\t|"
 NEAR = 16  # characters before the end of what was read, where JSON may only be cut off
 Row = tuple[int, str | None]
+KINDS = {int: "a number", float: "a number", bool: "true or false", list: "a list", dict: "a mapping"}
 
 
 class Field:
@@ -48,7 +49,8 @@ class Field:
             return None
         self._found = True
         if value is not None and not isinstance(value, str):
-            raise InputError(f"{self._source}: {place} has no text in the field {self._name!r}; {self._ways}")
+            kind = KINDS.get(type(value), type(value).__name__)
+            raise InputError(f"{self._source}: {place} has {kind}, no text, in the field {self._name!r}; {self._ways}")
         return value
 
     def check(self) -> None:
@@ -101,7 +103,8 @@ def _lines(source: str, window: Window) -> Iterator[tuple[int, str, Any]]:
             try:
                 value = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise InputError(f"{source}: line {number} is not JSON ({error})") from None
+                why = f"{error.msg} at column {error.colno}" if isinstance(error, JSONDecodeError) else error
+                raise InputError(f"{source}: line {number} is not JSON ({why})") from None
             yield number, f"line {number}", value
 
 
@@ -256,7 +259,7 @@ def _check_column(source: str, schema: pa.Schema, field: str) -> None:
         pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view,
     )  # fmt: skip
     if kind is None or not any(fit(kind) for fit in fits):
-        there = ", ".join(schema.names)
+        there = ", ".join(f"{column.name} ({column.type})" for column in schema)
         raise InputError(f"{source}: has no column of text {field!r}; set text_field; there is {there}")
 
 

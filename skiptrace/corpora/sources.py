@@ -1,5 +1,6 @@
 """Which files a corpus is made of, and what of them can be checked before any is read."""
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -13,7 +14,7 @@ from packaging.version import InvalidVersion
 from skiptrace.config.corpora import Corpus, FilesCorpus, PackagesCorpus
 from skiptrace.corpora.card import Notes
 from skiptrace.corpora.compression import DAMAGED, Bytes, opened
-from skiptrace.corpora.formats import Format, NotText, format_of, refusal
+from skiptrace.corpora.formats import Format, NotText, damaged, format_of, refusal
 from skiptrace.errors import InputError
 
 LOOKED_AT = 100  # files of a folder whose first bytes are looked at before work starts
@@ -39,12 +40,21 @@ def check(corpora: dict[str, Corpus]) -> None:
             found = local_files(Path(corpus.path), corpus, name, Notes())[:LOOKED_AT]
         for source, path in found:
             if isinstance(corpus, PackagesCorpus | FilesCorpus):
-                _look(source, path, corpus)
+                _look(source, path, corpus, name)
 
 
-def _look(source: str, path: Path, corpus: PackagesCorpus | FilesCorpus) -> Format | None:
+@contextlib.contextmanager
+def naming(corpus: str) -> Iterator[None]:
+    """Errors inside, which name a file within a corpus, name the corpus too."""
     try:
-        with path.open("rb") as file:
+        yield
+    except InputError as error:
+        raise InputError(f"corpora.{corpus}: {error}") from None
+
+
+def _look(source: str, path: Path, corpus: PackagesCorpus | FilesCorpus, name: str) -> Format | None:
+    try:
+        with path.open("rb") as file, naming(name):
             return look(source, file, corpus)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
@@ -64,7 +74,7 @@ def look(source: str, file: Bytes, corpus: PackagesCorpus | FilesCorpus) -> Form
             return None
         raise refusal(source, error) from None
     except DAMAGED as error:
-        raise InputError(f"{source}: cannot be read ({error})") from None
+        raise damaged(source, error) from None
 
 
 def local_files(root: Path, corpus: FilesCorpus, name: str, notes: Notes) -> list[tuple[str, Path]]:
@@ -75,13 +85,16 @@ def local_files(root: Path, corpus: FilesCorpus, name: str, notes: Notes) -> lis
     """
     key = f"corpora.{name}"
     if root.is_file():
-        check_single(_look(root.name, root, corpus), corpus, name)
+        check_single(_look(root.name, root, corpus, name), corpus, name)
         return [(root.name, root)]
     if not root.is_dir():
         what = "is neither a file nor a folder" if os.path.lexists(root) else "does not exist"
         raise InputError(f"{key}.path: {root} {what}")
     inside = root.resolve()
     chosen = selected(_walk(root, corpus, key), corpus, notes)
+    if not chosen:
+        others = f"; there is {notes.unselected.examples[0]!r}" if notes.unselected.count else ""
+        raise InputError(f"{key}.include: no file in {root} matches {', '.join(corpus.include)}{others}")
     for relative in chosen:
         path = root / relative
         if not _is_utf8(relative):
@@ -158,7 +171,7 @@ def package_files(package: str, corpus: PackagesCorpus, name: str) -> list[tuple
     except metadata.PackageNotFoundError:
         raise InputError(f"{key}: {package} is not installed; pip install it") from None
     if not _is_version(distribution.version, version):
-        raise InputError(f"{key}: {package} is asked for but {distribution.version} is installed")
+        raise InputError(f"{key}: {package} is asked for but {distribution.version} is installed; change one of them")
     listed: dict[str, Any] = {file.as_posix(): file for file in distribution.files or ()}
     inside = [p for p in listed if ".." not in PurePosixPath(p).parts and not PurePosixPath(p).is_absolute()]
     # What else a package lists depends on the installer, so it is not counted.

@@ -150,7 +150,9 @@ UNREADABLE = [
 def test_what_is_no_text_is_named_or_left_out_and_counted(tmp_path, content, what):
     (tmp_path / "a.txt").write_bytes(content)
     (tmp_path / "b.txt").write_text("text")
-    with pytest.raises(InputError, match=rf"^a\.txt: .*{what}; convert it, exclude it, or set encoding_errors"):
+    with pytest.raises(
+        InputError, match=rf"^corpora\.mine: a\.txt: .*{what}; convert it, exclude it, or set encoding_errors"
+    ):
         read(tmp_path)
     notes = Notes()
     assert read(tmp_path, notes, encoding_errors="skip") == ["text"]
@@ -163,16 +165,17 @@ def test_what_is_no_text_is_named_or_left_out_and_counted(tmp_path, content, wha
 )
 def test_a_pointer_is_never_text(tmp_path, policy, pointer, cure):
     (tmp_path / "a.txt").write_bytes(pointer)
-    with pytest.raises(InputError, match=rf"^a\.txt: a pointer of .*{cure}"):
+    with pytest.raises(InputError, match=rf"^corpora\.mine: a\.txt: a pointer of .*{cure}"):
         read(tmp_path, encoding_errors=policy)
 
 
-def test_lines_of_json_under_a_name_of_text_are_the_users_choice(tmp_path):
-    (tmp_path / "a.txt").write_bytes(LINES)
-    with pytest.raises(InputError, match=r"a\.txt: holds JSON lines, which its name does not say; set format: json"):
+@pytest.mark.parametrize("content", [LINES, json.dumps(ROWS).encode(), json.dumps(ROWS, indent=2).encode()])
+def test_json_under_a_name_of_text_is_the_users_choice(tmp_path, content):
+    (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.txt: holds JSON, which its name does not say; set format: json"):
         read(tmp_path)
     assert read(tmp_path, format="json") == TEXTS
-    assert read(tmp_path, format="text") == [LINES.decode()]
+    assert read(tmp_path, format="text") == [content.decode()]
     (tmp_path / "a.txt").write_bytes(delimited(","))
     assert read(tmp_path, format="csv") == TEXTS
 
@@ -272,7 +275,10 @@ def test_rows_without_the_field_are_known_before_the_end(tmp_path):
 
 def test_a_column_that_is_no_text_names_the_others(tmp_path):
     pq.write_table(pa.table({"text": [{"inner": "x"}], "body": ["x"]}), tmp_path / "a.parquet")
-    with pytest.raises(InputError, match=r"has no column of text 'text'; set text_field; there is text, body"):
+    with pytest.raises(
+        InputError,
+        match=r"has no column of text 'text'; set text_field; there is text \(struct<inner: string>\), body \(string\)",
+    ):
         read(tmp_path)
 
 

@@ -224,7 +224,9 @@ class Failing(fsspec.AbstractFileSystem):
 
 def test_a_connection_that_is_lost_names_the_file():
     fsspec.register_implementation("failing", Failing, clobber=True)
-    with pytest.raises(InputError, match=r"path: texts/a\.txt cannot be read \(RuntimeError: connection lost\)"):
+    with pytest.raises(
+        InputError, match=r"^corpora\.mine: texts/a\.txt cannot be read \(RuntimeError: connection lost\)"
+    ):
         read(files("failing://texts"))
 
 
@@ -291,10 +293,10 @@ def test_files_that_are_not_utf8_are_replaced_or_left_out_and_counted(tmp_path, 
         (
             "a.jsonl",
             b'{"text": "x"}\n{"text": 3}\n',
-            r"a\.jsonl: line 2 has no text in the field 'text'; set text_field",
+            r"^corpora\.mine: a\.jsonl: line 2 has a number, no text, in the field 'text'; set",
         ),
-        ("a.jsonl", b'{"text": "x"}\n\n{', r"a\.jsonl: line 3 is not JSON"),
-        ("a.jsonl", b'["x", 3]', r"a\.jsonl: value 2 has no text in the field 'text'"),
+        ("a.jsonl", b'{"text": "x"}\n\n{', r"line 3 is not JSON \(Expecting property name .* at column 2\)$"),
+        ("a.jsonl", b'["x", 3]', r"a\.jsonl: value 2 has a number, no text, in the field 'text'"),
         ("a.jsonl", b'["x"; 3]', r"a\.jsonl: not JSON after value 1: a comma or \] is missing"),
         ("a.jsonl", b'["x", "y"', r"a\.jsonl: not JSON after value 2: the array does not end"),
         ("a.jsonl", b'["x", {"text": }', r"a\.jsonl: not JSON at value 2 \(Expecting value"),
@@ -310,7 +312,11 @@ def test_files_that_are_not_utf8_are_replaced_or_left_out_and_counted(tmp_path, 
         ("a.csv", b"id,text\n1,x,y\n", r"a\.csv: row 1 has 3 columns, not 2 as its first line"),
         ("a.csv", b'id,text\n1,"x\n', r"a\.csv: not delimited columns \(unexpected end of data\)"),
         ("a.jsonl", b'{"text": "\xff"}', r"a\.jsonl: not UTF-8 at byte 10"),
-        ("a.txt.bz2", bz2.compress(b"x" * 99)[:-4], r"a\.txt\.bz2: cannot be read"),
+        (
+            "a.txt.bz2",
+            bz2.compress(b"x" * 99)[:-4],
+            r"a\.txt\.bz2: cannot be read \(.*\); copy or download it again, or exclude it$",
+        ),
         ("a.txt.zst", zstd.compress(b"x" * 99)[:-4], r"a\.txt\.zst: cannot be read \(Compressed file ended"),
         ("a.jsonl.gz", gzip.compress(b'{"text": "x"}', mtime=0)[:-9], r"a\.jsonl\.gz: cannot be read"),
         ("a.jsonl.zst", b"no", r"a\.jsonl\.zst: not JSON at value 1"),
@@ -328,7 +334,9 @@ def test_a_damaged_file_is_named_with_the_line(tmp_path, name, content, message)
 
 def test_a_parquet_without_text_names_its_columns(tmp_path):
     pq.write_table(pa.table({"id": [1], "body": ["x"]}), tmp_path / "a.parquet")
-    with pytest.raises(InputError, match=r"no column of text 'text'; set text_field; there is id, body"):
+    with pytest.raises(
+        InputError, match=r"no column of text 'text'; set text_field; there is id \(int64\), body \(string\)"
+    ):
         read(files(tmp_path, include=["*"]))
 
 
@@ -346,7 +354,8 @@ def test_a_link_out_of_the_folder_is_refused(folder, tmp_path_factory):
 @pytest.mark.parametrize("pattern", ["../*.txt", "/etc/*", "**/../*.txt", "../../**/*"])
 def test_globs_do_not_leave_the_folder(folder, pattern):
     inside = folder / "deep"
-    assert read(files(inside, include=[pattern])) == []
+    with pytest.raises(InputError, match=r"corpora\.mine\.include: no file in .*deep matches .*; there is '"):
+        read(files(inside, include=[pattern]))
 
 
 def test_strings_of_sources_and_of_json(tmp_path):

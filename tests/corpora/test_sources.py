@@ -119,10 +119,24 @@ def test_what_globs_leave_out_is_counted(folder):
 
 
 def test_an_empty_corpus_says_what_was_left_out(folder):
+    (folder / "blank.md").write_text(" \n")
     notes = Notes()
-    found = readers.read(files(folder, include=["*.text"]), "mine", notes)
+    found = readers.read(files(folder, include=["*.md"]), "mine", notes)
     with pytest.raises(InputError, match=r"no file that matches include has text; 3 do not match, such as 'a\.txt'"):
         documents.write(found, 0.5, "mine", notes, folder.parent / "documents.parquet")
+
+
+def test_globs_that_select_nothing_are_known_before_work_starts(folder):
+    with pytest.raises(
+        InputError, match=r"^corpora\.mine\.include: no file in .* matches \*\.text; there is 'a\.txt'$"
+    ):
+        sources.check({"mine": files(folder, include=["*.text"])})
+
+
+def test_a_file_that_is_refused_is_named_with_its_corpus(folder):
+    (folder / "a.txt").write_text("PK\x03\x04")
+    with pytest.raises(InputError, match=r"^corpora\.mine: a\.txt: a zip archive"):
+        sources.check({"mine": files(folder)})
 
 
 def test_a_separator_makes_one_file_many_documents(folder):

@@ -25,6 +25,10 @@ def test_a_separator_divides_a_file_into_documents(tmp_path):
     (tmp_path / "a.txt").write_text("\n<|endoftext|>\n".join(stories) + "\n<|endoftext|>\n")
     with pytest.raises(InputError, match=r'a\.txt: lines of <\|endoftext\|> seem .*set separator: "<\|endoftext\|>"'):
         read(tmp_path)
+    (tmp_path / "b.txt").write_text("one\n <|endoftext|> \ntwo")
+    with pytest.raises(InputError, match=r"b\.txt: lines of <\|endoftext\|> seem"):
+        read(tmp_path, exclude=["a.txt"])
+    (tmp_path / "b.txt").unlink()
     divided = list(readers.read(files(tmp_path / "a.txt", separator="<|endoftext|>"), "mine", Notes()))
     assert [d.text for d in divided] == stories
     assert [d.source for d in divided] == [f"a.txt#{i:09d}" for i in (1, 2, 3, 4)]
