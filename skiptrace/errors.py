@@ -1,10 +1,17 @@
 """Errors a user can correct, reported in one line."""
 
+import errno
 import io
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+# What torch, C++ libraries and the interpreter's threads raise as RuntimeError.
+NO_MEMORY = re.compile(r"allocate memory|not enough memory|out of memory|start new thread|bad_alloc", re.IGNORECASE)
 
 
 class InputError(Exception):
@@ -26,15 +33,43 @@ def debugging() -> bool:
     return os.environ.get("SKIPTRACE_DEBUG") == "1"
 
 
-def described(error: Exception) -> str:
-    """What went wrong in one line; an error that is no InputError is named by its type."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that no memory was left; NumPy's and Arrow's are MemoryErrors."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(NO_MEMORY.search(str(error))))
+
+
+def _where(error: BaseException) -> str:
+    """The innermost function of this package that an error came through, as in ` in composition.terms.frozen_runs`."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path.is_relative_to(PACKAGE) and path != Path(__file__):
+            return " in " + ".".join([*path.relative_to(PACKAGE).with_suffix("").parts, frame.name])
+    return ""
+
+
+def described(error: Exception, bounded_by: str = "") -> str:
+    """What went wrong in one line; an error that is no InputError is named by its type.
+
+    `bounded_by` names the keys of params.yaml that bound the memory needed. Where a reader says that a file cannot be
+    read because no memory was left, the memory is named.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if is_out_of_memory(cause):
+            remedy = f"lower {bounded_by} in params.yaml, or give it more" if bounded_by else "give it more"
+            return f"out of memory{_where(cause)} ({one_line(cause) or type(cause).__name__}); {remedy}"
+        cause = cause.__cause__ or cause.__context__
     if isinstance(error, InputError):
         return one_line(error)
     return f"{type(error).__name__}: {one_line(error)} (SKIPTRACE_DEBUG=1 shows where)"
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[[], None], bounded_by: str = "") -> None:
     """Call `main`; on failure print one line on standard error and exit with code 1.
+
+    `bounded_by` names the keys of params.yaml that bound the memory that `main` needs.
 
     `SKIPTRACE_DEBUG=1` in the environment shows the traceback instead. What standard output cannot encode is written
     as an escape; if its reader has gone, as after `| head`, nothing is reported.
@@ -59,7 +94,7 @@ def run(main: Callable[[], None]) -> None:
         if debugging():
             traceback.print_exc()
             sys.exit(1)
-        sys.exit(f"error: {described(error)}")
+        sys.exit(f"error: {described(error, bounded_by)}")
 
 
 def _drop_output() -> None:

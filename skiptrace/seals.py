@@ -9,7 +9,7 @@ import mmap
 import zlib
 from pathlib import Path
 
-from skiptrace.errors import InputError
+from skiptrace.errors import InputError, is_out_of_memory
 
 MARK = b"skiptrace.crc32="
 UNSEALED = MARK + b"00000000"  # what a writer puts where the checksum will stand
@@ -50,7 +50,9 @@ def verify(path: Path) -> None:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             found = intact(content)
-    except (OSError, ValueError):  # missing or empty, which the reader that follows names
+    except (OSError, ValueError) as error:  # missing or empty, which the reader that follows names
+        if is_out_of_memory(error):
+            raise
         return
     if found is False:
         raise damaged(path)

@@ -78,8 +78,10 @@ def _is_stage(stage: Any) -> bool:
     return whole and all(isinstance(group, list) for group in files)
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[[], None], bounded_by: str = "") -> None:
     """Run a stage; if it succeeds, note the seconds it took under its name, as in `train@one`.
+
+    `bounded_by` names the keys of params.yaml that bound the memory it needs, for the line of one that runs out of it.
 
     A training that continues an interrupted one counts its last part alone.
     """
@@ -93,4 +95,4 @@ def run(main: Callable[[], None]) -> None:
         name = "@".join([Path(sys.argv[0]).stem, *instance])
         write_json(TIMES / f"{name}.json", {"seconds": round(time.monotonic() - started, 1)})
 
-    errors.run(timed)
+    errors.run(timed, bounded_by)

@@ -37,6 +37,8 @@ from skiptrace.progress import progress
 from stages import needs
 from stages.common import COMPOSE, MODELS, PARAMS, TOKENS, asked_for, run, wrote
 
+BOUNDED_BY = "composition.contexts and expansion.virtual_heads"
+
 
 def main() -> None:
     """Study one model."""
@@ -49,8 +51,7 @@ def main() -> None:
     virtual_heads = load(ExpansionParams, "expansion", PARAMS).virtual_heads
     words = pd.DataFrame({"token": vocab.token, "count": vocab.count})
 
-    operations = needs.of_composition(model, virtual_heads, params)
-    needs.say(f"compose {name}", operations, "composition.contexts and expansion.virtual_heads")
+    needs.state(f"compose {name}", needs.of_composition(model, virtual_heads, params), BOUNDED_BY)
     with atomic_folder(COMPOSE / name) as folder:
         for file, table in study(model, valid, words, params, virtual_heads):
             write_table(folder / f"{file}.parquet", pa.Table.from_pandas(table, preserve_index=False))
@@ -76,4 +77,4 @@ def along_the_way(folder: Path) -> Iterator[tuple[int, Transformer]]:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, BOUNDED_BY)

@@ -64,4 +64,4 @@ def of_model(params: ModelDictionaryParams) -> tuple[dict[str, pd.DataFrame], di
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, "positions, entries or batch_size of the dictionary")

@@ -51,4 +51,4 @@ def take_over(found: list[Name], d_vocab: int, params: ExpansionParams, scratch:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, "expansion.row_group_rows")

@@ -30,6 +30,8 @@ from skiptrace.workers import side_by_side
 from stages import needs
 from stages.common import MODELS, NGRAMS, PARAMS, TABLES, TOKENS, asked_for, run, wrote
 
+BOUNDED_BY = "expansion.heads, mining.destinations, mining.outs and mining.largest"
+
 
 def main() -> None:
     """Mine one model."""
@@ -43,7 +45,7 @@ def main() -> None:
     positional = {(row.layer, row.head) for row in scores.itertuples() if row.positional}
 
     asked = [head for head in heads(model) if expansion.only is None or head_name(head) in expansion.only]
-    needs.say(f"mine {name}", needs.of_circuits(model, len(asked)), "expansion.heads")
+    needs.state(f"mine {name}", needs.of_circuits(model, len(asked)), BOUNDED_BY)
     table, agreement = bigrams.mine(direct(model), counts, vocab, params)
     write_table(out / "bigrams.parquet", table)
     write_table(out / "agreement.parquet", agreement)
@@ -65,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, BOUNDED_BY)

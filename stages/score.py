@@ -17,9 +17,12 @@ from skiptrace.config.scoring import ScoringParams
 from skiptrace.files import read_tokens, write_table
 from skiptrace.models import checkpoint
 from skiptrace.models.evaluation import losses_by_position
+from skiptrace.models.loss import ROWS
 from skiptrace.models.windows import spread_windows
 from stages import needs
 from stages.common import MODELS, PARAMS, TABLES, TOKENS, asked_for, run, wrote
+
+BOUNDED_BY = "scoring.loss_contexts and scoring.sequences"
 
 
 def main() -> None:
@@ -31,7 +34,7 @@ def main() -> None:
     valid = read_tokens(TOKENS / corpus / "valid.npy", model.d_vocab)
     texts = spread_windows(valid, model.n_ctx, params.sequences)[:, :-1]
     contexts = min(params.loss_contexts, len(valid) // model.n_ctx)
-    needs.say(f"score {name}", needs.of_losses(model, contexts), "scoring.loss_contexts")
+    needs.state(f"score {name}", needs.of_losses(model, contexts, ROWS), BOUNDED_BY)
     heads, offsets = score_heads(model, texts, params)
     losses = losses_by_position(model, valid, params.loss_contexts)
     for file, table in (("heads", heads), ("offsets", offsets), ("losses", losses)):
@@ -41,4 +44,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, BOUNDED_BY)

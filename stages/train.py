@@ -83,4 +83,4 @@ def make(name: str, params: ModelParams, d_vocab: int) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, "batch_size or n_ctx of the model")

@@ -16,12 +16,15 @@ from skiptrace.config.base import load
 from skiptrace.config.models import load_model
 from skiptrace.config.verification import VerificationParams
 from skiptrace.evidence import bugs, truth
+from skiptrace.evidence.causal import at_once
 from skiptrace.evidence.support import Positions
 from skiptrace.evidence.verification import Streams, verify
 from skiptrace.files import read_table, read_tokens, write_json, write_table
 from skiptrace.models import checkpoint
 from stages import needs
 from stages.common import CORPORA, EVIDENCE, MODELS, NGRAMS, PARAMS, TABLES, TOKENS, asked_for, run, wrote
+
+BOUNDED_BY = "verification.rows, contexts, context_tokens and null_rows"
 
 
 def main() -> None:
@@ -39,8 +42,9 @@ def main() -> None:
     tables = {n: read_table(TABLES / name / f"{n}.parquet").to_pandas() for n in ("bigrams", "skip_trigrams", "copies")}
 
     rows = min(len(tables["skip_trigrams"]), params.rows)
-    bounds = "verification.rows, contexts, context_tokens and null_rows"
-    needs.say(f"verify {name}", needs.of_verification(model, rows, params), bounds)
+    batch = at_once(model, min(params.context_tokens, model.n_ctx))
+    needed = needs.of_verification(model, rows, batch, len(streams.train), params)
+    needs.state(f"verify {name}", needed, BOUNDED_BY)
     checked = verify(model, tables["skip_trigrams"], streams, params)
     positions = Positions(streams.train, len(vocab), model.n_ctx - 1)
     found = bugs.measure(model, bugs.find(checked, positions, params.quartets), streams, params)
@@ -62,4 +66,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, BOUNDED_BY)

@@ -39,3 +39,44 @@ def test_what_standard_output_cannot_encode_is_an_escape(environment):
 def test_a_surrogate_does_not_stop_utf_8():
     done = call(PRINTS.format(text="→ \udcff", times=1), PYTHONIOENCODING="utf-8")
     assert (done.returncode, done.stdout, done.stderr) == (0, "→ \\udcff\n", "")
+
+
+def failing(raises: str) -> str:
+    return call(f"from skiptrace import errors, files, seals\nfrom pathlib import Path\n{raises}").stderr
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import numpy; numpy.empty(2**58)",
+        "import pyarrow; pyarrow.allocate_buffer(2**60)",
+        "import torch; torch.empty(2**60)",
+        "import errno; raise OSError(errno.ENOMEM, 'no room')",
+        'raise RuntimeError("can\'t start new thread")',
+        "raise MemoryError",
+    ],
+    ids=["numpy", "pyarrow", "torch", "mmap", "threads", "interpreter"],
+)
+def test_no_memory_is_one_line_whoever_finds_it_out(code):
+    error = failing(f"def main():\n    {code}\nerrors.run(main, 'mining.outs')")
+    assert error.startswith("error: out of memory (") and error.count("\n") == 1
+    assert error.endswith("; lower mining.outs in params.yaml, or give it more\n")
+
+
+def test_a_file_that_does_not_fit_the_memory_is_not_called_damaged(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text("{}")
+    code = f"""
+import errno, mmap
+def fails(*arguments, **options):
+    raise OSError(errno.ENOMEM, "Cannot allocate memory")
+{{place}} = fails
+errors.run(lambda: files.read_json(Path({str(path)!r})))"""
+    for place in ("mmap.mmap", "Path.read_text"):
+        error = failing(code.replace("{place}", place).replace("mmap.mmap", "seals.mmap.mmap"))
+        assert "out of memory in " in error and "reproduce" not in error and error.count("\n") == 1, error
+
+
+def test_other_errors_keep_their_type():
+    error = failing("def main():\n    raise RuntimeError('no kernel')\nerrors.run(main, 'mining.outs')")
+    assert error.startswith("error: RuntimeError: no kernel")

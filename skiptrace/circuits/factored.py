@@ -17,7 +17,9 @@ from skiptrace.arithmetic import on_one_thread
 from skiptrace.models.transformer import Transformer
 
 Head = tuple[int, int]  # layer and place in it
-PANEL = 8 * 2**20  # entries of full rows held at once
+# Entries of full rows held at once: 64 MB, which are returned to the system when they are freed. The allocator takes
+# blocks below 32 MB from its heap, and what is allocated between them leaves holes that the next does not fit into.
+PANEL = 2**24
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Circuit:
         return (self.left[rows] * self.right[:, columns].T).sum(1)
 
     def row_panels(self) -> Iterator[tuple[Int[Tensor, " n"], Float[Tensor, "n columns"]]]:
-        """All rows in full, in order, as many at once as fit in 32 MB, with their places; in single precision."""
+        """All rows in full, in order, as many at once as fit in 64 MB, with their places; in single precision."""
         left, right = self.left.float(), self.right.float()
         for places in torch.arange(len(left)).split(max(1, PANEL // right.shape[1])):
             yield places, left[places] @ right

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from skiptrace.circuits.factored import PANEL
 from skiptrace.circuits.paths import Path, contributions, label, path_outputs, path_pattern, paths
 from skiptrace.config.composition import CompositionParams
 from skiptrace.models.transformer import Transformer
@@ -113,9 +114,12 @@ def probability(model: Transformer, windows: Int[Tensor, "contexts width"]) -> F
     """What the model gives the token that does come next, at positions from 1 on."""
     found = []
     for batch in windows.split(BATCH):
-        logprob = model(batch[:, :-1])[:, 1:].log_softmax(-1)
-        found.append(logprob.gather(2, batch[:, 2:, None])[..., 0].exp())
-    return torch.cat(found)
+        x, following = model.residual(batch[:, :-1])[:, 1:], batch[:, 2:]
+        rows, wanted = x.flatten(0, 1), following.flatten()[:, None]
+        for places in torch.arange(len(rows)).split(max(1, PANEL // model.d_vocab)):
+            logprob = model.logits(rows[places]).log_softmax(-1)
+            found.append(logprob.gather(1, wanted[places])[:, 0].exp())
+    return torch.cat(found).unflatten(0, (len(windows), -1))
 
 
 PATTERNS = {

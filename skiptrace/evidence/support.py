@@ -18,10 +18,8 @@ class Positions:
         self.stream, self.window = np.asarray(stream), window
         self._order = np.argsort(self.stream, kind="stable")
         self._first = np.concatenate([[0], np.bincount(self.stream, minlength=d_vocab).cumsum()])
-        # The start of the document that each token belongs to.
-        starts = np.flatnonzero(self.stream == BOS_ID)
-        place = np.searchsorted(starts, np.arange(len(self.stream)), side="right") - 1
-        self._document = np.where(place >= 0, starts[place], 0) if len(starts) else np.zeros(len(self.stream), int)
+        # Where documents start; what stands before the first BOS belongs to one that starts at 0.
+        self._starts = np.union1d([0], np.flatnonzero(self.stream == BOS_ID))
 
     def of(self, token: int) -> Integer[np.ndarray, " count"]:
         """The positions of one token that have a next token."""
@@ -35,7 +33,8 @@ class Positions:
             return np.zeros(len(here), dtype=bool)
         last = np.searchsorted(there, here) - 1
         before = there[np.maximum(last, 0)]
-        return (last >= 0) & (here - before <= self.window) & (before >= self._document[here])
+        document = self._starts[np.searchsorted(self._starts, here, side="right") - 1]
+        return (last >= 0) & (here - before <= self.window) & (before >= document)
 
 
 def support(rows: pd.DataFrame, positions: Positions) -> pd.DataFrame:

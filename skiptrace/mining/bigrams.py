@@ -57,8 +57,9 @@ def mine(
         }
     )
     best["model_logprob"] = _logprobs(direct, best)
-    followers = {int(t): g for t, g in counts.groupby("token_id")}
     frequent = torch.from_numpy(np.sort(vocabulary.count[eligible.numpy()].nlargest(params.frequent_tokens).index))
+    # A data frame for every token of a large vocabulary takes more memory than all else here.
+    followers = {int(t): g for t, g in counts[counts["token_id"].isin(frequent.numpy())].groupby("token_id")}
     agreement = [
         _agreement(int(frequent[place]), row, followers.get(int(frequent[place])), vocabulary)
         for places, entries in direct.restricted(frequent, torch.arange(direct.shape[1])).row_panels()

@@ -1,6 +1,7 @@
 """Training: Muon for the attention matrices, AdamW for the embeddings, and resuming after a kill."""
 
 import contextlib
+import copy
 import io
 import math
 import os
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Int, Integer
+from safetensors import SafetensorError
 from torch import Tensor
 
 from skiptrace.config.models import ModelParams
@@ -109,6 +111,7 @@ class Run:
         self.state_file = scratch / "state.pt"
         self.checkpoints = scratch / "checkpoints"
         self.kept = set(checkpoint_steps(params))
+        self.unwritten: dict[int, Transformer] = {}  # of those, what the disk had no room for
         self.every = _seconds_between_checkpoints()
 
     def finish(self) -> tuple[Transformer, pd.DataFrame]:
@@ -123,6 +126,12 @@ class Run:
             if time.monotonic() - saved >= self.every:
                 self._save()
                 saved = time.monotonic()
+        if error := self._write():
+            path = self._checkpoint(min(self.unwritten))
+            raise InputError(
+                f"models.{self.name}: {path} could not be written ({one_line(error)}); make room and run the same "
+                "command again, which continues from the last state that was saved"
+            )
         columns = ["step", "tokens", "train_loss", "valid_loss"]
         return self.model.cpu().requires_grad_(False).eval(), pd.DataFrame(self.curve, columns=columns)
 
@@ -140,7 +149,7 @@ class Run:
             optimiser.step()
         self.losses.append(loss.item())
         if step + 1 in self.kept:
-            checkpoint.save(self.model, self._checkpoint(step + 1), torch.float16)
+            self._keep(step + 1)
         interval = max(1, p.steps // POINTS)
         if (step + 1) % interval == 0 or step + 1 == p.steps:
             recent = float(np.mean(self.losses[-interval:]))
@@ -155,7 +164,31 @@ class Run:
         x = self.model.residual(tokens[:, :-1])[:, 1:]
         return cross_entropy(x.flatten(0, 1), self.model.W_U, tokens[:, 2:].flatten())
 
+    def _keep(self, step: int) -> None:
+        """Write the model on its way; one that cannot be written stays in memory until it can."""
+        self.unwritten[step] = self.model
+        if error := self._write():
+            self.unwritten[step] = copy.deepcopy(self.model)
+            print(
+                f"models.{self.name}: {self._checkpoint(step)} could not be written ({one_line(error)}); the training "
+                "goes on, tries again, and saves no state until then",
+                file=sys.stderr,
+            )
+
+    def _write(self) -> Exception | None:
+        """Write the models that have to be kept; the error of the first that cannot be."""
+        for step in sorted(self.unwritten):
+            try:
+                checkpoint.save(self.unwritten[step], self._checkpoint(step), torch.float16)
+            except (OSError, SafetensorError) as error:
+                return error
+            del self.unwritten[step]
+        return None
+
     def _save(self) -> None:
+        # A training that continued behind a model that was never written would end without it.
+        if self._write():
+            return
         state = {
             "model": self.model.state_dict(),
             "optimisers": [o.state_dict() for o in self.optimisers],

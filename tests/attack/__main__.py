@@ -3,10 +3,10 @@
 import argparse
 import sys
 
-from tests.attack import flips, inputs, processes
+from tests.attack import flips, inputs, limits, processes
 from tests.attack.outcome import failures, table
 
-PARTS = {part.name: part for part in (*flips.PARTS, *inputs.PARTS, *processes.PARTS)}
+PARTS = {part.name: part for part in (*flips.PARTS, *inputs.PARTS, *limits.PARTS, *processes.PARTS)}
 
 
 def main() -> None:

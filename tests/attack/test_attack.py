@@ -1,11 +1,12 @@
 """A few attempts of every attack that `make attack` repeats by the hundred."""
 
+import re
 import sys
 
 import pytest
 import torch
 
-from tests.attack import flips, inputs, processes
+from tests.attack import flips, inputs, limits, processes
 from tests.attack.__main__ import main
 from tests.attack.outcome import Attempt, Outcome, failures, reading, table
 
@@ -47,6 +48,18 @@ def test_a_stage_that_fails_can_be_run_again(project, attack, stages):
 def test_a_signal_to_dvc_is_recovered_from(project):
     found = list(processes.signals(1, 1, project))
     assert len(found) == 1 and failures({"signals": found}) == []
+
+
+def test_a_stage_in_too_little_memory_is_refused_and_one_in_enough_works(tmp_path):
+    limits.create(tmp_path, 2000, 20_000, 1)
+    params = tmp_path / "params.yaml"
+    params.write_text(re.sub(r"loss_contexts: \d+", "loss_contexts: 4", params.read_text()))
+    score = ("score", "--model", "one")
+    assert limits.outcome("enough", limits.run(tmp_path, *score)).outcome is Outcome.same
+    params.write_text(params.read_text().replace("contexts: 64 ", "contexts: 4096 "))
+    refused = limits.run(tmp_path, "compose", "--model", "two")
+    assert limits.outcome("too little", refused).outcome is Outcome.noticed, refused.stderr
+    assert refused.stderr.startswith("error: compose two: at least ") and refused.stderr.count("\n") == 1
 
 
 def test_the_attacks_see_what_is_wrong():

@@ -1,5 +1,7 @@
+import contextlib
 import resource
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -178,19 +180,60 @@ def test_a_damaged_checkpoint_on_the_way_is_started_over_from(tmp_path, monkeypa
         assert files == {p.name: p.read_bytes() for p in (tmp_path / "a" / "checkpoints").rglob("*") if p.is_file()}
 
 
-def test_a_full_disk_at_a_checkpoint_is_warned_of_and_training_goes_on(tmp_path, monkeypatch, capsys):
-    whole, _ = training.train(PARAMS, stream(5000, 0), stream(500, 1), 11, tmp_path / "a", "m")
-    monkeypatch.setenv("SKIPTRACE_CHECKPOINT_SECONDS", "0")
-    # Files of this process may have 1 kB from here on, as if the disk were full.
+@contextlib.contextmanager
+def full_disk():
+    """Files of this process may have 1 kB, as if the disk were full."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-        model, _ = training.train(PARAMS, stream(5000, 0), stream(500, 1), 11, tmp_path / "b", "m")
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_at_a_state_is_warned_of_and_training_goes_on(tmp_path, monkeypatch, capsys):
+    whole, _ = training.train(PARAMS, stream(5000, 0), stream(500, 1), 11, tmp_path / "a", "m")
+    monkeypatch.setenv("SKIPTRACE_CHECKPOINT_SECONDS", "0")
+    with full_disk():
+        model, _ = training.train(PARAMS, stream(5000, 0), stream(500, 1), 11, tmp_path / "b", "m")
     lines = capsys.readouterr().err.splitlines()
     assert lines and all(line.startswith("models.m: ") and "could not be saved (" in line for line in lines)
     assert list((tmp_path / "b").iterdir()) == []
     assert torch.equal(weights(whole), weights(model))
+
+
+def checkpoints(scratch: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(scratch)): p.read_bytes() for p in (scratch / "checkpoints").rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("room", [7, 40], ids=["in time", "never"])
+def test_a_full_disk_at_a_checkpoint_that_is_kept_loses_none_of_them(tmp_path, monkeypatch, capsys, room):
+    """`room`: the step from which on there is room again."""
+    params = PARAMS.model_copy(update={"checkpoints": 4})
+    arguments = params, stream(5000, 0), stream(500, 1), 11
+    whole, _ = training.train(*arguments, tmp_path / "a", "m")
+    monkeypatch.setenv("SKIPTRACE_CHECKPOINT_SECONDS", "0")
+    step, disk = training.Run.step, contextlib.ExitStack()
+
+    def stepping(run, number):
+        if number == 2:
+            disk.enter_context(full_disk())
+        if number == room:
+            disk.close()
+        step(run, number)
+
+    monkeypatch.setattr(training.Run, "step", stepping)
+    with disk:
+        if room < params.steps:
+            model, _ = training.train(*arguments, tmp_path / "b", "m")
+        else:
+            with pytest.raises(InputError, match=r"models.m: .*step-\d+ could not be written .* run the same command"):
+                training.train(*arguments, tmp_path / "b", "m")
+    assert "the training goes on" in capsys.readouterr().err
+    if room >= params.steps:
+        monkeypatch.setattr(training.Run, "step", step)
+        model, _ = training.train(*arguments, tmp_path / "b", "m")
+    assert torch.equal(weights(whole), weights(model))
+    assert checkpoints(tmp_path / "a") == checkpoints(tmp_path / "b")

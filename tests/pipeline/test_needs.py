@@ -1,15 +1,27 @@
-"""What stages say of the work before them."""
+"""What stages say of the work before them, and refuse."""
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from skiptrace.config.base import load
 from skiptrace.config.composition import CompositionParams
 from skiptrace.config.verification import VerificationParams
+from skiptrace.errors import InputError
+from skiptrace.evidence.causal import at_once
+from skiptrace.memory import Available, available
+from skiptrace.models.loss import ROWS
 from skiptrace.models.transformer import Transformer
 from stages import needs
+from stages.needs import Needs
 from tests.pipeline.conftest import ROOT
 
 PARAMS = ROOT / "params.yaml"
+VERIFICATION = load(VerificationParams, "verification", PARAMS)
+COMPOSITION = load(CompositionParams, "composition", PARAMS)
 
 
 @pytest.fixture
@@ -21,31 +33,100 @@ def wide() -> Transformer:
         return Transformer(60_000, 128, 256, 2, 4, 32)
 
 
+def everything(model: Transformer) -> dict[str, Needs]:
+    return {
+        "mine": needs.of_circuits(model, 8),
+        "score": needs.of_losses(model, 4096, ROWS),
+        "verify": needs.of_verification(model, 2000, at_once(model, 64), 8_000_000, VERIFICATION),
+        "compose": needs.of_composition(model, 6, COMPOSITION),
+    }
+
+
 def test_a_pass_over_circuits_grows_with_the_square_of_the_vocabulary(make_model):
-    one, two = (needs.of_circuits(make_model(1, d_vocab=v), 3) for v in (100, 200))
+    one, two = (needs.of_circuits(make_model(1, d_vocab=v), 3).operations for v in (100, 200))
     assert two == 4 * one
     # 23² entries: direct of rank 10, and QK and OV of one head of rank 4.
-    assert needs.of_circuits(make_model(1), 1) == 23**2 * (20 + 115 + 2 * (8 + 115))
+    assert needs.of_circuits(make_model(1), 1).operations == 23**2 * (20 + 115 + 2 * (8 + 115))
 
 
 def test_a_small_model_says_nothing(make_model, capsys):
-    verification = load(VerificationParams, "verification", PARAMS)
-    needs.say("verify small", needs.of_verification(make_model(2), 2000, verification), "verification.rows")
-    needs.say("mine small", needs.of_circuits(make_model(2), 6), "expansion.heads")
+    for stage, needed in everything(make_model(2)).items():
+        if stage in ("mine", "compose"):
+            needs.state(stage, needed, "keys")
     assert capsys.readouterr().err == ""
 
 
 def test_a_large_vocabulary_says_how_much_and_which_keys_bound_it(wide, capsys):
-    verification, composition = (
-        load(VerificationParams, "verification", PARAMS),
-        load(CompositionParams, "composition", PARAMS),
-    )
-    for stage, operations, key in (
-        ("mine", needs.of_circuits(wide, 8), "expansion.heads"),
-        ("verify", needs.of_verification(wide, 2000, verification), "verification.rows"),
-        ("compose", needs.of_composition(wide, 6, composition), "composition.contexts"),
-    ):
-        needs.say(f"{stage} wide", operations, key)
+    for stage, needed in everything(wide).items():
+        needs.state(f"{stage} wide", needed, "expansion.heads")
         line = capsys.readouterr().err
-        assert line.startswith(f"{stage} wide: at least ") and f"; {key} in params.yaml" in line
-        assert line.count("\n") == 1
+        assert line.startswith(f"{stage} wide: at least ") and "; expansion.heads in params.yaml" in line
+        assert " GB of memory" in line and line.count("\n") == 1
+
+
+def test_a_stage_that_needs_more_memory_than_there_is_is_refused(wide, monkeypatch):
+    for stage, needed in everything(wide).items():
+        for left, refused in ((needed.memory - 1, True), (needed.memory, False)):
+            monkeypatch.setattr(needs, "available", lambda left=left: Available(left, "ulimit -v"))
+            if refused:
+                with pytest.raises(InputError, match=rf"{stage}: .* more than ulimit -v leaves, .*some.key in"):
+                    needs.state(stage, needed, "some.key")
+            else:
+                needs.state(stage, needed, "some.key")
+
+
+def test_the_default_sizes_fit_four_gigabytes_at_60_000_tokens(wide):
+    assert all(2**26 < needed.memory < 2e9 for needed in everything(wide).values())
+
+
+def of_control_group(root: Path, version: int, most: str, taken: int, cache: int) -> None:
+    (root / "proc/self").mkdir(parents=True)
+    line = "0::/jobs/one" if version == 2 else "3:cpu,memory:/jobs/one"
+    (root / "proc/self/cgroup").write_text(f"1:name=systemd:/x\n{line}\n")
+    group = root / "sys/fs/cgroup" / ("" if version == 2 else "memory") / "jobs"
+    group.mkdir(parents=True)
+    names = ("memory.max", "memory.current") if version == 2 else ("memory.limit_in_bytes", "memory.usage_in_bytes")
+    for name, value in zip(names, (most, taken), strict=True):
+        (group / name).write_text(f"{value}\n")
+    prefix = "" if version == 2 else "total_"
+    (group / "memory.stat").write_text(f"anon 1\n{prefix}inactive_file {cache}\n")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_control_group_above_limits_what_is_available(tmp_path, version):
+    of_control_group(tmp_path, version, "1000", 400, 100)
+    assert available(tmp_path) == Available(700, "the memory limit of the control group")
+
+
+def test_a_control_group_without_a_limit_leaves_what_the_machine_has(tmp_path):
+    of_control_group(tmp_path, 2, "max", 400, 100)
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 90 kB\nMemAvailable: 20 kB\nSwapFree: 3 kB\n")
+    assert available(tmp_path) == Available(23 * 1024, "what is free on this machine")
+
+
+def test_a_system_that_says_nothing_limits_nothing(tmp_path):
+    if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
+        assert available(tmp_path).bytes == float("inf")
+
+
+LIMITED = """
+import sys
+from skiptrace.errors import run
+from skiptrace.memory import available
+from skiptrace.models.transformer import sinusoids
+
+def main():
+    left = available()
+    assert left.limit == "ulimit -v" and left.bytes < 2**31, left
+    sinusoids(2**24, 2**10)
+
+run(main, "models.one.n_ctx")
+"""
+
+
+def test_an_allocation_that_fails_is_one_line_that_names_what_to_lower():
+    command = f"ulimit -v {2 * 2**20}; exec {sys.executable} -c '{LIMITED}'"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, text=True, capture_output=True, check=False)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: out of memory in models.transformer.sinusoids (")
+    assert "lower models.one.n_ctx in params.yaml" in done.stderr
