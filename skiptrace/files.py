@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Integer
 
 from skiptrace.errors import InputError
-from skiptrace.seals import KEY, UNSEALED, damaged, seal, verify
+from skiptrace.seals import KEY, MARK, UNSEALED, damaged, seal, verify
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -190,8 +190,11 @@ def read_array(path: Path) -> np.ndarray:
         left = path.stat().st_size - array.offset - array.nbytes
     except Exception as error:  # a damaged header fails anywhere in the parser of Python's literals
         raise InputError(f"{path}: not a readable array ({error}); reproduce its stage") from None
-    if left not in (0, len(UNSEALED)):
-        raise damaged(path)
+    # A checksum whose mark is damaged too would be taken for none.
+    with path.open("rb") as file:
+        file.seek(-left, os.SEEK_END)
+        if left and (left != len(UNSEALED) or not file.read().startswith(MARK)):
+            raise damaged(path)
     return array
 
 

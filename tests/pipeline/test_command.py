@@ -37,7 +37,10 @@ def test_the_version_is_that_of_the_package(ask, reproduced):
 
 def test_text_that_begins_with_a_hyphen_is_text(ask, reproduced):
     for text in ("->", "-", "-("):
-        assert_one_line(ask(reproduced, "lookup", text, "--model", "one"), f"{text!r}: the vocabulary of this model has no token for it")
+        assert_one_line(
+            ask(reproduced, "lookup", text, "--model", "one"),
+            f"{text!r}: the vocabulary of this model has no token for it",
+        )
     told = ask(reproduced, "explain", "--model", "two", "-> the", "--next", "->")
     assert told.code == 1 and "'->'" in told.error
 
@@ -47,7 +50,10 @@ def test_an_option_that_does_not_exist_comes_with_the_command_that_passes_it_as_
     assert told.code == 2
     shown = " ".join(told.error.replace("│", " ").split())
     assert "skiptrace lookup --model one -- '--x y'" in shown
-    assert_one_line(ask(reproduced, "lookup", "--model", "one", "--", "--x y"), "'--x': the vocabulary of this model has no token for it")
+    assert_one_line(
+        ask(reproduced, "lookup", "--model", "one", "--", "--x y"),
+        "'--x': the vocabulary of this model has no token for it",
+    )
     # Where no text is taken, nothing is said of it.
     told = ask(reproduced, "doctor", "--jsn")
     assert told.code == 2 and "as text" not in told.error and "is text" not in told.error
