@@ -1,7 +1,6 @@
 """Versions of a run read through DVC: any git revision, any experiment, or the workspace; nothing is checked out."""
 
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -30,6 +29,9 @@ MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 TRIPLE = ["layer", "head", "source_id", "destination_id", "out_id"]
 RANKED = ["rank", *TRIPLE, "source", "destination", "out"]
 HEADS = ["name", "copies", "positional"]
+PARSED = (".dvc", "dvc.yaml", "dvc.lock", "params.yaml")  # how names of files end that DVC parses in any folder
+PIECE = 2**20  # bytes that are copied at once
+MOST = 4 * 10**9  # bytes that are fetched of one revision
 
 
 class Absent(InputError):
@@ -73,6 +75,7 @@ class Revision:
             known = "a commit, branch, tag or experiment (git log, dvc exp show), or workspace"
             raise InputError(f"{name}: {one_line(error)}; give {known}") from None
         self._files = DVCFileSystem(self._repo)
+        self._left = MOST
 
     def close(self) -> None:
         """Close the files of git that reading it opened."""
@@ -92,6 +95,10 @@ class Revision:
                     bounded_yaml(self._copy(source, file))
             elif file != LOCK:
                 raise InputError(f"{self.name}: has no pipeline: {file} is not in it")
+        if self.name != WORKSPACE:
+            for file in self._parsed(root):
+                with fs.open(fs.join(root, file.as_posix()), "rb") as source:
+                    bounded_yaml(self._copy(source, file))
         self.params = read_yaml(self._local(PARAMS))
         for group in KEYED:
             entries(self.params.get(group), group, Path(f"{self.name}: {PARAMS}"))
@@ -125,11 +132,27 @@ class Revision:
             local.unlink(missing_ok=True)
             raise Absent(f"{self.name}: {self._why(path)}") from None
 
+    def _parsed(self, root: str) -> Iterator[Path]:
+        """The files in folders of the revision that DVC may parse."""
+        fs = self._repo.fs
+        for folder, _, files in fs.walk(root):
+            for file in files:
+                if file.endswith(PARSED) and folder != root:
+                    yield Path(fs.relpath(fs.join(folder, file), root))
+
     def _copy(self, source: BinaryIO, path: Path) -> Path:
+        """Copy a file, but no more than `MOST` bytes of all files of a revision, whose sizes anyone may have chosen."""
         local = self._local(path)
         local.parent.mkdir(parents=True, exist_ok=True)
         with local.open("wb") as copy:
-            shutil.copyfileobj(source, copy)
+            while piece := source.read(PIECE):
+                copy.write(piece)
+                self._left -= len(piece)
+                if self._left < 0 and self.name != WORKSPACE:
+                    raise InputError(
+                        f"{self.name}: {path}: more than {MOST / 1e9:g} GB have to be fetched of this revision; check "
+                        "it out and compare the workspace"
+                    )
         return local
 
     def _local(self, path: Path) -> Path:

@@ -2,12 +2,15 @@
 
 import re
 import subprocess
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import yaml
 
+from skiptrace.errors import InputError
+from stages.ask import versions
 from tests.pipeline.conftest import Project, assert_one_line
 
 BOMB = "a: &a [x, x]\n" + "\n".join(f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]" for a, b in pairwise("abcdefghi"))
@@ -58,6 +61,29 @@ def test_a_corpus_of_a_revision_has_a_name_and_no_path(ask, project):
 @pytest.mark.parametrize("file", ["params.yaml", "dvc.lock"])
 def test_yaml_that_unfolds_without_end_is_refused_before_anybody_parses_it(ask, project, file):
     assert_one_line(ask(project, "compare", revision(project, {file: BOMB})), f"{file}: its aliases")
+
+
+@pytest.mark.parametrize("file", ["other/more.dvc", "deep/er/dvc.yaml", "deep/dvc.lock", "deep/params.yaml"])
+def test_files_that_dvc_parses_are_bounded_wherever_they_are(ask, project, file):
+    assert_one_line(ask(project, "compare", revision(project, {file: BOMB})), f"{file}: its aliases")
+
+
+def test_a_dvc_file_elsewhere_whose_hash_is_a_path_is_refused(ask, project):
+    text = yaml.safe_dump({"outs": [{"md5": "aa/../../../secret", "path": "x"}]})
+    assert_one_line(ask(project, "compare", revision(project, {"other/x.dvc": text})), "is no MD5 hash")
+
+
+def test_what_is_fetched_of_a_revision_is_bounded(project, tmp_path, monkeypatch):
+    monkeypatch.chdir(project.path)
+    with closing(versions.Revision("HEAD", tmp_path)) as found:
+        found.check()
+        monkeypatch.setattr(found, "_left", 2000)
+        with pytest.raises(InputError, match=r"HEAD: .*model.safetensors: more than 4 GB have to be fetched"):
+            found.fetch(Path("data/models/one/model.safetensors"))
+    with closing(versions.Revision(versions.WORKSPACE, tmp_path / "own")) as found:
+        found.check()
+        monkeypatch.setattr(found, "_left", 2000)
+        assert found.fetch(Path("data/models/one/model.safetensors")).stat().st_size > 2000
 
 
 def test_a_hash_that_is_a_path_opens_no_file_of_this_machine(ask, project, tmp_path):
