@@ -73,7 +73,7 @@ def run(folder: Path) -> None:
     for name in ("params.yaml", "requirements.lock"):
         (folder / name).write_text(yaml.safe_dump(params(), sort_keys=False))
     os.environ["SKIPTRACE_WORKERS"] = "1"
-    with contextlib.chdir(folder), Watch():
+    with contextlib.chdir(folder), contextlib.redirect_stdout(sys.stderr), Watch():
         for stage, option, value in PLAN:
             sys.argv = [stage, *([f"--{option}", value] if option else [])]
             importlib.import_module(f"stages.{stage}").main()
