@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from skiptrace.errors import InputError, run
+from skiptrace.errors import InputError, printable, run
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 OPTION = re.compile(r"--?[A-Za-z]")  # what is taken for an option: `->` and `--` are text
@@ -61,10 +61,11 @@ class Asked(TyperCommand):
         except UsageError as error:
             option = getattr(error, "option_name", None)
             text = next((arg for arg in unknown if option and arg.startswith(option)), None)
-            if text is not None and any(p.param_type_name == "argument" for p in self.params):
+            mistyped = getattr(error, "possibilities", None)
+            if text is not None and not mistyped and any(p.param_type_name == "argument" for p in self.params):
                 whole.remove(text)
                 command = shlex.join([*ctx.command_path.split(), *whole, "--", text])
-                raise typer.BadParameter(f"no such option: {text}; if it is text, write {command}", ctx) from None
+                raise UsageError(f"no such option: {text}; if it is text, write {command}", ctx) from None
             raise
 
 
@@ -116,7 +117,15 @@ def main() -> None:
 
     def ask() -> None:
         sys.argv[1:] = [_text(arg) for arg in sys.argv[1:]]
-        app()
+        try:
+            sys.exit(app(standalone_mode=False))
+        except UsageError as error:
+            wrong: Any = error
+            # Nothing is left to say where nothing was asked: the help has been printed.
+            if said := printable(" ".join(wrong.format_message().split())).rstrip("."):
+                asked = wrong.ctx.command_path if wrong.ctx else "skiptrace"
+                print(f"error: {said}; see {asked} --help", file=sys.stderr)
+            sys.exit(2)
 
     run(ask)
 

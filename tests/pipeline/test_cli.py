@@ -57,13 +57,6 @@ def test_wrong_questions_are_answered_in_one_line(ask, reproduced, arguments, me
     assert_one_line(ask(reproduced, *arguments), message)
 
 
-@pytest.mark.parametrize(
-    "arguments", [("explain", "x"), ("lookup", "x", "--model", "two", "--json", "--csv"), ("when",)]
-)
-def test_wrong_usage_is_exit_code_two(ask, reproduced, arguments):
-    assert ask(reproduced, *arguments).code == 2
-
-
 def test_a_looked_up_row_is_that_of_the_model(ask, reproduced):
     told = ask(reproduced, "lookup", ":", "--model", "two", "--head", "L1H0", "--as", "source", "--min-count", "0",
                "--most", "5", "--json")  # fmt: skip

@@ -47,16 +47,35 @@ def test_text_that_begins_with_a_hyphen_is_text(ask, reproduced):
 
 def test_an_option_that_does_not_exist_comes_with_the_command_that_passes_it_as_text(ask, reproduced):
     told = ask(reproduced, "lookup", "--x y", "--model", "one")
-    assert told.code == 2
-    shown = " ".join(told.error.replace("│", " ").split())
-    assert "skiptrace lookup --model one -- '--x y'" in shown
+    assert told.code == 2 and told.error.count("\n") == 1
+    assert "; if it is text, write skiptrace lookup --model one -- '--x y'; see" in told.error
     assert_one_line(
         ask(reproduced, "lookup", "--model", "one", "--", "--x y"),
         "'--x': the vocabulary of this model has no token for it",
     )
     # Where no text is taken, nothing is said of it.
-    told = ask(reproduced, "doctor", "--jsn")
-    assert told.code == 2 and "as text" not in told.error and "is text" not in told.error
+    assert "is text" not in ask(reproduced, "doctor", "--jsn").error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["lookup"], "error: Missing argument 'TOKEN'; see skiptrace lookup --help\n"),
+        (["lookup", "the", "--modle", "one"], "No such option: --modle (Possible options: --model"),
+        (["lookup", "the", "--model", "one", "--json", "--csv"], "--json and --csv exclude each other"),
+        (["explain", "x"], "error: Missing option '--model'; see skiptrace explain --help\n"),
+        (["nothing"], "error: No such command 'nothing'; see skiptrace --help\n"),
+    ],
+)
+def test_wrong_usage_is_one_line(ask, reproduced, arguments, message):
+    told = ask(reproduced, *arguments)
+    assert (told.code, told.out) == (2, "") and told.error.count("\n") == 1
+    assert message in told.error
+
+
+def test_nothing_asked_is_answered_with_the_list(ask, reproduced):
+    told = ask(reproduced)
+    assert (told.code, told.error) == (2, "") and all(name in told.out for name in QUESTIONS)
 
 
 def test_an_argument_that_is_not_utf_8_is_named(ask, reproduced):
