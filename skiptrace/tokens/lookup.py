@@ -22,10 +22,13 @@ def ids(tokenizer: Tokenizer, text: str) -> list[int]:
         if token in lacking:
             raise _unknown(text[start:stop] or text)
         covered.update(range(start, stop))
-    # Some tokenizers leave out what they do not know.
-    for place, character in enumerate(text):
-        if place not in covered and not character.isspace():
-            raise _unknown(character)
+    # Some tokenizers leave out what they do not know, and count the offsets of the rest as if it had not been there.
+    uncovered = [character for place, character in enumerate(text) if place not in covered]
+    if not all(map(str.isspace, uncovered)):
+        lost = [character for character in text if not tokenizer.encode(character, add_special_tokens=False).ids]
+        named = [c for c in lost if not c.isspace()]
+        if named or len(lost) < len(uncovered):
+            raise _unknown(next(c for c in named or uncovered if not c.isspace()))
     return list(encoded.ids)
 
 

@@ -1,4 +1,5 @@
 import pytest
+from tokenizers import Tokenizer, models
 
 from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.errors import InputError
@@ -21,6 +22,14 @@ def test_a_text_is_looked_up_as_its_tokens(words):
 def test_text_that_spells_a_special_token_is_text():
     bpe = tokenizer.train(["a <|bos|> b"], TokenizerParams(vocab_size=257), "x")
     assert tokenizer.BOS_ID not in lookup.ids(bpe, tokenizer.BOS)
+
+
+def test_a_character_that_the_tokenizer_leaves_out_is_named_wherever_it_stands():
+    letters = Tokenizer(models.BPE({c: i for i, c in enumerate("^abc")}, []))
+    for text in ("qab", "aqb", "abq", "a qb"):
+        with pytest.raises(InputError, match=r"^'q': the vocabulary"):
+            lookup.ids(letters, text)
+    assert lookup.ids(letters, "ab c") == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
