@@ -61,7 +61,10 @@ def load_existing(path: Path, bos: str, key: str) -> Existing:
     if bos not in ids:
         raise InputError(f"{key}.bos: {path} has no token {bos!r}; name one that it has, such as its end of text")
     if sorted(set(ids.values())) != list(range(len(ids))):
-        raise InputError(f"{path}: the ids of its {len(ids)} tokens are not 0 to {len(ids) - 1}")
+        missing = min(set(range(len(ids))) - set(ids.values()))
+        raise InputError(
+            f"{path}: the ids of its {len(ids)} tokens are not 0 to {len(ids) - 1}: no token has {missing}"
+        )
     bos_id = ids[bos]
     exchange = {bos_id: 0, 0: bos_id}
     # Of added tokens that the model does not have, the library would count the ids anew.

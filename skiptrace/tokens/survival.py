@@ -51,8 +51,9 @@ def check(found: Survival, most: float, name: str) -> None:
     """
     if found.share_lost > most:
         raise InputError(
-            f"tokenizers.{name}: {found.share_lost:.1%} of the characters of corpora.{name} do not survive its tokens, "
-            f"most often of {found.most_lost!r}; take another tokenizer, or allow it with max_lost (now {most})"
+            f"tokenizers.{name}: {found.share_lost:.1%} of the characters of corpora.{name} are lost "
+            f"when it is encoded and decoded, most often those of {found.most_lost!r}; take another tokenizer, or "
+            f"allow it with max_lost (now {most})"
         )
 
 
