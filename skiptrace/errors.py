@@ -72,8 +72,10 @@ def run(main: Callable[[], None], bounded_by: str = "") -> None:
     `bounded_by` names the keys of params.yaml that bound the memory that `main` needs.
 
     `SKIPTRACE_DEBUG=1` in the environment shows the traceback instead. What standard output cannot encode is written
-    as an escape; if its reader has gone, as after `| head`, nothing is reported.
+    as an escape; if its reader has gone, as after `| head`, or there is none, as after `>&-`, nothing is reported.
     """
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # it lasts as long as the process
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -81,8 +83,7 @@ def run(main: Callable[[], None], bounded_by: str = "") -> None:
             main()
         finally:
             # Here rather than at the interpreter's exit, which can only print a traceback if it fails.
-            if sys.stdout is not None:
-                sys.stdout.flush()
+            sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit("interrupted: run the same command again to continue")
     except BrokenPipeError:

@@ -20,6 +20,12 @@ def test_a_reader_that_has_gone_is_no_error(times):
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
 
 
+def test_standard_output_that_is_closed_is_no_error():
+    code = "import sys; from skiptrace.errors import run; run(lambda: print(sys.stdout.isatty(), 'row'))"
+    done = call(code, '"$@" >&-')
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_full_disk_behind_standard_output_is_one_line():
     done = call(PRINTS.format(text="row\n", times=1), '"$@" > /dev/full')
     assert done.returncode == 1
