@@ -271,6 +271,12 @@ def pointer(file: Path | bytes) -> str | None:
         return pointer(opened.read(64))
 
 
+def fetched_by(path: Path) -> str:
+    """The step that fetches what is missing at a path, as an end of a message; empty where no `dvc add` has kept it."""
+    places = [place for place in (path, *path.parents) if place.name]
+    return "; dvc pull fetches it" if any(os.path.isfile(f"{place}.dvc") for place in places) else ""
+
+
 def write_tensors(path: Path, tensors: "dict[str, Tensor]") -> None:
     """Write tensors as safetensors, whole or not at all."""
     from safetensors.torch import save_file  # imports torch, which the stages before training do without

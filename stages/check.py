@@ -20,7 +20,7 @@ from skiptrace.config.models import ImportedModel, ModelParams
 from skiptrace.config.pipeline import Pipeline, load_pipeline
 from skiptrace.corpora import sources
 from skiptrace.errors import InputError
-from skiptrace.files import atomic_folder, refuse_stub, sha256, write_text
+from skiptrace.files import atomic_folder, fetched_by, refuse_stub, sha256, write_text
 from stages.common import ARITHMETIC, IMPORTED, IMPORTS, MODELS, PARAMS, TOKENS, run, wrote
 from stages.repair import repair
 
@@ -67,7 +67,7 @@ def listing(path: str | None, key: str) -> str:
     if files and root.is_dir():
         files = sorted(p for p in root.rglob("*") if not p.is_dir() or p.is_symlink())
     if not files:
-        raise InputError(f"{PARAMS}: {key}: no file at {path}")
+        raise InputError(f"{PARAMS}: {key}: no file at {path}{fetched_by(root)}")
     return "".join(f"{_hashed(file, key)}  {file.as_posix()}\n" for file in files)
 
 

@@ -16,6 +16,7 @@ from skiptrace.corpora.card import Notes
 from skiptrace.corpora.compression import DAMAGED, Bytes, opened
 from skiptrace.corpora.formats import Format, NotText, damaged, format_of, refusal
 from skiptrace.errors import InputError
+from skiptrace.files import fetched_by
 
 LOOKED_AT = 100  # files of a folder whose first bytes are looked at before work starts
 DEEPEST = 8  # links to folders within each other
@@ -31,7 +32,7 @@ def check(corpora: dict[str, Corpus]) -> None:
         if "://" in corpus.path:
             continue
         if not Path(corpus.path).exists():
-            raise InputError(f"corpora.{name}.path: {corpus.path} does not exist")
+            raise InputError(f"corpora.{name}.path: {corpus.path} does not exist{fetched_by(Path(corpus.path))}")
         found: list[tuple[str, Path]] = []
         if isinstance(corpus, PackagesCorpus):
             for package in corpus.packages:
@@ -88,7 +89,7 @@ def local_files(root: Path, corpus: FilesCorpus, name: str, notes: Notes) -> lis
         check_single(_look(root.name, root, corpus, name), corpus, name)
         return [(root.name, root)]
     if not root.is_dir():
-        what = "is neither a file nor a folder" if os.path.lexists(root) else "does not exist"
+        what = "is neither a file nor a folder" if os.path.lexists(root) else f"does not exist{fetched_by(root)}"
         raise InputError(f"{key}.path: {root} {what}")
     inside = root.resolve()
     chosen = selected(_walk(root, corpus, key), corpus, notes)

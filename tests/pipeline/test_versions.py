@@ -128,6 +128,9 @@ def test_a_folder_as_remote_and_then_what_ci_runs(ask, project, tmp_path):
     # What the clone has not pulled yet is read from the remote.
     told = ask(clone, "compare", "HEAD", "HEAD", "--json")
     assert told.code == 0 and json.loads(told.out)["notes"] == [] and "one" in json.loads(told.out)["models"]
+    for missing in ("data/raw/notes does not exist", "no file at imports/theirs"):
+        assert f"{missing}; dvc pull fetches it\n" in clone.stage("check").stderr
+        clone.dvc("pull", "data/raw/notes.dvc")
     clone.dvc("pull")
     assert clone.repro() == set()
     assert "up to date" in clone.dvc("status")
