@@ -21,13 +21,13 @@ help:  ## show this list
 
 report: setup  ## reproduce the pipeline and render the report
 	@echo "==> Reproducing the pipeline; stages whose inputs did not change are skipped"
-	@python -m stages.repair
+	@python -m skiptrace.command.repair
 	@python -m stages.check
 	@dvc repro
 	@echo "==> The report is $(CURDIR)/reports/index.html"
 
 verify: setup  ## hash again what dvc.lock names, here and in DVC's cache; remove what is damaged
-	@python -m stages.cli doctor --verify --repair
+	@python -m skiptrace doctor --verify --repair
 
 pictures: setup  ## take the README's pictures from the report, with the system's Chromium
 	@python docs/pictures.py
@@ -35,7 +35,7 @@ pictures: setup  ## take the README's pictures from the report, with the system'
 ci-report: report  ## the report, and a comparison with BASE (origin/main): reports/comparison.html, .md
 	@rm -f $(COMPARISON).html $(COMPARISON).md
 	@# A first run has nothing to be compared with: the page says so, and the run has not failed.
-	@python -m stages.cli compare --html $(COMPARISON).html --markdown $(COMPARISON).md -- "$$BASE" 2> $(COMPARISON).log \
+	@python -m skiptrace compare --html $(COMPARISON).html --markdown $(COMPARISON).md -- "$$BASE" 2> $(COMPARISON).log \
 	  || { printf '# No comparison with %s\n\n    ' "$$BASE"; tail -n 1 $(COMPARISON).log; } > $(COMPARISON).md
 	@cat $(COMPARISON).log >&2; rm -f $(COMPARISON).log
 	@printf '==> The comparison with %s is %s\n' "$$BASE" "$(CURDIR)/$(COMPARISON).md"
@@ -79,5 +79,5 @@ $(INSTALLED): $(LOCKS) pyproject.toml
 	@touch $@
 
 clean:  ## remove the environment and what was reproduced; your text in data/raw and DVC's cache stay
-	rm -rf $(VENV) $(addprefix data/,arithmetic checked imports corpora tokens ngrams models circuits tables evidence compose superposition dictionary scratch)
+	rm -rf $(VENV) $(addprefix data/,arithmetic checked code imports corpora tokens ngrams models circuits tables evidence compose superposition dictionary scratch)
 	rm -rf reports/index.html reports/report.md reports/figures $(COMPARISON).html $(COMPARISON).md

@@ -1,4 +1,4 @@
-"""The stages of the pipeline, one short file each, and the `skiptrace` command.
+"""The stages of the pipeline, one short file each.
 
 What every process of it has in common comes first: the arithmetic, which libraries choose when they load.
 """

@@ -4,8 +4,10 @@ Reads   params.yaml
         the packages that corpora name, their paths, and the first bytes of the first files there
         dvc.lock   restored where an interrupted DVC left half of it
         imports/   tokenizers and checkpoints made elsewhere
+        skiptrace/, stages/   the code of every stage
 Writes  data/checked   always the same content: nothing downstream reruns because of it.
         data/arithmetic   a digest of how this processor computes, so that dvc.lock says where it was written
+        data/code/<stage>.json   the digest of every module that a stage imports, on which it depends
         data/imports/tokenizers/<c>, models/<m>   the hashes of the files that a corpus or model takes from imports/,
             on which its stage depends: DVC cannot depend on a path that only some entries of params.yaml have
 """
@@ -15,14 +17,16 @@ import sys
 from pathlib import Path
 
 from skiptrace import arithmetic
+from skiptrace.command import closure
+from skiptrace.command.repair import repair
 from skiptrace.config.dictionaries import ModelDictionaryParams
 from skiptrace.config.models import ImportedModel, ModelParams
 from skiptrace.config.pipeline import Pipeline, load_pipeline
 from skiptrace.corpora import sources
 from skiptrace.errors import InputError
 from skiptrace.files import atomic_folder, fetched_by, refuse_stub, sha256, write_text
-from stages.common import ARITHMETIC, IMPORTED, IMPORTS, MODELS, PARAMS, TOKENS, run, wrote
-from stages.repair import repair
+from skiptrace.layout import ARITHMETIC, CODE, IMPORTED, IMPORTS, MODELS, PARAMS, TOKENS
+from stages.common import run, wrote
 
 NEVER_EMPTY = {".json", ".safetensors", ".pth", ".pt", ".bin"}  # another file of an import may be
 
@@ -43,6 +47,9 @@ def main() -> None:
         for key, content in noted.items():
             group, name, _ = key.split(".")
             write_text(folder / group / name, content)
+    with atomic_folder(CODE) as folder:
+        for stage in closure.stages(Path()):
+            write_text(folder / f"{stage}.json", closure.written(Path(), stage))
     write_text(Path("data/checked"), "params.yaml is well formed\n")
     write_text(ARITHMETIC, arithmetic.signature())
     wrote(PARAMS, f"well formed: {len(pipeline.corpora)} corpora, {len(pipeline.models)} models")

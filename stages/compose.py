@@ -29,13 +29,14 @@ from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import load_model
 from skiptrace.files import atomic_folder, read_tokens, write_table
+from skiptrace.layout import COMPOSE, MODELS, PARAMS, TOKENS
 from skiptrace.mining import vocabulary
 from skiptrace.mining.virtual import PairCircuits, mine_virtual, mine_wanted
 from skiptrace.models import checkpoint
 from skiptrace.models.transformer import Transformer
 from skiptrace.progress import progress
 from stages import needs
-from stages.common import COMPOSE, MODELS, PARAMS, TOKENS, asked_for, run, wrote
+from stages.common import asked_for, run, wrote
 
 BOUNDED_BY = "composition.contexts and expansion.virtual_heads"
 

@@ -11,8 +11,9 @@ from functools import partial
 from skiptrace.config.corpora import PlantedCorpus, load_corpus
 from skiptrace.corpora import card, documents, planted, readers
 from skiptrace.files import write_table
+from skiptrace.layout import CORPORA, PARAMS
 from skiptrace.progress import progress
-from stages.common import CORPORA, PARAMS, asked_for, run, wrote
+from stages.common import asked_for, run, wrote
 
 
 def main() -> None:

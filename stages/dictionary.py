@@ -21,9 +21,10 @@ from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryPa
 from skiptrace.dictionary import language, toy
 from skiptrace.dictionary.sites import SITES
 from skiptrace.files import atomic_folder, read_table, read_tensors, read_tokens, write_table, write_tensors
+from skiptrace.layout import DICTIONARY, PARAMS
 from skiptrace.models import checkpoint
 from skiptrace.workers import side_by_side
-from stages.common import DICTIONARY, PARAMS, asked_for, run, wrote
+from stages.common import asked_for, run, wrote
 
 
 def main() -> None:

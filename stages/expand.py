@@ -17,8 +17,9 @@ from skiptrace.config.base import load
 from skiptrace.config.expansion import ExpansionParams
 from skiptrace.expansion.writer import Stored, parts, refuse_too_much, write
 from skiptrace.files import atomic_folder, write_json
+from skiptrace.layout import CIRCUITS, MODELS, PARAMS, SCRATCH
 from skiptrace.models import checkpoint
-from stages.common import CIRCUITS, MODELS, PARAMS, SCRATCH, asked_for, run, wrote
+from stages.common import asked_for, run, wrote
 
 
 def main() -> None:

@@ -23,12 +23,13 @@ from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import load_model
 from skiptrace.files import read_table, write_table
+from skiptrace.layout import MODELS, NGRAMS, PARAMS, TABLES, TOKENS
 from skiptrace.mining import bigrams, skip_trigrams, vocabulary
 from skiptrace.mining.heads import STATISTICS, mine_head, mine_largest, statistics_of
 from skiptrace.models import checkpoint
 from skiptrace.workers import side_by_side
 from stages import needs
-from stages.common import MODELS, NGRAMS, PARAMS, TABLES, TOKENS, asked_for, run, wrote
+from stages.common import asked_for, run, wrote
 
 BOUNDED_BY = "expansion.heads, mining.destinations, mining.outs and mining.largest"
 

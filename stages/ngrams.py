@@ -6,8 +6,9 @@ Writes  data/ngrams/<c>/bigrams.parquet   token_id, next_id, count
 """
 
 from skiptrace.files import read_table, read_tokens, write_json, write_table
+from skiptrace.layout import NGRAMS, TOKENS
 from skiptrace.tokens import ngrams
-from stages.common import NGRAMS, TOKENS, asked_for, run, wrote
+from stages.common import asked_for, run, wrote
 
 
 def main() -> None:

@@ -21,13 +21,14 @@ from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.verification import VerificationParams
 from skiptrace.errors import InputError
 from skiptrace.files import read_tokens, write_text
+from skiptrace.layout import LOCK, MODELS, PARAMS, REPORTS, TOKENS
 from skiptrace.models import checkpoint
 from skiptrace.report import payload, provenance, render
 from skiptrace.report.document import Section
 from skiptrace.report.failures import attempt, failures
 from skiptrace.report.inputs import Settings, Weights
 from skiptrace.report.sections import build
-from stages.common import LOCK, MODELS, PARAMS, REPORTS, TOKENS, run, wrote
+from stages.common import run, wrote
 from stages.results import read_results
 
 LARGEST = 10_000_000  # what a page may have and still be sent about

@@ -11,10 +11,21 @@ from skiptrace.config.models import AnyModel, ModelShape
 from skiptrace.config.pipeline import load_pipeline
 from skiptrace.corpora import card
 from skiptrace.files import read_json
+from skiptrace.layout import (
+    COMPOSE,
+    CORPORA,
+    DICTIONARY,
+    EVIDENCE,
+    MODELS,
+    NGRAMS,
+    PARAMS,
+    SUPERPOSITION,
+    TABLES,
+    TOKENS,
+)
 from skiptrace.models.checkpoint import ModelConfig, read_config
 from skiptrace.report import schema
 from skiptrace.report.inputs import Composition, CorpusResult, DictionaryResult, ModelResult, Results, Split
-from stages.common import COMPOSE, CORPORA, DICTIONARY, EVIDENCE, MODELS, NGRAMS, PARAMS, SUPERPOSITION, TABLES, TOKENS
 
 
 def read_results() -> Results:

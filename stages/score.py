@@ -15,12 +15,13 @@ from skiptrace.config.base import load
 from skiptrace.config.models import load_model
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.files import read_tokens, write_table
+from skiptrace.layout import MODELS, PARAMS, TABLES, TOKENS
 from skiptrace.models import checkpoint
 from skiptrace.models.evaluation import losses_by_position
 from skiptrace.models.loss import ROWS
 from skiptrace.models.windows import spread_windows
 from stages import needs
-from stages.common import MODELS, PARAMS, TABLES, TOKENS, asked_for, run, wrote
+from stages.common import asked_for, run, wrote
 
 BOUNDED_BY = "scoring.loss_contexts and scoring.sequences"
 

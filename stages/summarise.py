@@ -16,21 +16,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from skiptrace.files import write_json, write_text
+from skiptrace.layout import CIRCUITS, COMPOSE, CORPORA, DICTIONARY, EVIDENCE, MODELS, NGRAMS, REPORTS, TABLES, TOKENS
 from skiptrace.report.metrics import attention_by_offset, metrics
-from stages.common import (
-    CIRCUITS,
-    COMPOSE,
-    CORPORA,
-    DICTIONARY,
-    EVIDENCE,
-    MODELS,
-    NGRAMS,
-    REPORTS,
-    TABLES,
-    TOKENS,
-    run,
-    wrote,
-)
+from stages.common import run, wrote
 from stages.results import read_results
 
 

@@ -10,8 +10,9 @@ import pyarrow as pa
 from skiptrace.config.base import load
 from skiptrace.config.superposition import SuperpositionParams
 from skiptrace.files import atomic_folder, write_table, write_tensors
+from skiptrace.layout import PARAMS, SUPERPOSITION
 from skiptrace.superposition import experiments
-from stages.common import PARAMS, SUPERPOSITION, run, wrote
+from stages.common import run, wrote
 
 
 def main() -> None:

@@ -21,9 +21,10 @@ from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.corpora import card
 from skiptrace.corpora.documents import texts
 from skiptrace.files import read_tokens, write_json, write_stream, write_table, write_text
+from skiptrace.layout import CORPORA, PARAMS, TOKENS
 from skiptrace.tokens import survival, tokenizer
 from skiptrace.tokens.existing import load_existing
-from stages.common import CORPORA, PARAMS, TOKENS, asked_for, run, wrote
+from stages.common import asked_for, run, wrote
 
 
 def main() -> None:

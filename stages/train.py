@@ -20,11 +20,12 @@ from skiptrace.config.models import ImportedModel, ModelParams, load_model
 from skiptrace.devices import device
 from skiptrace.errors import InputError
 from skiptrace.files import atomic_folder, fingerprint, read_json, read_table, read_tokens, write_table
+from skiptrace.layout import MODELS, PARAMS, SCRATCH, TOKENS
 from skiptrace.models import checkpoint
 from skiptrace.models.importing import import_model
 from skiptrace.models.training import train
 from skiptrace.models.windows import require_context
-from stages.common import MODELS, PARAMS, SCRATCH, TOKENS, asked_for, run, wrote
+from stages.common import asked_for, run, wrote
 
 KINDS = {"step": pa.int64(), "tokens": pa.int64(), "train_loss": pa.float64(), "valid_loss": pa.float64()}
 CURVE = pa.schema(list(KINDS.items()))

@@ -20,9 +20,10 @@ from skiptrace.evidence.causal import at_once
 from skiptrace.evidence.support import Positions
 from skiptrace.evidence.verification import Streams, verify
 from skiptrace.files import read_table, read_tokens, write_json, write_table
+from skiptrace.layout import CORPORA, EVIDENCE, MODELS, NGRAMS, PARAMS, TABLES, TOKENS
 from skiptrace.models import checkpoint
 from stages import needs
-from stages.common import CORPORA, EVIDENCE, MODELS, NGRAMS, PARAMS, TABLES, TOKENS, asked_for, run, wrote
+from stages.common import asked_for, run, wrote
 
 BOUNDED_BY = "verification.rows, contexts, context_tokens and null_rows"
 

@@ -4,11 +4,18 @@ import stages  # noqa: F401  chooses the arithmetic, before torch is imported
 
 # isort: split
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+from jaxtyping import install_import_hook
 
-from skiptrace.models.transformer import Transformer
+# Shapes and types are checked at run time, but where Typer reads the annotations.
+LIBRARY = Path(__file__).parents[1] / "skiptrace"
+ROOMS = {path.stem for path in LIBRARY.iterdir()} - {"__init__", "__main__", "__pycache__", "command", "py"}
+install_import_hook([f"skiptrace.{room}" for room in sorted(ROOMS)], "beartype.beartype")
+
+from skiptrace.models.transformer import Transformer  # noqa: E402  after the hook
 
 SIZES = {"d_vocab": 23, "d_model": 10, "n_ctx": 7, "n_heads": 3, "d_head": 4}
 

@@ -56,7 +56,7 @@ def compared(what: str, project: Project, before: dict[str, bytes], errors: str)
 
 
 def signals(count: int, seed: int, project: Project | None = None) -> Iterator[Attempt]:
-    """Signal `dvc repro` at random moments; after `stages.repair` it must end as if nothing had been."""
+    """Signal `dvc repro` at random moments; after `skiptrace.command.repair` it must end as if nothing had been."""
     with tiny() if project is None else contextlib.nullcontext(project) as here:
         before, generator, module = outputs(here), np.random.default_rng(seed), here.path / "stages" / "ngrams.py"
         target = "ngrams@notes"
@@ -76,7 +76,7 @@ def signals(count: int, seed: int, project: Project | None = None) -> Iterator[A
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(running.pid, number)  # as a terminal does
             running.wait()
-            repaired = here.stage("repair")
+            repaired = here.repair()
             again = here.call("dvc", "repro", target)
             what = f"{number.name} after {moment:.2f} of {whole:.2f} s"
             if repaired.returncode or again.returncode:
@@ -146,7 +146,7 @@ def revision(count: int, seed: int, project: Project | None = None) -> Iterator[
             here.write_params(params)
             here.call("git", "commit", "--quiet", "--all", "--message", "hostile")
             here.call("git", "checkout", "--quiet", "HEAD~1")
-            done = here.call(sys.executable, "-m", "stages.cli", "compare", "HEAD", "HEAD@{1}")
+            done = here.call(sys.executable, "-m", "skiptrace", "compare", "HEAD", "HEAD@{1}")
             here.call("git", "checkout", "--quiet", "HEAD")
             if outside.exists():
                 yield Attempt(repr(hostile), Outcome.wrong, "a file outside of the comparison was written")

@@ -124,6 +124,10 @@ class Project:
         """Run one stage without DVC."""
         return self.call(sys.executable, "-m", f"stages.{name}", *arguments, **environment)
 
+    def repair(self) -> subprocess.CompletedProcess[str]:
+        """Restore what an interrupted DVC left."""
+        return self.call(sys.executable, "-m", "skiptrace.command.repair")
+
     def repro(self, *targets: str) -> set[str]:
         """Reproduce all, or targets and what is before them; return the stages whose commands were run.
 
@@ -213,7 +217,7 @@ class Told(NamedTuple):
 @pytest.fixture
 def ask(monkeypatch, capsys):
     """Ask a project a question, as the console script does."""
-    from stages.cli import main  # imports torch, which most tests here leave to other processes
+    from skiptrace.command.cli import main  # imports torch, which most tests here leave to other processes
 
     def asked(project, *arguments: str) -> Told:
         monkeypatch.chdir(project.path)

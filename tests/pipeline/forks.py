@@ -32,7 +32,7 @@ THIRD_PARTIES = (
 # Isolated and without site packages, it starts in a hundredth of the time that torch takes.
 CLIENT = """#!{interpreter} -IS
 import array, json, os, socket, sys
-if sys.argv[1:2] != ["-m"] or not sys.argv[2].startswith("stages."):
+if sys.argv[1:2] != ["-m"] or not sys.argv[2].startswith(("stages.", "skiptrace.")):
     os.execv({interpreter!r}, [{interpreter!r}, *sys.argv[1:]])
 asked = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
 with socket.socket(socket.AF_UNIX) as server:

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from skiptrace.circuits.factored import ov
+from skiptrace.command.output import inert
 from skiptrace.models import checkpoint
-from stages.ask.output import inert
 from tests.pipeline.conftest import assert_one_line
 
 
 def test_the_console_script_is_there_and_lists_its_questions(reproduced):
-    told = reproduced.call(sys.executable, "-m", "stages.cli", "--help")
+    told = reproduced.call(sys.executable, "-m", "skiptrace", "--help")
     assert told.returncode == 0
     for question in ("explain", "lookup", "compare", "doctor"):
         assert question in told.stdout

@@ -7,7 +7,7 @@ from importlib import import_module
 
 import pytest
 
-from stages.cli import QUESTIONS
+from skiptrace.command.cli import QUESTIONS
 from tests.pipeline.conftest import assert_one_line
 
 
@@ -21,7 +21,8 @@ def test_the_list_of_questions_imports_none_of_them():
     """So that it comes at once; the seconds are for a busy machine."""
     from tests.pipeline.conftest import ROOT, Project
 
-    code = "import sys, stages.cli\ntry: stages.cli.main()\nfinally: print(sorted(sys.modules), file=sys.stderr)"
+    listed = "print(sorted(sys.modules), file=sys.stderr)"
+    code = f"import sys\nfrom skiptrace.command.cli import main\ntry: main()\nfinally: {listed}"
     started = time.monotonic()
     done = Project(ROOT).call(sys.executable, "-c", code, "--help")
     assert done.returncode == 0 and all(name in done.stdout for name in QUESTIONS)
@@ -85,7 +86,7 @@ def test_an_argument_that_is_not_utf_8_is_named(ask, reproduced):
 
 def test_a_table_comes_whole_where_standard_output_is_ascii(reproduced):
     question = ("lookup", "id:40", "--model", "two", "--min-count", "0")
-    done = reproduced.call(sys.executable, "-m", "stages.cli", *question, PYTHONIOENCODING="ascii")
+    done = reproduced.call(sys.executable, "-m", "skiptrace", *question, PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.isascii() and "Tokens that occur fewer than 0 times" in done.stdout
     assert all(f"L{layer}H{head}" in done.stdout for layer in (0, 1) for head in (0, 1))
@@ -94,6 +95,6 @@ def test_a_table_comes_whole_where_standard_output_is_ascii(reproduced):
 def test_an_argument_in_a_locale_of_its_own_is_read_as_utf_8(reproduced):
     question = ("explain", "--model", "two", "--json", "the mo\u00f6n", "--next", "id:5")
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    done = reproduced.call(sys.executable, "-m", "stages.cli", *question, **locale)
+    done = reproduced.call(sys.executable, "-m", "skiptrace", *question, **locale)
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["paths"]) == 9

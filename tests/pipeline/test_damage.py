@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from stages.ask.damage import remove, verify_outputs
+from skiptrace.command.damage import remove, verify_outputs
 
 
 def flip(path, at: int = -30) -> None:

@@ -1,4 +1,4 @@
-"""The pipeline's lists of modules against what its stages really import."""
+"""What the stages of the pipeline depend on, against what they really import."""
 
 import ast
 import json
@@ -10,6 +10,8 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
+from skiptrace.command import closure
+from skiptrace.errors import InputError
 from tests.pipeline.conftest import ROOT
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -43,30 +45,74 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def imported() -> dict[str, set[str]]:
-    """The files of this project that importing each stage loads, the library's `__init__` files aside."""
+    """The files of this project that importing each stage loads."""
     done = subprocess.run([sys.executable, "-c", FORKS, *STAGES], cwd=ROOT, text=True, capture_output=True, check=True)
     every = json.loads(done.stdout)
-    names = {stage: {Path(file).relative_to(ROOT).as_posix() for file in files} for stage, files in every.items()}
-    return {stage: {name for name in found if counts(name)} for stage, found in names.items()}
+    return {stage: {Path(file).relative_to(ROOT).as_posix() for file in files} for stage, files in every.items()}
 
 
-def counts(file: str) -> bool:
-    """Whether a stage that loads this file has to depend on it: files that hold a docstring alone change nothing."""
-    return file == "stages/__init__.py" or not file.endswith("__init__.py")
+def test_every_stage_has_digests_of_its_code_and_depends_on_them():
+    assert closure.stages(ROOT) == sorted(STAGES)
+    for stage in STAGES:
+        code = [dep for dep in body(stage)["deps"] if dep.startswith("data/code/")]
+        assert code == ([] if stage == "check" else [f"data/code/{stage}.json"])
+        assert body(stage)["desc"] and f"python -m stages.{stage}" in body(stage)["cmd"]
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_depends_on_exactly_the_modules_it_imports(stage, imported):
-    listed = {dep for dep in body(stage)["deps"] if dep.endswith(".py")}
-    assert listed == imported[stage]
+def test_all_that_a_stage_imports_is_code_of_it(stage, imported):
+    missing = imported[stage] - {path.as_posix() for path in closure.closure(ROOT, stage)}
+    for name in missing:
+        statements = ast.parse((ROOT / name).read_text()).body
+        holds_a_docstring_alone = len(statements) == 1 and isinstance(statements[0], ast.Expr)
+        assert name == "skiptrace/__init__.py" or (name.endswith("/__init__.py") and holds_a_docstring_alone), name
 
 
-def test_package_files_of_the_library_hold_a_docstring_alone():
-    """So that no stage has to depend on them."""
-    for package in ("skiptrace", "stages/ask"):
-        for path in (ROOT / package).rglob("__init__.py"):
-            statements = ast.parse(path.read_text()).body
-            assert len(statements) == 1 and isinstance(statements[0], ast.Expr), path
+def test_no_module_takes_a_name_from_the_package_that_resolves_it_when_asked():
+    """So that no stage has to depend on skiptrace/__init__.py."""
+    for path in [*(ROOT / "skiptrace").rglob("*.py"), *(ROOT / "stages").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module == "skiptrace":
+                for alias in node.names:
+                    place = ROOT / "skiptrace" / alias.name
+                    assert place.is_dir() or place.with_suffix(".py").exists(), f"{path}: {alias.name}"
+
+
+TREE = {
+    "stages/run.py": 'from skiptrace import nouns\nfrom skiptrace.lazy import later\nif __name__ == "__main__":\n    0',
+    "skiptrace/__init__.py": "resolved = when_asked()",
+    "skiptrace/nouns.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import skiptrace.shapes",
+    "skiptrace/shapes.py": "",
+    "skiptrace/lazy.py": "def later():\n    while 1:\n        from skiptrace.rooms.deep import x",
+    "skiptrace/rooms/__init__.py": "prepare = 1",
+    "skiptrace/rooms/deep/__init__.py": '"""Docstring alone."""',
+    "skiptrace/rooms/deep/x.py": "import numpy, skiptrace.cycle",
+    "skiptrace/cycle.py": "import skiptrace.nouns",
+    "skiptrace/unused.py": "",
+}
+
+
+def test_the_closure_follows_imports_wherever_they_stand(tmp_path):
+    for name, text in TREE.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert closure.stages(tmp_path) == ["run"]
+    assert [path.as_posix() for path in closure.closure(tmp_path, "run")] == [
+        "skiptrace/cycle.py",
+        "skiptrace/lazy.py",
+        "skiptrace/nouns.py",
+        "skiptrace/rooms/__init__.py",
+        "skiptrace/rooms/deep/x.py",
+        "stages/run.py",
+    ]
+    before = closure.written(tmp_path, "run")
+    (tmp_path / "skiptrace/shapes.py").write_text("changed")
+    assert closure.written(tmp_path, "run") == before
+    (tmp_path / "skiptrace/rooms/deep/x.py").write_text("import numpy, skiptrace.cycle  # touched")
+    assert closure.written(tmp_path, "run") != before
+    (tmp_path / "skiptrace/cycle.py").write_text("def")
+    with pytest.raises(InputError, match=r"cycle\.py.*line 1"):
+        closure.written(tmp_path, "run")
 
 
 def test_no_noun_imports_a_verb():
@@ -100,6 +146,9 @@ def test_rooms_import_only_rooms_below_them():
         "dictionary",
         "report",
         "comparison",
+        "layout",
+        "command",
+        "__main__",
     ]
     for path in (ROOT / "skiptrace").rglob("*.py"):
         room = path.relative_to(ROOT / "skiptrace").parts[0].removesuffix(".py")

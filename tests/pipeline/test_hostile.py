@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from skiptrace.command import versions
 from skiptrace.errors import InputError
-from stages.ask import versions
 from tests.pipeline.conftest import Project, assert_one_line
 
 BOMB = "a: &a [x, x]\n" + "\n".join(f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]" for a, b in pairwise("abcdefghi"))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from voluptuous import Invalid
 
-from stages.common import is_sound
+from skiptrace.command.repair import is_sound
 from tests.pipeline.conftest import ROOT
 
 LOCK = (ROOT / "dvc.lock").read_bytes()
@@ -38,7 +38,7 @@ def test_a_lock_that_was_being_written_is_restored(project, number):
     project.stage("ngrams", "--corpus", "notes")  # any stage keeps a copy
     killed_while_it_writes(project, number)
     assert project.call("dvc", "status").returncode != 0
-    done = project.stage("repair")
+    done = project.repair()
     assert done.returncode == 0 and done.stderr.count("\n") >= 1
     assert "dvc.lock is empty: restored from data/scratch/sound.lock" in done.stderr
     assert yaml.safe_load((project.path / "dvc.lock").read_text()) == before
@@ -56,7 +56,7 @@ def test_without_a_copy_the_lock_comes_from_git_and_else_from_the_run_cache(proj
     copy = project.path / "data" / "scratch" / "sound.lock"
     copy.unlink()
     spoil(project, lock[: len(lock) // 2], b"")
-    done = project.stage("repair")
+    done = project.repair()
     assert "dvc.lock is not complete, as an interrupted DVC leaves it: restored from git's HEAD" in done.stderr
     assert ".dvc/tmp/rwlock is empty: removed" in done.stderr
     assert (project.path / "dvc.lock").read_bytes() == lock
@@ -65,9 +65,9 @@ def test_without_a_copy_the_lock_comes_from_git_and_else_from_the_run_cache(proj
     project.call("git", "rm", "--cached", "--quiet", "dvc.lock")
     project.call("git", "commit", "--quiet", "--message", "without")
     spoil(project, b"")
-    assert "removed, DVC's run cache fills it again" in project.stage("repair").stderr
+    assert "removed, DVC's run cache fills it again" in project.repair().stderr
     assert project.repro("mine@one") == set()  # all of it is restored
-    assert project.stage("repair").stderr == ""
+    assert project.repair().stderr == ""
 
 
 def test_the_check_before_any_work_repairs_too(project):
@@ -91,7 +91,7 @@ def test_nothing_is_touched_while_dvc_runs(project):
         try:
             assert holder.stdout.readline() == "held\n"
             spoil(project, b"")
-            done = project.stage("repair")
+            done = project.repair()
         finally:
             holder.kill()
     assert done.returncode == 1

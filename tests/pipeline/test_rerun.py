@@ -1,13 +1,17 @@
 """Only what changed is recomputed: real DVC on real files."""
 
+import json
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
 from dvc.repo import Repo
 
+from skiptrace.command import closure
 from tests.pipeline.conftest import MODEL, create
-from tests.pipeline.test_graph import STAGES, body
+from tests.pipeline.test_graph import STAGES
 
 KEYS = {"corpora": ("code", "notes", "planted"), "models": ("zero", "one", "two"), "dictionaries": ("toy", "one")}
 
@@ -57,11 +61,18 @@ def test_a_parameter_changes_its_stages_and_no_other(project, key, value, stages
 
 @pytest.mark.parametrize("module", ["config/mining.py", "circuits/factored.py", "superposition/toys.py"])
 def test_touching_a_module_changes_the_stages_that_import_it_and_no_other(project, module):
-    """That every module is listed where it is imported, test_graph shows."""
     path = project.path / "skiptrace" / module
     path.write_text(path.read_text() + "\n# touched\n")
-    listed = [stage for stage in STAGES if f"skiptrace/{module}" in body(stage)["deps"]]
-    assert changed(project) == set().union(*map(instances, listed))
+    assert changed(project) == {"check"}
+    due = json.loads(project.call(sys.executable, "-m", "skiptrace", "doctor", "--json").stdout)["stages"]
+    importing = [s for s in STAGES if Path("skiptrace", module) in closure.closure(project.path, s)]
+    expected = set().union(*map(instances, importing))
+    assert {d["stage"] for d in due if d["why"] == f"changed: skiptrace/{module}"} == expected
+    assert project.repro("check") == {"check"}
+    assert changed(project) == expected
+    path.write_text(path.read_text().removesuffix("\n# touched\n"))
+    assert project.repro("check") <= {"check"}
+    assert changed(project) == set()
 
 
 def test_touching_a_users_file_changes_its_corpus(project):

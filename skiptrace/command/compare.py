@@ -13,6 +13,8 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from skiptrace.command.output import AsJson, Form, console, form, print_csv, print_json, table
+from skiptrace.command.versions import WORKSPACE, changed_stages, read_version
 from skiptrace.comparison.compare import Comparison, ModelChange
 from skiptrace.comparison.compare import compare as compare_versions
 from skiptrace.comparison.overlap import Place
@@ -22,8 +24,6 @@ from skiptrace.errors import printable
 from skiptrace.files import write_text
 from skiptrace.report.document import Cell, Table, Tokens
 from skiptrace.report.tokens import visible
-from stages.ask.output import AsJson, Form, console, form, print_csv, print_json, table
-from stages.ask.versions import WORKSPACE, changed_stages, read_version
 
 ROWS = 15  # of a table on a terminal
 COLUMNS = ("kind", "key", "a", "b", "difference", "noise", "beyond")

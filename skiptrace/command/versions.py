@@ -1,5 +1,7 @@
 """Versions of a run read through DVC: any git revision, any experiment, or the workspace; nothing is checked out."""
 
+import hashlib
+import json
 import re
 import tempfile
 from collections.abc import Iterator
@@ -14,13 +16,14 @@ from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.repo import Repo
 from dvc_data.index import DataIndexDirError
 
+from skiptrace.command import closure
 from skiptrace.comparison.version import Studied, Version
 from skiptrace.config.base import bounded_yaml, read_yaml
 from skiptrace.config.pipeline import KEYED, NAME, entries
 from skiptrace.errors import InputError, one_line
 from skiptrace.files import read_json, read_table
+from skiptrace.layout import CODE, EVIDENCE, MODELS, PARAMS, REPORTS, TABLES, TOKENS
 from skiptrace.models import checkpoint
-from stages.common import EVIDENCE, MODELS, PARAMS, REPORTS, TABLES, TOKENS
 
 WORKSPACE = "workspace"
 NEVER_RAN = "it has not run yet"
@@ -272,21 +275,40 @@ def _read_skip_trigrams(revision: Revision, name: str) -> pd.DataFrame:
 def changed_stages() -> dict[str, list[str]]:
     """The stages of the workspace that are not as last reproduced, and what makes them so.
 
-    That is the parameters and files that changed, `NEVER_RAN`, or the outputs that are missing.
+    That is the parameters, files and modules that changed, `NEVER_RAN`, or the outputs that are missing.
 
     Raises:
         InputError: there is no pipeline here.
     """
+    found: dict[str, list[str]] = {}
     try:
         with Repo(".") as repo:
-            status = repo.status()
-            new = {stage.addressing for stage in repo.index.stages if not any(out.hash_info for out in stage.outs)}
+            status = {name.rpartition(":")[2]: entries for name, entries in repo.status().items()}
+            for stage in repo.index.stages:
+                name, code = stage.addressing, CODE / f"{stage.addressing.partition('@')[0]}.json"
+                locked = {dep.def_path: dep.hash_info.value for dep in stage.deps}
+                causes = [what for entry in status.get(name, []) for what in _causes(entry)]
+                if not any(out.hash_info for out in stage.outs):
+                    causes = [NEVER_RAN]
+                elif locked.get(code.as_posix()):
+                    causes = [what for what in causes if what != code.as_posix()]
+                    causes += _changed_modules(repo, name.partition("@")[0], locked[code.as_posix()])
+                if causes:
+                    found[name] = causes
     except DvcException as error:
         raise InputError(f"no pipeline here: {one_line(error)}; run it in the folder of dvc.yaml") from None
-    return {
-        name.rpartition(":")[2]: [NEVER_RAN] if name in new else [what for entry in found for what in _causes(entry)]
-        for name, found in status.items()
-    }
+    return found
+
+
+def _changed_modules(repo: Repo, stage: str, locked: str) -> list[str]:
+    """The modules of a stage that are not as when it ran; `its code` where DVC's cache has lost what they were."""
+    now = closure.written(Path(), stage)
+    if hashlib.md5(now.encode(), usedforsecurity=False).hexdigest() == locked:
+        return []
+    kept = Path(repo.cache.local.oid_to_path(locked))
+    before, after = (read_json(kept) if kept.is_file() else {}), json.loads(now)
+    differing = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    return differing if before else ["its code"]
 
 
 def _causes(entry: Any) -> Iterator[str]:

@@ -10,13 +10,13 @@ import torch
 import typer
 
 from skiptrace.circuits.paths import contributions, label
+from skiptrace.command.models import open_model, token_id
+from skiptrace.command.output import AsCsv, AsJson, Form, console, form, print_csv, print_json, table, token
 from skiptrace.errors import InputError
 from skiptrace.models.windows import BOS_ID
 from skiptrace.report.tokens import visible
 from skiptrace.tokens import lookup
 from skiptrace.tokens.texts import TokenTexts
-from stages.ask.models import open_model, token_id
-from stages.ask.output import AsCsv, AsJson, Form, console, form, print_csv, print_json, table, token
 
 COLUMNS = ("path", "logit", "source", "tokens_back", "source_logit")
 

@@ -12,14 +12,14 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from skiptrace.command.models import chosen_heads, open_model, token_id
+from skiptrace.command.output import AsCsv, AsJson, Form, console, form, print_csv, print_json, table, token
 from skiptrace.config.base import find
+from skiptrace.layout import CIRCUITS, PARAMS, TOKENS
 from skiptrace.mining import vocabulary
 from skiptrace.mining.vocabulary import Vocabulary
 from skiptrace.neighbours import VIEWS, Neighbours, View, neighbours
 from skiptrace.report.tokens import visible
-from stages.ask.models import chosen_heads, open_model, token_id
-from stages.ask.output import AsCsv, AsJson, Form, console, form, print_csv, print_json, table, token
-from stages.common import CIRCUITS, PARAMS, TOKENS
 
 COLUMNS = ("model", "role", "head", "circuit", "across", "rank", "token_id", "token", "count", "centred", "value")
 

@@ -23,16 +23,16 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from skiptrace import arithmetic
+from skiptrace.command.damage import remove, verify_outputs
+from skiptrace.command.output import AsCsv, AsJson, Form, console, form, print_csv, print_json, table
+from skiptrace.command.repair import broken
+from skiptrace.command.repair import repair as restore
+from skiptrace.command.versions import NEVER_RAN, changed_stages
 from skiptrace.config.base import read_yaml
 from skiptrace.config.pipeline import load_pipeline
 from skiptrace.errors import InputError, one_line
 from skiptrace.files import read_json
-from stages.ask.damage import remove, verify_outputs
-from stages.ask.output import AsCsv, AsJson, Form, console, form, print_csv, print_json, table
-from stages.ask.versions import NEVER_RAN, changed_stages
-from stages.common import ARITHMETIC, DVC_LOCK, LOCK, OTHER_LOCKS, PARAMS, TIMES
-from stages.repair import broken
-from stages.repair import repair as restore
+from skiptrace.layout import ARITHMETIC, DVC_LOCK, LOCK, OTHER_LOCKS, PARAMS, TIMES
 
 GIGABYTE = 1e9
 SAME_OUTPUT = {"check"}  # writes the same whatever it reads, so that nothing runs because of it

@@ -28,21 +28,23 @@ class Question(NamedTuple):
 
 QUESTIONS = {
     "explain": Question(
-        "stages.ask.explain", "Rank every path through a model by what it adds to the logit of the next token."
+        "skiptrace.command.explain", "Rank every path through a model by what it adds to the logit of the next token."
     ),
     "lookup": Question(
-        "stages.ask.lookup",
+        "skiptrace.command.lookup",
         "Show what each head ties a token to: sources it attends to, outs it raises, and the other way round.",
     ),
     "compare": Question(
-        "stages.ask.compare",
+        "skiptrace.command.compare",
         "Compare two versions: parameters, metrics, skip-trigrams, and what became of each head.",
     ),
     "doctor": Question(
-        "stages.ask.doctor",
+        "skiptrace.command.doctor",
         "Check the environment, and list what `dvc repro` would run and how long that took last time.",
     ),
-    "export": Question("stages.export", "Write a model for another library; importing it again gives the same logits."),
+    "export": Question(
+        "skiptrace.command.export", "Write a model for another library; importing it again gives the same logits."
+    ),
 }
 
 

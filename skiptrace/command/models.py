@@ -8,11 +8,11 @@ from tokenizers import Tokenizer
 from skiptrace.circuits.factored import Head, head_name, heads
 from skiptrace.config.models import load_model
 from skiptrace.errors import InputError
+from skiptrace.layout import MODELS, PARAMS, TOKENS
 from skiptrace.models import checkpoint
 from skiptrace.models.transformer import Transformer
 from skiptrace.tokens import lookup
 from skiptrace.tokens.tokenizer import load as load_tokenizer
-from stages.common import MODELS, PARAMS, TOKENS
 
 
 class Studied(NamedTuple):

@@ -12,9 +12,9 @@ import typer
 
 from skiptrace.config.models import load_model
 from skiptrace.errors import InputError
+from skiptrace.layout import MODELS, PARAMS
 from skiptrace.models import checkpoint
 from skiptrace.models.export import to_transformer_lens
-from stages.common import MODELS, PARAMS
 
 
 class Format(StrEnum):

@@ -17,8 +17,8 @@ from dvc.repo import Repo
 from skiptrace.config.base import read_yaml
 from skiptrace.errors import InputError, one_line
 from skiptrace.expansion.reader import verify_part
+from skiptrace.layout import DVC_LOCK
 from skiptrace.seals import verify
-from stages.common import DVC_LOCK
 
 SEALED = (".json", ".npy", ".parquet", ".safetensors")
 

@@ -16,11 +16,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from skiptrace.errors import InputError
 from skiptrace.errors import run as run_errors
 from skiptrace.files import atomic
-from stages.common import DVC_LOCK, SOUND_LOCK, is_sound, keep_lock
+from skiptrace.layout import DVC_LOCK, SOUND_LOCK
 
 DVC_TEMPORARY = Path(".dvc/tmp")
 RWLOCK = DVC_TEMPORARY / "rwlock"
@@ -70,6 +74,36 @@ def _copies() -> Iterator[tuple[str, bytes]]:
 def _remove() -> str:
     RWLOCK.unlink()
     return "removed"
+
+
+def keep_lock() -> None:
+    """Copy dvc.lock to `SOUND_LOCK` if it is sound and has changed."""
+    content = DVC_LOCK.read_bytes() if DVC_LOCK.exists() else b""
+    kept = SOUND_LOCK.read_bytes() if SOUND_LOCK.exists() else b""
+    if content != kept and is_sound(content):
+        with atomic(SOUND_LOCK) as temporary:
+            temporary.write_bytes(content)
+
+
+def is_sound(lock: bytes) -> bool:
+    """Whether these are the bytes of a dvc.lock that DVC can read, not of one that was cut short."""
+    try:
+        content = YAML(typ="safe").load(lock)
+    except (YAMLError, ValueError):
+        return False
+    stages = content.get("stages", {}) if isinstance(content, dict) and content.get("schema") == "2.0" else None
+    return lock.endswith(b"\n") and isinstance(stages, dict) and all(map(_is_stage, stages.values()))
+
+
+def _is_stage(stage: Any) -> bool:
+    if not isinstance(stage, dict) or not stage.get("cmd"):
+        return False
+    params, files = stage.get("params", {}), [stage.get("deps", []), stage.get("outs", [])]
+    if not isinstance(params, dict) or not all(isinstance(group, dict) for group in params.values()):
+        return False
+    entries = [entry for group in files if isinstance(group, list) for entry in group]
+    whole = all(isinstance(entry, dict) and "path" in entry and None not in entry.values() for entry in entries)
+    return whole and all(isinstance(group, list) for group in files)
 
 
 def _is_json(path: Path) -> bool:

@@ -1,0 +1,5 @@
+"""`python -m skiptrace`: the command."""
+
+from skiptrace.command.cli import main
+
+main()

@@ -1,0 +1,26 @@
+"""Where a pipeline keeps what it reads and writes, relative to its folder: known to stages and the command alone."""
+
+from pathlib import Path
+
+PARAMS = Path("params.yaml")
+LOCK = Path("requirements.lock")
+OTHER_LOCKS = (Path("requirements-build.lock"), Path("requirements-torch.lock"))
+IMPORTS = Path("imports")  # tokenizers and checkpoints made elsewhere
+IMPORTED = Path("data/imports")  # their content hashes, one file for each corpus and model
+ARITHMETIC = Path("data/arithmetic")  # how the processor computes that dvc.lock was written on
+CODE = Path("data/code")  # digests of the modules that each stage imports, one file a stage
+CORPORA = Path("data/corpora")
+TOKENS = Path("data/tokens")
+NGRAMS = Path("data/ngrams")
+MODELS = Path("data/models")
+CIRCUITS = Path("data/circuits")
+TABLES = Path("data/tables")
+EVIDENCE = Path("data/evidence")
+COMPOSE = Path("data/compose")
+SUPERPOSITION = Path("data/superposition")
+DICTIONARY = Path("data/dictionary")
+SCRATCH = Path("data/scratch")  # what an interrupted stage continues from; no DVC output
+TIMES = SCRATCH / "times"  # how long each stage took last, for `skiptrace doctor`; no output may hold a time
+DVC_LOCK = Path("dvc.lock")
+SOUND_LOCK = SCRATCH / "sound.lock"  # the last complete dvc.lock: DVC empties its own before it writes it
+REPORTS = Path("reports")
