@@ -14,7 +14,7 @@ override BASE := $(value BASE)
 export BASE
 COMPARISON := reports/comparison
 
-.PHONY: report verify pictures ci-report test attack check format bench setup clean help
+.PHONY: report verify pictures ci-report test attack check format docs bench setup clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ measured: report  ## note this run as the one that the README and the tests spea
 
 processors: setup  ## note the bytes that this processor gives, and those that QEMU can be, for the tests
 	@python -m tests.reproducibility
+
+docs: setup  ## write the pages of docs/ that come from declarations in the code
+	@python docs/reference.py
 
 bench: setup  ## measure speed and memory beside what others use; about a quarter of an hour
 	@$(INSTALL) --require-hashes --no-deps -r requirements-bench.lock || echo "without FAISS"

@@ -13,15 +13,27 @@ Pairs = Annotated[tuple[Annotated[tuple[str, str], Field(strict=False)], ...], F
 class CompositionParams(Params):
     """Nulls, texts and word lists for the study of pairs of heads and of the residual stream."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
-    null_draws: Annotated[int, Field(ge=2)]
-    null_sd: Annotated[float, Field(gt=0)]
-    contexts: Annotated[int, Field(ge=2)]
-    repeated_tokens: Annotated[int, Field(ge=2)]
-    repeats: Annotated[int, Field(ge=2)]
-    subspace_share: Annotated[float, Field(gt=0, le=1)]
-    examples: Count
-    example_tokens: Annotated[int, Field(ge=4)]
-    word_pairs: dict[str, Pairs]
-    pairs_per_family: Annotated[int, Field(ge=3)]
-    min_count: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="of the random matrices and tokens")
+    null_draws: Annotated[int, Field(ge=2)] = Field(300, description="random matrices that each score is compared with")
+    null_sd: Annotated[float, Field(gt=0)] = Field(
+        3.0, description="a score is significant this many standard deviations above them"
+    )
+    contexts: Annotated[int, Field(ge=2)] = Field(
+        64, description="validation contexts, and sequences of repeated tokens"
+    )
+    repeated_tokens: Annotated[int, Field(ge=2)] = Field(25, description="tokens in the span that is repeated")
+    repeats: Annotated[int, Field(ge=2)] = Field(4, description="times it is repeated")
+    subspace_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.9, description="a writer's subspace holds this share of what it writes, up to 1"
+    )
+    examples: Count = Field(2, description="predictions taken apart, for each number of heads in a path")
+    example_tokens: Annotated[int, Field(ge=4)] = Field(24, description="tokens shown before each")
+    word_pairs: dict[str, Pairs] = Field(
+        default_factory=dict, description="families of your own: pairs of words, found with and without a leading space"
+    )
+    pairs_per_family: Annotated[int, Field(ge=3)] = Field(
+        60, description="pairs of tokens in each family of the linear-representation check"
+    )
+    min_count: Annotated[int, Field(ge=0)] = Field(
+        50, description="occurrences in the training text below which a token is left out of it"
+    )

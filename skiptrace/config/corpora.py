@@ -25,15 +25,29 @@ class TextParams(Params):
     are not UTF-8 text, and of sources that cannot be parsed under `extract: strings`.
     """
 
-    format: Literal["auto", "text", "json", "csv"] = "auto"
-    text_field: str = "text"
-    extract: Literal["all", "strings"] = "all"
-    replace: dict[Character, str] = Field(default_factory=dict)
-    separator: str | None = None
-    cut: Annotated[int, Field(ge=1, le=2**24)] | None = None
-    encoding_errors: Literal["refuse", "replace", "skip"] = "refuse"
-    syntax_errors: Literal["refuse", "skip"] = "skip"
-    valid_share: Share
+    format: Literal["auto", "text", "json", "csv"] = Field(
+        "auto", description="auto: what names and contents say | text | json | csv"
+    )
+    text_field: str = Field("text", description="what holds the text of rows")
+    extract: Literal["all", "strings"] = Field(
+        "all", description="all | strings: string values of JSON and string literals of .py files alone"
+    )
+    replace: dict[Character, str] = Field(
+        default_factory=dict, description="single characters, and what stands for them"
+    )
+    separator: str | None = Field(
+        None, description="what stands between the documents of a text file; left out, there is none"
+    )
+    cut: Annotated[int, Field(ge=1, le=2**24)] | None = Field(
+        None, description="characters after which a document ends, at most 16777216; left out, files stay whole"
+    )
+    encoding_errors: Literal["refuse", "replace", "skip"] = Field(
+        "refuse", description="refuse | replace | skip what is not UTF-8"
+    )
+    syntax_errors: Literal["refuse", "skip"] = Field(
+        "skip", description="skip | refuse sources that cannot be parsed, under extract: strings"
+    )
+    valid_share: Share = Field(description="share of documents held out for validation, between 0 and 1")
 
     @field_validator("separator")
     @classmethod
@@ -46,11 +60,13 @@ class TextParams(Params):
 class PackagesCorpus(TextParams):
     """The files of installed packages, sources or data, each package pinned to an exact version."""
 
-    kind: Literal["packages"]
-    path: str
-    packages: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
-    include: Globs
-    exclude: Globs = ()
+    kind: Literal["packages"] = Field(description="packages: text files of installed packages")
+    path: str = Field(description="file or folder that DVC watches: here what pins the packages")
+    packages: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = Field(
+        description="name==version; another installed version is an error"
+    )
+    include: Globs = Field(description="globs within each package; ** spans folders")
+    exclude: Globs = Field((), description="globs that are left out")
 
     @field_validator("packages")
     @classmethod
@@ -69,21 +85,21 @@ class PackagesCorpus(TextParams):
 class FilesCorpus(TextParams):
     """A user's own UTF-8 text: a folder and globs within it, or one file of many documents; any fsspec address."""
 
-    kind: Literal["files"]
-    path: str
-    include: Globs = ("**/*.txt",)
-    exclude: Globs = ()
+    kind: Literal["files"] = Field(description="files: your own text")
+    path: str = Field(description="a file, a folder, or an address such as s3://…")
+    include: Globs = Field(("**/*.txt",), description="globs within the folder")
+    exclude: Globs = Field((), description="globs that are left out")
 
 
 class HubCorpus(TextParams):
     """A data set of the `datasets` library: saved to disk at `path`, or `dataset` at a pinned `revision` of the hub."""
 
-    kind: Literal["hub"]
-    path: str
-    dataset: str | None = None
-    subset: str | None = None
-    revision: str | None = None
-    split: str = "train"
+    kind: Literal["hub"] = Field(description="hub: a data set of the datasets library")
+    path: str = Field(description="where it was saved to disk, or what DVC watches")
+    dataset: str | None = Field(None, description="its name on the hub")
+    subset: str | None = Field(None, description="its configuration")
+    revision: str | None = Field(None, description="the commit that is read")
+    split: str = Field("train", description="its split")
 
     @model_validator(mode="after")
     def _pinned(self) -> "HubCorpus":
@@ -95,10 +111,12 @@ class HubCorpus(TextParams):
 class PlantedRule(Params):
     """How many rules of one kind there are, and how often and how surely they show."""
 
-    count: Annotated[int, Field(ge=0)]
-    probability: Annotated[float, Field(gt=0, le=1)]
-    rate: Annotated[float, Field(ge=0, le=1000)]
-    distance: Annotated[tuple[int, int], Field(strict=False)]
+    count: Annotated[int, Field(ge=0)] = Field(description="rules of the kind")
+    probability: Annotated[float, Field(gt=0, le=1)] = Field(description="how often the output token follows")
+    rate: Annotated[float, Field(ge=0, le=1000)] = Field(description="episodes per 1000 words")
+    distance: Annotated[tuple[int, int], Field(strict=False)] = Field(
+        description="words from the source to what follows it, [shortest, longest]"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> "PlantedRule":
@@ -111,24 +129,30 @@ class PlantedRule(Params):
 class PlantedCorpus(Params):
     """A synthetic grammar over words, whose rules are known."""
 
-    kind: Literal["planted"]
-    path: str
-    seed: Annotated[int, Field(ge=0)]
-    words: Annotated[int, Field(ge=2)]
-    documents: Annotated[int, Field(ge=2)]
-    length: Annotated[int, Field(ge=4)]
-    zipf: Annotated[float, Field(ge=0)]
-    followers: Annotated[int, Field(ge=1)]
-    follow_share: Annotated[float, Field(ge=0, le=1)]
-    stray_share: Annotated[float, Field(ge=0, le=1)]
-    decoy_share: Annotated[float, Field(ge=0, lt=1)]
-    destinations: Annotated[int, Field(ge=2)]
-    bigrams: PlantedRule
-    skip_trigrams: PlantedRule
-    copies: PlantedRule
-    positional: PlantedRule
-    quartets: PlantedRule
-    valid_share: Share
+    kind: Literal["planted"] = Field(description="planted: a synthetic grammar whose rules are known")
+    path: str = Field(description="file that DVC watches: what pins numpy, which draws it")
+    seed: Annotated[int, Field(ge=0)] = Field(description="of the text")
+    words: Annotated[int, Field(ge=2)] = Field(description="vocabulary, words of the rules included")
+    documents: Annotated[int, Field(ge=2)] = Field(description="documents")
+    length: Annotated[int, Field(ge=4)] = Field(description="words per document")
+    zipf: Annotated[float, Field(ge=0)] = Field(description="exponent of the word frequencies")
+    followers: Annotated[int, Field(ge=1)] = Field(description="preferred next words of every background word")
+    follow_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        description="how often one of them follows, between 0 and 1"
+    )
+    stray_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        description="share of background places with a word of the rules, out of its episode"
+    )
+    decoy_share: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="share of skip-trigram episodes where the destination stands without source"
+    )
+    destinations: Annotated[int, Field(ge=2)] = Field(description="words that the skip-trigrams share as destinations")
+    bigrams: PlantedRule = Field(description="x1 y1")
+    skip_trigrams: PlantedRule = Field(description="a1 … b1 c1")
+    copies: PlantedRule = Field(description="k1 … k1")
+    positional: PlantedRule = Field(description="p1 ? q1")
+    quartets: PlantedRule = Field(description="e1 … b1 f1 and e1 … b2 f2")
+    valid_share: Share = Field(description="share of documents held out for validation, between 0 and 1")
 
     @model_validator(mode="after")
     def _fits(self) -> "PlantedCorpus":

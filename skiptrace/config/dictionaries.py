@@ -16,16 +16,20 @@ Positive = Annotated[float, Field(gt=0)]
 class DictionaryParams(Params):
     """Sparse autoencoders at several penalties λ, trained at once; `shown` is the one that is looked into."""
 
-    source: str
-    data: str
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
-    entries: Annotated[int, Field(ge=2)]
-    penalties: Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)]
-    shown: Positive
-    steps: Count
-    batch_size: Annotated[int, Field(ge=2)]
-    learning_rate: Positive
-    resample_every: Count
+    source: str = Field(description="what is taken apart")
+    data: str = Field(description="what it runs on")
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(description="of the initial dictionary and of the batches")
+    entries: Annotated[int, Field(ge=2)] = Field(description="dictionary entries")
+    penalties: Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)] = Field(
+        description="weights of the L1 norm; inputs are scaled to a mean squared norm of d"
+    )
+    shown: Positive = Field(description="the penalty that is looked into")
+    steps: Count = Field(description="optimiser steps")
+    batch_size: Annotated[int, Field(ge=2)] = Field(description="inputs per step")
+    learning_rate: Positive = Field(description="peak learning rate of Adam")
+    resample_every: Count = Field(
+        description="steps after which entries that were never active start anew, in the first half"
+    )
 
     @model_validator(mode="after")
     def _listed(self) -> "DictionaryParams":
@@ -37,7 +41,7 @@ class DictionaryParams(Params):
 class ToyDictionaryParams(DictionaryParams):
     """Autoencoders on the hidden layer of toy models, whose features are known."""
 
-    kind: Literal["toy"]
+    kind: Literal["toy"] = Field(description="toy: the `larger` toy models")
 
 
 class ModelDictionaryParams(DictionaryParams):
@@ -46,12 +50,12 @@ class ModelDictionaryParams(DictionaryParams):
     `source` is the folder of the model, `data` that of its tokens.
     """
 
-    kind: Literal["model"]
-    windows: Count
-    check_windows: Count
-    contexts: Count
-    context_tokens: Annotated[int, Field(ge=2)]
-    outs: Count
+    kind: Literal["model"] = Field(description="model: a language model")
+    windows: Count = Field(description="contexts of training text that activations are drawn from")
+    check_windows: Count = Field(description="contexts of validation text that everything is measured on")
+    contexts: Count = Field(description="contexts per feature in which it is most active")
+    context_tokens: Annotated[int, Field(ge=2)] = Field(description="tokens shown before the active one")
+    outs: Count = Field(description="tokens that a feature raises most")
 
     @property
     def model(self) -> str:

@@ -14,13 +14,21 @@ CircuitName = Literal["direct", "qk", "ov", "virtual_ov", "k_composition"]
 class ExpansionParams(Params):
     """Which circuits are stored, of which heads, and how they are cut into Parquet part files."""
 
-    store: Literal["full", "none"]
-    circuits: list[CircuitName]
-    heads: Literal["all"] | list[HeadName]
-    virtual_heads: Annotated[int, Field(ge=0)]
-    max_bytes: Count
-    chunk_rows: Count
-    row_group_rows: Count
+    store: Literal["full", "none"] = Field(
+        "full", description="full: every entry | none: no entry; mining works from the factors either way"
+    )
+    circuits: list[CircuitName] = Field(
+        ["direct", "qk", "ov", "virtual_ov", "k_composition"], description="circuits that are stored"
+    )
+    heads: Literal["all"] | list[HeadName] = Field(
+        "all", description="heads that are stored and mined: all | a list such as [L0H1, L1H0]"
+    )
+    virtual_heads: Annotated[int, Field(ge=0)] = Field(
+        16, description="pairs of heads looked at, the strongest first; 0 for none"
+    )
+    max_bytes: Count = Field(50_000_000_000, description="more than this is not begun")
+    chunk_rows: Count = Field(1024, description="row tokens per part file")
+    row_group_rows: Count = Field(128, description="row tokens in memory at once")
 
     @property
     def only(self) -> list[str] | None:

@@ -14,25 +14,29 @@ Positive = Annotated[float, Field(gt=0)]
 class ModelShape(Params):
     """The corpus that a model reads, and its sizes."""
 
-    corpus: str
-    n_layers: Annotated[int, Field(ge=0)]
-    n_heads: Annotated[int, Field(ge=0)] = 0
-    d_head: Annotated[int, Field(ge=0)] = 0
-    d_model: Annotated[int, Field(ge=2)]
-    n_ctx: Annotated[int, Field(ge=2)]
+    corpus: str = Field(description="a key of corpora")
+    n_layers: Annotated[int, Field(ge=0)] = Field(description="attention layers")
+    n_heads: Annotated[int, Field(ge=0)] = Field(0, description="heads per layer")
+    d_head: Annotated[int, Field(ge=0)] = Field(0, description="width of a head, at most d_model")
+    d_model: Annotated[int, Field(ge=2)] = Field(description="width of the residual stream, even")
+    n_ctx: Annotated[int, Field(ge=2)] = Field(description="tokens per context")
 
 
 class ModelParams(ModelShape):
     """A model that is trained here: its shape, and how it is trained."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
-    steps: Count
-    batch_size: Count
-    warmup_steps: Annotated[int, Field(ge=0)]
-    lr_embedding: Positive
-    lr_attention: Positive
-    weight_decay: Annotated[float, Field(ge=0)]
-    checkpoints: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(description="of the initial weights and the order of the text")
+    steps: Count = Field(description="optimiser steps")
+    batch_size: Count = Field(description="contexts per step")
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(
+        description="steps of linear warm-up, before half a cosine down to zero"
+    )
+    lr_embedding: Positive = Field(description="peak learning rate of AdamW, for W_E and W_U")
+    lr_attention: Positive = Field(description="peak learning rate of Muon, for W_Q, W_K, W_V and W_O")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(description="decoupled, per unit of learning rate")
+    checkpoints: Annotated[int, Field(ge=0)] = Field(
+        0, description="models kept along the way, evenly in log(step), to see heads form; 0 for none"
+    )
 
     @model_validator(mode="after")
     def _sensible(self) -> "ModelParams":
@@ -55,9 +59,11 @@ class ModelParams(ModelShape):
 class ImportedModel(Params):
     """A model that was trained elsewhere: its checkpoint, and the corpus whose tokenizer it was trained with."""
 
-    corpus: str
-    source: Annotated[str, Field(alias="import")]
-    n_ctx: Annotated[int, Field(ge=2)] | None = None
+    corpus: str = Field(description="a key of corpora, whose tokenizer is the one that the model was trained with")
+    source: str = Field(alias="import", description="folder of a checkpoint in imports/")
+    n_ctx: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="tokens per context that are used, at most those it was trained with; left out, all"
+    )
 
 
 AnyModel = ModelParams | ImportedModel

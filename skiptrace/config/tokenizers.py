@@ -17,11 +17,20 @@ class TokenizerParams(Params):
     decoding.
     """
 
-    kind: Literal["bpe", "words", "existing"] = "bpe"
-    vocab_size: Annotated[int, Field(ge=SMALLEST, le=1_000_000)] | None = None
-    path: str | None = None
-    bos: str | None = None
-    max_lost: Annotated[float, Field(ge=0, le=1)] = 0.05
+    kind: Literal["bpe", "words", "existing"] = Field(
+        "bpe",
+        description="bpe: byte-level pieces | words: every word between spaces | existing: one that was made elsewhere",
+    )
+    vocab_size: Annotated[int, Field(ge=SMALLEST, le=1_000_000)] | None = Field(
+        None, description="tokens, at least 257; bpe only"
+    )
+    path: str | None = Field(
+        None, description="tokenizer.json, or a folder with vocab.json and merges.txt; existing only"
+    )
+    bos: str | None = Field(None, description="its token that starts a document; existing only")
+    max_lost: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.05, description="largest share of characters, white space aside, that tokens may lose; of any kind"
+    )
 
     @model_validator(mode="after")
     def _sized(self) -> "TokenizerParams":

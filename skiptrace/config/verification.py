@@ -12,10 +12,12 @@ Count = Annotated[int, Field(ge=1)]
 class VerificationParams(Params):
     """How many rows are checked, in how many contexts, against which null."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
-    rows: Count
-    contexts: Annotated[int, Field(ge=2)]
-    context_tokens: Annotated[int, Field(ge=4)]
-    null_rows: Annotated[int, Field(ge=10)]
-    fdr: Annotated[float, Field(gt=0, lt=1)]
-    quartets: Count
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="of the contexts and of the random rows")
+    rows: Count = Field(2000, description="rows checked per model, half from either ranking")
+    contexts: Annotated[int, Field(ge=2)] = Field(32, description="contexts per row")
+    context_tokens: Annotated[int, Field(ge=4)] = Field(64, description="tokens per context, at most n_ctx")
+    null_rows: Annotated[int, Field(ge=10)] = Field(
+        200, description="random rows per head that effects are compared with"
+    )
+    fdr: Annotated[float, Field(gt=0, lt=1)] = Field(0.05, description="false-discovery rate, between 0 and 1")
+    quartets: Count = Field(50, description="crossed pairs whose cost is measured")

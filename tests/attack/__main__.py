@@ -1,5 +1,8 @@
 """Attack skiptrace and count what happens: `python -m tests.attack [PART …] [--count N] [--seed N]`."""
 
+import stages  # noqa: F401  chooses the arithmetic, for this process and those that it starts
+
+# isort: split
 import argparse
 import sys
 

@@ -14,6 +14,7 @@ import yaml
 from skiptrace.config.pipeline import load_pipeline
 from tests.attack.outcome import Attempt, Outcome, Part, reading
 from tests.fuzz.test_malformed import FOUND, READERS, places
+from tests.pipeline.conftest import default_params
 
 ROOT = Path(__file__).parents[2]
 EXTREMES = [0, -1, 2**31, 2**63, 10**30, 1e30, 1e308, -1e-300, float("inf"), float("nan"), "", "../../x", "/dev/zero",
@@ -66,14 +67,14 @@ def crafted(count: int, seed: int) -> Iterator[Attempt]:
 
 def extreme(count: int, seed: int) -> Iterator[Attempt]:
     """Every key of params.yaml with extreme values."""
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params = default_params()
     ways = [way for way in places(params) if way]
     generator = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "params.yaml"
         for _ in range(count):
             way, value = ways[generator.integers(len(ways))], EXTREMES[generator.integers(len(EXTREMES))]
-            changed = yaml.safe_load((ROOT / "params.yaml").read_text())
+            changed = default_params()
             place = changed
             for key in way[:-1]:
                 place = place[key]

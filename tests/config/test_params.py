@@ -14,6 +14,7 @@ from skiptrace.config.models import ModelParams
 from skiptrace.config.pipeline import load_pipeline
 from skiptrace.errors import InputError
 from stages.check import check_dictionaries
+from tests.pipeline.conftest import default_params
 
 DEFAULT = Path(__file__).parents[2] / "docs/measured/params.yaml"  # params.yaml itself is the user's
 
@@ -23,7 +24,7 @@ def changed(tmp_path):
     """Write params.yaml with one dotted key set, or removed when the value is `...`."""
 
     def change(key: str, value: object) -> Path:
-        content = yaml.safe_load(DEFAULT.read_text())
+        content = default_params()
         *folders, last = key.split(".")
         place = content
         for folder in folders:
@@ -195,12 +196,12 @@ def floats(value: object, key: str = "") -> Iterator[str]:
         yield key
 
 
-FLOATS = list(floats(yaml.safe_load(DEFAULT.read_text())))
+FLOATS = list(floats(default_params()))
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), -float("inf")])
 def test_no_number_is_infinite_or_none(monkeypatch, value):
-    content = yaml.safe_load(DEFAULT.read_text())
+    content = default_params()
     monkeypatch.setattr(pipeline, "read_yaml", lambda path: content)
     for key in FLOATS:
         *folders, last = key.split(".")

@@ -1,5 +1,6 @@
 """A real DVC project on a tiny configuration, reproduced once and copied for each test."""
 
+import copy
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
+from skiptrace.config.superposition import DEFAULTS
 from tests.pipeline import forks
 
 ROOT = Path(__file__).parents[2]
@@ -35,9 +37,15 @@ MODEL = {
 ZERO = {key: value for key, value in MODEL.items() if key not in ("n_heads", "d_head")} | {"n_layers": 0}
 
 
+def default_params() -> dict[str, dict]:
+    """The default parameters, those that params.yaml leaves to the classes included."""
+    params = yaml.safe_load((ROOT / "docs/measured/params.yaml").read_text())
+    return params | {"superposition": copy.deepcopy(DEFAULTS)}
+
+
 def tiny_params() -> dict[str, dict]:
     """The default parameters with three small corpora and three small models."""
-    params = yaml.safe_load((ROOT / "docs/measured/params.yaml").read_text())
+    params = default_params()
     tiny_planted = params["corpora"]["planted"] | {"words": 220, "documents": 60, "length": 40, "valid_share": 0.3}
     code = params["corpora"]["code"] | {"packages": ["networkx==3.6.1"], "include": ["networkx/*.py"]}
     params["corpora"] = {

@@ -65,7 +65,7 @@ def test_touching_a_module_changes_the_stages_that_import_it_and_no_other(projec
     path.write_text(path.read_text() + "\n# touched\n")
     assert changed(project) == {"check"}
     due = json.loads(project.call(sys.executable, "-m", "skiptrace", "doctor", "--json").stdout)["stages"]
-    importing = [s for s in STAGES if Path("skiptrace", module) in closure.closure(project.path, s)]
+    importing = [s for s in STAGES if s != "check" and Path("skiptrace", module) in closure.closure(project.path, s)]
     expected = set().union(*map(instances, importing))
     assert {d["stage"] for d in due if d["why"] == f"changed: skiptrace/{module}"} == expected
     assert project.repro("check") == {"check"}
