@@ -12,6 +12,7 @@ from skiptrace.config.composition import CompositionParams
 from skiptrace.config.corpora import FilesCorpus, HubCorpus, PackagesCorpus, PlantedCorpus
 from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams
 from skiptrace.config.expansion import ExpansionParams
+from skiptrace.config.exploration import ExplorationParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import ImportedModel, ModelParams
 from skiptrace.config.report import ReportParams
@@ -37,6 +38,7 @@ GROUPS: dict[str, type[BaseModel]] = {
     "superposition": SuperpositionParams,
     "dictionaries.<d>, kind: toy": ToyDictionaryParams,
     "dictionaries.<d>, kind: model": ModelDictionaryParams,
+    "exploration": ExplorationParams,
     "report": ReportParams,
 }
 HEAD = """# Parameters

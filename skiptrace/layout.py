@@ -17,6 +17,7 @@ CIRCUITS = Path("data/circuits")
 TABLES = Path("data/tables")
 EVIDENCE = Path("data/evidence")
 COMPOSE = Path("data/compose")
+EXPLORE = Path("data/explore")
 SUPERPOSITION = Path("data/superposition")
 DICTIONARY = Path("data/dictionary")
 SCRATCH = Path("data/scratch")  # what an interrupted stage continues from; no DVC output

@@ -1,7 +1,7 @@
 """Render the report.
 
 Reads   params.yaml, requirements.lock
-        data/tokens/, data/ngrams/, data/models/, data/tables/, data/evidence/, data/compose/
+        data/tokens/, data/ngrams/, data/models/, data/tables/, data/evidence/, data/compose/, data/explore/
         data/superposition/, data/dictionary/, reports/metrics.json
 Writes  reports/index.html    one self-contained page
         reports/report.md     the same for CI, with
@@ -22,11 +22,10 @@ from skiptrace.config.verification import VerificationParams
 from skiptrace.errors import InputError
 from skiptrace.files import read_tokens, write_text
 from skiptrace.layout import LOCK, MODELS, PARAMS, REPORTS, TOKENS
-from skiptrace.models import checkpoint
 from skiptrace.report import payload, provenance, render
 from skiptrace.report.document import Section
 from skiptrace.report.failures import attempt, failures
-from skiptrace.report.inputs import Settings, Weights
+from skiptrace.report.inputs import Settings
 from skiptrace.report.sections import build
 from stages.common import run, wrote
 from stages.results import read_results
@@ -41,7 +40,6 @@ def main() -> None:
         InputError: a part failed; the rest has been written.
     """
     results = read_results()
-    weights = Weights({name: checkpoint.load(MODELS / name) for name in results.models})
     settings = Settings(
         load(ScoringParams, "scoring", PARAMS),
         load(MiningParams, "mining", PARAMS),
@@ -50,27 +48,26 @@ def main() -> None:
         load(ReportParams, "report", PARAMS),
     )
     figures = REPORTS / "figures"
-    report = build(results, weights, settings, figures)
+    report = build(results, settings, figures)
     inputs = [TOKENS / c / f"{split}.npy" for c in results.corpora for split in ("train", "valid")]
     inputs += [MODELS / m / "model.safetensors" for m in results.models]
     lines = provenance.flat(read_yaml(PARAMS))
     sizes = {c: len(result.vocabulary) for c, result in results.corpora.items()}
     streams = {c: np.asarray(read_tokens(TOKENS / c / "valid.npy", size)) for c, size in sizes.items()}
+    shown = {result.params.corpus: payload.shown(result) for result in results.models.values()}
     corpora: dict[str, str] = {}
     models: dict[str, str] = {}
 
     def explorer_of_corpus(name: str) -> list[Section]:
-        corpora[name] = payload.packed(payload.corpus(results.corpora[name], streams[name], settings.report))
+        corpora[name] = payload.packed(payload.corpus(results.corpora[name], shown[name], streams[name]))
         return []
 
     def explorer_of_model(name: str) -> list[Section]:
         result = results.models[name]
-        corpus, read = results.corpora[result.params.corpus], streams[result.params.corpus]
-        content = payload.model(result, corpus, weights.models[name], read, settings.mining, settings.report)
-        models[name] = payload.packed(content)
+        models[name] = payload.packed(payload.model(result, streams[result.params.corpus], settings.report))
         return []
 
-    for name in results.corpora:
+    for name in shown:
         report.sections.extend(attempt(name, explorer_of_corpus, name))
     for name, result in results.models.items():
         if result.params.corpus in corpora:
@@ -81,7 +78,7 @@ def main() -> None:
     if len(page) > LARGEST:
         print(
             f"the page has {len(page) / 1e6:.1f} million characters, more than {LARGEST / 1e6:g}: lower "
-            "report.explorer_tokens or report.explorer_rows to make it smaller",
+            "exploration.tokens or report.explorer_rows to make it smaller",
             file=sys.stderr,
         )
     write_text(REPORTS / "index.html", page)

@@ -16,6 +16,7 @@ from skiptrace.layout import (
     CORPORA,
     DICTIONARY,
     EVIDENCE,
+    EXPLORE,
     MODELS,
     NGRAMS,
     PARAMS,
@@ -25,7 +26,15 @@ from skiptrace.layout import (
 )
 from skiptrace.models.checkpoint import ModelConfig, read_config
 from skiptrace.report import schema
-from skiptrace.report.inputs import Composition, CorpusResult, DictionaryResult, ModelResult, Results, Split
+from skiptrace.report.inputs import (
+    Composition,
+    CorpusResult,
+    DictionaryResult,
+    Exploration,
+    ModelResult,
+    Results,
+    Split,
+)
 
 
 def read_results() -> Results:
@@ -57,9 +66,17 @@ def read_results() -> Results:
         tables["curve"] = schema.read(MODELS / name / "curve.parquet", schema.CURVE)
         names = [f.name for f in fields(Composition)]
         parts = {n: schema.read(COMPOSE / name / f"{n}.parquet", schema.COMPOSED[n]) for n in names}
+        names = [f.name for f in fields(Exploration)]
+        looked = {n: schema.read(EXPLORE / name / f"{n}.parquet", schema.EXPLORED[n]) for n in names}
         config = read_config(MODELS / name / "config.json")
         models[name] = ModelResult(
-            params=shape(model, config), config=config, bill=bill, composed=Composition(**parts), **tables
+            params=shape(model, config),
+            d_vocab=config.d_vocab,
+            config=config,
+            bill=bill,
+            composed=Composition(**parts),
+            explored=Exploration(**looked),
+            **tables,
         )
     superposition = {n: schema.read(SUPERPOSITION / f"{n}.parquet", c) for n, c in schema.SUPERPOSITION.items()}
     dictionaries = {}

@@ -16,7 +16,19 @@ from collections.abc import Collection
 from pathlib import Path
 
 from skiptrace.files import write_json, write_text
-from skiptrace.layout import CIRCUITS, COMPOSE, CORPORA, DICTIONARY, EVIDENCE, MODELS, NGRAMS, REPORTS, TABLES, TOKENS
+from skiptrace.layout import (
+    CIRCUITS,
+    COMPOSE,
+    CORPORA,
+    DICTIONARY,
+    EVIDENCE,
+    EXPLORE,
+    MODELS,
+    NGRAMS,
+    REPORTS,
+    TABLES,
+    TOKENS,
+)
 from skiptrace.report.metrics import attention_by_offset, metrics
 from stages.common import run, wrote
 from stages.results import read_results
@@ -27,7 +39,7 @@ def main() -> None:
     results = read_results()
     for root in (CORPORA, TOKENS, NGRAMS):
         forget(root, results.corpora.keys())
-    for root in (MODELS, CIRCUITS, TABLES, EVIDENCE, COMPOSE):
+    for root in (MODELS, CIRCUITS, TABLES, EVIDENCE, COMPOSE, EXPLORE):
         forget(root, results.models.keys())
     forget(DICTIONARY, results.dictionaries.keys())
     write_json(REPORTS / "metrics.json", metrics(results))

@@ -10,6 +10,7 @@ from skiptrace.config.composition import CompositionParams
 from skiptrace.config.corpora import Corpus, check_corpus
 from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams, check_dictionary
 from skiptrace.config.expansion import ExpansionParams
+from skiptrace.config.exploration import ExplorationParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import AnyModel, ModelParams, check_model
 from skiptrace.config.report import ReportParams
@@ -26,6 +27,7 @@ SINGLE: dict[str, type[Params]] = {
     "verification": VerificationParams,
     "composition": CompositionParams,
     "superposition": SuperpositionParams,
+    "exploration": ExplorationParams,
     "report": ReportParams,
 }
 KEYED = ("corpora", "tokenizers", "models", "dictionaries")

@@ -14,14 +14,9 @@ class ReportParams(Params):
 
     bigrams: Count = Field(30, description="rows of the bigram table")
     sources_per_head: Count = Field(8, description="rows of the skip-trigram table per head")
-    corner: Annotated[int, Field(ge=2)] = Field(20, description="tokens on each side of the heat maps")
     offsets: Annotated[int, Field(ge=2)] = Field(
         32, description="distances shown in the plots of attention by offset, in tokens"
     )
-    explorer_tokens: Count = Field(
-        2048, description="tokens that the page can look up in every head, the most frequent first"
-    )
-    explorer_entries: Count = Field(5, description="largest entries that it shows of each, per head and role")
     explorer_rows: Count = Field(
         24000, description="skip-trigrams per model in its searchable table, those with evidence first"
     )

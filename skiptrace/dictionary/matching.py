@@ -19,15 +19,11 @@ def match(features: pd.DataFrame, contexts: pd.DataFrame, mined: pd.DataFrame) -
     A feature matches (head, source, out) when in one of its top contexts that head brings most of its activation
     from that source token, and it raises that out among its top outs.
     """
-    reached = contexts.groupby("feature")[["head", "source_id"]].apply(
-        lambda g: set(g.itertuples(index=False, name=None))
-    )
-    known = _known(mined)
+    reached, known = _reached(contexts), _known(mined)
     found = []
     for row in features.itertuples():
-        seen, rows = reached.get(row.feature, set()), []
-        for out in row.out_ids:
-            rows += [known[head, source, out] for head, source in sorted(seen) if (head, source, out) in known]
+        pairs = sorted(reached.get(row.feature, set()))
+        rows = [known[h, s, out] for out in row.out_ids for h, s in pairs if (h, s, out) in known]
         if rows:
             found.append(Matched(int(row.feature), tuple(rows)))
     return found
@@ -36,11 +32,26 @@ def match(features: pd.DataFrame, contexts: pd.DataFrame, mined: pd.DataFrame) -
 def null(features: pd.DataFrame, contexts: pd.DataFrame, mined: pd.DataFrame, draws: int, seed: int) -> float:
     """The mean number of matching features when the outs are dealt to the features at random."""
     rng, live = np.random.default_rng(seed), features[features["feature"].isin(contexts["feature"])]
+    reached, known = _reached(contexts), _known(mined)
+    pairs, outs = [reached[feature] for feature in live["feature"]], live["out_ids"].tolist()
     counts = []
     for _ in range(draws):
-        dealt = live.assign(out_ids=live["out_ids"].to_numpy()[rng.permutation(len(live))])
-        counts.append(len(match(dealt, contexts, mined)))
+        dealt = rng.permutation(len(live))
+        counts.append(
+            sum(
+                any((head, source, out) in known for out in outs[other] for head, source in pairs[place])
+                for place, other in enumerate(dealt)
+            )
+        )
     return float(np.mean(counts)) if counts else 0.0
+
+
+def _reached(contexts: pd.DataFrame) -> dict[int, set[tuple[int, int]]]:
+    """(head, source) of every top context, by feature."""
+    found: dict[int, set[tuple[int, int]]] = {}
+    for row in contexts[["feature", "head", "source_id"]].itertuples(index=False):
+        found.setdefault(row.feature, set()).add((row.head, row.source_id))
+    return found
 
 
 def _known(mined: pd.DataFrame) -> dict[tuple[int, int, int], tuple[int, str, str]]:

@@ -33,6 +33,11 @@ class Vocabulary:
         """The ids of the eligible tokens, ascending."""
         return self.eligible(min_count).nonzero().squeeze(1)
 
+    def most_frequent(self, most: int) -> list[int]:
+        """The ids of at most so many tokens that occur at all, the most frequent, ascending."""
+        seen = self.count[self.count > 0].sort_values(ascending=False, kind="stable")
+        return sorted(seen.index[:most].tolist())
+
     def weight(self, power: float, min_count: int) -> Float[Tensor, " d_vocab"]:
         """p(token)^power for eligible tokens, 0 for the others."""
         return self.probability**power * self.eligible(min_count)

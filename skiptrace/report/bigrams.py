@@ -3,18 +3,14 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from skiptrace.config.report import ReportParams
-from skiptrace.models.transformer import Transformer
 from skiptrace.report import figures
 from skiptrace.report.document import Figure, Section, Table, Tokens, numbers, words
-from skiptrace.report.inputs import CorpusResult, ModelResult, Weights
+from skiptrace.report.inputs import ModelResult
 
 
-def direct(
-    name: str, model: ModelResult, corpus: CorpusResult, weights: Weights, params: ReportParams, folder: Path
-) -> Section:
+def direct(name: str, model: ModelResult, params: ReportParams, folder: Path) -> Section:
     """The largest bigrams of the direct path, and how well it agrees with the corpus."""
     rows = [
         (
@@ -49,7 +45,7 @@ def direct(
     if model.params.n_layers > 0:
         return Section(f"{name}-bigrams", f"{name}: bigrams of the direct path", [text], [table])
     path = folder / f"bigrams_{name}.svg"
-    figures.bigram_scatter(path, direct_against_corpus(weights.models[name], corpus, model))
+    figures.bigram_scatter(path, model.explored.direct)
     scatter = Figure(
         path,
         "Direct path against corpus",
@@ -66,14 +62,3 @@ def direct(
         ],
     )
     return Section(f"{name}-bigrams", f"{name}: bigrams of the direct path", [text], [scatter, table, disagreement])
-
-
-def direct_against_corpus(model: Transformer, corpus: CorpusResult, result: ModelResult) -> pd.DataFrame:
-    """Log-probabilities `corpus` and `model` of the pairs that follow the frequent tokens."""
-    frequent = result.agreement["token_id"].tolist()
-    rows = (model.W_E[frequent] @ model.W_U).log_softmax(-1).numpy()
-    place = pd.Series(range(len(frequent)), index=frequent)
-    pairs = corpus.bigrams[corpus.bigrams["token_id"].isin(frequent)]
-    total = pairs.groupby("token_id")["count"].transform("sum")
-    learned = rows[place[pairs["token_id"]].to_numpy(), pairs["next_id"].to_numpy()]
-    return pd.DataFrame({"corpus": np.log(pairs["count"] / total).to_numpy(), "model": learned})

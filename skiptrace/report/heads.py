@@ -3,21 +3,16 @@
 from pathlib import Path
 
 import pandas as pd
-import torch
 
-from skiptrace.circuits import factored
-from skiptrace.circuits.scores import OWN_ROWS, OwnRow, own_row, span_length
+from skiptrace.circuits.scores import OWN_ROWS, OwnRow, span_length
 from skiptrace.config.report import ReportParams
 from skiptrace.config.scoring import ScoringParams
-from skiptrace.models.transformer import Transformer
 from skiptrace.report import figures
 from skiptrace.report.document import Cell, Figure, Section, Table, Tokens, numbers, words
-from skiptrace.report.inputs import CorpusResult, ModelResult, Weights
+from skiptrace.report.inputs import CorpusResult, ModelResult
 
 
-def heads(
-    name: str, model: ModelResult, scoring: ScoringParams, params: ReportParams, weights: Weights, folder: Path
-) -> Section:
+def heads(name: str, model: ModelResult, scoring: ScoringParams, params: ReportParams, folder: Path) -> Section:
     """The scores of every head beside their nulls, what it copies, and attention by distance."""
     columns = (
         *words("Head"),
@@ -62,7 +57,7 @@ def heads(
         [],
         [
             table,
-            _copied(model, weights.models[name]),
+            _copied(model),
             Figure(
                 folder / f"copying_{name}.svg",
                 "Copying",
@@ -82,21 +77,20 @@ def _of(size: int) -> str:
     return "the whole vocabulary" if size <= OWN_ROWS else f"{OWN_ROWS:,} spread over the vocabulary"
 
 
-def _copied(model: ModelResult, transformer: Transformer) -> Table:
+def _copied(model: ModelResult) -> Table:
     """Copying token by token, for heads and for the sum of each layer's heads, with the best copied tokens."""
 
     def row(label: str, own: OwnRow, tokens: pd.Series) -> tuple[Cell, ...]:
         shares = (f"{share:.1%}" for share in own)
         return (label, *shares, Tokens(tuple(tokens.head(6))))
 
-    copies, rows = model.copies, []
+    copies, rows, size = model.copies, [], model.d_vocab
     for h in model.heads.itertuples():
         best = copies.loc[(copies["layer"] == h.layer) & (copies["head"] == h.head), "source"]
         rows.append(row(h.name, OwnRow(h.own_top1, h.own_top5, h.own_positive), best))
-    for layer in range(transformer.n_layers):
-        every = [factored.ov(transformer, layer, head) for head in range(transformer.n_heads)]
-        rows.append(row(f"L{layer}, all heads", own_row(every), pd.Series(dtype="str")))
-    size = transformer.d_vocab
+    for each in model.explored.layers.itertuples():
+        own = OwnRow(each.own_top1, each.own_top5, each.own_positive)
+        rows.append(row(f"L{each.layer}, all heads", own, pd.Series(dtype="str")))
     return Table(
         f"How many tokens of {_of(size)} are first, or among the first five, in their own row of the OV "
         f"circuit, or above the mean of that row (chance: {1 / size:.2%}, {5 / size:.2%}, 50%), and the tokens "
@@ -106,36 +100,30 @@ def _copied(model: ModelResult, transformer: Transformer) -> Table:
     )
 
 
-def circuits(
-    name: str, model: ModelResult, weights: Weights, corpus: CorpusResult, params: ReportParams, folder: Path
-) -> Section:
+def circuits(name: str, model: ModelResult, corpus: CorpusResult, folder: Path) -> Section:
     """A corner of both circuits of the head that copies most."""
-    best = model.heads.loc[model.heads["copying"].idxmax()]
-    layer, head = int(best["layer"]), int(best["head"])
-    mine = model.skip_trigrams[(model.skip_trigrams["layer"] == layer) & (model.skip_trigrams["head"] == head)]
-    side = min(params.corner, len(corpus.vocabulary))
-    sources = _leading(mine, "source_id", side, corpus)
-    destinations = _leading(mine, "destination_id", side, corpus)
-    token, p = (
-        corpus.vocabulary["token"],
-        torch.tensor(corpus.vocabulary["probability"].to_numpy(), dtype=torch.float32),
-    )
-    transformer = weights.models[name]
-    ov, qk = factored.ov(transformer, layer, head), factored.qk(transformer, layer, head)
-    ov_corner = ov.left[sources] @ ov.right[:, sources] - ov.column_means()[sources, None]
-    qk_corner = qk.left[destinations] @ qk.right[:, sources] - (qk.left[destinations] @ (qk.right @ p))[:, None]
-    names = token.iloc[sources]
-    label = f"L{layer}H{head}"
+    token, corners = corpus.vocabulary["token"], model.explored.corners
+    first = corners.iloc[0]
+    label = f"L{first['layer']}H{first['head']}"
+
+    def corner(circuit: str) -> pd.DataFrame:
+        entries = corners[corners["circuit"] == circuit]
+        rows, columns = entries["row_id"].unique(), entries["column_id"].unique()
+        values = entries["value"].to_numpy().reshape(len(rows), len(columns))
+        return pd.DataFrame(values, token.iloc[rows], token.iloc[columns])
+
+    ov_corner, qk_corner = corner("ov"), corner("qk")
+    side = len(ov_corner)
     figures.corner(
         folder / f"ov_{name}.svg",
-        pd.DataFrame(ov_corner.numpy(), names, names),
+        ov_corner,
         f"OV of {label}",
         ("source", "out"),
         "logits",
     )
     figures.corner(
         folder / f"qk_{name}.svg",
-        pd.DataFrame(qk_corner.numpy(), token.iloc[destinations], names),
+        qk_corner,
         f"QK of {label}",
         ("destination", "source"),
         "attention score",
@@ -160,10 +148,3 @@ def circuits(
             ),
         ],
     )
-
-
-def _leading(table: pd.DataFrame, column: str, wanted: int, corpus: CorpusResult) -> list[int]:
-    """Distinct tokens of a mined column, best first, filled up with the most frequent tokens."""
-    best = table.sort_values("rank")[column].tolist()
-    frequent = corpus.vocabulary["count"].iloc[1:].nlargest(2 * wanted).index.tolist()
-    return [int(t) for t in dict.fromkeys([*best, *frequent])][:wanted]

@@ -16,7 +16,6 @@ from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.config.verification import VerificationParams
 from skiptrace.corpora.card import Card, Survival
 from skiptrace.models.checkpoint import ModelConfig
-from skiptrace.models.transformer import Transformer
 
 
 @dataclass(frozen=True)
@@ -70,6 +69,18 @@ class Composition:
 
 
 @dataclass(frozen=True)
+class Exploration:
+    """The tables of data/explore/<m>, each under the name of its file."""
+
+    entries: pd.DataFrame
+    texts: pd.DataFrame
+    patterns: pd.DataFrame
+    corners: pd.DataFrame
+    layers: pd.DataFrame
+    direct: pd.DataFrame
+
+
+@dataclass(frozen=True)
 class ModelResult:
     """A model: its parameters and its tables."""
 
@@ -88,6 +99,8 @@ class ModelResult:
     truth: pd.DataFrame
     bill: float
     composed: Composition
+    explored: Exploration
+    d_vocab: int
     config: ModelConfig | None = None
 
     @property
@@ -125,10 +138,3 @@ class Settings(NamedTuple):
     verification: VerificationParams
     composition: CompositionParams
     report: ReportParams
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Trained models by name, for the figures that draw circuits."""
-
-    models: dict[str, Transformer]

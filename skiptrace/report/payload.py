@@ -3,25 +3,18 @@
 import base64
 import gzip
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from jaxtyping import Integer
-from torch import Tensor
+from jaxtyping import Float, Integer
 
-from skiptrace.config.mining import MiningParams
 from skiptrace.config.report import ReportParams
 from skiptrace.evidence.support import Positions
-from skiptrace.mining.vocabulary import Vocabulary
-from skiptrace.models.transformer import Transformer
-from skiptrace.report import contexts, patterns
+from skiptrace.report import contexts
 from skiptrace.report.contexts import Places
 from skiptrace.report.inputs import CorpusResult, ModelResult
-from skiptrace.report.neighbours import HeadEntries, neighbours
-from skiptrace.report.patterns import Text
 from skiptrace.report.tokens import visible
 
 EXAMPLES = 2  # places in the text per token, and per skip-trigram
@@ -29,6 +22,40 @@ IDS = ["source_id", "destination_id", "out_id"]
 MINED = ["qk", "ov", "score"]
 CHECKED = ["effect_nats", "effect_se", "null_mean", "null_sd", "p_out", "corpus_expected", "corpus_lift"]
 CHECKED += ["lift_low", "lift_high"]
+
+
+@dataclass(frozen=True)
+class Entries:
+    """For each token in turn, the `count` tokens with the largest entries, and these in hundredths."""
+
+    count: int
+    ids: list[int]
+    values: list[int]
+
+
+@dataclass(frozen=True)
+class HeadEntries:
+    """A head, or the direct path, which has no attention scores; the roles are those of `exploration.entries`."""
+
+    name: str
+    outs: Entries
+    sources: Entries
+    destinations: Entries | None
+    attended: Entries | None
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text and what the model does on it.
+
+    `patterns`: per head the lower triangle, row after row, in percent; row i is the destination.
+    `guesses` and `chances`: the likeliest next tokens at each place, and their probabilities in percent.
+    """
+
+    ids: list[int]
+    patterns: list[list[int]]
+    guesses: list[list[int]]
+    chances: list[list[int]]
 
 
 @dataclass(frozen=True)
@@ -76,50 +103,62 @@ class ModelPayload:
 
 def packed(value: Any) -> str:
     """A dataclass as JSON, compressed, in base 64: the same bytes for the same value."""
-    text = json.dumps(asdict(value), separators=(",", ":"), allow_nan=False)
+    text = json.dumps(value, default=vars, separators=(",", ":"), allow_nan=False)
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
-def corpus(result: CorpusResult, stream: Integer[np.ndarray, " n"], params: ReportParams) -> CorpusPayload:
+def corpus(result: CorpusResult, shown: list[int], stream: Integer[np.ndarray, " n"]) -> CorpusPayload:
     """What the page knows of a corpus; `stream` is its validation text."""
     table = result.vocabulary
-    shown = _shown(result, params)
     positions = Positions(stream, len(table), 0)
     places = [contexts.of_token(positions, token, EXAMPLES) for token in shown]
     return CorpusPayload([visible(t) for t in table["token"]], table["count"].tolist(), shown, places)
 
 
-def model(
-    result: ModelResult,
-    told: CorpusResult,
-    transformer: Transformer,
-    stream: Integer[np.ndarray, " n"],
-    mining: MiningParams,
-    params: ReportParams,
-) -> ModelPayload:
+def model(result: ModelResult, stream: Integer[np.ndarray, " n"], params: ReportParams) -> ModelPayload:
     """What the page knows of a model; `stream` is the validation text of its corpus."""
-    table, shown = told.vocabulary, _shown(told, params)
-    probability = torch.tensor(table["probability"].to_numpy(), dtype=torch.float32)
-    eligible = Vocabulary(table["token"], table["count"], probability).eligible(mining.min_count)
-    entries = neighbours(transformer, torch.tensor(shown), eligible, probability, params.explorer_entries)
-    scored = result.heads
+    scored, n_ctx = result.heads, result.params.n_ctx
     return ModelPayload(
         corpus=result.params.corpus,
-        shown=shown,
+        shown=shown(result),
         heads=scored["name"].tolist(),
         copies=scored["copies"].astype(bool).tolist(),
         positional=scored["positional"].astype(bool).tolist(),
-        entries=entries,
-        skips=_skips(result, Positions(stream, len(table), transformer.n_ctx - 1), params.explorer_rows),
-        texts=patterns.texts(transformer, result.composed.example_texts, stream) if len(scored) else [],
+        entries=[_entries(name, table) for name, table in result.explored.entries.groupby("name", sort=False)],
+        skips=_skips(result, Positions(stream, result.d_vocab, n_ctx - 1), params.explorer_rows),
+        texts=[_text(table, result.explored.patterns) for _, table in result.explored.texts.groupby("text")],
     )
 
 
-def _shown(result: CorpusResult, params: ReportParams) -> list[int]:
-    """The most frequent tokens that occur at all, by id."""
-    counts = result.vocabulary["count"]
-    frequent = counts[counts > 0].sort_values(ascending=False, kind="stable")
-    return sorted(frequent.index[: params.explorer_tokens].tolist())
+def shown(result: ModelResult) -> list[int]:
+    """The ids of the tokens that can be looked up, ascending."""
+    found: list[int] = result.explored.entries["token_id"].drop_duplicates().sort_values().tolist()
+    return found
+
+
+def _entries(name: str, table: pd.DataFrame) -> HeadEntries:
+    roles = {role: _role(rows) for role, rows in table.groupby("role", sort=False)}
+    return HeadEntries(name, roles["outs"], roles["sources"], roles.get("destinations"), roles.get("attended"))
+
+
+def _role(rows: pd.DataFrame) -> Entries:
+    values = (rows["value"] * 100).round().astype(int)
+    return Entries(int(rows["rank"].max()), rows["partner_id"].tolist(), values.tolist())
+
+
+def _text(text: pd.DataFrame, patterns: pd.DataFrame) -> Text:
+    seen = patterns.loc[patterns["text"] == text["text"].iloc[0], "attention"]
+    return Text(
+        text["token_id"].tolist(),
+        [_percent(pattern) for pattern in seen],
+        [ids.tolist() for ids in text["guess_ids"]],
+        [_percent(chances) for chances in text["probabilities"]],
+    )
+
+
+def _percent(shares: Float[np.ndarray, " n"]) -> list[int]:
+    found: list[int] = (shares * 100).round().astype(int).tolist()
+    return found
 
 
 def _skips(result: ModelResult, positions: Positions, most: int) -> Skips:
@@ -143,5 +182,5 @@ def _skips(result: ModelResult, positions: Positions, most: int) -> Skips:
 
 def _hundredths(column: pd.Series) -> list[int | None]:
     """Rounded; None where a number is undefined."""
-    values: Tensor | np.ndarray = (column.astype(float) * 100).round().to_numpy()
+    values = (column.astype(float) * 100).round().to_numpy()
     return [int(v) if np.isfinite(v) else None for v in values.tolist()]

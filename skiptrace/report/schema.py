@@ -78,6 +78,14 @@ COMPOSED = {
     "wanted": "rank name destination_id destination source_id source qk score",
     "writers": "name norm rank effective_rank dimensions weights_effective_rank null_mean null_sd",
 }
+EXPLORED = {
+    "entries": "name role token_id rank partner_id value",
+    "texts": "text position token_id guess_ids probabilities",
+    "patterns": "text name attention",
+    "corners": "circuit layer head row_id column_id value",
+    "layers": "layer own_top1 own_top5 own_positive",
+    "direct": "token_id next_id corpus model",
+}
 SUPERPOSITION = {
     "absolute": "sparsity seed loss best neuron share size semantics",
     "computed": "sparsity seed loss best feature positive negative size",

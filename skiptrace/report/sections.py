@@ -17,7 +17,7 @@ from skiptrace.report import (
 from skiptrace.report.document import Figure, Report, Section, Table, Tool, numbers, words
 from skiptrace.report.failures import attempt
 from skiptrace.report.findings import findings, published
-from skiptrace.report.inputs import Results, Settings, Weights
+from skiptrace.report.inputs import Results, Settings
 from skiptrace.report.metrics import in_context_learning, targets
 
 EXPLORER = (
@@ -37,7 +37,7 @@ PATTERNS = (
 )
 
 
-def build(results: Results, weights: Weights, settings: Settings, folder: Path) -> Report:
+def build(results: Results, settings: Settings, folder: Path) -> Report:
     """Draw all figures into `folder` and put the report together, provenance excepted.
 
     What cannot be made is a box in it (`failures`).
@@ -49,7 +49,7 @@ def build(results: Results, weights: Weights, settings: Settings, folder: Path) 
         corpus = results.corpora[model.params.corpus]
         if not model.truth.empty:
             sections += attempt(name, evidence.truth, name, model)
-        direct = attempt(name, bigrams.direct, name, model, corpus, weights, params, folder)
+        direct = attempt(name, bigrams.direct, name, model, params, folder)
         sections += [origins.noted(section, model.config) for section in direct]
         if model.params.n_layers > 0:
             mined = attempt(name, skip_trigrams.skip_trigrams, name, model, mining, params)
@@ -57,8 +57,8 @@ def build(results: Results, weights: Weights, settings: Settings, folder: Path) 
             sections += attempt(name, evidence.evidence, name, model, settings, folder)
             sections += attempt(name, evidence.bugs, name, model, settings)
             sections += attempt(name, skip_trigrams.positional, name, model, scoring, params)
-            sections += attempt(name, heads.heads, name, model, scoring, params, weights, folder)
-            corner = attempt(name, heads.circuits, name, model, weights, corpus, params, folder)
+            sections += attempt(name, heads.heads, name, model, scoring, params, folder)
+            corner = attempt(name, heads.circuits, name, model, corpus, folder)
             sections += [origins.noted(section, model.config) for section in corner]
         sections += composition.sections(name, model, corpus, settings, folder)
     if results.superposition:

@@ -7,6 +7,7 @@ import pytest
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
+from skiptrace.config.pipeline import SINGLE
 from tests.pipeline.conftest import ROOT
 
 SPEC = util.spec_from_file_location("reference", ROOT / "docs" / "reference.py")
@@ -50,7 +51,7 @@ def test_every_parameter_has_a_meaning(title):
     assert missing(reference.GROUPS[title]) == []
 
 
-@pytest.mark.parametrize("group", ["scoring", "expansion", "mining", "verification", "composition", "report"])
+@pytest.mark.parametrize("group", sorted(SINGLE.keys() - {"superposition"}))
 def test_the_default_params_yaml_has_the_defaults_and_the_words_of_the_classes(group):
     kind, said = reference.GROUPS[group], comments()
     given = YAML(typ="safe").load(TEXT)[group]

@@ -144,6 +144,7 @@ def test_rooms_import_only_rooms_below_them():
         "evidence",
         "superposition",
         "dictionary",
+        "exploration",
         "report",
         "comparison",
         "layout",

@@ -45,13 +45,14 @@ ALWAYS = {"check", "report"}  # both look at all of params.yaml
         ("expansion.store", "none", {"expand@zero", "expand@one", "expand@two"}),
         ("expansion.heads", ["L0H1"], {f"{s}@{m}" for s in ("expand", "mine") for m in KEYS["models"]}),
         ("expansion.virtual_heads", 1, {f"{s}@{m}" for s in ("expand", "compose") for m in KEYS["models"]}),
-        ("mining.outs", 2, {f"{s}@{m}" for s in ("mine", "compose") for m in KEYS["models"]}),
+        ("mining.outs", 2, {f"{s}@{m}" for s in ("mine", "compose", "explore") for m in KEYS["models"]}),
         ("verification.contexts", 5, {"verify@zero", "verify@one", "verify@two"}),
         ("superposition.five.steps", 6, {"superposition"}),
         ("superposition.sensing.trials", 3, {"superposition"}),
         ("dictionaries.one.steps", 6, {"dictionary@one", "summarise"}),
         ("dictionaries.toy.shown", 2.0, {"dictionary@toy", "summarise"}),
-        ("report.corner", 5, set()),
+        ("exploration.corner", 5, {"explore@zero", "explore@one", "explore@two"}),
+        ("report.bigrams", 5, set()),
     ],
 )
 def test_a_parameter_changes_its_stages_and_no_other(project, key, value, stages):
@@ -83,7 +84,7 @@ def test_touching_a_users_file_changes_its_corpus(project):
 
 def test_a_change_runs_what_is_downstream_and_going_back_runs_nothing(project):
     project.set("mining.outs", 2)
-    again = {f"{stage}@{model}" for stage in ("mine", "verify", "compose") for model in KEYS["models"]}
+    again = {f"{stage}@{model}" for stage in ("mine", "verify", "compose", "explore") for model in KEYS["models"]}
     # A model without heads mines the same empty tables, so nothing that reads them runs.
     assert project.repro("summarise") == {"check", "summarise"} | again - {"verify@zero"}
     assert project.repro("summarise") == set()
@@ -117,7 +118,7 @@ def test_adding_a_model_runs_its_chain_alone_and_removing_it_forgets_it(project)
     params = project.params()
     params["models"]["extra"] = MODEL | {"seed": 5}
     project.write_params(params)
-    chain = {f"{stage}@extra" for stage in ("train", "score", "expand", "mine", "verify", "compose")}
+    chain = {f"{stage}@extra" for stage in ("train", "score", "expand", "mine", "verify", "compose", "explore")}
     assert project.repro() == chain | {"check", "summarise", "report"}
     assert "extra: skip-trigrams" in report.read_text()
     del params["models"]["extra"]

@@ -33,12 +33,12 @@ def test_the_workspace_is_compared_with_a_commit(ask, project):
     last = len(table) - 1
     rest = table.slice(1, last).append_column("x", pa.nulls(last)).drop_columns("x")
     replace(path, rest.set_column(0, table.schema.field("rank"), pa.array(range(1, last + 1), pa.int32())))
-    project.set("report.corner", 5)
+    project.set("report.bigrams", 5)
     told = ask(project, "compare", "HEAD", "--json")
     assert told.code == 0, told.error
     assert "note: the workspace is not reproduced" in told.error
     found = json.loads(told.out)
-    assert found["parameters"] == [{"key": "report.corner", "a": 20, "b": 5}]
+    assert found["parameters"] == [{"key": "report.bigrams", "a": 30, "b": 5}]
     assert all(m["difference"] == 0 and m["beyond"] is False for m in found["metrics"])
     two = found["models"]["two"]["skip_trigrams"]
     assert len(two["lost"]) == 1 and two["lost"][0]["rank_a"] == 1 and not two["gained"]
@@ -69,13 +69,13 @@ def test_what_cannot_be_compared_is_told_in_one_line(ask, project):
 def test_what_is_in_no_cache_is_noted_and_the_rest_is_compared(ask, project):
     """As in a clone that has reproduced on another processor: the outputs of HEAD are nowhere."""
     shutil.rmtree(project.path / ".dvc/cache/files")
-    project.set("report.corner", 5)
+    project.set("report.bigrams", 5)
     metrics = project.path / "reports" / "metrics.json"
     metrics.write_text(metrics.read_text().replace('"valid_loss": ', '"valid_loss": 1'))
     told = ask(project, "compare", "HEAD", "--json")
     assert told.code == 0, told.error
     found = json.loads(told.out)
-    assert found["parameters"] == [{"key": "report.corner", "a": 20, "b": 5}]
+    assert found["parameters"] == [{"key": "report.bigrams", "a": 30, "b": 5}]
     assert {m["key"] for m in found["metrics"] if m["difference"]} == {
         f"models.{m}.valid_loss" for m in ("zero", "one", "two")
     }

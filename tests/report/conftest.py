@@ -12,6 +12,7 @@ from skiptrace.composition.induction import formation
 from skiptrace.composition.study import study
 from skiptrace.config.composition import CompositionParams
 from skiptrace.config.corpora import FilesCorpus
+from skiptrace.config.exploration import ExplorationParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import ModelParams
 from skiptrace.config.report import ReportParams
@@ -20,9 +21,10 @@ from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.config.verification import VerificationParams
 from skiptrace.evidence import bugs, truth
 from skiptrace.evidence.verification import Streams, verify
+from skiptrace.exploration.study import Known, Text, explore
 from skiptrace.mining import bigrams, skip_trigrams, virtual
 from skiptrace.mining.vocabulary import Vocabulary
-from skiptrace.report.inputs import Composition, CorpusResult, ModelResult, Results, Settings, Split, Weights
+from skiptrace.report.inputs import Composition, CorpusResult, Exploration, ModelResult, Results, Settings, Split
 from skiptrace.report.sections import build
 from tests.report.test_tokens import HOSTILE
 
@@ -44,9 +46,8 @@ MINING = MiningParams(
     largest=4,
     bins=8,
 )
-REPORT = ReportParams(
-    bigrams=5, sources_per_head=2, corner=6, offsets=5, explorer_tokens=20, explorer_entries=3, explorer_rows=60
-)
+EXPLORATION = ExplorationParams(tokens=20, entries=3, corner=6)
+REPORT = ReportParams(bigrams=5, sources_per_head=2, offsets=5, explorer_rows=60)
 COUNTS = pd.DataFrame({"token_id": [1, 1, 1, 2], "next_id": [2, 3, 4, 1], "count": [5, 2, 1, 4]})
 COMPOSITION = CompositionParams(
     seed=0, null_draws=5, null_sd=1.0, contexts=3, repeated_tokens=2, repeats=2, subspace_share=0.9, examples=1,
@@ -88,6 +89,9 @@ def result(model, tokens, vocabulary) -> ModelResult:
     quartet = dict.fromkeys(bugs.COLUMNS, 1) | {"positions_21": 0, "cost_21": np.nan, "destination_1_id": 2}
     crossed = bugs.with_texts(pd.DataFrame([quartet]), vocabulary.token)
     scores = [] if model.n_layers < 2 else truth.score("skip_trigrams", "OV alone", {(1, 2, 3)}, [(1, 2, 3), (4, 5, 6)])
+    composition = composed(model, stream, vocabulary)
+    known = Known(table, mined, agreement.to_pandas(), composition.example_texts)
+    looked = explore(model, known, vocabulary, Text(stream[:200], COUNTS), MINING.min_count, EXPLORATION)
     return ModelResult(
         params=params,
         heads=table,
@@ -103,7 +107,9 @@ def result(model, tokens, vocabulary) -> ModelResult:
         bugs=crossed,
         truth=truth.to_frame(scores),
         bill=0.01,
-        composed=composed(model, stream, vocabulary),
+        composed=composition,
+        explored=Exploration(**looked),
+        d_vocab=model.d_vocab,
     )
 
 
@@ -132,12 +138,11 @@ def hostile(make_model, tokens):
     )  # fmt: skip
     models = {"zero": make_model(0), "one": make_model(1).float(), "two": make_model(2).float()}
     models["zero"] = models["zero"].float()
-    results = Results({"mine": corpus}, {n: result(m, tokens, vocabulary) for n, m in models.items()})
-    return results, Weights(models)
+    return Results({"mine": corpus}, {n: result(m, tokens, vocabulary) for n, m in models.items()})
 
 
 @pytest.fixture(scope="session")
 def built(hostile, tmp_path_factory):
     """The report on those results, and the folder of its figures."""
     folder = tmp_path_factory.mktemp("report") / "figures"
-    return build(*hostile, SETTINGS, folder), folder
+    return build(hostile, SETTINGS, folder), folder

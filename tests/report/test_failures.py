@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skiptrace.report import bigrams, evidence, figures, render
+from skiptrace.exploration import circuits
+from skiptrace.report import evidence, figures, render
 from skiptrace.report.document import Failed, Figure, Section
 from skiptrace.report.failures import attempt, failures
 from skiptrace.report.sections import build
@@ -19,7 +20,7 @@ def test_a_section_that_fails_is_a_box_and_the_rest_stands(hostile, built, tmp_p
 
     broken.__name__ = evidence.bugs.__name__
     monkeypatch.setattr(evidence, "bugs", broken)
-    report = build(*hostile, SETTINGS, tmp_path / "figures")
+    report = build(hostile, SETTINGS, tmp_path / "figures")
     whole = built[0]
     assert [s.anchor for s in report.sections] == [s.anchor for s in whole.sections]
     one, two = failures(report)
@@ -34,13 +35,13 @@ def test_a_section_that_fails_is_a_box_and_the_rest_stands(hostile, built, tmp_p
 
 
 def test_a_figure_that_fails_takes_nothing_else_of_its_section(hostile, built, tmp_path):
-    results, weights = hostile
+    results = hostile
     one = results.models["one"]
     broken = replace(one, offsets=one.offsets.assign(text=np.nan, position_only=np.nan))
     folder = tmp_path / "figures"
     folder.mkdir()
     (folder / "offsets_one.svg").write_text("<svg>of an earlier run</svg>")
-    report = build(replace(results, models=results.models | {"one": broken}), weights, SETTINGS, folder)
+    report = build(replace(results, models=results.models | {"one": broken}), SETTINGS, folder)
     (box,) = failures(report)
     assert box.title.startswith("one: heads, figure ") and "NaN" in box.reason
     here, there = (next(s for s in r.sections if s.anchor == "one-heads") for r in (report, built[0]))
@@ -81,11 +82,10 @@ def test_figures_of_one_part_are_not_those_of_another(tmp_path):
 
 @pytest.mark.parametrize("scale", [0.0, 1e-4, 3.0], ids=["untrained", "barely trained", "trained"])
 def test_a_zero_layer_model_is_drawn_however_little_it_was_trained(make_model, hostile, tmp_path, scale):
-    results, _ = hostile
     model = make_model(0).float()
     model.W_E.mul_(scale)
-    result = results.models["zero"]
-    pairs = bigrams.direct_against_corpus(model, results.corpora["mine"], result)
+    tokens = hostile.models["zero"].agreement["token_id"].tolist()
+    pairs = circuits.direct_against_corpus(model, tokens, hostile.corpora["mine"].bigrams)
     figures.bigram_scatter(tmp_path / "bigrams.svg", pairs)
     assert (tmp_path / "bigrams.svg").stat().st_size > 1000
 

@@ -17,7 +17,7 @@ import pytest
 
 from skiptrace.report import payload, render
 from skiptrace.report.tokens import visible
-from tests.report.conftest import MINING, REPORT
+from tests.report.conftest import EXPLORATION, REPORT
 from tests.report.test_tokens import HOSTILE
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
@@ -32,15 +32,10 @@ TRAP = "window.alert = window.print = () => { window.caught = true; };"
 @pytest.fixture(scope="module")
 def address(built, hostile, tmp_path_factory) -> str:
     """The whole report on hostile tokens, as a file."""
-    report, (results, weights) = built[0], hostile
+    report, results = built[0], hostile
     stream = np.random.default_rng(0).integers(0, 23, 500)
-    told = {"mine": payload.packed(payload.corpus(results.corpora["mine"], stream, REPORT))}
-    models = {
-        name: payload.packed(
-            payload.model(model, results.corpora["mine"], weights.models[name], stream, MINING, REPORT)
-        )
-        for name, model in results.models.items()
-    }
+    told = {"mine": payload.packed(payload.corpus(results.corpora["mine"], list(range(20)), stream))}
+    models = {name: payload.packed(payload.model(model, stream, REPORT)) for name, model in results.models.items()}
     path = tmp_path_factory.mktemp("page") / "index.html"
     path.write_text(render.html(replace(report, corpora=told, models=models)), encoding="utf-8")
     return path.as_uri()
@@ -172,7 +167,7 @@ def test_the_explorer_shows_every_head_and_what_its_links_say(visit, two):
     assert page.locator("#role").input_value() == "destination"
     heads = page.locator("#explorer .lookup tbody tr")
     assert heads.count() == 1 + 6
-    attended, count = two["entries"][4]["attended"], REPORT.explorer_entries
+    attended, count = two["entries"][4]["attended"], EXPLORATION.entries
     place = two["shown"].index(5) * count
     links = heads.nth(4).locator("td").nth(3).locator("a.token")
     titles = links.evaluate_all("links => links.map(link => link.title)")

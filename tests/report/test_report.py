@@ -39,7 +39,7 @@ def test_hostile_tokens_are_inert_in_both_forms(built):
 
 def test_the_same_results_give_the_same_bytes(hostile, built, tmp_path):
     again = tmp_path / "figures"
-    assert render.html(build(*hostile, SETTINGS, again)) == render.html(built[0])
+    assert render.html(build(hostile, SETTINGS, again)) == render.html(built[0])
     drawn = [{p.name: p.read_bytes() for p in folder.iterdir()} for folder in (built[1], again)]
     assert drawn[0] == drawn[1]
     always = {"paths", "terms", "virtual_weights", "overlaps", "deletion", "copying", "offsets", "ov", "qk", "effects"}
@@ -59,7 +59,7 @@ def test_ids_are_unique_and_every_reference_is_met(built):
 
 def test_what_is_undefined_is_said_to_be(make_model, tokens, hostile, tmp_path):
     """Three layers of one head as wide as the stream: no angles, no K-composition in layer 0, no families."""
-    results = hostile[0]
+    results = hostile
     corpus = results.corpora["mine"]
     count = corpus.vocabulary["count"]
     probability = torch.tensor(corpus.vocabulary["probability"].to_numpy(), dtype=torch.float32)
@@ -86,7 +86,7 @@ def test_the_published_row_of_a_source():
 
 
 def test_metrics_by_hand(hostile):
-    results = hostile[0]
+    results = hostile
     found = metrics(results)["models"]
     assert found["one"]["valid_loss"] == pytest.approx(2.5)
     assert found["one"]["bigram_loss"] == pytest.approx(2.85)
@@ -99,7 +99,7 @@ def test_metrics_by_hand(hostile):
 
 
 def test_targets_by_hand(hostile):
-    results = hostile[0]
+    results = hostile
     heads = results.models["two"].heads.assign(previous_token=[0, 0.7, 0, 0, 0, 0], prefix_matching=[0.1] * 6)
     models = results.models | {"two": replace(results.models["two"], heads=heads)}
     found = targets(Results(results.corpora, models))
@@ -114,7 +114,7 @@ def test_targets_by_hand(hostile):
 
 
 def test_headlines_and_the_papers_table_say_what_the_tables_hold(hostile):
-    results = hostile[0]
+    results = hostile
     told = {f.evidence.anchor: f for f in findings(results, SETTINGS).rows}
     one = results.models["one"].evidence
     assert told["one-evidence"].value == f"{one['verified'].mean():.1%}"
@@ -136,10 +136,10 @@ def test_headlines_and_the_papers_table_say_what_the_tables_hold(hostile):
 
 
 def test_attention_by_offset_has_a_column_per_head(hostile):
-    table = attention_by_offset(hostile[0].models["two"])
+    table = attention_by_offset(hostile.models["two"])
     assert list(table.columns) == ["offset", "L0H0", "L0H1", "L0H2", "L1H0", "L1H1", "L1H2"]
     assert table["offset"].tolist() == list(range(7))
-    assert table["L0H0"].iloc[0] == pytest.approx(hostile[0].models["two"].offsets["text"].iloc[0])
+    assert table["L0H0"].iloc[0] == pytest.approx(hostile.models["two"].offsets["text"].iloc[0])
 
 
 def test_a_failing_figure_leaves_no_file(tmp_path):

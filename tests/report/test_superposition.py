@@ -6,22 +6,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 
 from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams
-from skiptrace.config.superposition import SuperpositionParams
+from skiptrace.config.superposition import DEFAULTS, SuperpositionParams
 from skiptrace.report import dictionary, render, superposition
 from skiptrace.report.document import Context, Contexts, Report, Section, Table, words
 from skiptrace.report.inputs import DictionaryResult, Results
 from skiptrace.report.metrics import metrics
 from skiptrace.superposition.experiments import EXPERIMENTS
-from tests.pipeline.conftest import ROOT, tiny_superposition
+from tests.pipeline.conftest import tiny_superposition
 from tests.report.test_tokens import HOSTILE, Reader
 
 
 @pytest.fixture(scope="module")
 def tables():
-    params = tiny_superposition(yaml.safe_load((ROOT / "docs/measured/params.yaml").read_text())["superposition"])
+    params = tiny_superposition(DEFAULTS)
     checked = SuperpositionParams.model_validate(params)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

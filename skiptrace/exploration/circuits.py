@@ -1,0 +1,82 @@
+"""Corners of circuits, copying by whole layers, and the direct path beside the corpus."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from skiptrace.circuits.factored import direct, ov, qk
+from skiptrace.circuits.scores import own_row
+from skiptrace.mining.vocabulary import Vocabulary
+from skiptrace.models.transformer import Transformer
+
+CORNERS = {
+    "circuit": "str",
+    "layer": "int32",
+    "head": "int32",
+    "row_id": "int32",
+    "column_id": "int32",
+    "value": "float32",
+}
+LAYERS = {"layer": "int32", "own_top1": "float64", "own_top5": "float64", "own_positive": "float64"}
+PAIRS = {"token_id": "int32", "next_id": "int32", "corpus": "float64", "model": "float64"}
+
+
+def corners(
+    model: Transformer, heads: pd.DataFrame, mined: pd.DataFrame, vocabulary: Vocabulary, side: int
+) -> pd.DataFrame:
+    """A corner of both circuits of the head that copies most: its `side` leading sources and destinations, centred.
+
+    OV (logits): sources against themselves as outs. QK (attention scores): destinations against the sources.
+    """
+    if heads.empty:
+        return pd.DataFrame(columns=list(CORNERS)).astype(CORNERS)
+    best = heads.loc[heads["copying"].idxmax()]
+    layer, head = int(best["layer"]), int(best["head"])
+    mine = mined[(mined["layer"] == layer) & (mined["head"] == head)]
+    sources = _leading(mine, "source_id", side, vocabulary)
+    destinations = _leading(mine, "destination_id", side, vocabulary)
+    looked = (
+        (ov(model, layer, head).centred(), sources, sources),
+        (qk(model, layer, head).centred(vocabulary.probability), destinations, sources),
+    )
+    found = []
+    for circuit, rows, columns in looked:
+        at = torch.tensor(rows).repeat_interleave(len(columns)), torch.tensor(columns).repeat(len(rows))
+        values = {"row_id": at[0].numpy(), "column_id": at[1].numpy(), "value": circuit.entries(*at).numpy()}
+        found.append(pd.DataFrame(values).assign(circuit=circuit.name, layer=layer, head=head))
+    return pd.concat(found, ignore_index=True)[list(CORNERS)].astype(CORNERS)
+
+
+def _leading(table: pd.DataFrame, column: str, wanted: int, vocabulary: Vocabulary) -> list[int]:
+    """Distinct tokens of a mined column, best first, filled up with the most frequent tokens."""
+    best = table.sort_values("rank")[column].tolist()
+    frequent = vocabulary.count.iloc[1:].nlargest(2 * wanted).index.tolist()
+    return [int(t) for t in dict.fromkeys([*best, *frequent])][:wanted]
+
+
+def layers(model: Transformer) -> pd.DataFrame:
+    """How often a token is first, or among the first five, of its own row of the summed OV circuits of a layer.
+
+    `own_positive`: how often its own entry lies above the mean of its row.
+    """
+    rows = []
+    for layer in range(model.n_layers):
+        own = own_row([ov(model, layer, head) for head in range(model.n_heads)])
+        rows.append((layer, own.top1, own.top5, own.positive))
+    return pd.DataFrame(rows, columns=list(LAYERS)).astype(LAYERS)
+
+
+def direct_against_corpus(model: Transformer, tokens: Sequence[int], bigrams: pd.DataFrame) -> pd.DataFrame:
+    """Log-probabilities of what follows `tokens` in the corpus: of the corpus, and of the direct path alone (nats)."""
+    rows: Float[Tensor, "n d_vocab"] = direct(model).left[list(tokens)] @ direct(model).right
+    logprob = rows.log_softmax(-1).numpy()
+    place = pd.Series(range(len(tokens)), index=list(tokens), dtype="int64")
+    pairs = bigrams[bigrams["token_id"].isin(tokens)]
+    total = pairs.groupby("token_id")["count"].transform("sum")
+    learned = logprob[place[pairs["token_id"]].to_numpy(), pairs["next_id"].to_numpy()]
+    both = {"corpus": np.log(pairs["count"] / total).to_numpy(), "model": learned}
+    return pairs[["token_id", "next_id"]].assign(**both).reset_index(drop=True).astype(PAIRS)
