@@ -15,6 +15,8 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
+from skiptrace.config.base import load
+from skiptrace.config.verification import VerificationParams
 from skiptrace.files import write_json, write_text
 from skiptrace.layout import (
     CIRCUITS,
@@ -25,6 +27,7 @@ from skiptrace.layout import (
     EXPLORE,
     MODELS,
     NGRAMS,
+    PARAMS,
     REPORTS,
     TABLES,
     TOKENS,
@@ -36,13 +39,13 @@ from stages.results import read_results
 
 def main() -> None:
     """Summarise the run."""
-    results = read_results()
+    results, params = read_results(), load(VerificationParams, "verification", PARAMS)
     for root in (CORPORA, TOKENS, NGRAMS):
         forget(root, results.corpora.keys())
     for root in (MODELS, CIRCUITS, TABLES, EVIDENCE, COMPOSE, EXPLORE):
         forget(root, results.models.keys())
     forget(DICTIONARY, results.dictionaries.keys())
-    write_json(REPORTS / "metrics.json", metrics(results))
+    write_json(REPORTS / "metrics.json", metrics(results, params.min_p_out))
     for name, model in results.models.items():
         curve = model.curve.round(4)
         if len(curve):  # an imported model has none

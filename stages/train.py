@@ -74,7 +74,12 @@ def make(name: str, params: ModelParams, d_vocab: int) -> None:
     streams = [read_tokens(path, d_vocab) for path in inputs]
     state = scratch / fingerprint(setting, [*inputs, *code])
     model, curve = train(params, streams[0], streams[1], d_vocab, state, name)
+    shutil.rmtree(MODELS / name / "twins", ignore_errors=True)
     checkpoint.save(model, MODELS / name)
+    for twin in range(1, params.twins + 1):
+        other = params.model_copy(update={"seed": params.seed + twin, "checkpoints": 0})
+        found, _ = train(other, streams[0], streams[1], d_vocab, state / f"twin-{twin}", f"{name}, twin {twin}")
+        checkpoint.save(found, MODELS / name / "twins" / str(twin))
     if params.checkpoints:
         with atomic_folder(MODELS / name / "checkpoints") as kept:
             shutil.copytree(state / "checkpoints", kept, dirs_exist_ok=True)

@@ -105,8 +105,8 @@ def _place(place: Place) -> dict[str, Any]:
     return dict(zip(("source", "destination", "out"), place.triple, strict=True)) | {
         "rank_a": place.a,
         "rank_b": place.b,
-        "verified_a": place.verified_a,
-        "verified_b": place.verified_b,
+        "survives_a": place.survives_a,
+        "survives_b": place.survives_b,
     }
 
 

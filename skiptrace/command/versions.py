@@ -265,11 +265,11 @@ def _read_model(revision: Revision, name: str, params: Any) -> Studied:
 
 
 def _read_skip_trigrams(revision: Revision, name: str) -> pd.DataFrame:
-    """The mined rows; `verified` is missing where a row was not checked."""
+    """The mined rows; `survives` is missing where a row was not checked."""
     mined = read_table(revision.fetch(TABLES / name / "skip_trigrams.parquet"), RANKED).to_pandas()
     path = EVIDENCE / name / "skip_trigrams.parquet"
-    checked = read_table(revision.fetch(path), [*TRIPLE, "verified"]).to_pandas()
-    return mined.merge(checked.astype({"verified": object}), on=TRIPLE, how="left")
+    checked = read_table(revision.fetch(path), [*TRIPLE, "survives"]).to_pandas()
+    return mined.merge(checked.astype({"survives": object}), on=TRIPLE, how="left")
 
 
 def changed_stages() -> dict[str, list[str]]:

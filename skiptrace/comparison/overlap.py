@@ -46,13 +46,13 @@ def _shuffled(rank_a: Int[np.ndarray, " shared"], rank_b: Int[np.ndarray, " shar
 
 
 class Place(NamedTuple):
-    """Where a skip-trigram stands in each version, counted from 1 (None: not there), and whether it was verified."""
+    """Where a skip-trigram stands in each version, counted from 1 (None: not there), and whether it survives."""
 
     triple: Triple
     a: int | None
     b: int | None
-    verified_a: bool | None
-    verified_b: bool | None
+    survives_a: bool | None
+    survives_b: bool | None
 
 
 class Changes(NamedTuple):
@@ -79,7 +79,7 @@ def changes(a: pd.DataFrame, b: pd.DataFrame) -> Changes:
     orders = list(before), list(after)
     shared = [triple for triple in orders[0] if triple in after]
     both = [
-        Place(t, before[t].rank, after[t].rank, before[t].verified, after[t].verified)
+        Place(t, before[t].rank, after[t].rank, before[t].survives, after[t].survives)
         for t in shared
         if before[t].rank != after[t].rank
     ]
@@ -90,8 +90,8 @@ def changes(a: pd.DataFrame, b: pd.DataFrame) -> Changes:
         len(shared),
         rank_biased_overlap(*orders),
         _shuffled(ranks[0], ranks[1], len(before), len(after)),
-        [Place(t, None, after[t].rank, None, after[t].verified) for t in orders[1] if t not in before],
-        [Place(t, before[t].rank, None, before[t].verified, None) for t in orders[0] if t not in after],
+        [Place(t, None, after[t].rank, None, after[t].survives) for t in orders[1] if t not in before],
+        [Place(t, before[t].rank, None, before[t].survives, None) for t in orders[0] if t not in after],
         sorted(both, key=lambda place: -abs(np.log((place.b or 1) / (place.a or 1)))),
     )
 
@@ -101,12 +101,12 @@ class Ranked(NamedTuple):
 
     triple: Triple
     rank: int
-    verified: bool | None
+    survives: bool | None
 
 
 def ranked(table: pd.DataFrame) -> list[Ranked]:
     """The distinct skip-trigrams of a table, best rank first."""
     distinct = table.sort_values("rank", kind="stable").drop_duplicates(["source", "destination", "out"])
     texts = distinct[["source", "destination", "out"]].itertuples(index=False, name=None)
-    verified = [None if pd.isna(v) else bool(v) for v in distinct["verified"]]
-    return [Ranked(triple, i, v) for i, (triple, v) in enumerate(zip(texts, verified, strict=True), 1)]
+    survives = [None if pd.isna(v) else bool(v) for v in distinct["survives"]]
+    return [Ranked(triple, i, v) for i, (triple, v) in enumerate(zip(texts, survives, strict=True), 1)]

@@ -177,7 +177,7 @@ def _places(found: Comparison, model: ModelChange, rows: int) -> Section:
         ("Moved furthest, on a logarithmic scale of ranks.", model.changes.moved),
     ):
         if places:
-            columns = (*words("Skip-trigram"), *numbers(f"Rank in {found.a}", f"Rank in {found.b}"), *words("Verified"))
+            columns = (*words("Skip-trigram"), *numbers(f"Rank in {found.a}", f"Rank in {found.b}"), *words("Survives"))
             blocks.append(_table(caption, columns, places, rows, _place))
     return Section(f"skip-trigrams-{model.name}", f"{model.name}: skip-trigrams", [], blocks)
 
@@ -187,7 +187,7 @@ def _place(place: Place) -> tuple[Cell, ...]:
     marks = {True: "yes", False: "no", None: "–"}
     # Longer than what is shown, so that it is seen to go on; a token may have 10 kB.
     texts = tuple(text[: SHOWN + 1] for text in place.triple)
-    return (Tokens(texts), *ranks, f"{marks[place.verified_a]} → {marks[place.verified_b]}")
+    return (Tokens(texts), *ranks, f"{marks[place.survives_a]} → {marks[place.survives_b]}")
 
 
 def _heads(found: Comparison, model: ModelChange, rows: int) -> Section:

@@ -13,7 +13,7 @@ class Studied:
     """A model of a version: its parameters and weights, its vocabulary and tables.
 
     `vocabulary` has the columns `token` and `probability` by token id; `heads` is the table of
-    scores; `skip_trigrams` has `rank, layer, head, source, destination, out` and `verified`, which
+    scores; `skip_trigrams` has `rank, layer, head, source, destination, out` and `survives`, which
     is missing for rows that were not checked.
     """
 

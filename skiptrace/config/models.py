@@ -34,6 +34,9 @@ class ModelParams(ModelShape):
     lr_embedding: Positive = Field(description="peak learning rate of AdamW, for W_E and W_U")
     lr_attention: Positive = Field(description="peak learning rate of Muon, for W_Q, W_K, W_V and W_O")
     weight_decay: Annotated[float, Field(ge=0)] = Field(description="decoupled, per unit of learning rate")
+    twins: Annotated[int, Field(ge=0)] = Field(
+        0, description="models of other seeds trained beside it: which rows recur in them?"
+    )
     checkpoints: Annotated[int, Field(ge=0)] = Field(
         0, description="models kept along the way, evenly in log(step), to see heads form; 0 for none"
     )

@@ -20,4 +20,13 @@ class VerificationParams(Params):
         200, description="random rows per head that effects are compared with"
     )
     fdr: Annotated[float, Field(gt=0, lt=1)] = Field(0.05, description="false-discovery rate, between 0 and 1")
+    min_p_out: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.05, description="least mean p(out) of a row that survives, between 0 and 1"
+    )
+    matched_rows: Annotated[int, Field(ge=10)] = Field(
+        512, description="rows mined from stand-ins of the heads, of each kind, that are checked in the same way"
+    )
+    other_destinations: Annotated[int, Field(ge=1)] = Field(
+        9, description="destinations of similar frequency beside a row's own, with its source and output token"
+    )
     quartets: Count = Field(50, description="crossed pairs whose cost is measured")

@@ -18,7 +18,7 @@ from skiptrace.arithmetic import total
 from skiptrace.circuits import factored
 from skiptrace.config.verification import VerificationParams
 from skiptrace.evidence.causal import Rows, Sampler, at_once, log_p, run_to_end
-from skiptrace.evidence.support import Positions, support
+from skiptrace.evidence.support import Positions, Support, support
 from skiptrace.evidence.verification import Streams
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import BOS_ID
@@ -52,14 +52,14 @@ class Cost(NamedTuple):
     positions: int
 
 
-def find(checked: pd.DataFrame, positions: Positions, most: int) -> pd.DataFrame:
+def find(checked: pd.DataFrame, positions: Positions, params: VerificationParams) -> pd.DataFrame:
     """Quartets: two supported rows of one head and source whose crossings the corpus does not support.
 
-    A row is supported when it is verified, seen `SEEN` times, and its lift above 1 with 95 % confidence; a crossing
-    is not when its lift is not. Quartets of the strongest effects come first, at most `most`.
+    A row is taken when it is consistent, seen `SEEN` times, and supported by the corpus; a crossing is one that is not
+    supported. Quartets of the strongest effects come first, at most `params.quartets`.
     """
-    supported = (checked["lift_low"] > 1) & (checked["corpus_count"] >= SEEN)
-    good = checked[checked["verified"] & supported].sort_values("effect_nats", ascending=False)
+    supported = (checked["support"] == Support.SUPPORTED) & (checked["corpus_count"] >= SEEN)
+    good = checked[checked["consistent"] & supported].sort_values("effect_nats", ascending=False)
     found = []
     for (layer, head, source), rows in good.groupby(["layer", "head", "source_id"], sort=False):
         for (_, one), (_, two) in combinations(rows.iterrows(), 2):
@@ -70,13 +70,14 @@ def find(checked: pd.DataFrame, positions: Positions, most: int) -> pd.DataFrame
     table = pd.DataFrame(found, columns=names).astype(dict.fromkeys(names[:-1], "int64"))
     table = table.sort_values("strength", ascending=False, kind="stable")
     # The corpus is asked only until enough quartets are found; it says no to few.
+    most = params.quartets
     table = table.head(4 * most).reset_index(drop=True)
     crossed = np.ones(len(table), dtype=bool)
     for cell in CELLS:
-        counted = support(_cell(table, cell), positions)
+        counted = support(_cell(table, cell), positions, params.fdr)
         table[f"corpus_{cell}"] = counted["corpus_count"] / counted["precedes"].clip(lower=1)
         if cell in ("12", "21"):
-            crossed &= ~(counted["lift_low"] > 1).to_numpy()
+            crossed &= (counted["support"] != Support.SUPPORTED).to_numpy()
     return table[crossed].head(most).drop(columns="strength").reset_index(drop=True)
 
 
@@ -144,7 +145,7 @@ def bill(
     so the loss can only fall, and the fall is the most that mending these rows could bring.
     """
     unsupported = checked.loc[
-        ~(checked["lift_low"] > 1), ["layer", "head", "source_id", "destination_id", "out_id", "ov"]
+        checked["support"] != Support.SUPPORTED, ["layer", "head", "source_id", "destination_id", "out_id", "ov"]
     ]
     ctx = min(params.context_tokens, model.n_ctx)
     last = len(streams.valid) - 2

@@ -1,9 +1,11 @@
 """Does the corpus say what a skip-trigram says? Exact counts of A … B C against B C alone."""
 
+from enum import StrEnum
+
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Integer
-from scipy.stats import norm
+from jaxtyping import Bool, Float, Integer
+from scipy.stats import false_discovery_control, norm, t
 
 from skiptrace.models.windows import BOS_ID
 from skiptrace.progress import progress
@@ -26,6 +28,10 @@ class Positions:
         found = self._order[self._first[token] : self._first[token + 1]]
         return found[found < len(self.stream) - 1]
 
+    def document(self, places: Integer[np.ndarray, " n"]) -> Integer[np.ndarray, " n"]:
+        """Where the document of each place starts."""
+        return self._starts[np.searchsorted(self._starts, places, side="right") - 1]
+
     def preceded(self, source: int, destination: int) -> Bool[np.ndarray, " count"]:
         """For each place of the destination, whether the source stands before it in its document and window."""
         here, there = self.of(destination), self._order[self._first[source] : self._first[source + 1]]
@@ -33,27 +39,41 @@ class Positions:
             return np.zeros(len(here), dtype=bool)
         last = np.searchsorted(there, here) - 1
         before = there[np.maximum(last, 0)]
-        document = self._starts[np.searchsorted(self._starts, here, side="right") - 1]
+        document = self.document(here)
         return (last >= 0) & (here - before <= self.window) & (before >= document)
 
 
-def support(rows: pd.DataFrame, positions: Positions) -> pd.DataFrame:
+class Support(StrEnum):
+    """What the corpus says of a row: more often than expected, less often, or neither with confidence."""
+
+    SUPPORTED = "supported"
+    CONTRADICTED = "contradicted"
+    RARE = "too rare to say"
+
+
+def support(rows: pd.DataFrame, positions: Positions, fdr: float) -> pd.DataFrame:
     """Corpus evidence for rows with `source_id`, `destination_id`, `out_id`, in their order.
 
     `precedes` counts A … B, `corpus_count` A … B C, `corpus_expected` what B C alone predicts of
     it, `corpus_lift` their ratio, `lift_low` and `lift_high` its 95 % interval (Wilson's, for the
-    share of C after A … B).
+    share of C after A … B, places counted as if independent). `support`: a row is supported, or contradicted, where
+    its count differs from the expected one with errors clustered by document (t-test, one document more than its
+    degrees of freedom; false-discovery rate `fdr` over the rows).
     """
     ids = rows[["source_id", "destination_id", "out_id"]].reset_index(drop=True)
     precedes, together, alone = np.zeros(len(ids)), np.zeros(len(ids)), np.zeros(len(ids))
+    more, less = np.ones(len(ids)), np.ones(len(ids))
     groups = ids.groupby(["destination_id", "source_id"]).indices
     for (destination, source), members in progress(groups.items(), "counting in the corpus"):
-        follows = positions.stream[positions.of(destination) + 1]
+        here = positions.of(destination)
+        follows = positions.stream[here + 1]
         seen = positions.preceded(source, destination)
+        _, document = np.unique(positions.document(here[seen]), return_inverse=True)
         for member in members:
             out = follows == ids["out_id"][member]
             precedes[member], together[member] = seen.sum(), (out & seen).sum()
             alone[member] = out.mean() if len(out) else 0.0
+            more[member], less[member] = _clustered(out[seen] - alone[member], document)
     z = norm.ppf((1 + CONFIDENCE) / 2)
     n = np.maximum(precedes, 1)
     share = together / n
@@ -71,5 +91,24 @@ def support(rows: pd.DataFrame, positions: Positions) -> pd.DataFrame:
             "corpus_lift": lifts[0],
             "lift_low": lifts[1],
             "lift_high": lifts[2],
+            "support": _classes(more, less, fdr),
         }
     )
+
+
+def _clustered(residual: Float[np.ndarray, " n"], document: Integer[np.ndarray, " n"]) -> tuple[float, float]:
+    """One-sided p-values that the mean residual is not above, and not below, zero; its errors go with the document."""
+    sums = np.bincount(document, residual)
+    spread = float((sums**2).sum())
+    if len(sums) < 2 or spread == 0:
+        return 1.0, 1.0
+    n = len(sums)
+    statistic = float(residual.sum()) / np.sqrt(spread * n / (n - 1))
+    return float(t.sf(statistic, n - 1)), float(t.cdf(statistic, n - 1))
+
+
+def _classes(more: Float[np.ndarray, " n"], less: Float[np.ndarray, " n"], fdr: float) -> list[str]:
+    if not len(more):
+        return []
+    supported, contradicted = (false_discovery_control(p) <= fdr for p in (more, less))
+    return np.select([supported, contradicted], [Support.SUPPORTED, Support.CONTRADICTED], Support.RARE).tolist()

@@ -6,12 +6,17 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Integer
+import torch
+from jaxtyping import Int, Integer
+from torch import Tensor
 
 from skiptrace.evidence.bugs import crossings
 
 Row = tuple[int, ...]
 FACTORS = (1, 2, 5, 20)
+CELLS = 2**28  # counts of triples that are held at once, in 1 GB
+SPARSE = 200_000  # tokens whose triples are counted where that many do not fit
+RANKED = 20_000  # rows of a ranking by counts that are looked at
 
 
 class Score(NamedTuple):
@@ -60,13 +65,13 @@ def evaluate(
     rankings = {
         "weights, published rule": mined.dropna(subset="rank_published").sort_values("rank_published"),
         "weights, expected gain": mined.dropna(subset="rank_expected").sort_values("rank_expected"),
-        "verified, by evidence": checked.sort_values("rank_evidence"),
+        "consistent, by evidence": checked.sort_values("rank_evidence"),
         "OV alone": mined.sort_values("ov", ascending=False, kind="stable"),
         "QK alone": mined.sort_values("qk", ascending=False, kind="stable"),
     }
     ranked = {name: triples(table) for name, table in rankings.items()}
-    ranked["corpus PMI, no model"] = corpus_pmi(stream, len(known.vocabulary), window)
-    forced, real = known.of("bug"), set(triples(checked[checked["verified"]]))
+    ranked |= corpus_rankings(stream, len(known.vocabulary), window)
+    forced, real = known.of("bug"), set(triples(checked[checked["consistent"]]))
     scores = []
     for name, rows in ranked.items():
         scores += score("skip_trigrams", name, known.of("skip_trigram"), rows, forced, real)
@@ -75,7 +80,7 @@ def evaluate(
     scores += score("bigrams", "corpus PMI, no model", known.of("bigram"), bigram_pmi(bigrams))
     copied = [(token, token) for token in tables["copies"]["source_id"].tolist()]
     scores += score("copies", "weights", known.of("copy"), copied)
-    return scores + score("bugs", "crossed and verified", known.of("bug"), crossings(bugs))
+    return scores + score("bugs", "crossed and consistent", known.of("bug"), crossings(bugs))
 
 
 def score(
@@ -117,38 +122,61 @@ def bigram_pmi(bigrams: pd.DataFrame, min_count: int = 5) -> list[Row]:
     return list(zip(best["token_id"].tolist(), best["next_id"].tolist(), strict=True))
 
 
-def corpus_pmi(
-    stream: Integer[np.ndarray, " n"], d_vocab: int, window: int, tokens: int = 200_000, min_count: int = 5
-) -> list[Row]:
-    """Triples A … B C by pointwise mutual information of (A … B) and C, without a model.
+def corpus_rankings(
+    stream: Integer[np.ndarray, " n"], d_vocab: int, window: int, min_count: int = 50
+) -> dict[str, list[Row]]:
+    """Triples A … B C ranked by counts in the training text, without a model, in four ways.
 
-    All triples within `window` in the first `tokens` of the stream that occur at least
-    `min_count` times; PMI = log p(C | A … B)/p(C).
+    All triples within `window` that occur at least `min_count` times: by lift p(C | A … B)/p(C | B), by the difference
+    of these shares, by the likelihood ratio G² of C and A … B among places of B, and by pointwise mutual information
+    log p(C | A … B)/p(C). Where d_vocab³ counts do not fit, the text is cut to the tokens whose triples do.
     """
-    text = np.asarray(stream[: tokens + window]).astype(np.int64)
+    text = torch.from_numpy(np.asarray(stream).astype(np.int64))
+    if d_vocab**3 > CELLS:
+        text = text[: SPARSE + window]
     here, after = text[window:-1], text[window + 1 :]
-    pair_keys, triple_keys = [], []
+    pairs, triples = _counted(text, here, after, d_vocab, window)
+    kept = triples[1] >= min_count
+    keys, n_abc = triples[0][kept], triples[1][kept].double()
+    n_ab = pairs[keys // d_vocab].double()
+    b, c = keys // d_vocab % d_vocab, keys % d_vocab
+    n_b, n_c = (torch.bincount(ids, minlength=d_vocab).double() for ids in (here, after))
+    n_bc = torch.bincount(here * d_vocab + after, minlength=d_vocab**2).double()
+    share, alone = n_abc / n_ab, n_bc[b * d_vocab + c] / n_b[b]
+    scores = {
+        "lift": share / alone,
+        "share difference": share - alone,
+        "G²": 2 * n_abc * (share / alone).log() * (share > alone),
+        "PMI": share.log() - (n_c[c] / len(after)).log(),
+    }
+    a = keys // d_vocab**2
+    found: dict[str, list[Row]] = {}
+    for name, score in scores.items():
+        best = score.argsort(descending=True, stable=True)[:RANKED]
+        found[f"corpus {name}, no model"] = list(zip(a[best].tolist(), b[best].tolist(), c[best].tolist(), strict=True))
+    return found
+
+
+def _counted(
+    text: Int[Tensor, " n"], here: Int[Tensor, " m"], after: Int[Tensor, " m"], d_vocab: int, window: int
+) -> tuple[Int[Tensor, " pairs"], tuple[Int[Tensor, " k"], Int[Tensor, " k"]]]:
+    """How often A stands within the window before B, by A·V + B, and the keys and counts of A … B C that occur."""
+    pairs = torch.zeros(d_vocab**2, dtype=torch.int32)
+    dense = torch.zeros(d_vocab**3, dtype=torch.int32) if d_vocab**3 <= CELLS else None
+    sparse = []
+    one = torch.ones(len(here), dtype=torch.int32)
     for back in range(1, window + 1):
         pair = text[window - back : -1 - back] * d_vocab + here
-        pair_keys.append(pair)
-        triple_keys.append(pair * d_vocab + after)
-    triples, n_triple = np.unique(np.concatenate(triple_keys), return_counts=True)
-    kept = n_triple >= min_count
-    triples, n_triple = triples[kept], n_triple[kept]
-    pairs, n_pair = np.unique(np.concatenate(pair_keys), return_counts=True)
-    n_pair = n_pair[np.searchsorted(pairs, triples // d_vocab)]
-    out = triples % d_vocab
-    pmi = np.log(n_triple / n_pair) - np.log(np.bincount(after, minlength=d_vocab)[out] / len(after))
-    best = np.argsort(-pmi, kind="stable")
-    found = triples[best]
-    return list(
-        zip(
-            (found // d_vocab**2).tolist(),
-            (found // d_vocab % d_vocab).tolist(),
-            (found % d_vocab).tolist(),
-            strict=True,
-        )
-    )
+        pairs.scatter_add_(0, pair, one)
+        if dense is not None:
+            dense.scatter_add_(0, pair * d_vocab + after, one)
+        else:
+            sparse.append(pair * d_vocab + after)
+    if dense is not None:
+        keys = dense.nonzero()[:, 0]
+        return pairs, (keys, dense[keys])
+    keys, counts = torch.cat(sparse).unique(return_counts=True)
+    return pairs, (keys, counts)
 
 
 def triples(table: pd.DataFrame) -> list[Row]:

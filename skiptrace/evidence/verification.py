@@ -28,9 +28,11 @@ def verify(model: Transformer, table: pd.DataFrame, streams: Streams, params: Ve
     """Check the best rows of either ranking; return them with their evidence, in their order.
 
     Added columns: `effect_nats` and `effect_se` (edge cut), `replaced_nats` and `replaced_se`
-    (source replaced by another of like frequency), `p_out`, `n_contexts`, the null's `null_mean`
-    and `null_sd` per head, `p_value`, `verified`, the corpus columns of `support`, and
-    `rank_evidence`, which puts verified rows first and orders by what they are worth on text.
+    (source replaced by another of similar frequency), `p_out`, `n_contexts`, the null's `null_mean`
+    and `null_sd` per head, `p_value`, `consistent`,
+    `elsewhere_nats` (mean effect at other destinations) and `specific` (whether the effect exceeds all of those; a row
+    whose destination does not matter is a skip-bigram), the corpus columns of `support`, and
+    `rank_evidence`, which puts consistent rows first and orders by what they are worth on text.
     """
     chosen = table[_best(table, params.rows)].reset_index(drop=True)
     if chosen.empty:
@@ -40,10 +42,10 @@ def verify(model: Transformer, table: pd.DataFrame, streams: Streams, params: Ve
         for (layer, head), rows in chosen.groupby(["layer", "head"])
     ]
     checked = pd.concat([chosen, pd.concat(parts).sort_index()], axis=1)
-    checked["verified"] = false_discovery_control(checked["p_value"]) <= params.fdr
+    checked["consistent"] = false_discovery_control(checked["p_value"]) <= params.fdr
     positions = Positions(streams.train, len(streams.count), model.n_ctx - 1)
-    checked = pd.concat([checked, support(checked, positions)], axis=1)
-    worth = evidence_score(checked).where(checked["verified"], -np.inf)
+    checked = pd.concat([checked, support(checked, positions, params.fdr)], axis=1)
+    worth = evidence_score(checked).where(checked["consistent"], -np.inf)
     ordered = np.lexsort([checked["rank"], -worth.to_numpy()])
     checked["rank_evidence"] = 1 + np.argsort(ordered, kind="stable")
     return checked.astype(ADDED)
@@ -58,14 +60,17 @@ ADDED = {
     "n_contexts": "int32",
     "null_mean": "float64",
     "null_sd": "float64",
+    "elsewhere_nats": "float64",
     "p_value": "float64",
-    "verified": "bool",
+    "specific": "bool",
+    "consistent": "bool",
     "precedes": "int64",
     "corpus_count": "int64",
     "corpus_expected": "float64",
     "corpus_lift": "float64",
     "lift_low": "float64",
     "lift_high": "float64",
+    "support": "str",
     "rank_evidence": "int32",
 }
 
@@ -94,6 +99,7 @@ def _head(
     other = rows._replace(source=frequency_matched(rows.source, streams.count, seed))
     found = check(model, layer, head, rows, sampler.draw(rows, params.contexts), other)
     null = null_effects(model, layer, head, rows, sampler, streams, params)
+    elsewhere = other_destinations(model, layer, head, rows, sampler, streams, params)
     at_least = (null[None, :] >= found.cut.mean[:, None]).sum(1)
     p_null = (1 + at_least) / (1 + len(null))
     # Both must be refuted: that a random row does as much, and that the mean effect is not above zero.
@@ -108,6 +114,8 @@ def _head(
             "n_contexts": params.contexts,
             "null_mean": null.mean(),
             "null_sd": null.std(ddof=1),
+            "elsewhere_nats": elsewhere.mean(1),
+            "specific": found.cut.mean > elsewhere.max(1),
             "p_value": np.maximum(p_null, p_zero),
         },
         index=table.index,
@@ -130,3 +138,24 @@ def null_effects(
     matched = (frequency_matched(tokens[like], streams.count, int(s)) for tokens, s in zip(rows, seeds, strict=True))
     drawn = Rows(*matched)
     return check(model, layer, head, drawn, sampler.draw(drawn, params.contexts), None).cut.mean
+
+
+OTHER_CONTEXTS = 4  # of each other destination: their mean over destinations has as many contexts as the row itself
+
+
+def other_destinations(
+    model: Transformer,
+    layer: int,
+    head: int,
+    rows: Rows,
+    sampler: Sampler,
+    streams: Streams,
+    params: VerificationParams,
+) -> Float[np.ndarray, "rows others"]:
+    """Effects, in nats, of each row's source and output token at other destinations of similar frequency."""
+    n, others = len(rows.source), params.other_destinations
+    seed = np.random.default_rng([params.seed, layer, head, 1]).integers(2**32)
+    source, destination, out = (np.repeat(ids, others) for ids in rows)
+    moved = Rows(source, frequency_matched(destination, streams.count, int(seed)), out)
+    effects = check(model, layer, head, moved, sampler.draw(moved, OTHER_CONTEXTS), None).cut.mean
+    return effects.reshape(n, others)

@@ -23,11 +23,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from skiptrace.circuits.factored import Circuit
+from skiptrace.circuits.factored import Circuit, heads, ov, qk
 from skiptrace.config.mining import MiningParams
 from skiptrace.mining.scan import row_tops
 from skiptrace.mining.topk import Top, order
 from skiptrace.mining.vocabulary import Vocabulary
+from skiptrace.models.transformer import Transformer
 
 SCHEMA = pa.schema(
     [
@@ -86,6 +87,12 @@ def mine(found: Iterable[pd.DataFrame], vocabulary: Vocabulary, params: MiningPa
     if not tables:
         return SCHEMA.empty_table()
     return _ranked(pd.concat(tables, ignore_index=True), vocabulary, params)
+
+
+def of_model(model: Transformer, vocabulary: Vocabulary, params: MiningParams) -> pd.DataFrame:
+    """The skip-trigrams of every head of a model in memory, as `mine` ranks them."""
+    every = (Circuits(*head, qk(model, *head), ov(model, *head)) for head in heads(model))
+    return mine((of_head(circuits, vocabulary, params) for circuits in every), vocabulary, params).to_pandas()
 
 
 def of_head(circuits: Circuits, vocabulary: Vocabulary, params: MiningParams) -> pd.DataFrame:

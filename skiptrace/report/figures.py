@@ -120,9 +120,9 @@ def effects(path: Path, checked: pd.DataFrame) -> None:
     """Causal effect of every checked row against its corpus lift."""
     seen = checked[checked["corpus_count"] > 0]
     groups = (
-        ("verified and supported by the corpus", seen["verified"] & (seen["lift_low"] > 1), COLOURS[0]),
-        ("verified only", seen["verified"] & ~(seen["lift_low"] > 1), COLOURS[4]),
-        ("not verified", ~seen["verified"], COLOURS[1]),
+        ("supported by the corpus", seen["support"] == "supported", COLOURS[0]),
+        ("too rare to say", seen["support"] == "too rare to say", COLOURS[4]),
+        ("contradicted by the corpus", seen["support"] == "contradicted", COLOURS[1]),
     )
     with figure(path, 7.0, 4.2) as drawn:
         axes = drawn.subplots()

@@ -16,24 +16,31 @@ def findings(results: Results, settings: Settings) -> Findings:
 
 def _findings(results: Results, settings: Settings) -> Iterator[Finding]:
     models = results.models
-    for name, numbers in metrics(results)["models"].items():
+    for name, numbers in metrics(results, settings.verification.min_p_out)["models"].items():
         scores = numbers.get("skip_trigrams")
         if scores:
             where = Link(f"{name}: against planted truth", f"{name}-truth")
             yield Finding(
                 f"{scores['recall']:.0%}",
-                f"of the skip-trigrams planted in the corpus of model {name} are among as many first rows, ranked by "
-                f"evidence; {scores['precision']:.0%} of those rows are planted ones.",
+                f"of the planted skip-trigrams of model {name} are among its {_planted(models[name])} top-ranked "
+                "rows, as "
+                f"many as were planted; the best ranking by counting in the corpus alone, without a model, finds "
+                f"{scores['best_baseline']:.0%}.",
                 where,
             )
     for name, model in models.items():
         if len(model.evidence) and model.truth.empty:
-            effect = model.evidence["effect_nats"].median()
+            checked = model.evidence
+            left = model.funnel[model.funnel["step"] == model.funnel["step"].iloc[-1]].set_index("heads")["share"]
+            twin = ", and the row recurs with another seed" if checked["recurs"].notna().any() else ""
             yield Finding(
-                f"{model.evidence['verified'].mean():.1%}",
-                f"of the {len(model.evidence):,} skip-trigrams checked hold in the running model {name}: in the "
-                f"median, cutting the attention edge costs the out {effect:.2f} nats, more than random "
-                f"rows of like frequency cost it (false-discovery rate {settings.verification.fdr:.0%}).",
+                f"{checked['survives'].mean():.1%}",
+                f"of the {len(checked):,} mined skip-trigrams of model {name} that were checked pass every test: the "
+                "edge adds more to p(output) than those of 95% of the rows mined from rotated heads, p(output) is at "
+                f"least {settings.verification.min_p_out:.0%}, the training text supports the row{twin}. Of rows mined "
+                f"from rotated heads {left['rotated']:.1%} pass. Being causally consistent says little: "
+                f"{checked['consistent'].mean():.1%} of the rows are, and {_consistent(model, 'rotated'):.1%} of those "
+                "from rotated heads.",
                 Link(f"{name}: evidence", f"{name}-evidence"),
             )
     for name, model in models.items():
@@ -49,8 +56,10 @@ def _findings(results: Results, settings: Settings) -> Iterator[Finding]:
         if model.params.n_layers > 0 and model.truth.empty:
             yield Finding(
                 f"≤ {model.bill:.4f} nats",
-                f"per token is the most that mending all unsupported skip-trigrams of model {name} could bring, out of "
-                f"a loss of {model.valid_loss:.3f}.",
+                f"per token is a bound on what the {_unsupported(model):,} checked rows of model {name} that the "
+                "training text "
+                f"does not support cost together, out of a loss of {model.valid_loss:.3f}; other cells are not "
+                "bounded.",
                 Link(f"{name}: bugs", f"{name}-bugs"),
             )
     if results.superposition:
@@ -58,9 +67,22 @@ def _findings(results: Results, settings: Settings) -> Iterator[Finding]:
         two = cells[cells["n"] == 2]
         yield Finding(
             f"{two['agrees'].mean():.1%}",
-            f"of {len(two)} cells of the phase diagram of two features come out of training as exact theory has them.",
+            f"of {len(two)} cells of the phase diagram of two features match exact theory after training.",
             Link("phase diagrams", "superposition-phase"),
         )
+
+
+def _unsupported(model: ModelResult) -> int:
+    return int((model.evidence["support"] != "supported").sum())
+
+
+def _planted(model: ModelResult) -> int:
+    return int(model.truth.loc[model.truth["kind"] == "skip_trigrams", "planted"].iloc[0])
+
+
+def _consistent(model: ModelResult, heads: str) -> float:
+    """The share of rows mined from stand-ins of the heads that are causally consistent."""
+    return float(model.matched.loc[model.matched["heads"] == heads, "consistent"].mean())
 
 
 def published(results: Results, settings: Settings) -> Table:
@@ -68,7 +90,7 @@ def published(results: Results, settings: Settings) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for name, model in results.models.items():
         if model.truth.empty:
-            rows += _of_model(name, model, results)
+            rows += _of_model(name, model, results, settings)
     rows += _of_superposition(results)
     return Table(
         "What the papers found and what this run found, each beside what chance or a baseline gives. The models of "
@@ -79,8 +101,8 @@ def published(results: Results, settings: Settings) -> Table:
     )
 
 
-def _of_model(name: str, model: ModelResult, results: Results) -> Iterator[tuple[Cell, ...]]:
-    numbers, layers = metrics(results)["models"][name], model.params.n_layers
+def _of_model(name: str, model: ModelResult, results: Results, settings: Settings) -> Iterator[tuple[Cell, ...]]:
+    numbers, layers = metrics(results, settings.verification.min_p_out)["models"][name], model.params.n_layers
     if layers == 0:
         correlation = numbers.get("bigram_rank_correlation")
         known = f"; rank correlation {correlation:.2f}" if correlation is not None else ""
@@ -154,7 +176,7 @@ def _of_two_layers(name: str, model: ModelResult, numbers: dict[str, float]) -> 
     yield (
         f"{name}: does it learn within the context?",
         "loss falls along the context",
-        f"{in_context_learning(model):+.2f} nats late less early",
+        f"{in_context_learning(model):+.2f} nats late in the context against early",
         "a bigram model: 0",
         Link("induction heads", f"{name}-induction"),
     )

@@ -95,6 +95,8 @@ class ModelResult:
     positional: pd.DataFrame
     copies: pd.DataFrame
     evidence: pd.DataFrame
+    matched: pd.DataFrame
+    funnel: pd.DataFrame
     bugs: pd.DataFrame
     truth: pd.DataFrame
     bill: float

@@ -10,9 +10,14 @@ from skiptrace.models import evaluation
 from skiptrace.report.inputs import DictionaryResult, ModelResult, Results
 
 
-def metrics(results: Results) -> dict[str, Any]:
-    """The content of metrics.json: losses in nats per token, scores and counts of heads."""
-    found: dict[str, Any] = {"models": {name: _model(model, results) for name, model in results.models.items()}}
+def metrics(results: Results, min_p_out: float) -> dict[str, Any]:
+    """The content of metrics.json: losses in nats per token, scores and counts of heads.
+
+    `min_p_out` is the least p(out) of a row that survives.
+    """
+    found: dict[str, Any] = {
+        "models": {name: _model(model, results, min_p_out) for name, model in results.models.items()}
+    }
     if results.superposition:
         cells = results.superposition["phase"]
         found["superposition"] = {"phase_agreement": rounded(cells.loc[cells["n"] == 2, "agrees"].mean())}
@@ -31,7 +36,7 @@ def _dictionary(result: DictionaryResult) -> dict[str, Any]:
     return sites.pop("residual") | sites
 
 
-def _model(model: ModelResult, results: Results) -> dict[str, Any]:
+def _model(model: ModelResult, results: Results, min_p_out: float) -> dict[str, Any]:
     corpus = results.corpora[model.params.corpus]
     numbers: dict[str, Any] = {
         "valid_loss": rounded(model.valid_loss),
@@ -47,8 +52,7 @@ def _model(model: ModelResult, results: Results) -> dict[str, Any]:
     heads = model.heads
     checked = model.evidence
     numbers |= {
-        "verified_share": rounded(checked["verified"].mean()) if len(checked) else 0.0,
-        "supported_share": rounded((checked["lift_low"] > 1).mean()) if len(checked) else 0.0,
+        "evidence": evidence(model, min_p_out) if len(checked) else {},
         "bug_cost_nats": rounded(model.bill),
     }
     numbers |= planted(model)
@@ -69,6 +73,24 @@ def _model(model: ModelResult, results: Results) -> dict[str, Any]:
     }
 
 
+def evidence(model: ModelResult, min_p_out: float) -> dict[str, float]:
+    """Shares of the checked rows that pass each test by itself, and all of them.
+
+    `matched_null` is the share that is consistent of rows mined from heads whose weights were rotated at random.
+    """
+    checked, rotated = model.evidence, model.matched[model.matched["heads"] == "rotated"]
+    found = {
+        "consistent": checked["consistent"].mean(),
+        "matched_null": rotated["consistent"].mean(),
+        "p_out": (checked["p_out"] >= min_p_out).mean(),
+        "supported": (checked["support"] == "supported").mean(),
+        "contradicted": (checked["support"] == "contradicted").mean(),
+        "recurring": (checked["recurs"] >= 0.5).mean() if checked["recurs"].notna().any() else np.nan,
+        "survives": checked["survives"].mean(),
+    }
+    return {name: rounded(share) for name, share in found.items() if np.isfinite(share)}
+
+
 def planted(model: ModelResult) -> dict[str, Any]:
     """Recall and precision at K, the number planted, of each kind; nothing where nothing was planted.
 
@@ -76,16 +98,21 @@ def planted(model: ModelResult) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     methods = {
-        "skip_trigrams": "verified, by evidence",
+        "skip_trigrams": "consistent, by evidence",
         "bigrams": "weights",
         "copies": "weights",
-        "bugs": "crossed and verified",
+        "bugs": "crossed and consistent",
     }
     for kind, ranking in methods.items():
         rows = model.truth[(model.truth["kind"] == kind) & (model.truth["ranking"] == ranking)]
         if len(rows):
             first = rows.iloc[0]
             found[kind] = {"recall": rounded(first["recall"]), "precision": rounded(first["precision"])}
+    counting = model.truth[(model.truth["kind"] == "skip_trigrams") & model.truth["ranking"].str.startswith("corpus")]
+    if len(counting):
+        found["skip_trigrams"]["best_baseline"] = rounded(
+            counting.loc[counting["k"] == counting["planted"], "recall"].max()
+        )
     alone = model.truth[(model.truth["ranking"] == "weights, published rule")]
     alone = alone[alone["k"] == 5 * alone["planted"]]
     if len(alone):

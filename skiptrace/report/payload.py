@@ -83,7 +83,8 @@ class Skips:
     mined: dict[str, list[int | None]]
     checked: dict[str, list[int | None]]
     corpus_count: list[int]
-    verified: list[bool]
+    consistent: list[bool]
+    survives: list[bool]
     places: list[list[Places]]
 
 
@@ -175,7 +176,8 @@ def _skips(result: ModelResult, positions: Positions, most: int) -> Skips:
         mined={name: _hundredths(every[name]) for name in MINED},
         checked={name: _hundredths(checked[name]) for name in CHECKED},
         corpus_count=checked["corpus_count"].astype(int).tolist(),
-        verified=checked["verified"].astype(bool).tolist(),
+        consistent=checked["consistent"].astype(bool).tolist(),
+        survives=checked["survives"].astype(bool).tolist(),
         places=[contexts.of_skip_trigram(positions, a, b, c, EXAMPLES) for a, b, c in trigrams],
     )
 

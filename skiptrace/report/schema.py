@@ -33,14 +33,17 @@ EVIDENCE = {
     "evidence": (
         "rank layer head source_id source destination_id destination out_id out qk ov score expected "
         "rank_published rank_expected effect_nats effect_se replaced_nats replaced_se p_out n_contexts "
-        "null_mean null_sd p_value verified precedes corpus_count corpus_expected corpus_lift lift_low "
-        "lift_high rank_evidence"
+        "null_mean null_sd elsewhere_nats p_value specific consistent precedes corpus_count corpus_expected "
+        "corpus_lift lift_low "
+        "lift_high support rank_evidence beyond_null recurs survives"
     ),
     "bugs": (
         "layer head source_id destination_1_id destination_2_id out_1_id out_2_id model_11 model_12 model_21 "
         "model_22 corpus_11 corpus_12 corpus_21 corpus_22 cost_12 cost_se_12 positions_12 cost_21 cost_se_21 "
         "positions_21 source destination_1 destination_2 out_1 out_2"
     ),
+    "matched": "heads layer head source_id destination_id out_id effect_nats p_out consistent support survives",
+    "funnel": "heads step rows share",
     "truth": "kind ranking planted k found recall precision false_forced false_real false_wrong",
 }
 COMPOSED = {

@@ -27,7 +27,7 @@ EXPLORER = (
     "stand the skip-trigrams it takes part in, with their evidence, and places in the validation text."
 )
 SKIPS = (
-    "Sort by any column, filter by head, by what was verified on the running model, and by copying (the out is the "
+    "Sort by any column, filter by head, by what survives every test, and by copying (the output is the "
     "source, spaces and case aside); a token leads to the explorer. Effect: change of log p(out), in nats, when the "
     "attention edge is cut; lift: count in the corpus over the count expected without the source."
 )

@@ -22,7 +22,7 @@ def studied(model: Transformer, params: dict[str, Any], texts: list[str], seed: 
     table = pd.DataFrame({"name": names, "copies": generator.random(len(names)) > 0.5, "positional": False, **scores})
     triples = generator.choice(texts, (40, 3))
     mined = pd.DataFrame(triples, columns=["source", "destination", "out"]).drop_duplicates()
-    mined = mined.assign(rank=range(1, len(mined) + 1), verified=pd.Series([True, None] * 20, dtype=object))
+    mined = mined.assign(rank=range(1, len(mined) + 1), survives=pd.Series([True, None] * 20, dtype=object))
     words = pd.DataFrame({"token": texts, "probability": 1 / len(texts)})
     return Studied(params, model, words, table, mined)
 

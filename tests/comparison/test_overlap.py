@@ -47,18 +47,18 @@ def test_the_top_weighs_most():
     assert rank_biased_overlap(a, swapped_top, 0.9) < rank_biased_overlap(a, swapped_end, 0.9) < 1
 
 
-def table(*triples: str, verified: list | None = None) -> pd.DataFrame:
+def table(*triples: str, survives: list | None = None) -> pd.DataFrame:
     rows = [dict(zip(("source", "destination", "out"), triple, strict=True)) for triple in triples]
-    marks = verified if verified is not None else [None] * len(triples)
-    return pd.DataFrame(rows).assign(rank=range(1, len(rows) + 1), verified=pd.Series(marks, dtype=object))
+    marks = survives if survives is not None else [None] * len(triples)
+    return pd.DataFrame(rows).assign(rank=range(1, len(rows) + 1), survives=pd.Series(marks, dtype=object))
 
 
 def test_what_is_gained_lost_and_moved():
-    before = table("abc", "abd", "xyz", "klm", verified=[True, False, None, True])
-    after = table("xyz", "abc", "new", verified=[True, False, True])
+    before = table("abc", "abd", "xyz", "klm", survives=[True, False, None, True])
+    after = table("xyz", "abc", "new", survives=[True, False, True])
     found = changes(before, after)
-    assert [(p.triple, p.b, p.verified_b) for p in found.gained] == [(("n", "e", "w"), 3, True)]
-    assert [("".join(p.triple), p.a, p.verified_a) for p in found.lost] == [("abd", 2, False), ("klm", 4, True)]
+    assert [(p.triple, p.b, p.survives_b) for p in found.gained] == [(("n", "e", "w"), 3, True)]
+    assert [("".join(p.triple), p.a, p.survives_a) for p in found.lost] == [("abd", 2, False), ("klm", 4, True)]
     assert [("".join(p.triple), p.a, p.b) for p in found.moved] == [("xyz", 3, 1), ("abc", 1, 2)]
     assert (found.rows_a, found.rows_b, found.shared) == (4, 3, 2)
     assert found.overlap == rank_biased_overlap(["abc", "abd", "xyz", "klm"], ["xyz", "abc", "new"])

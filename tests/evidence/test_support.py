@@ -12,7 +12,7 @@ def test_counts_equal_a_scan_of_the_text(ids, window):
     stream = np.array(ids, dtype=np.uint16)
     triples = [(a, b, c) for a in range(5) for b in range(5) for c in range(5)]
     rows = pd.DataFrame(triples, columns=["source_id", "destination_id", "out_id"])
-    found = support(rows, Positions(stream, 5, window))
+    found = support(rows, Positions(stream, 5, window), 0.05)
     for (a, b, c), row in zip(triples, found.itertuples(), strict=True):
         precedes = together = places = follows = 0
         for i in range(len(ids) - 1):
@@ -36,7 +36,7 @@ def test_lift_and_its_interval():
     alone = [5, 2, 3] * 2 + [5, 2, 4] * 10
     stream = np.array([0, *piece, 0, *alone])
     rows = pd.DataFrame([(1, 2, 3)], columns=["source_id", "destination_id", "out_id"])
-    row = support(rows, Positions(stream, 6, 2)).iloc[0]
+    row = support(rows, Positions(stream, 6, 2), 0.05).iloc[0]
     assert (row["precedes"], row["corpus_count"]) == (12, 10)
     assert row["corpus_lift"] == pytest.approx((10 / 12) / 0.5)
     # Wilson's interval for 10 of 12.
@@ -46,5 +46,30 @@ def test_lift_and_its_interval():
 
 def test_a_pair_that_never_occurs_has_no_lift():
     rows = pd.DataFrame([(4, 2, 3)], columns=["source_id", "destination_id", "out_id"])
-    row = support(rows, Positions(np.array([0, 1, 2, 3]), 5, 9)).iloc[0]
+    row = support(rows, Positions(np.array([0, 1, 2, 3]), 5, 9), 0.05).iloc[0]
     assert row["precedes"] == 0 and np.isnan(row["corpus_lift"])
+
+
+def documents(count: int, hit: float, generator) -> np.ndarray:
+    """Texts in which a 3 or a 6 stands before 1; after a 3, 4 follows with this chance, else 5; after a 6, with 0.5."""
+    parts = []
+    for _ in range(count):
+        with_source = generator.random() < 0.5
+        chance = hit if with_source else 0.5
+        parts += [0, 3 if with_source else 6, 1, 4 if generator.random() < chance else 5]
+    return np.array(parts)
+
+
+@pytest.mark.parametrize(("hit", "expected"), [(0.95, "supported"), (0.05, "contradicted"), (0.5, "too rare to say")])
+def test_a_row_is_supported_contradicted_or_too_rare(hit, expected):
+    stream = documents(400, hit, np.random.default_rng(1))
+    row = pd.DataFrame({"source_id": [3], "destination_id": [1], "out_id": [4]})
+    assert support(row, Positions(stream, 7, 3), 0.05)["support"].tolist() == [expected]
+
+
+def test_one_document_that_repeats_itself_supports_nothing():
+    """Counted place by place it would: 200 of 200 where half is expected."""
+    stream = np.concatenate([np.tile([3, 1, 4], 200), *[[0, 6, 1, 5]] * 200])
+    row = pd.DataFrame({"source_id": [3], "destination_id": [1], "out_id": [4]})
+    found = support(row, Positions(stream, 7, 3), 0.05).iloc[0]
+    assert found["lift_low"] > 1 and found["support"] == "too rare to say"

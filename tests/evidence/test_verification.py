@@ -10,7 +10,9 @@ from skiptrace.evidence.support import Positions
 from skiptrace.evidence.verification import ADDED, Streams, evidence_score, verify
 from tests.evidence.conftest import wire
 
-PARAMS = VerificationParams(seed=0, rows=200, contexts=32, context_tokens=12, null_rows=100, fdr=0.05, quartets=10)
+PARAMS = VerificationParams(
+    seed=0, rows=200, contexts=32, context_tokens=12, null_rows=100, fdr=0.05, quartets=10, other_destinations=3
+)
 
 
 def table(*triples: tuple[int, int, int], ov: float = 1.0) -> pd.DataFrame:
@@ -19,11 +21,12 @@ def table(*triples: tuple[int, int, int], ov: float = 1.0) -> pd.DataFrame:
     return found.assign(layer=0, head=0, ov=ov, rank=ranks, rank_published=ranks, rank_expected=ranks)
 
 
-def streams(*pieces: list[int], length: int = 6000) -> Streams:
-    """Random text over 1 … 11 with the pieces strewn in."""
+def streams(*pieces: list[int], length: int = 6000, ends: float = 0.1) -> Streams:
+    """Random text over 1 … 11 with the pieces strewn in; before each, a document ends with chance `ends`."""
     generator = np.random.default_rng(0)
     text: list[int] = []
     while len(text) < length:
+        text += [0] if generator.random() < ends else []
         text += generator.integers(8, 12, 4).tolist()
         text += pieces[generator.integers(len(pieces))]
     stream = np.array(text)
@@ -33,7 +36,7 @@ def streams(*pieces: list[int], length: int = 6000) -> Streams:
 def test_the_wired_row_is_verified_supported_and_first(wired_head):
     model, a, b, c = wired_head
     found = verify(model, table((8, 9, 10), (8, b, c), (a, b, c), (10, b, 11)), streams([a, 9, b, c], [b, 9]), PARAMS)
-    assert found["verified"].tolist() == [False, False, True, False]
+    assert found["consistent"].tolist() == [False, False, True, False]
     assert found["rank_evidence"].tolist()[2] == 1
     assert found.loc[2, "lift_low"] > 1
     assert found.loc[2, "effect_nats"] > found.loc[2, "null_mean"] + 5 * found.loc[2, "null_sd"]
@@ -46,7 +49,7 @@ def test_no_rows_give_no_rows_of_the_same_columns(wired_head):
     found = verify(wired_head[0], empty, streams([3, 5]), PARAMS)
     assert set(ADDED) <= set(found.columns) and found.empty
     data = streams([3, 5])
-    crossed = bugs.find(found, Positions(data.train, 12, 11), 10)
+    crossed = bugs.find(found, Positions(data.train, 12, 11), PARAMS)
     assert bugs.measure(wired_head[0], crossed, data, PARAMS).dtypes.astype(str).to_dict() == bugs.COLUMNS
     assert bugs.crossings(crossed) == []
 
@@ -71,8 +74,8 @@ TEXT = ([3, 9, 5, 7], [3, 9, 6, 4], [8, 5, 9], [8, 6, 9])
 def test_a_wired_quartet_is_found_and_its_crossings_cost(quartet):
     data = streams(*TEXT)
     checked = verify(quartet, table(*TRUE, *CROSSED), data, PARAMS)
-    assert checked["verified"].all()
-    found = bugs.find(checked, Positions(data.train, 12, 11), 10)
+    assert checked["consistent"].all()
+    found = bugs.find(checked, Positions(data.train, 12, 11), PARAMS)
     assert len(found) == 1
     assert sorted(bugs.crossings(found)) == CROSSED
     measured = bugs.measure(quartet, found, data, PARAMS).iloc[0]
@@ -83,7 +86,7 @@ def test_a_wired_quartet_is_found_and_its_crossings_cost(quartet):
 
 
 def test_the_cost_of_a_crossing_equals_a_slow_twin(quartet):
-    data, ctx = streams(*TEXT), 12
+    data, ctx = streams(*TEXT, ends=0), 12
     positions = Positions(data.valid, 12, ctx - 2)
     crossing = Crossing(0, 0, 3, 5, 4)
     found = bugs.cost(quartet, crossing, positions, ctx, PARAMS.model_copy(update={"contexts": 10_000}))
@@ -121,7 +124,8 @@ def test_the_bill_is_what_taking_the_crossings_away_saves(quartet):
     checked = verify(quartet, table(*TRUE, *CROSSED, ov=centred), data, PARAMS)
     saved = bugs.bill(quartet, checked, data, PARAMS)
     assert saved > 0.01
-    supported = checked[checked["lift_low"] > 1]
+    supported = checked[checked["support"] == "supported"]
+    assert len(supported) == 2
     assert bugs.bill(quartet, supported, data, PARAMS) == 0
 
 
@@ -138,19 +142,29 @@ def test_scores_against_truth_by_hand():
 
 def test_pmi_finds_a_planted_triple_without_a_model():
     text = streams([1, 9, 2, 3], [2, 10], length=4000).train
-    assert (1, 2, 3) in truth.corpus_pmi(text, 12, 5)[:3]
+    assert (1, 2, 3) in truth.corpus_rankings(text, 12, 5)["corpus PMI, no model"][:3]
 
 
-def test_pmi_equals_its_definition(tmp_path):
+@pytest.mark.parametrize("cells", [2**28, 1], ids=["dense", "sparse"])
+def test_rankings_by_counts_equal_their_definitions(monkeypatch, cells):
+    monkeypatch.setattr(truth, "CELLS", cells)
     text = np.random.default_rng(1).integers(0, 3, 400)
-    ranked = truth.corpus_pmi(text, 3, 2, min_count=1)
-    value = {}
-    for a, b, c in ranked:
+    found = truth.corpus_rankings(text, 3, 2, min_count=1)
+    values: dict[str, dict] = {name: {} for name in found}
+    follows = [(text[i], text[i + 1]) for i in range(2, 399)]
+    for a, b, c in found["corpus PMI, no model"]:
         places = [(i, d) for i in range(2, 399) for d in (1, 2) if text[i - d] == a and text[i] == b]
         hit = sum(text[i + 1] == c for i, _ in places)
-        value[a, b, c] = np.log(hit / len(places) / np.mean(text[3:] == c))
-    ordered = [value[row] for row in ranked]
-    assert ordered == sorted(ordered, reverse=True) or np.allclose(ordered, sorted(ordered, reverse=True))
+        share = hit / len(places)
+        alone = sum(pair == (b, c) for pair in follows) / sum(first == b for first, _ in follows)
+        values["corpus PMI, no model"][a, b, c] = np.log(share / np.mean(text[3:] == c))
+        values["corpus lift, no model"][a, b, c] = share / alone
+        values["corpus share difference, no model"][a, b, c] = share - alone
+        values["corpus G², no model"][a, b, c] = 2 * hit * np.log(share / alone) * (share > alone)
+    for name, ranked in found.items():
+        ordered = [values[name][row] for row in ranked]
+        assert len(ranked) == len(set(ranked)) == 27
+        assert np.allclose(ordered, sorted(ordered, reverse=True)), name
 
 
 def test_known_rows_are_looked_up_by_word():

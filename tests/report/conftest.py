@@ -20,6 +20,8 @@ from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.config.verification import VerificationParams
 from skiptrace.evidence import bugs, truth
+from skiptrace.evidence.funnel import funnel, judged
+from skiptrace.evidence.nulls import StandIn, stand_in
 from skiptrace.evidence.verification import Streams, verify
 from skiptrace.exploration.study import Known, Text, explore
 from skiptrace.mining import bigrams, skip_trigrams, virtual
@@ -32,7 +34,9 @@ SCORING = ScoringParams(
     seed=0, null_draws=5, null_sd=3.0, repeated_tokens=2, repeats=2, sequences=2, loss_contexts=9, positional_share=0.5,
     positional_attention=0.15,
 )  # fmt: skip
-VERIFICATION = VerificationParams(seed=0, rows=20, contexts=4, context_tokens=6, null_rows=10, fdr=0.5, quartets=3)
+VERIFICATION = VerificationParams(
+    seed=0, rows=20, contexts=4, context_tokens=6, null_rows=10, fdr=0.5, quartets=3, matched_rows=10
+)
 MINING = MiningParams(
     ranking="published",
     context=8,
@@ -85,7 +89,15 @@ def result(model, tokens, vocabulary) -> ModelResult:
     losses = pd.DataFrame({"position": np.arange(1, 7), "loss": [3.0, 2.9, 2.5, 2.4, 2.2, 2.0]})
     mined = skip_trigrams.mine(selected, vocabulary, MINING).to_pandas()
     stream = np.random.default_rng(0).integers(0, 23, 500)
-    evidence = verify(model, mined, Streams(stream, stream[:200], vocabulary.count.to_numpy()), VERIFICATION)
+    streams = Streams(stream, stream[:200], vocabulary.count.to_numpy())
+    checked = verify(model, mined, streams, VERIFICATION)
+    arms = {}
+    for kind in StandIn:
+        other = stand_in(model, kind, 0)
+        arms[kind.value] = verify(other, skip_trigrams.of_model(other, vocabulary, MINING), streams, VERIFICATION)
+    twins = [mined] if model.n_layers == 1 else []
+    evidence = judged(checked, arms["rotated"], twins, VERIFICATION)
+    arms = {kind: judged(rows, arms["rotated"], twins, VERIFICATION) for kind, rows in arms.items()}
     quartet = dict.fromkeys(bugs.COLUMNS, 1) | {"positions_21": 0, "cost_21": np.nan, "destination_1_id": 2}
     crossed = bugs.with_texts(pd.DataFrame([quartet]), vocabulary.token)
     scores = [] if model.n_layers < 2 else truth.score("skip_trigrams", "OV alone", {(1, 2, 3)}, [(1, 2, 3), (4, 5, 6)])
@@ -104,6 +116,8 @@ def result(model, tokens, vocabulary) -> ModelResult:
         positional=skip_trigrams.mine_positional(acting, vocabulary).to_pandas(),
         copies=skip_trigrams.mine_copies(copied, vocabulary).to_pandas(),
         evidence=evidence,
+        matched=pd.concat([rows.assign(heads=kind) for kind, rows in arms.items()], ignore_index=True),
+        funnel=funnel({"trained": evidence, **arms}, VERIFICATION),
         bugs=crossed,
         truth=truth.to_frame(scores),
         bill=0.01,

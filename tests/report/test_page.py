@@ -130,19 +130,19 @@ def test_search_sort_and_filter_find_the_rows_of_the_payload(visit, two):
     largest = sorted(skips["mined"]["qk"], reverse=True)[:15]
     assert [row[4] for row in rows(page, "skip-trigrams")] == [f"{v / 100:.2f}" for v in largest]
 
-    head, verified, copying = (section.locator(".filters select").nth(i) for i in range(3))
+    head, survives, copying = (section.locator(".filters select").nth(i) for i in range(3))
     chosen = skips["head"][0]
     head.select_option(two["heads"][chosen])
     assert {row[0] for row in rows(page, "skip-trigrams")} == {two["heads"][chosen]}
     expected = skips["head"].count(chosen)
     playwright.expect(section.locator(".dt-info")).to_contain_text(f"of {expected} rows")
     head.select_option("")
-    verified.select_option("yes")
-    playwright.expect(section.locator(".dt-info")).to_contain_text(f"of {sum(skips['verified'])} rows")
-    verified.select_option("not checked")
-    unchecked = len(skips["head"]) - len(skips["verified"])
+    survives.select_option("yes")
+    playwright.expect(section.locator(".dt-info")).to_contain_text(f"of {sum(skips['survives'])} rows")
+    survives.select_option("not checked")
+    unchecked = len(skips["head"]) - len(skips["survives"])
     playwright.expect(section.locator(".dt-info")).to_contain_text(f"of {unchecked} rows")
-    verified.select_option("")
+    survives.select_option("")
     copying.select_option("yes")
     assert all(row[1] == row[3] for row in rows(page, "skip-trigrams"))
     copying.select_option("")
@@ -187,7 +187,7 @@ def test_the_explorer_shows_evidence_and_places_of_a_checked_row(visit, two):
     page = visit(f"#source=id:{source}&model=two")
     effect = f"{skips['checked']['effect_nats'][row] / 100:+.2f} ±"
     told = page.locator("#explorer tr", has_text=effect).first
-    assert told.locator("td").last.inner_text() == ("yes" if skips["verified"][row] else "no")
+    assert told.locator("td").last.inner_text() == ("yes" if skips["survives"][row] else "no")
     assert page.locator("#explorer .places mark").count() >= 3
 
 

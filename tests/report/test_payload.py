@@ -66,9 +66,9 @@ def test_rows_with_evidence_come_first_and_none_twice(packed_two, hostile):
     for place, checked in enumerate(result.evidence.sort_values("rank").itertuples()):
         row = (checked.layer * 3 + checked.head, checked.source_id, checked.destination_id, checked.out_id)
         assert rows[place] == row
-        assert skips["verified"][place] == checked.verified
+        assert skips["survives"][place] == checked.survives
         assert skips["checked"]["effect_nats"][place] == pytest.approx(checked.effect_nats * 100, abs=0.51)
-    assert len(skips["verified"]) == len(result.evidence) < len(rows)
+    assert len(skips["survives"]) == len(result.evidence) < len(rows)
 
 
 def test_a_payload_packs_to_the_same_bytes_and_reads_back(packed_two):

@@ -87,12 +87,15 @@ def test_the_published_row_of_a_source():
 
 def test_metrics_by_hand(hostile):
     results = hostile
-    found = metrics(results)["models"]
+    found = metrics(results, 0.05)["models"]
     assert found["one"]["valid_loss"] == pytest.approx(2.5)
     assert found["one"]["bigram_loss"] == pytest.approx(2.85)
     assert found["one"]["positional_heads"] == 1
     assert found["one"]["bug_cost_nats"] == 0.01
-    assert 0 <= found["one"]["verified_share"] <= 1
+    checked = results.models["one"].evidence
+    assert found["one"]["evidence"]["p_out"] == pytest.approx((checked["p_out"] >= 0.05).mean(), abs=1e-6)
+    assert found["one"]["evidence"]["recurring"] == 1  # its twin holds every mined row
+    assert "recurring" not in found["two"]["evidence"]
     assert "previous_token_max" not in found["zero"]
     # A context of 7: late is 500/512 of it, position 6; early is 50/512, position 1.
     assert in_context_learning(results.models["one"]) == pytest.approx(2.0 - 3.0)
@@ -117,8 +120,9 @@ def test_headlines_and_the_papers_table_say_what_the_tables_hold(hostile):
     results = hostile
     told = {f.evidence.anchor: f for f in findings(results, SETTINGS).rows}
     one = results.models["one"].evidence
-    assert told["one-evidence"].value == f"{one['verified'].mean():.1%}"
-    assert f"{one['effect_nats'].median():.2f} nats" in told["one-evidence"].text
+    assert told["one-evidence"].value == f"{one['survives'].mean():.1%}"
+    rotated = results.models["one"].matched.query("heads == 'rotated'")["consistent"].mean()
+    assert f"{one['consistent'].mean():.1%} of the rows are, and {rotated:.1%} of those" in told["one-evidence"].text
     assert told["one-bugs"].value == "≤ 0.0100 nats"
     heads, cuts = results.models["two"].heads.set_index("name"), results.models["two"].composed.knockouts
     induction = heads["prefix_matching"].drop(["L0H0", "L0H1", "L0H2"]).idxmax()

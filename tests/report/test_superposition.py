@@ -148,11 +148,11 @@ def test_the_share_of_agreeing_cells_is_in_the_text_and_in_the_metrics(tables, t
     share = cells.loc[cells["n"] == 2, "agrees"].mean()
     section = superposition._phase(tables, tmp_path)
     assert f"agree on {share:.1%} of 9 cells" in section.blocks[0].caption
-    assert metrics(Results({}, {}, tables))["superposition"] == {"phase_agreement": round(share, 6)}
+    assert metrics(Results({}, {}, tables), 0.05)["superposition"] == {"phase_agreement": round(share, 6)}
 
 
 def test_metrics_of_dictionaries_by_hand():
-    found = metrics(Results({}, {}, {}, {"toy": toy_result(), "one": one_result("a")}))["dictionary"]
+    found = metrics(Results({}, {}, {}, {"toy": toy_result(), "one": one_result("a")}), 0.05)["dictionary"]
     assert found["toy"] == {"mmcs": pytest.approx(0.925)}
     expected = {"loss_recovered": 0.75, "l0": 3.0, "dead_fraction": 0.25, "variance_explained": 0.5}
     assert found["one"] == expected | {"heads": expected | {"loss_recovered": 0.6}}

@@ -66,8 +66,8 @@ function explorer(root) {
 
 // What is shown before anything is asked for: the source of the best row by evidence, or the commonest token.
 function opening({ model, corpus }) {
-  const { verified, checked, ids } = model.skips;
-  const worth = verified.map((v, i) => (v ? checked.p_out[i] * (1 - Math.exp(-checked.effect_nats[i] / 100)) : 0));
+  const { consistent, checked, ids } = model.skips;
+  const worth = consistent.map((v, i) => (v ? checked.p_out[i] * (1 - Math.exp(-checked.effect_nats[i] / 100)) : 0));
   if (worth.some((w) => w > 0)) return ids.source[worth.indexOf(Math.max(...worth))];
   return corpus.shown.reduce((a, b) => (corpus.counts[b] > corpus.counts[a] ? b : a));
 }
@@ -134,7 +134,7 @@ function skipTrigrams(found, id, chosen) {
 
 // Evidence has columns only where a row was checked.
 function skipTable({ name, model, corpus }, rows) {
-  const { skips } = model, checked = skips.verified.length, c = skips.checked;
+  const { skips } = model, checked = skips.survives.length, c = skips.checked;
   const evidence = [
     ["Effect (nats)", (i) => `${signed(c.effect_nats[i])} ± ${number(c.effect_se[i])}`],
     ["Random rows", (i) => `${number(c.null_mean[i])} ± ${number(c.null_sd[i])}`],
@@ -147,7 +147,7 @@ function skipTable({ name, model, corpus }, rows) {
   for (const i of rows) {
     const tokens = ROLES.flatMap((r, k) => [k === 1 ? " … " : " ", token(name, corpus, r, skips.ids[r][i])]);
     const numbers = [number(skips.mined.qk[i]), number(skips.mined.ov[i]), ...told.map(([, text]) => (i < checked ? text(i) : "–"))];
-    const verdict = i < checked ? (skips.verified[i] ? "yes" : "no") : "not checked";
+    const verdict = i < checked ? (skips.survives[i] ? "yes" : "no") : "not checked";
     body.append(element("tr", {},
       element("td", {}, model.heads[skips.head[i]]), element("td", { class: "example" }, ...tokens),
       ...numbers.map((text) => element("td", { class: "number" }, text)), element("td", { class: "example" }, verdict)));
@@ -157,7 +157,7 @@ function skipTable({ name, model, corpus }, rows) {
     }
   }
   const numeric = ["QK", "OV", ...told.map(([title]) => title)].map((text) => element("th", { scope: "col", class: "number" }, text));
-  const words = ["Head", "Skip-trigram", "Verified"].map((text) => element("th", { scope: "col" }, text));
+  const words = ["Head", "Skip-trigram", "Survives"].map((text) => element("th", { scope: "col" }, text));
   const table = element("table", {}, element("thead", {}, element("tr", {}, ...words.slice(0, 2), ...numeric, words[2])), body);
   return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Skip-trigrams with the token" }, table);
 }

@@ -1,6 +1,6 @@
 // All skip-trigrams of a model in one table that can be searched, sorted and filtered.
 
-const SKIP_COLUMNS = ["Head", "Source", "Destination", "Out", "QK", "OV", "Score", "Effect", "Lift", "Verified", "Copying"];
+const SKIP_COLUMNS = ["Head", "Source", "Destination", "Out", "QK", "OV", "Score", "Effect", "Lift", "Survives", "Copying"];
 
 async function skips(root) {
   const usable = [];
@@ -19,9 +19,9 @@ async function skips(root) {
 }
 
 function skipsTable(table, { name, model, corpus }) {
-  const { skips } = model, checked = skips.verified.length;
+  const { skips } = model, checked = skips.survives.length;
   const bare = (id) => corpus.tokens[id].replaceAll("·", "").toLowerCase();
-  const verdict = (i) => (i < checked ? (skips.verified[i] ? "yes" : "no") : "not checked");
+  const verdict = (i) => (i < checked ? (skips.survives[i] ? "yes" : "no") : "not checked");
   const copying = (i) => (bare(skips.ids.source[i]) === bare(skips.ids.out[i]) ? "yes" : "no");
   const named = (text) => ({ render: (i) => text(i) });
   // DataTables reads what it searches as HTML, so a token's own signs are escaped for it.
@@ -48,7 +48,7 @@ function skipsTable(table, { name, model, corpus }) {
     language: { ...WORDS, emptyTable: "No skip-trigram was mined from this model." },
     layout: { topStart: "search", topEnd: filters, bottomStart: "info", bottomEnd: "paging" },
   });
-  for (const [column, label, values] of [[0, "Head", model.heads], [9, "Verified", ["yes", "no", "not checked"]], [10, "Copying", ["yes", "no"]]]) {
+  for (const [column, label, values] of [[0, "Head", model.heads], [9, "Survives", ["yes", "no", "not checked"]], [10, "Copying", ["yes", "no"]]]) {
     filters.append(filter(label, values, (value) => pick(made, column, value)));
   }
   const inner = table.closest(".dt-layout-table");
