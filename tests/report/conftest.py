@@ -24,8 +24,18 @@ from skiptrace.evidence.verification import Streams, verify
 from skiptrace.exploration.study import Known, Text, explore
 from skiptrace.mining import bigrams, skip_trigrams, virtual
 from skiptrace.mining.vocabulary import Vocabulary
-from skiptrace.report.inputs import Composition, CorpusResult, Exploration, ModelResult, Results, Settings, Split
-from skiptrace.report.sections import build
+from skiptrace.report.contents import build
+from skiptrace.report.inputs import (
+    Composition,
+    CorpusResult,
+    Exploration,
+    ModelResult,
+    Provenance,
+    Results,
+    Settings,
+    Split,
+    Study,
+)
 from tests.report.test_tokens import HOSTILE
 
 SCORING = ScoringParams(
@@ -54,6 +64,13 @@ COMPOSITION = CompositionParams(
     example_tokens=5, word_pairs={}, pairs_per_family=5, min_count=0,
 )  # fmt: skip
 SETTINGS = Settings(SCORING, MINING, VERIFICATION, COMPOSITION, REPORT)
+
+
+NOWHERE = Provenance([], [], ["a.b: <script>", "c: 1"])
+
+
+def study_of(results, settings=SETTINGS, **subject) -> Study:
+    return Study(results, settings, NOWHERE, **subject)
 
 
 def composed(model, stream, vocabulary) -> Composition:
@@ -142,7 +159,6 @@ def hostile(make_model, tokens):
 
 
 @pytest.fixture(scope="session")
-def built(hostile, tmp_path_factory):
-    """The report on those results, and the folder of its figures."""
-    folder = tmp_path_factory.mktemp("report") / "figures"
-    return build(hostile, SETTINGS, folder), folder
+def built(hostile):
+    """The report on those results."""
+    return build(study_of(hostile))
