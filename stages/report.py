@@ -9,7 +9,6 @@ Writes  reports/index.html    one self-contained page
 """
 
 import sys
-from dataclasses import replace
 
 import numpy as np
 
@@ -20,13 +19,13 @@ from skiptrace.config.report import ReportParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.verification import VerificationParams
 from skiptrace.errors import InputError
-from skiptrace.files import read_tokens, write_text
+from skiptrace.files import atomic_folder, read_tokens, write_text
 from skiptrace.layout import LOCK, MODELS, PARAMS, REPORTS, TOKENS
-from skiptrace.report import payload, provenance, render
-from skiptrace.report.document import Section
-from skiptrace.report.failures import attempt, failures
-from skiptrace.report.inputs import Settings
-from skiptrace.report.sections import build
+from skiptrace.report.contents import build
+from skiptrace.report.inputs import Provenance, Settings, Study
+from skiptrace.report.page import payload
+from skiptrace.report.rendering import render
+from skiptrace.report.sections.run import provenance
 from stages.common import run, wrote
 from stages.results import read_results
 
@@ -47,33 +46,12 @@ def main() -> None:
         load(CompositionParams, "composition", PARAMS),
         load(ReportParams, "report", PARAMS),
     )
-    figures = REPORTS / "figures"
-    report = build(results, settings, figures)
     inputs = [TOKENS / c / f"{split}.npy" for c in results.corpora for split in ("train", "valid")]
     inputs += [MODELS / m / "model.safetensors" for m in results.models]
-    lines = provenance.flat(read_yaml(PARAMS))
+    study = Study(results, settings, Provenance([PARAMS, LOCK], inputs, provenance.flat(read_yaml(PARAMS))))
     sizes = {c: len(result.vocabulary) for c, result in results.corpora.items()}
     streams = {c: np.asarray(read_tokens(TOKENS / c / "valid.npy", size)) for c, size in sizes.items()}
-    shown = {result.params.corpus: payload.shown(result) for result in results.models.values()}
-    corpora: dict[str, str] = {}
-    models: dict[str, str] = {}
-
-    def explorer_of_corpus(name: str) -> list[Section]:
-        corpora[name] = payload.packed(payload.corpus(results.corpora[name], shown[name], streams[name]))
-        return []
-
-    def explorer_of_model(name: str) -> list[Section]:
-        result = results.models[name]
-        models[name] = payload.packed(payload.model(result, streams[result.params.corpus], settings.report))
-        return []
-
-    for name in shown:
-        report.sections.extend(attempt(name, explorer_of_corpus, name))
-    for name, result in results.models.items():
-        if result.params.corpus in corpora:
-            report.sections.extend(attempt(name, explorer_of_model, name))
-    report = replace(report, corpora=corpora, models=models)
-    report.sections.extend(attempt("", provenance.section, [PARAMS, LOCK], inputs, lines))
+    report = payload.carried(build(study), study, streams)
     page = render.html(report)
     if len(page) > LARGEST:
         print(
@@ -82,8 +60,11 @@ def main() -> None:
             file=sys.stderr,
         )
     write_text(REPORTS / "index.html", page)
-    write_text(REPORTS / "report.md", render.markdown(report, figures))
-    failed = failures(report)
+    write_text(REPORTS / "report.md", render.markdown(report, "figures"))
+    with atomic_folder(REPORTS / "figures") as folder:
+        for name, svg in report.figures().items():
+            write_text(folder / name, svg)
+    failed = report.failures()
     for part in failed:
         print(f"error: report: {part.title}: {part.reason}", file=sys.stderr)
     if failed:

@@ -22,8 +22,8 @@ from skiptrace.comparison.render import html, markdown
 from skiptrace.comparison.sections import build, shown, summary
 from skiptrace.errors import printable
 from skiptrace.files import write_text
-from skiptrace.report.document import Cell, Table, Tokens
-from skiptrace.report.tokens import visible
+from skiptrace.report.rendering.document import Cell, Table, Tokens
+from skiptrace.report.rendering.tokens import visible
 
 ROWS = 15  # of a table on a terminal
 COLUMNS = ("kind", "key", "a", "b", "difference", "noise", "beyond")

@@ -14,7 +14,7 @@ from skiptrace.command.models import open_model, token_id
 from skiptrace.command.output import AsCsv, AsJson, Form, console, form, print_csv, print_json, table, token
 from skiptrace.errors import InputError
 from skiptrace.models.windows import BOS_ID
-from skiptrace.report.tokens import visible
+from skiptrace.report.rendering.tokens import visible
 from skiptrace.tokens import lookup
 from skiptrace.tokens.texts import TokenTexts
 

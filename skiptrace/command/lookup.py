@@ -19,7 +19,7 @@ from skiptrace.layout import CIRCUITS, PARAMS, TOKENS
 from skiptrace.mining import vocabulary
 from skiptrace.mining.vocabulary import Vocabulary
 from skiptrace.neighbours import VIEWS, Neighbours, View, neighbours
-from skiptrace.report.tokens import visible
+from skiptrace.report.rendering.tokens import visible
 
 COLUMNS = ("model", "role", "head", "circuit", "across", "rank", "token_id", "token", "count", "centred", "value")
 

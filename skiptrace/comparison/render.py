@@ -10,8 +10,8 @@ from markupsafe import Markup, escape
 from skiptrace.comparison.compare import Comparison
 from skiptrace.comparison.figures import similarities
 from skiptrace.comparison.sections import build, summary
-from skiptrace.report.document import Cell, Section, Tokens
-from skiptrace.report.tokens import plain_markdown, to_html, to_markdown
+from skiptrace.report.rendering.document import Cell, Section, Tokens
+from skiptrace.report.rendering.tokens import plain_markdown, to_html, to_markdown
 
 LIMIT = 60_000  # bytes of Markdown; a comment may have 65 536 characters
 ROWS = 300  # rows of a table in HTML
@@ -23,7 +23,7 @@ def html(found: Comparison) -> str:
     """The page: styles and figures inside it, nothing fetched, no script."""
     environment = _environment(autoescape=True)
     environment.filters |= {"cell": _html_cell, "prose": _prose, "uri": _uri}
-    matrices = {m.name: similarities(found, m) for m in found.models if m.similarity is not None}
+    matrices = {m.name: similarities(found, m).encode() for m in found.models if m.similarity is not None}
     return environment.get_template("comparison.html.j2").render(
         found=found, sections=build(found, ROWS), summary=summary(found), matrices=matrices
     )

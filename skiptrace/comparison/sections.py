@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 from skiptrace.comparison.compare import Became, Comparison, ModelChange
 from skiptrace.comparison.overlap import PERSISTENCE, Place
 from skiptrace.comparison.scalars import Measure
-from skiptrace.report.document import Cell, Column, Section, Table, Tokens, numbers, words
-from skiptrace.report.tokens import LONGEST as SHOWN
+from skiptrace.report.rendering.document import Cell, Column, Section, Table, Tokens, numbers, words
+from skiptrace.report.rendering.tokens import LONGEST as SHOWN
 
 T = TypeVar("T")
 LONGEST = 60  # characters of a parameter that are shown

@@ -1,6 +1,7 @@
 """Everything a report is made from, as read from the pipeline's outputs."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
@@ -121,6 +122,11 @@ class DictionaryResult:
     features: pd.DataFrame
     contexts: pd.DataFrame
 
+    @property
+    def shown(self) -> pd.DataFrame:
+        """The rows of the sweep at the penalty that is shown."""
+        return self.sweep[self.sweep["penalty"] == self.params.shown]
+
 
 @dataclass(frozen=True)
 class Results:
@@ -140,3 +146,42 @@ class Settings(NamedTuple):
     verification: VerificationParams
     composition: CompositionParams
     report: ReportParams
+
+
+class Provenance(NamedTuple):
+    """Where a run's numbers come from: files under revision, files of data, and parameters as lines `a.b.c: value`."""
+
+    revisioned: list[Path]
+    inputs: list[Path]
+    parameters: list[str]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A run, its settings, and what of it a section is about.
+
+    `subject` is that in words, as in the section's title; `name` is the model or the dictionary, and `site` the site of
+    the dictionary; all are empty in a section about the whole run.
+    """
+
+    results: Results
+    settings: Settings
+    provenance: Provenance
+    subject: str = ""
+    name: str = ""
+    site: str = ""
+
+    @property
+    def model(self) -> ModelResult:
+        """The model that the section is about."""
+        return self.results.models[self.name]
+
+    @property
+    def corpus(self) -> CorpusResult:
+        """The corpus of that model."""
+        return self.results.corpora[self.model.params.corpus]
+
+    @property
+    def dictionary(self) -> DictionaryResult:
+        """The dictionary that the section is about."""
+        return self.results.dictionaries[self.name]

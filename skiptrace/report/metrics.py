@@ -28,7 +28,7 @@ def metrics(results: Results, min_p_out: float) -> dict[str, Any]:
 
 def _dictionary(result: DictionaryResult) -> dict[str, Any]:
     """At the penalty shown: of toy models the mean match, of a language model the residual stream, then its heads."""
-    shown = result.sweep[result.sweep["penalty"] == result.params.shown]
+    shown = result.shown
     if isinstance(result.params, ToyDictionaryParams):
         return {"mmcs": rounded(shown["mmcs"].mean())}
     names = ("loss_recovered", "l0", "dead_fraction", "variance_explained")

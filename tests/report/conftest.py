@@ -26,8 +26,18 @@ from skiptrace.evidence.verification import Streams, verify
 from skiptrace.exploration.study import Known, Text, explore
 from skiptrace.mining import bigrams, skip_trigrams, virtual
 from skiptrace.mining.vocabulary import Vocabulary
-from skiptrace.report.inputs import Composition, CorpusResult, Exploration, ModelResult, Results, Settings, Split
-from skiptrace.report.sections import build
+from skiptrace.report.contents import build
+from skiptrace.report.inputs import (
+    Composition,
+    CorpusResult,
+    Exploration,
+    ModelResult,
+    Provenance,
+    Results,
+    Settings,
+    Split,
+    Study,
+)
 from tests.report.test_tokens import HOSTILE
 
 SCORING = ScoringParams(
@@ -58,6 +68,13 @@ COMPOSITION = CompositionParams(
     example_tokens=5, word_pairs={}, pairs_per_family=5, min_count=0,
 )  # fmt: skip
 SETTINGS = Settings(SCORING, MINING, VERIFICATION, COMPOSITION, REPORT)
+
+
+NOWHERE = Provenance([], [], ["a.b: <script>", "c: 1"])
+
+
+def study_of(results, settings=SETTINGS, **subject) -> Study:
+    return Study(results, settings, NOWHERE, **subject)
 
 
 def composed(model, stream, vocabulary) -> Composition:
@@ -97,6 +114,7 @@ def result(model, tokens, vocabulary) -> ModelResult:
         arms[kind.value] = verify(other, skip_trigrams.of_model(other, vocabulary, MINING), streams, VERIFICATION)
     twins = [mined] if model.n_layers == 1 else []
     evidence = judged(checked, arms["rotated"], twins, VERIFICATION)
+    evidence["survives"] = np.arange(len(evidence)) % 3 == 0  # of random heads hardly any row would
     arms = {kind: judged(rows, arms["rotated"], twins, VERIFICATION) for kind, rows in arms.items()}
     quartet = dict.fromkeys(bugs.COLUMNS, 1) | {"positions_21": 0, "cost_21": np.nan, "destination_1_id": 2}
     crossed = bugs.with_texts(pd.DataFrame([quartet]), vocabulary.token)
@@ -156,7 +174,6 @@ def hostile(make_model, tokens):
 
 
 @pytest.fixture(scope="session")
-def built(hostile, tmp_path_factory):
-    """The report on those results, and the folder of its figures."""
-    folder = tmp_path_factory.mktemp("report") / "figures"
-    return build(hostile, SETTINGS, folder), folder
+def built(hostile):
+    """The report on those results."""
+    return build(study_of(hostile))

@@ -15,8 +15,9 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 
-from skiptrace.report import payload, render
-from skiptrace.report.tokens import visible
+from skiptrace.report.page import payload
+from skiptrace.report.rendering import render
+from skiptrace.report.rendering.tokens import visible
 from tests.report.conftest import EXPLORATION, REPORT
 from tests.report.test_tokens import HOSTILE
 
@@ -32,7 +33,7 @@ TRAP = "window.alert = window.print = () => { window.caught = true; };"
 @pytest.fixture(scope="module")
 def address(built, hostile, tmp_path_factory) -> str:
     """The whole report on hostile tokens, as a file."""
-    report, results = built[0], hostile
+    report, results = built, hostile
     stream = np.random.default_rng(0).integers(0, 23, 500)
     told = {"mine": payload.packed(payload.corpus(results.corpora["mine"], list(range(20)), stream))}
     models = {name: payload.packed(payload.model(model, stream, REPORT)) for name, model in results.models.items()}

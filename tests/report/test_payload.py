@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from skiptrace.evidence.support import Positions
 from skiptrace.models.windows import BOS_ID
-from skiptrace.report import contexts, payload
+from skiptrace.report.page import contexts, payload
 from tests.report.conftest import REPORT
 
 

@@ -7,22 +7,21 @@ import torch
 import yaml
 
 from skiptrace.mining.vocabulary import Vocabulary
-from skiptrace.report import composition, figures, provenance, render
-from skiptrace.report.document import Example, Examples, Report, Tokens
-from skiptrace.report.findings import findings, published
+from skiptrace.report.contents import build
 from skiptrace.report.inputs import Results
 from skiptrace.report.metrics import attention_by_offset, in_context_learning, metrics, targets
-from skiptrace.report.sections import build
-from skiptrace.report.skip_trigrams import published_rows
-from tests.report.conftest import SETTINGS, result
+from skiptrace.report.rendering import render
+from skiptrace.report.rendering.document import Example, Examples, Tokens
+from skiptrace.report.sections.models.skip_trigrams import published_rows
+from skiptrace.report.sections.run.findings import findings
+from skiptrace.report.sections.run.papers import beside_the_papers
+from skiptrace.report.sections.run.provenance import flat, git_blob
+from tests.report.conftest import SETTINGS, result, study_of
 from tests.report.test_tokens import Reader
 
 
 def test_hostile_tokens_are_inert_in_both_forms(built):
-    report, folder = built
-    told = provenance.section([], [], ["a.b: <script>", "c: 1"])
-    report = replace(report, sections=[*report.sections, told])
-    page = render.html(report)
+    page = render.html(built)
     reader = Reader()
     reader.feed(page)
     assert not {"img", "b", "iframe", "object"} & set(reader.elements)
@@ -30,26 +29,25 @@ def test_hostile_tokens_are_inert_in_both_forms(built):
     assert page.count("<script>alert") == 0
     assert "onerror=alert" not in re.sub(r"<code[^>]*>.*?</code>|<text.*?</text>|<!--.*?-->", "", page, flags=re.DOTALL)
     assert len(page) < 2_000_000
-    text = render.markdown(report, folder)
+    text = render.markdown(built, "figures")
     assert "<script" not in text and "<img" not in text
     for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
         assert len(widths) == 1, block
 
 
-def test_the_same_results_give_the_same_bytes(hostile, built, tmp_path):
-    again = tmp_path / "figures"
-    assert render.html(build(hostile, SETTINGS, again)) == render.html(built[0])
-    drawn = [{p.name: p.read_bytes() for p in folder.iterdir()} for folder in (built[1], again)]
-    assert drawn[0] == drawn[1]
+def test_the_same_results_give_the_same_bytes(hostile, built):
+    again = build(study_of(hostile))
+    assert render.html(again) == render.html(built)
+    assert again.figures() == built.figures()
     always = {"paths", "terms", "virtual_weights", "overlaps", "deletion", "copying", "offsets", "ov", "qk", "effects"}
     deeper = {"composition", "composition_graph", "corner", "knockouts", "formation"}
     expected = {f"{kind}_one" for kind in always} | {f"{kind}_two" for kind in always | deeper}
-    assert {name.removesuffix(".svg") for name in drawn[0]} == expected | {"loss_curves", "bigrams_zero"}
+    assert {name.removesuffix(".svg") for name in built.figures()} == expected | {"loss_curves", "bigrams_zero"}
 
 
 def test_ids_are_unique_and_every_reference_is_met(built):
-    page = render.html(built[0])
+    page = render.html(built)
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert not [i for i in ids if ids.count(i) > 1]
     referred = set(re.findall(r'href="#([^"]+)"', page)) | set(re.findall(r"url\(#([^)]+)\)", page))
@@ -57,7 +55,7 @@ def test_ids_are_unique_and_every_reference_is_met(built):
     assert not re.search(r'(src|href)="(?!#|data:image/png;)', page)
 
 
-def test_what_is_undefined_is_said_to_be(make_model, tokens, hostile, tmp_path):
+def test_what_is_undefined_is_said_to_be(make_model, tokens, hostile):
     """Three layers of one head as wide as the stream: no angles, no K-composition in layer 0, no families."""
     results = hostile
     corpus = results.corpora["mine"]
@@ -67,8 +65,7 @@ def test_what_is_undefined_is_said_to_be(make_model, tokens, hostile, tmp_path):
     model = make_model(3, n_heads=1, d_head=10).float()
     found = replace(corpus, vocabulary=corpus.vocabulary.assign(token=vocabulary.token))
     deep = Results({"mine": found}, {"deep": result(model, tokens, vocabulary)})
-    sections = composition.sections("deep", deep.models["deep"], found, SETTINGS, tmp_path)
-    page = render.html(Report("deep", "", sections))
+    page = render.html(build(study_of(deep)))
     cells = re.findall(r"<td[^>]*>(.*?)</td>", page)
     assert "n/a" in cells
     assert not [cell for cell in cells if "nan" in cell]
@@ -132,7 +129,7 @@ def test_headlines_and_the_papers_table_say_what_the_tables_hold(hostile):
     # Model two has a table of planted truth, so its mined rows are no headline.
     assert "two-evidence" not in told and "two-truth" not in told
 
-    rows = {row[0]: row for row in published(results, SETTINGS).rows}
+    rows = {row[0]: row for row in beside_the_papers(results, SETTINGS).rows}
     copying = int(results.models["one"].heads["copies"].sum())
     assert rows["one: how many heads copy?"][1:3] == ("10 of 12", f"{copying} of 3")
     assert rows["zero: do zero layers learn bigrams?"][2].startswith("2.500 nats")
@@ -146,27 +143,21 @@ def test_attention_by_offset_has_a_column_per_head(hostile):
     assert table["L0H0"].iloc[0] == pytest.approx(hostile.models["two"].offsets["text"].iloc[0])
 
 
-def test_a_failing_figure_leaves_no_file(tmp_path):
-    with pytest.raises(RuntimeError), figures.figure(tmp_path / "a.svg", 2.0, 2.0):
-        raise RuntimeError
-    assert not list(tmp_path.iterdir())
-
-
 def test_git_object_ids_are_gits_own(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"what is up, doc?")
-    assert provenance.git_blob(path) == "bd9dbf5aae1a3862dd1526723246b20206e5fc37"
+    assert git_blob(path) == "bd9dbf5aae1a3862dd1526723246b20206e5fc37"
 
 
 def test_parameters_are_flattened_in_their_order():
     content = yaml.safe_load("a: {b: 1, c: [x, 'y: z']}\nd: true")
-    assert provenance.flat(content) == ["a.b: 1", "a.c: x, y: z", "d: True"]
+    assert flat(content) == ["a.b: 1", "a.c: x, y: z", "d: True"]
 
 
 def test_navigation_groups_the_sections_of_a_model(built):
-    sections = {s.title: (s.group, s.short) for s in built[0].sections}
+    sections = {s.title: (s.group, s.short) for s in built.sections}
     assert sections["Summary"] == ("", "Summary")
     assert sections["two: heads"] == ("two", "heads")
-    page = render.html(built[0])
+    page = render.html(built)
     assert page.count("<summary>") == 1 + 3  # all contents, and each model
     assert page.index("<summary>zero<") < page.index("<summary>one<") < page.index("<summary>two<")

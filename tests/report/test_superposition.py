@@ -1,6 +1,7 @@
 """The superposition branch in the report: from tiny results to both pages."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,12 +10,15 @@ import torch
 
 from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams
 from skiptrace.config.superposition import DEFAULTS, SuperpositionParams
-from skiptrace.report import dictionary, render, superposition
-from skiptrace.report.document import Context, Contexts, Report, Section, Table, words
+from skiptrace.report import contents
 from skiptrace.report.inputs import DictionaryResult, Results
 from skiptrace.report.metrics import metrics
+from skiptrace.report.rendering import render
+from skiptrace.report.rendering.document import Context, Contexts, Report, Section, Table, words
+from skiptrace.report.sections.superposition.phase import phase
 from skiptrace.superposition.experiments import EXPERIMENTS
 from tests.pipeline.conftest import tiny_superposition
+from tests.report.conftest import study_of
 from tests.report.test_tokens import HOSTILE, Reader
 
 
@@ -127,26 +131,24 @@ def one_result(text):
     return DictionaryResult(ONE, *map(pd.DataFrame, (sweep, density, features, contexts)))
 
 
-def test_every_experiment_has_its_section_and_figures(tables, tmp_path):
-    found = superposition.sections(tables, tmp_path)
-    assert len({s.anchor for s in found}) == len(found) == 11
-    for section in found:
+def test_every_experiment_has_its_section_and_figures(tables):
+    study = study_of(Results({}, {}, tables))
+    (chapter,) = [c for c in contents.SECTIONS if c.subjects is contents.superposition]
+    report = contents.build(study, (chapter,))
+    assert len({s.anchor for s in report.sections}) == len(report.sections) == 11
+    assert not report.failures()
+    for section in report.sections:
         assert "Expected" in section.paragraphs[0] and "ame out" in section.paragraphs[0], section.title
         assert "nan" not in " ".join(section.paragraphs).lower(), section.title
-        for block in section.blocks:
-            if not isinstance(block, Table):
-                assert block.path.read_text().lstrip().startswith("<?xml")
-                assert block.path.stat().st_size < 150_000, block.path
-    drawn = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    again = tmp_path / "again"
-    superposition.sections(tables, again)
-    assert drawn == {p.name: p.read_bytes() for p in again.iterdir()}
+    drawn = report.figures()
+    assert all(svg.startswith("<?xml") and len(svg) < 150_000 for svg in drawn.values())
+    assert drawn == contents.build(study, (chapter,)).figures()
 
 
-def test_the_share_of_agreeing_cells_is_in_the_text_and_in_the_metrics(tables, tmp_path):
+def test_the_share_of_agreeing_cells_is_in_the_text_and_in_the_metrics(tables):
     cells = tables["phase"]
     share = cells.loc[cells["n"] == 2, "agrees"].mean()
-    section = superposition._phase(tables, tmp_path)
+    section = phase(study_of(Results({}, {}, tables)))
     assert f"agree on {share:.1%} of 9 cells" in section.blocks[0].caption
     assert metrics(Results({}, {}, tables), 0.05)["superposition"] == {"phase_agreement": round(share, 6)}
 
@@ -159,12 +161,20 @@ def test_metrics_of_dictionaries_by_hand():
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_tokens_are_inert_in_feature_tables(tmp_path, text):
-    result = one_result(text)
+def test_hostile_tokens_are_inert_in_feature_tables(hostile, text):
     mined = pd.DataFrame({"layer": [0], "head": [0], "source_id": [9], "out_id": [2], "source": [text], "out": [text]})
-    sections = [dictionary._language("one", result, tmp_path), *dictionary._features("one", result, mined)]
-    assert "1 of 3 living entries match" in sections[1].paragraphs[0]
-    report = Report("t", "l", sections)
+    results = Results(
+        {},
+        {"one": replace(hostile.models["one"], skip_trigrams=mined)},
+        {},
+        {"toy": toy_result(), "one": one_result(text)},
+    )
+    (chapter,) = [c for c in contents.SECTIONS if c.subjects is contents.dictionaries]
+    report = contents.build(study_of(results), (chapter,))
+    assert [s.anchor for s in report.sections] == [
+        "dictionary-toy", "dictionary-one", "dictionary-one-residual", "dictionary-one-heads"
+    ]  # fmt: skip
+    assert "1 of 3 living entries match" in report.sections[2].paragraphs[0]
     reader = Reader()
     page = render.html(report)
     reader.feed(page)
@@ -173,10 +183,10 @@ def test_hostile_tokens_are_inert_in_feature_tables(tmp_path, text):
     assert "onerror=alert" not in re.sub(r"<code[^>]*>.*?</code>|<text.*?</text>|<!--.*?-->", "", page, flags=re.DOTALL)
 
 
-def test_the_activating_token_is_marked(tmp_path):
+def test_the_activating_token_is_marked():
     cell = Contexts((Context((" a", "<b>"), "|hit|", ("\n",)),))
     table = Table("c", words("Context"), [(cell,)])
     report = Report("t", "l", [Section("s", "S", [], [table])])
     assert "·a&lt;b&gt;<mark>|hit|</mark>↵" in render.html(report)
-    row = next(line for line in render.markdown(report, tmp_path).splitlines() if "hit" in line)
+    row = next(line for line in render.markdown(report, "figures").splitlines() if "hit" in line)
     assert "<code>&#124;hit&#124;</code>" in row and row.count("|") == 2

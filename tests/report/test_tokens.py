@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skiptrace.report.tokens import LONGEST, to_html, to_markdown, visible
+from skiptrace.report.rendering.tokens import LONGEST, to_html, to_markdown, visible
 
 HOSTILE = [
     "<script>alert(1)</script>",

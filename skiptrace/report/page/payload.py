@@ -1,0 +1,212 @@
+"""What the page carries for its explorer, packed so that it stays small: one archive per corpus and model."""
+
+import base64
+import gzip
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Integer
+
+from skiptrace.config.report import ReportParams
+from skiptrace.evidence.support import Positions
+from skiptrace.report.inputs import CorpusResult, ModelResult, Study
+from skiptrace.report.page import contexts
+from skiptrace.report.page.contexts import Places
+from skiptrace.report.rendering.document import Report
+from skiptrace.report.rendering.failures import attempt
+from skiptrace.report.rendering.tokens import visible
+
+EXAMPLES = 2  # places in the text per token, and per skip-trigram
+IDS = ["source_id", "destination_id", "out_id"]
+MINED = ["qk", "ov", "score"]
+CHECKED = ["effect_nats", "effect_se", "null_mean", "null_sd", "p_out", "corpus_expected", "corpus_lift"]
+CHECKED += ["lift_low", "lift_high"]
+
+
+@dataclass(frozen=True)
+class Entries:
+    """For each token in turn, the `count` tokens with the largest entries, and these in hundredths."""
+
+    count: int
+    ids: list[int]
+    values: list[int]
+
+
+@dataclass(frozen=True)
+class HeadEntries:
+    """A head, or the direct path, which has no attention scores; the roles are those of `exploration.entries`."""
+
+    name: str
+    outs: Entries
+    sources: Entries
+    destinations: Entries | None
+    attended: Entries | None
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text and what the model does on it.
+
+    `patterns`: per head the lower triangle, row after row, in percent; row i is the destination.
+    `guesses` and `chances`: the likeliest next tokens at each place, and their probabilities in percent.
+    """
+
+    ids: list[int]
+    patterns: list[list[int]]
+    guesses: list[list[int]]
+    chances: list[list[int]]
+
+
+@dataclass(frozen=True)
+class CorpusPayload:
+    """Tokens as they are shown, how often they occur in the training text, and places of those looked up.
+
+    `shown` are the ids that can be looked up, ascending; `places` stand in their order.
+    """
+
+    tokens: list[str]
+    counts: list[int]
+    shown: list[int]
+    places: list[list[Places]]
+
+
+@dataclass(frozen=True)
+class Skips:
+    """Skip-trigrams by column: those with evidence first, the columns of which are so much shorter.
+
+    Numbers are in hundredths; `head` counts from the first head of the first layer.
+    """
+
+    head: list[int]
+    ids: dict[str, list[int]]
+    mined: dict[str, list[int | None]]
+    checked: dict[str, list[int | None]]
+    corpus_count: list[int]
+    consistent: list[bool]
+    survives: list[bool]
+    places: list[list[Places]]
+
+
+@dataclass(frozen=True)
+class ModelPayload:
+    """A model as the page looks it up; `copies` and `positional` say what kind of head each one is."""
+
+    corpus: str
+    shown: list[int]
+    heads: list[str]
+    copies: list[bool]
+    positional: list[bool]
+    entries: list[HeadEntries]
+    skips: Skips
+    texts: list[Text]
+
+
+def packed(value: Any) -> str:
+    """A dataclass as JSON, compressed, in base 64: the same bytes for the same value."""
+    text = json.dumps(value, default=vars, separators=(",", ":"), allow_nan=False)
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+def carried(report: Report, study: Study, streams: Mapping[str, Integer[np.ndarray, " n"]]) -> Report:
+    """The report with what its tools look things up in; `streams` is the validation text of each corpus.
+
+    What cannot be packed is a box at the end.
+    """
+    results, corpora, models = study.results, dict[str, str](), dict[str, str]()
+    looked_up = {result.params.corpus: shown(result) for result in results.models.values()}
+
+    def explorer_of_corpus(name: str) -> None:
+        corpora[name] = packed(corpus(results.corpora[name], looked_up[name], streams[name]))
+
+    def explorer_of_model(name: str) -> None:
+        result = results.models[name]
+        models[name] = packed(model(result, streams[result.params.corpus], study.settings.report))
+
+    failed = [box for name in looked_up for box in attempt(name, explorer_of_corpus, name)]
+    with_corpus = [name for name, result in results.models.items() if result.params.corpus in corpora]
+    failed += [box for name in with_corpus for box in attempt(name, explorer_of_model, name)]
+    return replace(report, sections=[*report.sections, *failed], corpora=corpora, models=models)
+
+
+def corpus(result: CorpusResult, shown: list[int], stream: Integer[np.ndarray, " n"]) -> CorpusPayload:
+    """What the page knows of a corpus; `stream` is its validation text."""
+    table = result.vocabulary
+    positions = Positions(stream, len(table), 0)
+    places = [contexts.of_token(positions, token, EXAMPLES) for token in shown]
+    return CorpusPayload([visible(t) for t in table["token"]], table["count"].tolist(), shown, places)
+
+
+def model(result: ModelResult, stream: Integer[np.ndarray, " n"], params: ReportParams) -> ModelPayload:
+    """What the page knows of a model; `stream` is the validation text of its corpus."""
+    scored, n_ctx = result.heads, result.params.n_ctx
+    return ModelPayload(
+        corpus=result.params.corpus,
+        shown=shown(result),
+        heads=scored["name"].tolist(),
+        copies=scored["copies"].astype(bool).tolist(),
+        positional=scored["positional"].astype(bool).tolist(),
+        entries=[_entries(name, table) for name, table in result.explored.entries.groupby("name", sort=False)],
+        skips=_skips(result, Positions(stream, result.d_vocab, n_ctx - 1), params.explorer_rows),
+        texts=[_text(table, result.explored.patterns) for _, table in result.explored.texts.groupby("text")],
+    )
+
+
+def shown(result: ModelResult) -> list[int]:
+    """The ids of the tokens that can be looked up, ascending."""
+    found: list[int] = result.explored.entries["token_id"].drop_duplicates().sort_values().tolist()
+    return found
+
+
+def _entries(name: str, table: pd.DataFrame) -> HeadEntries:
+    roles = {role: _role(rows) for role, rows in table.groupby("role", sort=False)}
+    return HeadEntries(name, roles["outs"], roles["sources"], roles.get("destinations"), roles.get("attended"))
+
+
+def _role(rows: pd.DataFrame) -> Entries:
+    values = (rows["value"] * 100).round().astype(int)
+    return Entries(int(rows["rank"].max()), rows["partner_id"].tolist(), values.tolist())
+
+
+def _text(text: pd.DataFrame, patterns: pd.DataFrame) -> Text:
+    seen = patterns.loc[patterns["text"] == text["text"].iloc[0], "attention"]
+    return Text(
+        text["token_id"].tolist(),
+        [_percent(pattern) for pattern in seen],
+        [ids.tolist() for ids in text["guess_ids"]],
+        [_percent(chances) for chances in text["probabilities"]],
+    )
+
+
+def _percent(shares: Float[np.ndarray, " n"]) -> list[int]:
+    found: list[int] = (shares * 100).round().astype(int).tolist()
+    return found
+
+
+def _skips(result: ModelResult, positions: Positions, most: int) -> Skips:
+    key = ["layer", "head", *IDS]
+    checked = result.evidence.sort_values("rank").head(most)
+    mined = result.skip_trigrams.sort_values("rank")
+    known = pd.MultiIndex.from_frame(checked[key].astype("int64"))
+    rest = mined[~pd.MultiIndex.from_frame(mined[key].astype("int64")).isin(known)].head(most - len(checked))
+    every = pd.concat([checked[key + MINED], rest[key + MINED]], ignore_index=True)
+    trigrams = zip(*(checked[name].astype(int).tolist() for name in IDS), strict=True)
+    return Skips(
+        head=(every["layer"] * result.params.n_heads + every["head"]).astype(int).tolist(),
+        ids={name.removesuffix("_id"): every[name].astype(int).tolist() for name in IDS},
+        mined={name: _hundredths(every[name]) for name in MINED},
+        checked={name: _hundredths(checked[name]) for name in CHECKED},
+        corpus_count=checked["corpus_count"].astype(int).tolist(),
+        consistent=checked["consistent"].astype(bool).tolist(),
+        survives=checked["survives"].astype(bool).tolist(),
+        places=[contexts.of_skip_trigram(positions, a, b, c, EXAMPLES) for a, b, c in trigrams],
+    )
+
+
+def _hundredths(column: pd.Series) -> list[int | None]:
+    """Rounded; None where a number is undefined."""
+    values = (column.astype(float) * 100).round().to_numpy()
+    return [int(v) if np.isfinite(v) else None for v in values.tolist()]

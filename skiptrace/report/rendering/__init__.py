@@ -1,0 +1,1 @@
+"""Reports as documents, HTML and Markdown, and the style of their figures."""

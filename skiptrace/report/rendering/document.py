@@ -1,0 +1,164 @@
+"""A report as sections of text, tables and figures, before it is HTML or Markdown."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+
+class Tokens(NamedTuple):
+    """A cell that shows tokens, each in a frame of its own."""
+
+    texts: tuple[str, ...]
+
+
+class Example(NamedTuple):
+    """A worked skip-trigram: the source, what stands between, and the tokens that follow."""
+
+    source: str
+    between: str
+    rest: tuple[str, ...]
+
+
+class Examples(NamedTuple):
+    """A cell of worked skip-trigrams, one below the other."""
+
+    rows: tuple[Example, ...]
+
+
+class Context(NamedTuple):
+    """A token in its text: what stands before it, the token to mark, and what follows."""
+
+    before: tuple[str, ...]
+    token: str
+    after: tuple[str, ...]
+
+
+class Contexts(NamedTuple):
+    """A cell of contexts, one below the other."""
+
+    rows: tuple[Context, ...]
+
+
+class Link(NamedTuple):
+    """A cell that leads to a section."""
+
+    text: str
+    anchor: str
+
+
+Cell = str | Tokens | Examples | Contexts | Link
+
+
+class Column(NamedTuple):
+    """The head of a column, and whether it holds numbers, which are set flush right."""
+
+    name: str
+    numeric: bool
+
+
+def words(*names: str) -> tuple[Column, ...]:
+    """Columns of text."""
+    return tuple(Column(name, False) for name in names)
+
+
+def numbers(*names: str) -> tuple[Column, ...]:
+    """Columns of numbers."""
+    return tuple(Column(name, True) for name in names)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under column heads."""
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: Sequence[tuple[Cell, ...]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing as SVG, the name of its file without suffix, its title, and a caption that says what to see."""
+
+    name: str
+    title: str
+    caption: str
+    svg: str = field(repr=False)
+
+
+class Finding(NamedTuple):
+    """A number, what it says and beside what, and the section that holds the evidence."""
+
+    value: str
+    text: str
+    evidence: Link
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a reader in a hurry should know."""
+
+    rows: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A part of the page that answers to its reader; Markdown leaves it out."""
+
+    kind: Literal["explorer", "skips", "patterns"]
+    caption: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A part that could not be made, and why."""
+
+    title: str
+    reason: str
+
+
+Block = Table | Figure | Findings | Tool | Failed
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled part of the report; `anchor` is its address in the page."""
+
+    anchor: str
+    title: str
+    paragraphs: list[str]
+    blocks: Sequence[Block]
+
+    @property
+    def group(self) -> str:
+        """What the section is about, as `two` in `two: heads`; empty for sections about everything."""
+        return self.title.partition(": ")[0] if ": " in self.title else ""
+
+    @property
+    def for_page_alone(self) -> bool:
+        """Whether nothing of it can be put into Markdown."""
+        return bool(self.blocks) and all(isinstance(block, Tool) for block in self.blocks)
+
+    @property
+    def short(self) -> str:
+        """The title within its group."""
+        return self.title.removeprefix(f"{self.group}: ")
+
+
+@dataclass(frozen=True)
+class Report:
+    """The whole page; `corpora` and `models` hold what its tools look things up in, packed, by name."""
+
+    title: str
+    lead: str
+    sections: list[Section]
+    corpora: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
+
+    def figures(self) -> dict[str, str]:
+        """All drawings as SVG, by the names of their files."""
+        blocks = [block for section in self.sections for block in section.blocks]
+        return {f"{block.name}.svg": block.svg for block in blocks if isinstance(block, Figure)}
+
+    def failures(self) -> list[Failed]:
+        """Every part that could not be made."""
+        return [block for section in self.sections for block in section.blocks if isinstance(block, Failed)]

@@ -1,0 +1,170 @@
+"""A report as one self-contained HTML page and as Markdown."""
+
+import base64
+import hashlib
+import re
+from importlib import resources
+from itertools import groupby
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from skiptrace.report.rendering.document import (
+    Block,
+    Cell,
+    Context,
+    Contexts,
+    Example,
+    Examples,
+    Figure,
+    Link,
+    Report,
+    Table,
+    Tokens,
+)
+from skiptrace.report.rendering.tokens import plain_markdown, to_html, to_markdown, visible
+
+SCRIPTS = ("page.js", "tables.js", "explorer.js", "skips.js", "patterns.js", "start.js")
+FILTERED, SEARCHED = 8, 16  # rows from which a table has filters, and a search field
+CHOICES = 24  # values up to which a column of text is a filter
+
+
+def html(report: Report) -> str:
+    """The page: styles, scripts, figures and data inside it; its policy forbids it to fetch anything."""
+    environment = _environment(autoescape=True)
+    environment.filters |= {"cell": _html_cell, "prose": _prose, "svg": _inline, "order": _order}
+    groups = [(name, list(sections)) for name, sections in groupby(report.sections, lambda s: s.group)]
+    theme, script = _asset("theme.js"), "".join(_asset(name) for name in SCRIPTS)
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        groups=groups,
+        is_a=_is_a,
+        sortable=_sortable,
+        filters=_filters,
+        searched=SEARCHED,
+        style=Markup(_asset("page.css")),
+        theme=Markup(theme),
+        script=Markup(script),
+        library=Markup(_library()),
+        hashes=[_digest(theme), _digest(script)],
+    )
+
+
+def _asset(name: str) -> str:
+    return (resources.files("skiptrace.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _library() -> str:
+    """DataTables, as the itables wheel carries it: a module that the page imports from its own text."""
+    source = (resources.files("itables") / "html" / "dt_bundle.js").read_bytes()
+    return base64.b64encode(source).decode()
+
+
+def _digest(script: str) -> str:
+    """The name under which the page's policy lets this one script run."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
+
+
+def markdown(report: Report, figures: str) -> str:
+    """The same content as GitHub-flavoured Markdown; images are linked in the folder `figures`."""
+    environment = _environment(autoescape=False)
+    environment.filters |= {"cell": _markdown_cell}
+    return environment.get_template("report.md.j2").render(report=report, is_a=_is_a, figures=figures)
+
+
+def _environment(autoescape: bool) -> Environment:
+    return Environment(
+        loader=PackageLoader("skiptrace.report"),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def _is_a(block: Block, kind: str) -> bool:
+    return type(block).__name__ == kind
+
+
+def _sortable(table: Table) -> bool:
+    """Whether every row stands for itself: one that begins with nothing goes on with the row above it."""
+    return all(row[0] != "" for row in table.rows)
+
+
+def _filters(table: Table) -> list[int]:
+    """The columns of text with so few values that one picks among them."""
+    if len(table.rows) < FILTERED:
+        return []
+    found = []
+    for place, column in enumerate(table.columns):
+        values = {row[place] for row in table.rows}
+        plain = not column.numeric and all(isinstance(value, str) for value in values)
+        if plain and 2 <= len(values) <= min(CHOICES, len(table.rows) // 2):
+            found.append(place)
+    return found
+
+
+def _order(cell: Cell) -> str:
+    """What a cell of numbers is sorted by: the first number in it; cells without one come last."""
+    number = re.search(r"[-+−]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?", cell) if isinstance(cell, str) else None
+    return number.group().replace(",", "").replace("−", "-").lstrip("+") if number else "-1e308"
+
+
+def _html_cell(cell: Cell) -> Markup:
+    if isinstance(cell, Tokens):
+        return Markup(" ".join(to_html(t) for t in cell.texts))
+    if isinstance(cell, Examples):
+        return Markup("".join(_html_example(e) for e in cell.rows))
+    if isinstance(cell, Contexts):
+        return Markup("".join(_html_context(c) for c in cell.rows))
+    if isinstance(cell, Link):
+        return Markup('<a href="#{}">{}</a>').format(cell.anchor, cell.text)
+    return escape(cell)
+
+
+def _html_example(example: Example) -> Markup:
+    tokens = " ".join([to_html(example.source), example.between, *map(to_html, example.rest)])
+    return Markup(f'<div class="example">{tokens}</div>')
+
+
+def _html_context(context: Context) -> Markup:
+    before, after = ("".join(map(visible, side)) for side in (context.before, context.after))
+    text = f"{escape(before)}<mark>{escape(visible(context.token))}</mark>{escape(after)}"
+    return Markup(f'<div class="example"><code class="token">{text}</code></div>')
+
+
+def _prose(text: str) -> Markup:
+    """Escaped text in which `code` between backticks is set as code."""
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _markdown_cell(cell: Cell) -> str:
+    if isinstance(cell, Tokens):
+        return " ".join(to_markdown(t) for t in cell.texts)
+    if isinstance(cell, Examples):
+        return "<br>".join("".join([to_markdown(e.source), e.between, *map(to_markdown, e.rest)]) for e in cell.rows)
+    if isinstance(cell, Contexts):
+        return "<br>".join(_markdown_context(c) for c in cell.rows)
+    return plain_markdown(cell.text if isinstance(cell, Link) else cell)
+
+
+def _markdown_context(context: Context) -> str:
+    before, after = ("".join(map(visible, side)) for side in (context.before, context.after))
+    return f"{plain_markdown(before)}{to_markdown(context.token)}{plain_markdown(after)}"
+
+
+def _inline(figure: Figure) -> Markup:
+    """The SVG element of a figure, its ids made unique in the page."""
+    svg, prefix = figure.svg[figure.svg.index("<svg") :], figure.name
+
+    def renamed(tag: re.Match[str]) -> str:
+        named = re.sub(r'\bid="', f'id="{prefix}-', tag.group())
+        return re.sub(r'(xlink:href="|url\()#', rf"\1#{prefix}-", named)
+
+    svg = re.sub(r'(<image[^>]*?) id="[^"]*"', r"\1", svg)  # equal images, as of two colour bars, have equal ids
+    svg = re.sub(r"<[^>]+>", renamed, svg)  # inside tags only: a token may look like an id
+    size = re.search(r'width="([\d.]+)pt" height="[\d.]+pt"', svg)
+    width = f"max-width:{float(size.group(1)) * 1.25:.0f}px" if size else ""
+    svg = re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', "", svg, count=1)
+    return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{escape(figure.title)}" style="{width}"', 1))

@@ -1,0 +1,104 @@
+"""Whether families of token pairs differ by one direction."""
+
+import pandas as pd
+
+from skiptrace.report.inputs import Study
+from skiptrace.report.rendering.document import (
+    Block,
+    Section,
+    Table,
+    numbers,
+    words,
+)
+from skiptrace.report.rendering.failures import figure
+from skiptrace.report.rendering.figures import (
+    COLOURS,
+    GREY,
+    LABEL,
+    canvas,
+    grid,
+)
+from skiptrace.report.rendering.tokens import visible
+
+PLANE_PAIRS = 8  # pairs of each family that are drawn
+
+
+def features(study: Study) -> Section:
+    """Whether families of token pairs differ by one direction."""
+    name, model, settings = study.name, study.model, study.settings
+    texts = study.corpus.vocabulary["token"]
+    table = model.composed.directions
+    known = table[table["cosine"].notna()]
+    text = (
+        "If features are directions, tokens that differ in one respect differ by one vector: differences within a "
+        "family point the same way, and a + (b′ − a′) leads to b. "
+        f"{int((known['z'] >= settings.composition.null_sd).sum())} of {len(known)} families and matrices have "
+        f"differences more alike than first and second tokens of different pairs, by {settings.composition.null_sd:g} "
+        f"standard deviations; in {int((known['accuracy'] > known['accuracy_nearest']).sum())} the parallelogram "
+        "finds b "
+        "more often than looking next to a does."
+    )
+    rows = [
+        (
+            r.family,
+            r.matrix,
+            str(r.pairs),
+            *(
+                (
+                    f"{r.cosine:+.3f}",
+                    f"{r.null_mean:+.3f} ± {r.null_sd:.3f}",
+                    f"{r.z:+.1f}" if pd.notna(r.z) else "n/a",
+                    f"{r.accuracy:.1%}",
+                    f"{r.accuracy_nearest:.1%}",
+                )
+                if pd.notna(r.cosine)
+                else ("n/a",) * 5
+            ),
+        )
+        for r in table.itertuples(index=False)
+    ]
+    told = Table(
+        "Families of token pairs. Cosine: mean between the differences of two pairs. Apart: the same when the first "
+        "tokens come from one random half of the pairs and the second from the other. Parallelogram: how often b is "
+        "the "
+        "token nearest to a + (b′ − a′), over all two pairs; nearest to a: without any difference. Families of fewer "
+        "than four pairs: not applicable.",
+        (
+            *words("Family", "Matrix"),
+            *numbers("Pairs", "Cosine", "Apart", "z", "Parallelogram", "Nearest to a"),
+        ),
+        rows,
+    )
+    blocks: list[Block] = [told]
+    if len(model.composed.plane):
+        blocks.append(
+            figure(
+                f"plane_{name}",
+                "Pairs in the plane",
+                f"The {PLANE_PAIRS} most frequent pairs of each family in the plane of the first two principal "
+                "components of W_E over the family. Arrows that run in parallel are a feature.",
+                draw_plane,
+                model.composed.plane,
+                texts,
+                PLANE_PAIRS,
+            )
+        )
+    return Section(f"{name}-features", f"{name}: features as directions", [text], blocks)
+
+
+def draw_plane(table: pd.DataFrame, texts: pd.Series, pairs: int) -> str:
+    """Pairs of tokens in the plane of their two principal components, an arrow for each difference."""
+    families = list(dict.fromkeys(table["family"]))
+    with canvas(8.0, 3.7 * -(-len(families) // 2)) as drawn:
+        for axes, family in zip(grid(drawn, len(families), 2), families, strict=True):
+            mine = table[(table["family"] == family) & (table["pair"] < pairs)]
+            for _, pair in mine.groupby("pair"):
+                a, b = (pair[pair["side"] == side].iloc[0] for side in (0, 1))
+                axes.annotate("", (b["x"], b["y"]), (a["x"], a["y"]), arrowprops={
+                    "arrowstyle": "-|>", "color": GREY, "lw": 0.8, "shrinkA": 3, "shrinkB": 3})  # fmt: skip
+                for token, colour in ((a, COLOURS[0]), (b, COLOURS[1])):
+                    axes.plot(token["x"], token["y"], "o", ms=4, color=colour)
+                    axes.annotate(visible(texts.iloc[int(token["token_id"])], LABEL), (token["x"], token["y"]), (3, 3),
+                                  "data", "offset points", fontsize=6.5, color=colour, family="monospace")  # fmt: skip
+            axes.set(title=family, xlabel="first principal component", ylabel="second")
+    return drawn.svg

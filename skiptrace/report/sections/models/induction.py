@@ -1,0 +1,205 @@
+"""Induction heads."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from skiptrace.circuits.scores import span_length
+from skiptrace.report.inputs import Study
+from skiptrace.report.metrics import in_context_learning
+from skiptrace.report.rendering.document import (
+    Block,
+    Section,
+    Table,
+    numbers,
+    words,
+)
+from skiptrace.report.rendering.failures import figure
+from skiptrace.report.rendering.figures import (
+    COLOURS,
+    DIVERGING,
+    GREY,
+    INK,
+    PLAIN,
+    canvas,
+    heads_grid,
+    matrix,
+    symmetric,
+)
+
+
+def induction(study: Study) -> Section | None:
+    """Induction scores, eigenvalues, what cutting earlier heads does, and how it all formed."""
+    if study.model.params.n_layers < 2:
+        return None
+    name, model, settings = study.name, study.model, study.settings
+    composed, params = model.composed, settings.composition
+    table = composed.induction
+    cornered = table.loc[table["in_corner"], "name"]
+    later = table[table["layer"] > 0]
+    best = later.loc[later["prefix_matching"].idxmax()]
+    cuts = composed.knockouts[composed.knockouts["to"] == best["name"]].set_index(["via", "from"])
+    worst = cuts.loc["all", "change"].idxmin()
+    cut, keys = cuts.loc[("all", worst)], cuts.loc[("keys", worst)]
+    text = (
+        "An induction head attends to what followed earlier occurrences of the present token, and copies it. The best "
+        f"candidate, {best['name']}, gives {best['prefix_matching']:.2f} of its attention there on random repeated "
+        "tokens "
+        f"(even attention: {best['prefix_matching_uniform']:.2f}). The earlier head it needs most is {worst}: without "
+        "it "
+        f"that is {cut['without']:.2f} (a change of {cut['change']:+.2f} ± {cut['change_se']:.2f}), and "
+        f"{keys['without']:.2f} "
+        "when it is hidden from later keys alone. In the corner where both eigenvalue scores are "
+        f"{params.null_sd:g} standard deviations above random heads: {', '.join(cornered) or 'no head'}. The loss "
+        "late in "
+        f"the context minus the loss early in it is {in_context_learning(model):+.3f} nats."
+    )
+    rows = [
+        (
+            r.name,
+            f"{r.prefix_matching:.2f} ± {r.prefix_matching_se:.2f}",
+            f"{r.prefix_matching_text:.2f} ± {r.prefix_matching_text_se:.2f}",
+            f"{r.copying_share:.2f}",
+            f"{r.previous_token:.2f}",
+            f"{r.copying:+.2f}",
+            f"{r.k_eigenvalues:+.2f} via {r.earlier}" if pd.notna(r.k_eigenvalues) else "n/a",
+            f"{r.k_own_top1:.1%}" if pd.notna(r.k_own_top1) else "n/a",
+            "yes" if r.in_corner else "no",
+        )
+        for r in table.itertuples(index=False)
+    ]
+    one = table.iloc[0]
+    scored = Table(
+        f"Prefix matching: attention to what followed earlier occurrences, on {params.contexts} sequences of "
+        f"{span_length(model.params.n_ctx, params.repeated_tokens, params.repeats)} random tokens, or spans of "
+        "validation "
+        f"text, repeated {params.repeats} times after the start token, ± standard error; even attention gives "
+        f"{one['prefix_matching_uniform']:.2f}. The start token is no destination and no match. Copying share: "
+        "what a place adds to the logit of its own token, of all it adds to the logits of the sequence's tokens, by "
+        f"chance {one['copying_share_chance']:.2f}. Previous token: mean attention to it on validation text (even "
+        f"attention: {one['previous_token_uniform']:.2f}). Eigenvalues: Σλ/Σ|λ| of the OV circuit and of the "
+        "K-composition circuit through the earlier head that feeds its keys most; heads of the first layer have none.",
+        (
+            *words("Head"),
+            *numbers("Random tokens", "Repeated text", "Copying share", "Previous token", "OV eigenvalues"),
+            *numbers("K eigenvalues", "K: own top 1"),
+            *words("In the corner"),
+        ),
+        rows,
+    )
+
+    blocks: list[Block] = [
+        scored,
+        figure(
+            f"corner_{name}",
+            "The corner of induction heads",
+            "Later heads by the eigenvalues of their two circuits, areas growing with prefix matching; the grey bands "
+            "are random heads. Induction heads sit in the upper right corner.",
+            draw_corner,
+            table,
+            params.null_sd,
+        ),
+        figure(
+            f"knockouts_{name}",
+            "Cutting earlier heads",
+            "Change of prefix matching of later heads when one earlier head's output is taken away from everything "
+            "that follows, from their queries, or from their keys. A previous-token head that feeds induction acts "
+            "through the keys.",
+            draw_knockouts,
+            composed.knockouts,
+        ),
+    ]
+    if len(composed.formation):
+        blocks.append(
+            figure(
+                f"formation_{name}",
+                "How induction forms",
+                "Scores of every head at checkpoints along the training, the two best of each named; dashed below: "
+                "even "
+                "attention. Look for a previous-token head that comes first, then for prefix matching, and with it the "
+                "loss late in the context falling below the loss early in it.",
+                draw_formation,
+                composed.formation,
+                float(one["prefix_matching_uniform"]),
+            )
+        )
+    return Section(f"{name}-induction", f"{name}: induction heads", [text], blocks)
+
+
+def draw_corner(table: pd.DataFrame, null_sd: float) -> str:
+    """Eigenvalue score of the OV circuit against that of the K-composition circuit, chance in grey."""
+    later = table[table["k_eigenvalues"].notna()]
+    with canvas(5.6, 4.6) as drawn:
+        axes = drawn.subplots()
+        one = later.iloc[0]
+        for span, null in ((axes.axvspan, "copying_null"), (axes.axhspan, "k_null")):
+            mean, sd = one[f"{null}_mean"], one[f"{null}_sd"]
+            span(mean - null_sd * sd, mean + null_sd * sd, color=GREY, alpha=0.22, lw=0)
+        size = 30 + 500 * later["prefix_matching"]
+        colours = np.where(later["in_corner"], COLOURS[0], COLOURS[1]).tolist()
+        axes.scatter(later["copying"], later["k_eigenvalues"], s=size, c=colours, alpha=0.85, lw=0)
+        for i, row in enumerate(later.sort_values("copying").itertuples()):
+            place = (float(row.copying), float(row.k_eigenvalues))
+            away = (-16, -18 - 13 * (i % 2)) if row.in_corner else (8, 6 - 16 * (i % 2))
+            text = f"{row.name} via {row.earlier}"
+            axes.annotate(
+                text, place, away, "data", "offset points", fontsize=8, ha="right" if row.in_corner else "left"
+            )
+        axes.set(
+            xlim=(-1.08, 1.12), ylim=(-1.08, 1.12), xlabel="Σλ/Σ|λ| of the OV circuit (copying)",
+            ylabel="Σλ/Σ|λ| of the K-composition circuit",
+        )  # fmt: skip
+    return drawn.svg
+
+
+def draw_knockouts(table: pd.DataFrame) -> str:
+    """Change of prefix matching of later heads when an earlier one is cut, from all, queries or keys."""
+    titles = {"all": "cut everywhere", "queries": "cut from queries", "keys": "cut from keys"}
+    limits = symmetric(table["change"])
+    shape = heads_grid(table[table["via"] == "all"], "change").shape
+    with canvas(1.6 + 3 * (0.42 * shape[1] + 0.6), 1.4 + 0.36 * shape[0]) as drawn:
+        for axes, (via, title) in zip(drawn.subplots(1, 3, sharey=True), titles.items(), strict=True):
+            values = heads_grid(table[table["via"] == via], "change")
+            image = matrix(axes, values, limits, DIVERGING, 2 if shape[1] <= 8 else None)
+            axes.set(title=title, xlabel="later head")
+            if via == "all":
+                axes.set_ylabel("earlier head cut")
+        drawn.colorbar(image, ax=drawn.axes, label="change in attention", shrink=0.9)
+    return drawn.svg
+
+
+def draw_formation(table: pd.DataFrame, uniform: float) -> str:
+    """Loss, in-context learning and the scores of every head, against training steps."""
+    whole = table[table["name"] == "model"].pivot(index="step", columns="score", values="value")
+    heads = table[table["name"] != "model"]
+    with canvas(7.0, 7.0) as drawn:
+        panels = drawn.subplots(4, 1, sharex=True, height_ratios=[1, 0.8, 1.2, 1.2])
+        panels[0].plot(whole.index, whole["loss"], color=COLOURS[6], lw=1.6, marker="o", ms=3)
+        panels[0].set_ylabel("loss\n(nats per token)")
+        panels[1].axhline(0, color=GREY, lw=0.8, ls="--")
+        panels[1].plot(whole.index, whole["in_context_learning"], color=COLOURS[6], lw=1.6, marker="o", ms=3)
+        panels[1].set_ylabel("late − early\nloss (nats)")
+        for axes, (score, title) in zip(
+            panels[2:], (("previous_token", "previous-token\nattention"), ("prefix_matching", "prefix matching")),
+            strict=True,
+        ):  # fmt: skip
+            wide = heads[heads["score"] == score].pivot(index="step", columns="name", values="value")
+            best = wide.iloc[-1].nlargest(2).index
+            for name in wide.columns:
+                colour = COLOURS[list(best).index(name)] if name in best else GREY
+                strong = name in best
+                style = {"lw": 1.8, "marker": "o", "ms": 3, "zorder": 3} if strong else {"lw": 0.9}
+                axes.plot(wide.index, wide[name], color=colour, **style)
+            for name in best:
+                end = (float(wide.index[-1]), float(wide[name].iloc[-1]))
+                axes.annotate(name, end, (6, 0), "data", "offset points", fontsize=8, va="center",
+                              color=COLOURS[list(best).index(name)])  # fmt: skip
+            if score == "prefix_matching":
+                axes.axhline(uniform, color=INK, lw=0.8, ls="--")
+            axes.set(ylabel=title, ylim=(0, 1))
+        panels[0].set_xscale("log")
+        panels[0].xaxis.set_major_formatter(PLAIN)
+        panels[0].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panels[0].xaxis.set_minor_formatter(NullFormatter())
+        panels[-1].set_xlabel("optimiser steps (logarithmic)")
+    return drawn.svg

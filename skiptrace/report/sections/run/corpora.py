@@ -1,0 +1,88 @@
+"""Where text came from, and what was left out of it."""
+
+from skiptrace.corpora.card import Card, Survival
+from skiptrace.report.inputs import Study
+from skiptrace.report.rendering.document import (
+    Section,
+    Table,
+    numbers,
+    words,
+)
+from skiptrace.report.rendering.tokens import visible
+
+# Each kind of notes of a corpus: the head of its column, and what is said of a file.
+NOTED = {
+    "unselected": ("Not selected", "not selected by include and exclude"),
+    "replaced": ("Not UTF-8, replaced", "not UTF-8, replaced"),
+    "skipped": ("Not UTF-8, skipped", "not UTF-8 text, skipped"),
+    "unparsed": ("Not parsed", "not parsed, skipped"),
+    "separators": ("With a separator", "holds a separator of documents"),
+}
+
+
+def corpora(study: Study) -> Section:
+    """Sizes of all corpora, their cards, and what their tokens lose."""
+    results = study.results
+    measured = ("Documents", "Characters", "Tokens", "Characters per token", "Vocabulary")
+    columns = (*words("Corpus", "Kind", "Split"), *numbers(*measured))
+    rows = []
+    for name, corpus in results.corpora.items():
+        for split, size in (("train", corpus.train), ("valid", corpus.valid)):
+            counts = (f"{n:,}" for n in (size.documents, size.characters, size.tokens))
+            density = f"{size.characters / size.tokens:.2f}"
+            rows.append((name, corpus.params.kind, split, *counts, density, f"{len(corpus.vocabulary):,}"))
+    carded = {name: corpus.card for name, corpus in results.corpora.items() if corpus.card is not None}
+    survived = {name: corpus.survival for name, corpus in results.corpora.items() if corpus.survival is not None}
+    caption = (
+        "Documents are split by a hash of their names and never cut; a tokenizer that is trained here sees the train "
+        "split only."
+    )
+    tables = [Table(caption, columns, rows), *cards(carded), *survivals(survived)]
+    return Section("corpora", "Corpora", [], tables)
+
+
+def cards(found: dict[str, Card]) -> list[Table]:
+    """What was left out of each corpus, and what its validation text shares with training."""
+    if not found:
+        return []
+    left_out = ("Without text", "Repeated", *(what for what, _ in NOTED.values()))
+    shared = ("Longest, characters", "Leaking", "Validation lines seen in training")
+    rows = []
+    for name, card in found.items():
+        noted = (getattr(card.notes, kind).count for kind in NOTED)
+        counts = (card.empty, card.duplicates, *noted, card.longest_characters)
+        share = f"{card.lines_seen / card.lines:.1%} of {card.lines:,}" if card.lines else "–"
+        leaking = f"{card.leaking:,} of {card.valid.documents:,}"
+        rows.append((name, *(f"{n:,}" for n in counts), leaking, share))
+    caption = (
+        "Corpus cards. Documents without text and exact repetitions of an earlier document are left out. A validation "
+        "document leaks when more than half of its lines (of 40 characters or more) stand in the training text too: "
+        "its loss then measures memory. Licence headers and imports repeat in any text."
+    )
+    tables = [Table(caption, (*words("Corpus"), *numbers(*left_out, *shared)), rows)]
+    first = [
+        (name, what, visible(source))
+        for name, card in found.items()
+        for kind, (_, what) in NOTED.items()
+        for source in getattr(card.notes, kind).examples
+    ]
+    if first:
+        tables.append(Table("The first files of each kind above.", words("Corpus", "What", "File"), first))
+    return tables
+
+
+def survivals(found: dict[str, Survival]) -> list[Table]:
+    """What of each corpus's text does not come back from its tokens."""
+    if not found:
+        return []
+    rows = [
+        (name, f"{one.share_lost:.3%} of {one.tried:,}", f"{one.spaces_lost / max(one.spaces_tried, 1):.1%}",
+         " ".join(map(visible, one.most_lost)) or "–")
+        for name, one in found.items()
+    ]  # fmt: skip
+    caption = (
+        "Characters that are lost when text is encoded and decoded again, of the same share of every document from its "
+        "beginning, about two million in all. White space, which many tokenizers make one space, is counted apart."
+    )
+    heads = (*words("Corpus"), *numbers("Characters lost", "White space lost"), *words("Most often lost"))
+    return [Table(caption, heads, rows)]

@@ -1,0 +1,47 @@
+"""What the page lets its reader look up."""
+
+from skiptrace.report.inputs import Study
+from skiptrace.report.rendering.document import (
+    Section,
+    Tool,
+)
+
+EXPLORER = (
+    "Type a token: what every head does with it, read off the circuits. As source it is attended to by destinations "
+    "(QK) and raises outs (OV); as destination it attends to sources; as out it is raised by sources. Scores are "
+    "centred as in the tables; those of later layers are read as if the head saw the embedding directly. Below "
+    "stand the skip-trigrams it takes part in, with their evidence, and places in the validation text."
+)
+
+SKIPS = (
+    "Sort by any column, filter by head, by what survives every test, and by copying (the output is the "
+    "source, spaces and case aside); a token leads to the explorer. Effect: change of log p(out), in nats, when the "
+    "attention edge is cut; lift: count in the corpus over the count expected without the source."
+)
+
+PATTERNS = (
+    "Attention on short texts. Point at a token, or move with the arrow keys: the shaded tokens are those it attends "
+    "to, or those that attend to it. Choose a head by its thumbnail; rows are destinations, columns sources."
+)
+
+
+def explorer(study: Study) -> Section:
+    """What every head does with one token."""
+    return Section("explorer", "Token explorer", [], [Tool("explorer", EXPLORER)])
+
+
+def all_skip_trigrams(study: Study) -> Section | None:
+    """Skip-trigrams of all models in one table."""
+    if not _any_heads(study):
+        return None
+    table = f"At most {study.settings.report.explorer_rows:,} rows a model, those with evidence first. {SKIPS}"
+    return Section("skip-trigrams", "All skip-trigrams", [], [Tool("skips", table)])
+
+
+def patterns(study: Study) -> Section | None:
+    """Attention on short texts."""
+    return Section("patterns", "Attention patterns", [], [Tool("patterns", PATTERNS)]) if _any_heads(study) else None
+
+
+def _any_heads(study: Study) -> bool:
+    return any(model.params.n_layers > 0 for model in study.results.models.values())

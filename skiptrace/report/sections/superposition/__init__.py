@@ -1,0 +1,1 @@
+"""Sections on toy models of superposition."""
