@@ -22,7 +22,7 @@ from skiptrace.comparison.render import html, markdown
 from skiptrace.comparison.sections import build, shown, summary
 from skiptrace.errors import printable
 from skiptrace.files import write_text
-from skiptrace.report.rendering.document import Cell, Table, Tokens
+from skiptrace.report.rendering.document import Cell, SkipTrigram, Table
 from skiptrace.report.rendering.tokens import visible
 
 ROWS = 15  # of a table on a terminal
@@ -132,7 +132,6 @@ def _print(found: Comparison) -> None:
 
 
 def _cell(cell: Cell) -> Text:
-    if isinstance(cell, Tokens):
-        source, destination, out = map(visible, cell.texts)
-        return Text(f"{source} … {destination} → {out}")
+    if isinstance(cell, SkipTrigram):
+        return Text("{} … {} → {}".format(*map(visible, cell)))
     return Text(printable(str(cell)))

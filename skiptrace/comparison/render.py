@@ -2,16 +2,16 @@
 
 import base64
 import bisect
-import re
+from dataclasses import replace
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from skiptrace.comparison.compare import Comparison
 from skiptrace.comparison.figures import similarities
 from skiptrace.comparison.sections import build, summary
-from skiptrace.report.rendering.document import Cell, Section, Tokens
-from skiptrace.report.rendering.tokens import plain_markdown, to_html, to_markdown
+from skiptrace.report.rendering.document import Section
+from skiptrace.report.rendering.failures import figure
+from skiptrace.report.rendering.render import html_environment, inert_prose, markdown_environment
 
 LIMIT = 60_000  # bytes of Markdown; a comment may have 65 536 characters
 ROWS = 300  # rows of a table in HTML
@@ -21,19 +21,29 @@ FEWER = (40, 20, 10, 5, 2, 1)  # rows of a table in Markdown, the most that fit
 
 def html(found: Comparison) -> str:
     """The page: styles and figures inside it, nothing fetched, no script."""
-    environment = _environment(autoescape=True)
-    environment.filters |= {"cell": _html_cell, "prose": _prose, "uri": _uri}
-    matrices = {m.name: similarities(found, m).encode() for m in found.models if m.similarity is not None}
-    return environment.get_template("comparison.html.j2").render(
-        found=found, sections=build(found, ROWS), summary=summary(found), matrices=matrices
-    )
+    environment = html_environment("skiptrace.comparison")
+    environment.filters["uri"] = _uri
+    matrices = {f"heads-{model.name}": model for model in found.models if model.similarity is not None}
+    sections = build(found, ROWS)
+    for number, section in enumerate(sections):
+        if section.anchor in matrices:
+            drawn = figure(
+                f"similarities_{number}",
+                f"Similarity of heads of {section.group}",
+                f"Every head of {found.a} with every head of {found.b}; the pairs that were matched are framed. "
+                "One dark square in a row and in a column: the match leaves no doubt.",
+                similarities,
+                found,
+                matrices[section.anchor],
+            )
+            sections[number] = replace(section, blocks=[*section.blocks, drawn])
+    template = environment.get_template("comparison.html.j2")
+    return template.render(found=found, sections=sections, summary=summary(found))
 
 
 def markdown(found: Comparison, limit: int = LIMIT) -> str:
     """GitHub-flavoured Markdown of at most `limit` bytes: tables are shortened, then left out from the end."""
-    environment = _environment(autoescape=False)
-    environment.filters |= {"cell": _markdown_cell, "prose": _markdown_prose}
-    template = environment.get_template("comparison.md.j2")
+    template = markdown_environment("skiptrace.comparison", prose=inert_prose).get_template("comparison.md.j2")
     lines = summary(found)[:SENTENCES]
 
     def text(sections: list[Section], kept: int) -> str:
@@ -49,42 +59,6 @@ def markdown(found: Comparison, limit: int = LIMIT) -> str:
             return whole
     kept = bisect.bisect_left(range(len(sections)), True, key=lambda n: not fits(text(sections, n + 1)))
     return text(sections, kept).encode()[:limit].decode(errors="ignore")
-
-
-def _environment(autoescape: bool) -> Environment:
-    return Environment(
-        loader=PackageLoader("skiptrace.comparison"),
-        autoescape=autoescape,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-
-
-def _html_cell(cell: Cell) -> Markup:
-    if isinstance(cell, Tokens):
-        source, destination, out = map(to_html, cell.texts)
-        return Markup(f"{source} … {destination} → {out}")
-    return escape(cell)
-
-
-def _markdown_cell(cell: Cell) -> str:
-    if isinstance(cell, Tokens):
-        source, destination, out = map(to_markdown, cell.texts)
-        return f"{source} … {destination} → {out}"
-    return plain_markdown(str(cell))
-
-
-def _prose(text: str) -> Markup:
-    """Escaped text in which `code` between backticks is set as code."""
-    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
-
-
-def _markdown_prose(text: str) -> str:
-    """Text in which nothing but the `code` between backticks is Markdown."""
-    parts = text.split("`")
-    return "".join(f"<code>{plain_markdown(p)}</code>" if i % 2 else plain_markdown(p) for i, p in enumerate(parts))
 
 
 def _uri(svg: bytes) -> Markup:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from skiptrace.comparison.compare import Became, Comparison, ModelChange
 from skiptrace.comparison.overlap import PERSISTENCE, Place
 from skiptrace.comparison.scalars import Measure
-from skiptrace.report.rendering.document import Cell, Column, Section, Table, Tokens, numbers, words
+from skiptrace.report.rendering.document import Cell, Column, Section, SkipTrigram, Table, numbers, words
 from skiptrace.report.rendering.tokens import LONGEST as SHOWN
 
 T = TypeVar("T")
@@ -186,8 +186,8 @@ def _place(place: Place) -> tuple[Cell, ...]:
     ranks = ("–" if rank is None else str(rank) for rank in (place.a, place.b))
     marks = {True: "yes", False: "no", None: "–"}
     # Longer than what is shown, so that it is seen to go on; a token may have 10 kB.
-    texts = tuple(text[: SHOWN + 1] for text in place.triple)
-    return (Tokens(texts), *ranks, f"{marks[place.survives_a]} → {marks[place.survives_b]}")
+    trigram = SkipTrigram(*(text[: SHOWN + 1] for text in place.triple))
+    return (trigram, *ranks, f"{marks[place.survives_a]} → {marks[place.survives_b]}")
 
 
 def _heads(found: Comparison, model: ModelChange, rows: int) -> Section:

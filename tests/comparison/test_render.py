@@ -18,7 +18,7 @@ def test_both_forms_tell_what_changed(make_version):
     page = html(found)
     assert page.count("<figure><figcaption>before</figcaption>") == 1  # loss.svg, not same.svg
     assert "1 of 2 figures" in page and "loss.svg" in page and "same.svg" not in page
-    assert page.count('class="matrix"') == 2
+    assert page.count('aria-label="Figure: Similarity of heads of ') == 2
 
 
 def test_a_version_is_not_different_from_itself(make_version):

@@ -11,6 +11,14 @@ class Tokens(NamedTuple):
     texts: tuple[str, ...]
 
 
+class SkipTrigram(NamedTuple):
+    """A cell that shows a skip-trigram: source … destination → out."""
+
+    source: str
+    destination: str
+    out: str
+
+
 class Example(NamedTuple):
     """A worked skip-trigram: the source, what stands between, and the tokens that follow."""
 
@@ -46,7 +54,7 @@ class Link(NamedTuple):
     anchor: str
 
 
-Cell = str | Tokens | Examples | Contexts | Link
+Cell = str | Tokens | SkipTrigram | Examples | Contexts | Link
 
 
 class Column(NamedTuple):

@@ -3,10 +3,11 @@
 import base64
 import hashlib
 import re
+from collections.abc import Callable
 from importlib import resources
 from itertools import groupby
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from skiptrace.report.rendering.document import (
@@ -19,6 +20,7 @@ from skiptrace.report.rendering.document import (
     Figure,
     Link,
     Report,
+    SkipTrigram,
     Table,
     Tokens,
 )
@@ -31,23 +33,57 @@ CHOICES = 24  # values up to which a column of text is a filter
 
 def html(report: Report) -> str:
     """The page: styles, scripts, figures and data inside it; its policy forbids it to fetch anything."""
-    environment = _environment(autoescape=True)
-    environment.filters |= {"cell": _html_cell, "prose": _prose, "svg": _inline, "order": _order}
     groups = [(name, list(sections)) for name, sections in groupby(report.sections, lambda s: s.group)]
     theme, script = _asset("theme.js"), "".join(_asset(name) for name in SCRIPTS)
-    return environment.get_template("report.html.j2").render(
-        report=report,
-        groups=groups,
-        is_a=_is_a,
-        sortable=_sortable,
-        filters=_filters,
-        searched=SEARCHED,
-        style=Markup(_asset("page.css")),
-        theme=Markup(theme),
-        script=Markup(script),
-        library=Markup(_library()),
-        hashes=[_digest(theme), _digest(script)],
+    return (
+        html_environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            groups=groups,
+            theme=Markup(theme),
+            script=Markup(script),
+            library=Markup(_library()),
+            hashes=[_digest(theme), _digest(script)],
+        )
     )
+
+
+def html_environment(*packages: str) -> Environment:
+    """What renders sections as HTML (`section.html.j2`), with the templates of `packages` as well."""
+    environment = _environment(packages, autoescape=True)
+    environment.filters |= {"cell": _html_cell, "prose": _prose, "svg": _inline, "order": _order}
+    environment.globals |= {
+        "is_a": _is_a,
+        "sortable": _sortable,
+        "filters": _filters,
+        "searched": SEARCHED,
+        "style": Markup(_asset("page.css")),
+    }
+    return environment
+
+
+def markdown(report: Report, figures: str) -> str:
+    """The same content as GitHub-flavoured Markdown; images are linked in the folder `figures`."""
+    environment = markdown_environment(prose=str)
+    return environment.get_template("report.md.j2").render(report=report, figures=figures)
+
+
+def markdown_environment(*packages: str, prose: Callable[[str], str]) -> Environment:
+    """What renders sections as Markdown (`section.md.j2`), with the templates of `packages` as well.
+
+    `prose` is what becomes of titles, paragraphs and captions: `str`, or `inert_prose` where they hold foreign text.
+    """
+    environment = _environment(packages, autoescape=False)
+    environment.filters |= {"cell": _markdown_cell, "prose": prose}
+    environment.globals |= {"is_a": _is_a}
+    return environment
+
+
+def inert_prose(text: str) -> str:
+    """Text in which nothing but the `code` between backticks is Markdown."""
+    parts = text.split("`")
+    return "".join(f"<code>{plain_markdown(p)}</code>" if i % 2 else plain_markdown(p) for i, p in enumerate(parts))
 
 
 def _asset(name: str) -> str:
@@ -65,16 +101,9 @@ def _digest(script: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
-def markdown(report: Report, figures: str) -> str:
-    """The same content as GitHub-flavoured Markdown; images are linked in the folder `figures`."""
-    environment = _environment(autoescape=False)
-    environment.filters |= {"cell": _markdown_cell}
-    return environment.get_template("report.md.j2").render(report=report, is_a=_is_a, figures=figures)
-
-
-def _environment(autoescape: bool) -> Environment:
+def _environment(packages: tuple[str, ...], autoescape: bool) -> Environment:
     return Environment(
-        loader=PackageLoader("skiptrace.report"),
+        loader=ChoiceLoader([PackageLoader(package) for package in ("skiptrace.report", *packages)]),
         autoescape=autoescape,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -114,6 +143,8 @@ def _order(cell: Cell) -> str:
 def _html_cell(cell: Cell) -> Markup:
     if isinstance(cell, Tokens):
         return Markup(" ".join(to_html(t) for t in cell.texts))
+    if isinstance(cell, SkipTrigram):
+        return Markup("{} … {} → {}").format(*(Markup(to_html(t)) for t in cell))
     if isinstance(cell, Examples):
         return Markup("".join(_html_example(e) for e in cell.rows))
     if isinstance(cell, Contexts):
@@ -142,6 +173,8 @@ def _prose(text: str) -> Markup:
 def _markdown_cell(cell: Cell) -> str:
     if isinstance(cell, Tokens):
         return " ".join(to_markdown(t) for t in cell.texts)
+    if isinstance(cell, SkipTrigram):
+        return "{} … {} → {}".format(*map(to_markdown, cell))
     if isinstance(cell, Examples):
         return "<br>".join("".join([to_markdown(e.source), e.between, *map(to_markdown, e.rest)]) for e in cell.rows)
     if isinstance(cell, Contexts):
