@@ -30,8 +30,8 @@ def html(found: Comparison) -> str:
             drawn = figure(
                 f"similarities_{number}",
                 f"Similarity of heads of {section.group}",
-                f"Every head of {found.a} with every head of {found.b}; the pairs that were matched are framed. "
-                "One dark square in a row and in a column: the match leaves no doubt.",
+                f"Every head of {found.a} with every head of {found.b}; the pairs that were matched are framed. One "
+                "dark square in a row and in a column: the match leaves no doubt.",
                 similarities,
                 found,
                 matrices[section.anchor],

@@ -147,9 +147,9 @@ def _skip_trigrams(found: Comparison, rows: int) -> Section:
         *words("Tokens matched by"),
     )
     caption = (
-        "Skip-trigrams of each model as `source … destination → out`, whichever head they are of. Overlap: "
-        f"rank-biased overlap of the two rankings (p = {PERSISTENCE}: half of the weight is on the first 14), 0 to 1; "
-        "beside it what two seeds of the same parameters reach, and what is left when one ranking is shuffled."
+        "Skip-trigrams of each model as `source … destination → out`, whichever head they are of. Overlap: rank-biased "
+        f"overlap of the two rankings (p = {PERSISTENCE}: half of the weight is on the first 14), 0 to 1; beside it "
+        "what two seeds of the same parameters reach, and what is left when one ranking is shuffled."
     )
     attending = [model for model in found.models if model.changes is not None]
     if not attending:

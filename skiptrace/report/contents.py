@@ -44,9 +44,9 @@ from skiptrace.report.sections.superposition.widths import widths
 
 TITLE = "skiptrace report"
 LEAD = (
-    "What small attention-only transformers learned, read from their weights: the bigrams of the direct "
-    "path, the skip-trigrams of every head, the scores that say what kind of head each one is, and how heads "
-    "work together; then superposition, in toy models and in one of these."
+    "What small attention-only transformers learned, read from their weights: the bigrams of the direct path, the "
+    "skip-trigrams of every head, the scores that say what kind of head each one is, and how heads work together; then "
+    "superposition, in toy models and in one of these."
 )
 
 

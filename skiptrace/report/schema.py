@@ -14,33 +14,32 @@ from skiptrace.files import read_table
 TABLES = {
     "heads": (
         "layer head name copying copying_null_mean copying_null_sd copies own_top1 own_top5 own_positive "
-        "position_share position_share_null_mean position_share_null_sd positional best_offset "
-        "best_offset_attention best_offset_uniform previous_token previous_token_uniform prefix_matching "
-        "prefix_matching_uniform bos_attention"
+        "position_share position_share_null_mean position_share_null_sd positional best_offset best_offset_attention "
+        "best_offset_uniform previous_token previous_token_uniform prefix_matching prefix_matching_uniform "
+        "bos_attention"
     ),
     "offsets": "layer head offset text position_only uniform",
     "losses": "position loss se contexts",
     "bigrams": "rank token_id token next_id next value model_logprob corpus_count corpus_logprob",
     "agreement": "token_id token observed spearman spearman_unigram",
     "skip_trigrams": (
-        "rank layer head source_id source destination_id destination out_id out qk ov score expected "
-        "rank_published rank_expected"
+        "rank layer head source_id source destination_id destination out_id out qk ov score expected rank_published "
+        "rank_expected"
     ),
     "positional": "rank layer head source_id source destination out_id out ov score",
     "copies": "rank layer head source_id source ov own_rank",
 }
 EVIDENCE = {
     "evidence": (
-        "rank layer head source_id source destination_id destination out_id out qk ov score expected "
-        "rank_published rank_expected effect_nats effect_se replaced_nats replaced_se p_out n_contexts "
-        "null_mean null_sd elsewhere_nats p_value specific consistent precedes corpus_count corpus_expected "
-        "corpus_lift lift_low "
+        "rank layer head source_id source destination_id destination out_id out qk ov score expected rank_published "
+        "rank_expected effect_nats effect_se replaced_nats replaced_se p_out n_contexts null_mean null_sd "
+        "elsewhere_nats p_value specific consistent precedes corpus_count corpus_expected corpus_lift lift_low "
         "lift_high support rank_evidence beyond_null recurs survives"
     ),
     "bugs": (
-        "layer head source_id destination_1_id destination_2_id out_1_id out_2_id model_11 model_12 model_21 "
-        "model_22 corpus_11 corpus_12 corpus_21 corpus_22 cost_12 cost_se_12 positions_12 cost_21 cost_se_21 "
-        "positions_21 source destination_1 destination_2 out_1 out_2"
+        "layer head source_id destination_1_id destination_2_id out_1_id out_2_id model_11 model_12 model_21 model_22 "
+        "corpus_11 corpus_12 corpus_21 corpus_22 cost_12 cost_se_12 positions_12 cost_21 cost_se_21 positions_21 "
+        "source destination_1 destination_2 out_1 out_2"
     ),
     "matched": "heads layer head source_id destination_id out_id effect_nats p_out consistent support survives",
     "funnel": "heads step rows share",
@@ -52,8 +51,8 @@ COMPOSED = {
         "rotated_z overlap overlap_null_mean overlap_null_sd overlap_z closest significant"
     ),
     "deletion": (
-        "head writer dimensions negative null_mean null_sd z before after after_shuffled cosine "
-        "cosine_null_mean cosine_null_sd cosine_z"
+        "head writer dimensions negative null_mean null_sd z before after after_shuffled cosine cosine_null_mean "
+        "cosine_null_sd cosine_z"
     ),
     "directions": "family matrix pairs cosine null_mean null_sd z accuracy accuracy_nearest",
     "example_texts": "example position token_id",
@@ -62,9 +61,8 @@ COMPOSED = {
     "identities": "identity error scale",
     "induction": (
         "layer head name prefix_matching prefix_matching_se prefix_matching_text prefix_matching_text_se "
-        "prefix_matching_uniform copying_share copying_share_chance previous_token previous_token_uniform "
-        "copying copying_null_mean copying_null_sd earlier k_eigenvalues k_null_mean k_null_sd k_own_top1 "
-        "in_corner"
+        "prefix_matching_uniform copying_share copying_share_chance previous_token previous_token_uniform copying "
+        "copying_null_mean copying_null_sd earlier k_eigenvalues k_null_mean k_null_sd k_own_top1 in_corner"
     ),
     "knockouts": "from to via intact without change change_se",
     "overlaps": "writer other overlap null_mean null_sd z",
@@ -73,8 +71,8 @@ COMPOSED = {
     "plane": "family token_id pair side x y",
     "terms": "scope order name paths added added_se removed removed_se",
     "virtual_heads": (
-        "name copying copying_null_mean copying_null_sd copies own_top1 own_top5 k_eigenvalues k_null_mean "
-        "k_null_sd k_own_top1 chance_top1"
+        "name copying copying_null_mean copying_null_sd copies own_top1 own_top5 k_eigenvalues k_null_mean k_null_sd "
+        "k_own_top1 chance_top1"
     ),
     "virtual_outs": "rank name source_id source out_id out ov score",
     "virtual_weights": "writer reader score null_mean null_sd z",
@@ -111,8 +109,8 @@ SUPERPOSITION = {
 }
 DICTIONARY = {
     "sweep": (
-        "site penalty l0 variance_explained dead_fraction loss original_loss zero_loss loss_recovered "
-        "pca_explained pca_recovered"
+        "site penalty l0 variance_explained dead_fraction loss original_loss zero_loss loss_recovered pca_explained "
+        "pca_recovered"
     ),
     "densities": "site penalty feature density",
     "features": "site feature density activation out_ids outs logits head head_share",

@@ -45,24 +45,21 @@ def language(study: Study) -> Section | None:
         for r in sweep.itertuples()
     ]
     told = "; ".join(
-        f"{r.site}: L0 {r.l0:.1f}, {r.loss_recovered:.1%} of the loss recovered ({r.pca_recovered:.1%} by as "
-        "many principal "
-        f"components), {r.dead_fraction:.1%} dead"
+        f"{r.site}: L0 {r.l0:.1f}, {r.loss_recovered:.1%} of the loss recovered ({r.pca_recovered:.1%} by as many "
+        f"principal components), {r.dead_fraction:.1%} dead"
         for r in shown.itertuples()
     )
     paper = ", ".join(
         f"{100 * share:g} % of the loss recovered with {n:,} features" for n, share in published.LOSS_RECOVERED.items()
     )
     text = (
-        f"Sparse autoencoders of {result.params.entries} entries on the residual stream after the last layer "
-        "and on what its "
-        "heads found, side by side before W_O. Expected: a few active entries per token keep most of what the model "
-        f"does; published for a one-layer transformer: {paper}. Came out "
-        f"at λ = {result.params.shown:g}: {told}."
+        f"Sparse autoencoders of {result.params.entries} entries on the residual stream after the last layer and on "
+        "what its heads found, side by side before W_O. Expected: a few active entries per token keep most of what the "
+        f"model does; published for a one-layer transformer: {paper}. Came out at λ = {result.params.shown:g}: {told}."
     )
     table = Table(
-        "Loss recovered: (L_recon − L_zero)/(L_orig − L_zero), with L_orig = "
-        f"{sweep['original_loss'].iloc[0]:.3f} nats and L_zero = "
+        f"Loss recovered: (L_recon − L_zero)/(L_orig − L_zero), with L_orig = {sweep['original_loss'].iloc[0]:.3f} "
+        "nats and L_zero = "
         + ", ".join(f"{s.zero_loss:.3f} ({s.site})" for s in shown.itertuples())
         + ". PCA: the same from as many principal components as entries are active.",
         (*words("Site"), *numbers("λ", "L0", "Variance explained", "PCA", "Loss", "Loss recovered", "PCA", "Dead")),

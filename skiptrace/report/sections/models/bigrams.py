@@ -50,8 +50,8 @@ def direct(study: Study) -> Section:
     )
     text = (
         f"{whole} Over the continuations of the {len(model.agreement.dropna())} most frequent tokens, the rank "
-        f"correlation of the direct path's log-probabilities with the corpus counts is {agreement:.2f} on average "
-        f"(a unigram model: {unigram:.2f})."
+        f"correlation of the direct path's log-probabilities with the corpus counts is {agreement:.2f} on average (a "
+        f"unigram model: {unigram:.2f})."
     )
     paragraphs = [text, *left_out(model)]
     if model.params.n_layers > 0:

@@ -42,16 +42,15 @@ def composition(study: Study) -> Section:
     counts = ", ".join(f"{(found['kind'] == kind).sum()} {kind}" for kind in "QKV")
     text = (
         "A later head composes with an earlier one when its queries (Q), keys (K) or values (V) read the directions "
-        "that the earlier one writes. Of "
-        f"{len(table)} pairs and kinds, {len(found)} lie {params.null_sd:g} standard deviations above both nulls "
-        f"({counts}): random matrices of the same shapes, and these very weights turned at random, which keeps how "
-        "unevenly each matrix uses its directions."
+        f"that the earlier one writes. Of {len(table)} pairs and kinds, {len(found)} lie {params.null_sd:g} standard "
+        f"deviations above both nulls ({counts}): random matrices of the same shapes, and these very weights turned at "
+        "random, which keeps how unevenly each matrix uses its directions."
     )
     if len(found):
         best = found.loc[found["above"].idxmax()]
         text += (
-            f" The strongest is {best['kind']}-composition of {best['to']} with {best['from']}: "
-            f"{best['score']:.3f} where chance gives {best['null_mean']:.3f}."
+            f" The strongest is {best['kind']}-composition of {best['to']} with {best['from']}: {best['score']:.3f} "
+            f"where chance gives {best['null_mean']:.3f}."
         )
     rows = [
         (
@@ -87,8 +86,8 @@ def composition(study: Study) -> Section:
             figure(
                 f"composition_{name}",
                 "Composition scores",
-                "Score less the mean of random matrices; framed cells are significant. "
-                "Look for a row that stands out under K: that earlier head feeds the keys of later ones.",
+                "Score less the mean of random matrices; framed cells are significant. Look for a row that stands out "
+                "under K: that earlier head feeds the keys of later ones.",
                 draw_composition,
                 table,
             ),

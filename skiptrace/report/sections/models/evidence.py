@@ -41,26 +41,24 @@ def evidence(study: Study) -> Section | None:
         f"{len(checked):,} mined rows were checked in {params.contexts} planted contexts each: held-out text that ends "
         "in the destination, with the source written in before it. The effect is the change in log p(output) when the "
         "head may not attend from the destination to the source (edge ablation). A row is causally consistent when its "
-        f"effect is above zero and above that of {params.null_rows} random rows per head of similar frequency (false-"
-        f"discovery rate {params.fdr:.0%}): {checked['consistent'].mean():.1%} are. That alone says little, since "
-        "mined "
-        "rows are the largest entries of the product that the model computes: of rows mined by the same rule "
-        "from heads "
-        f"whose weights are rotated at random {matched.get('rotated', np.nan):.1%} are consistent too, from Gaussian "
-        f"heads {matched.get('gaussian', np.nan):.1%}. The training text supports {support.get('supported', 0):.1%} of "
-        f"the rows (A … B C comes more often than B C alone predicts, errors clustered by document), contradicts "
-        f"{support.get('contradicted', 0):.1%}, and is too rare to say of the others: that the model does something is "
-        f"no sign that its text shows it. The effect exceeds that at each of {params.other_destinations} other "
-        f"destinations of similar frequency for {checked['specific'].mean():.0%} of the rows (chance "
-        f"{1 / (1 + params.other_destinations):.0%}); a row whose destination does not matter is a skip-bigram."
+        f"effect is above zero and above that of {params.null_rows} random rows per head of similar frequency "
+        f"(false-discovery rate {params.fdr:.0%}): {checked['consistent'].mean():.1%} are. That alone says little, "
+        "since mined rows are the largest entries of the product that the model computes: of rows mined by the same "
+        f"rule from heads whose weights are rotated at random {matched.get('rotated', np.nan):.1%} are consistent too, "
+        f"from Gaussian heads {matched.get('gaussian', np.nan):.1%}. The training text supports "
+        f"{support.get('supported', 0):.1%} of the rows (A … B C comes more often than B C alone predicts, errors "
+        f"clustered by document), contradicts {support.get('contradicted', 0):.1%}, and is too rare to say of the "
+        "others: that the model does something is no sign that its text shows it. The effect exceeds that at each of "
+        f"{params.other_destinations} other destinations of similar frequency for {checked['specific'].mean():.0%} of "
+        f"the rows (chance {1 / (1 + params.other_destinations):.0%}); a row whose destination does not matter is a "
+        "skip-bigram."
     )
     best = checked.sort_values("rank_evidence").head(settings.report.bigrams)
     table = Table(
         "The best rows by evidence: p(out) times the share of it that the edge brings. Effect and replaced: change in "
         "log p(out), in nats, ± standard error, when the edge is cut and when the source is replaced by a token of "
-        "similar frequency. Random rows: mean effect ± standard deviation. Lift: count over expected count, with "
-        "its 95 % "
-        "interval.",
+        "similar frequency. Random rows: mean effect ± standard deviation. Lift: count over expected count, with its "
+        "95 % interval.",
         (
             *words("Head", "Skip-trigram"),
             *numbers("Effect", "Replaced", "Random rows", "p(out)", "A … B C", "Expected", "Lift"),
@@ -72,8 +70,8 @@ def evidence(study: Study) -> Section | None:
     drawn = figure(
         f"effects_{name}",
         "Effect against lift",
-        "Rows to the right do what the weights say; rows above the dashed line are what the corpus says. "
-        "Rows never seen in the corpus are left out.",
+        "Rows to the right do what the weights say; rows above the dashed line are what the corpus says. Rows never "
+        "seen in the corpus are left out.",
         draw_effects,
         checked,
     )

@@ -34,9 +34,8 @@ def features(study: Study) -> Section:
         "family point the same way, and a + (b′ − a′) leads to b. "
         f"{int((known['z'] >= settings.composition.null_sd).sum())} of {len(known)} families and matrices have "
         f"differences more alike than first and second tokens of different pairs, by {settings.composition.null_sd:g} "
-        f"standard deviations; in {int((known['accuracy'] > known['accuracy_nearest']).sum())} the parallelogram "
-        "finds b "
-        "more often than looking next to a does."
+        f"standard deviations; in {int((known['accuracy'] > known['accuracy_nearest']).sum())} the parallelogram finds "
+        "b more often than looking next to a does."
     )
     rows = [
         (
@@ -60,9 +59,8 @@ def features(study: Study) -> Section:
     told = Table(
         "Families of token pairs. Cosine: mean between the differences of two pairs. Apart: the same when the first "
         "tokens come from one random half of the pairs and the second from the other. Parallelogram: how often b is "
-        "the "
-        "token nearest to a + (b′ − a′), over all two pairs; nearest to a: without any difference. Families of fewer "
-        "than four pairs: not applicable.",
+        "the token nearest to a + (b′ − a′), over all two pairs; nearest to a: without any difference. Families of "
+        "fewer than four pairs: not applicable.",
         (
             *words("Family", "Matrix"),
             *numbers("Pairs", "Cosine", "Apart", "z", "Parallelogram", "Nearest to a"),

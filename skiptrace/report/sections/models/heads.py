@@ -54,12 +54,12 @@ def heads(study: Study) -> Section | None:
         for h in model.heads.itertuples()
     ]
     table = Table(
-        f"Each score beside its null. Copying: Σλ/Σ|λ| of the OV circuit; a head copies when it lies "
+        "Each score beside its null. Copying: Σλ/Σ|λ| of the OV circuit; a head copies when it lies "
         f"{scoring.null_sd:g} standard deviations above {scoring.null_draws} random heads. Position share: r² of the "
-        "position term with the attention scores on text, beside that of random heads. Previous token: mean "
-        "attention to the token before, on text. Prefix matching: mean attention to what followed earlier "
-        f"occurrences, on {length} random tokens repeated {scoring.repeats} times. Even: the same "
-        "for attention spread evenly. Attention to start: the share that rests on the first token of the context.",
+        "position term with the attention scores on text, beside that of random heads. Previous token: mean attention "
+        "to the token before, on text. Prefix matching: mean attention to what followed earlier occurrences, on "
+        f"{length} random tokens repeated {scoring.repeats} times. Even: the same for attention spread evenly. "
+        "Attention to start: the share that rests on the first token of the context.",
         columns,
         rows,
     )
@@ -111,9 +111,8 @@ def _copied(model: ModelResult) -> Table:
         own = OwnRow(each.own_top1, each.own_top5, each.own_positive)
         rows.append(row(f"L{each.layer}, all heads", own, pd.Series(dtype="str")))
     return Table(
-        f"How many tokens of {_of(size)} are first, or among the first five, in their own row of the OV "
-        f"circuit, or above the mean of that row (chance: {1 / size:.2%}, {5 / size:.2%}, 50%), and the tokens "
-        "copied most.",
+        f"How many tokens of {_of(size)} are first, or among the first five, in their own row of the OV circuit, or "
+        f"above the mean of that row (chance: {1 / size:.2%}, {5 / size:.2%}, 50%), and the tokens copied most.",
         (*words("Head"), *numbers("Own top 1", "Own top 5", "Positive diagonal"), *words("Copied most")),
         rows,
     )

@@ -44,15 +44,11 @@ def induction(study: Study) -> Section | None:
     text = (
         "An induction head attends to what followed earlier occurrences of the present token, and copies it. The best "
         f"candidate, {best['name']}, gives {best['prefix_matching']:.2f} of its attention there on random repeated "
-        "tokens "
-        f"(even attention: {best['prefix_matching_uniform']:.2f}). The earlier head it needs most is {worst}: without "
-        "it "
-        f"that is {cut['without']:.2f} (a change of {cut['change']:+.2f} ± {cut['change_se']:.2f}), and "
-        f"{keys['without']:.2f} "
-        "when it is hidden from later keys alone. In the corner where both eigenvalue scores are "
-        f"{params.null_sd:g} standard deviations above random heads: {', '.join(cornered) or 'no head'}. The loss "
-        "late in "
-        f"the context minus the loss early in it is {in_context_learning(model):+.3f} nats."
+        f"tokens (even attention: {best['prefix_matching_uniform']:.2f}). The earlier head it needs most is {worst}: "
+        f"without it that is {cut['without']:.2f} (a change of {cut['change']:+.2f} ± {cut['change_se']:.2f}), and "
+        f"{keys['without']:.2f} when it is hidden from later keys alone. In the corner where both eigenvalue scores "
+        f"are {params.null_sd:g} standard deviations above random heads: {', '.join(cornered) or 'no head'}. The loss "
+        f"late in the context minus the loss early in it is {in_context_learning(model):+.3f} nats."
     )
     rows = [
         (
@@ -72,9 +68,8 @@ def induction(study: Study) -> Section | None:
     scored = Table(
         f"Prefix matching: attention to what followed earlier occurrences, on {params.contexts} sequences of "
         f"{span_length(model.params.n_ctx, params.repeated_tokens, params.repeats)} random tokens, or spans of "
-        "validation "
-        f"text, repeated {params.repeats} times after the start token, ± standard error; even attention gives "
-        f"{one['prefix_matching_uniform']:.2f}. The start token is no destination and no match. Copying share: "
+        f"validation text, repeated {params.repeats} times after the start token, ± standard error; even attention "
+        f"gives {one['prefix_matching_uniform']:.2f}. The start token is no destination and no match. Copying share: "
         "what a place adds to the logit of its own token, of all it adds to the logits of the sequence's tokens, by "
         f"chance {one['copying_share_chance']:.2f}. Previous token: mean attention to it on validation text (even "
         f"attention: {one['previous_token_uniform']:.2f}). Eigenvalues: Σλ/Σ|λ| of the OV circuit and of the "
@@ -115,9 +110,8 @@ def induction(study: Study) -> Section | None:
                 f"formation_{name}",
                 "How induction forms",
                 "Scores of every head at checkpoints along the training, the two best of each named; dashed below: "
-                "even "
-                "attention. Look for a previous-token head that comes first, then for prefix matching, and with it the "
-                "loss late in the context falling below the loss early in it.",
+                "even attention. Look for a previous-token head that comes first, then for prefix matching, and with "
+                "it the loss late in the context falling below the loss early in it.",
                 draw_formation,
                 composed.formation,
                 float(one["prefix_matching_uniform"]),

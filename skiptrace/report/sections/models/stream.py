@@ -40,10 +40,10 @@ def residual(study: Study) -> Section | None:
         "reader are the product of their matrices; its norm says how strongly the two are wired, against the same "
         f"matrices turned at random. The strongest: {strongest['writer']} to {strongest['reader']} "
         f"({strongest['score']:.3f}, chance {strongest['null_mean']:.3f}, z = {strongest['z']:+.0f}).",
-        "A head can clear up: read what an earlier writer wrote and write its negative. Of "
-        f"{len(deletion)} pairs of a head and an earlier writer, {len(wired)} have a share of negative eigenvalues "
-        f"{params.null_sd:g} standard deviations above random heads. On text the output of {len(clearing)} of these "
-        f"points against what the stream holds there, more than the same outputs in other places; in {len(shrinking)} "
+        f"A head can clear up: read what an earlier writer wrote and write its negative. Of {len(deletion)} pairs of a "
+        f"head and an earlier writer, {len(wired)} have a share of negative eigenvalues {params.null_sd:g} standard "
+        f"deviations above random heads. On text the output of {len(clearing)} of these points against what the stream "
+        f"holds there, more than the same outputs in other places; in {len(shrinking)} "
         "it leaves the stream smaller than before." + (_strongest(clearing)),
     ]
     rows: list[tuple[Cell, ...]] = [
@@ -61,7 +61,7 @@ def residual(study: Study) -> Section | None:
     used = Table(
         f"How much of the {d_model} dimensions each writer uses. Norm: root mean square of what it writes on text. "
         "Effective rank: exponential of the entropy of the squared singular values, of what it writes on text and of "
-        f"its weights, beside Gaussian matrices of the same shape. Dimensions: directions that hold "
+        "its weights, beside Gaussian matrices of the same shape. Dimensions: directions that hold "
         f"{params.subspace_share:.0%} of what it writes.",
         (
             *words("Writer"),
@@ -99,9 +99,8 @@ def residual(study: Study) -> Section | None:
             f"deletion_{name}",
             "Clearing up",
             "Left: share of negative eigenvalues of W_OV, by size, in the directions in which an earlier writer "
-            "writes, "
-            "about 0.5 by chance. Right: cosine, on text, between the head's output and what the stream holds in these "
-            "directions; below zero the head clears them, above zero it adds to what is there.",
+            "writes, about 0.5 by chance. Right: cosine, on text, between the head's output and what the stream holds "
+            "in these directions; below zero the head clears them, above zero it adds to what is there.",
             draw_deletion,
             deletion,
         )
@@ -115,8 +114,8 @@ def _strongest(clearing: pd.DataFrame) -> str:
     one = clearing.loc[clearing["cosine"].idxmin()]
     return (
         f" The most: {one['head']} on what {one['writer']} wrote (cosine {one['cosine']:+.2f}; norm "
-        f"{one['before']:.2f} "
-        f"before, {one['after']:.2f} after, {one['after_shuffled']:.2f} with its outputs in other places)."
+        f"{one['before']:.2f} before, {one['after']:.2f} after, {one['after_shuffled']:.2f} with its outputs in other "
+        "places)."
     )
 
 

@@ -33,8 +33,8 @@ def truth(study: Study) -> Section | None:
     )
     text = (
         "The corpus of this model was written by a known grammar, so mined tables can be held against the truth: "
-        "planted bigrams, skip-trigrams, copies, and the crossings of planted quartets. Three baselines rank "
-        "the same rows by "
-        "OV alone or QK alone, or rank triples by their pointwise mutual information in the corpus, without any model."
+        "planted bigrams, skip-trigrams, copies, and the crossings of planted quartets. Three baselines rank the same "
+        "rows by OV alone or QK alone, or rank triples by their pointwise mutual information in the corpus, without "
+        "any model."
     )
     return Section(f"{name}-truth", f"{name}: mined tables against planted truth", [text], [table])

@@ -30,12 +30,12 @@ def virtual(study: Study) -> Section | None:
     terms = composed.terms.set_index("name")
     copies = composed.virtual_heads[composed.virtual_heads["copies"]]
     text = (
-        "Two heads in turn act as one: a virtual head with pattern A^h₂A^h₁ and OV circuit W_E W_OV^h₁ W_OV^h₂ W_U. "
-        f"Of the {len(composed.virtual_heads)} strongest, {len(copies)} have the eigenvalues of copying "
+        "Two heads in turn act as one: a virtual head with pattern A^h₂A^h₁ and OV circuit W_E W_OV^h₁ W_OV^h₂ W_U. Of "
+        f"the {len(composed.virtual_heads)} strongest, {len(copies)} have the eigenvalues of copying "
         f"({settings.composition.null_sd:g} standard deviations above random heads); of all tokens, at most "
         f"{composed.virtual_heads['own_top1'].max():.1%} are first in their own row. Their K-composition circuits say "
-        "instead what the later head "
-        "looks for through the earlier one: an induction head looks for its own token, so its diagonal is largest."
+        "instead what the later head looks for through the earlier one: an induction head looks for its own token, so "
+        "its diagonal is largest."
     )
     one = composed.virtual_heads.iloc[0]
     rows = []
@@ -56,9 +56,9 @@ def virtual(study: Study) -> Section | None:
     scored = Table(
         "Virtual heads, the largest ‖W_OV^h₁ W_OV^h₂‖ first. Copying: Σλ/Σ|λ|, for random heads "
         f"{one['copying_null_mean']:z.2f} ± {one['copying_null_sd']:.2f}; own top: how often a token is among the "
-        f"first in its own row of the OV circuit; loss: what the model loses without this path, in nats per token. Of "
-        f"the K-composition circuit: Σλ/Σ|λ|, for random heads {one['k_null_mean']:z.2f} ± {one['k_null_sd']:.2f}, "
-        f"and how often a token's own column is the largest of its row (chance {one['chance_top1']:.2%}).",
+        "first in its own row of the OV circuit; loss: what the model loses without this path, in nats per token. Of "
+        f"the K-composition circuit: Σλ/Σ|λ|, for random heads {one['k_null_mean']:z.2f} ± {one['k_null_sd']:.2f}, and "
+        f"how often a token's own column is the largest of its row (chance {one['chance_top1']:.2%}).",
         (
             *words("Virtual head"),
             *numbers("Copying"),
@@ -69,8 +69,8 @@ def virtual(study: Study) -> Section | None:
     )
     count = settings.report.sources_per_head
     said = Table(
-        "What virtual heads say: the sources they act on most, and their outs. Score: OV, centred, times p(source)^"
-        f"{settings.mining.frequency_power:g}.",
+        "What virtual heads say: the sources they act on most, and their outs. Score: OV, centred, times "
+        f"p(source)^{settings.mining.frequency_power:g}.",
         (*words("Virtual head", "Source", "Out"), *numbers("OV", "Score")),
         [
             (r.name, Tokens((r.source,)), Tokens((r.out,)), f"{r.ov:.2f}", f"{r.score:.2f}")

@@ -24,9 +24,8 @@ def _findings(results: Results, settings: Settings) -> Iterator[Finding]:
             where = Link(f"{name}: against planted truth", f"{name}-truth")
             yield Finding(
                 f"{scores['recall']:.0%}",
-                f"of the planted skip-trigrams of model {name} are among its {_planted(models[name])} top-ranked "
-                "rows, as "
-                f"many as were planted; the best ranking by counting in the corpus alone, without a model, finds "
+                f"of the planted skip-trigrams of model {name} are among its {_planted(models[name])} top-ranked rows, "
+                "as many as were planted; the best ranking by counting in the corpus alone, without a model, finds "
                 f"{scores['best_baseline']:.0%}.",
                 where,
             )
@@ -59,9 +58,8 @@ def _findings(results: Results, settings: Settings) -> Iterator[Finding]:
             yield Finding(
                 f"≤ {model.bill:.4f} nats",
                 f"per token is a bound on what the {_unsupported(model):,} checked rows of model {name} that the "
-                "training text "
-                f"does not support cost together, out of a loss of {model.valid_loss:.3f}; other cells are not "
-                "bounded.",
+                f"training text does not support cost together, out of a loss of {model.valid_loss:.3f}; other cells "
+                "are not bounded.",
                 Link(f"{name}: bugs", f"{name}-bugs"),
             )
     if results.superposition:

@@ -29,8 +29,8 @@ def provenance(study: Study) -> Section:
         "provenance",
         "Provenance",
         [
-            "`git log --find-object=<id>` finds the commits that hold these parameters and locked versions; "
-            "the hashes below identify the exact inputs of this report.",
+            "`git log --find-object=<id>` finds the commits that hold these parameters and locked versions; the hashes "
+            "below identify the exact inputs of this report.",
         ],
         [
             Table(

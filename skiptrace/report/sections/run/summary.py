@@ -52,9 +52,9 @@ def summary(study: Study) -> Section:
         "In-context learning",
     )
     models = Table(
-        "Validation loss in nats per token, beside an interpolated Kneser–Ney bigram model and a unigram model "
-        "on the same tokens. In-context learning: loss late in the context minus loss early, in nats; "
-        "a bigram model has none, so what it shows is chance.",
+        "Validation loss in nats per token, beside an interpolated Kneser–Ney bigram model and a unigram model on the "
+        "same tokens. In-context learning: loss late in the context minus loss early, in nats; a bigram model has "
+        "none, so what it shows is chance.",
         (*words("Model", "Corpus"), *numbers(*measured)),
         rows,
     )
@@ -69,8 +69,8 @@ def summary(study: Study) -> Section:
     curves = figure(
         "loss_curves",
         "Loss during training",
-        "The zero-layer model flattens out at the smoothed bigram; each layer of attention goes below it. "
-        "Measured on the first contexts of the validation text, so the ends differ slightly from the table.",
+        "The zero-layer model flattens out at the smoothed bigram; each layer of attention goes below it. Measured on "
+        "the first contexts of the validation text, so the ends differ slightly from the table.",
         draw_loss_curves,
         results,
     )

@@ -28,15 +28,13 @@ def geometry(study: Study) -> Section:
     found = levels[levels["passes"]]
     missed = levels[~levels["passes"] & (levels["measure"] == "D_i")]["name"]
     count, wide = int(features["feature"].max()) + 1, tables["dstar"]["dstar"]
+    reached = ", ".join(f"{r.measure} at {r.level:g} ({r.found:.0f})" for r in found.itertuples()) or "nothing"
+    others = ", ".join(missed)
     text = (
-        f"{count} equally important features at {len(wide)} densities. Expected: D* = m/‖W‖² pauses at 1 and ½, "
-        "and the "
-        "dimensionalities D_i gather on lines at 1, 3/4 (tetrahedron), 2/3 (triangle), 1/2 (antipodal pair), 2/5 "
-        "(pentagon) and 3/8 (square antiprism); in the authors' own saved run only ½ and one more are sharp. "
-        "Came out by "
-        "the tests below: "
-        f"{', '.join(f'{r.measure} at {r.level:g} ({r.found:.0f})' for r in found.itertuples()) or 'nothing'}"
-        f"{'; not found as lines: ' + ', '.join(missed) if len(missed) else ''}."
+        f"{count} equally important features at {len(wide)} densities. Expected: D* = m/‖W‖² pauses at 1 and ½, and "
+        "the dimensionalities D_i gather on lines at 1, 3/4 (tetrahedron), 2/3 (triangle), 1/2 (antipodal pair), 2/5 "
+        "(pentagon) and 3/8 (square antiprism); in the authors' own saved run only ½ and one more are sharp. Came out "
+        f"by the tests below: {reached}{f'; not found as lines: {others}' if others else ''}."
     )
     table = Table(
         "D*: models within the tolerance of the level (null: D* falling evenly from first to last). D_i: the most "

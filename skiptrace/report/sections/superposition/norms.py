@@ -35,8 +35,7 @@ def norms(study: Study) -> Section:
         for size in counts["size"].unique()
     )
     text = (
-        "Expected: dense features are kept up to the number of dimensions, each alone; the sparser they are, "
-        "the more "
+        "Expected: dense features are kept up to the number of dimensions, each alone; the sparser they are, the more "
         f"are kept, and the more they interfere. Came out, features kept on average over seeds: {told}."
     )
     return Section(
@@ -47,8 +46,8 @@ def norms(study: Study) -> Section:
             figure(
                 "norms",
                 "Norms and interference",
-                "Each bar is a feature of the best model, the most "
-                "important on top; faint bars have a direction of their own, strong ones share.",
+                "Each bar is a feature of the best model, the most important on top; faint bars have a direction of "
+                "their own, strong ones share.",
                 draw_norms,
                 tables["norms"],
             ),

@@ -37,8 +37,8 @@ def phase(study: Study) -> Section:
             figure(
                 f"phase_{n}",
                 f"{n} features, {n - 1} dimension{'s' if n > 2 else ''}",
-                f"Trained and theory agree on {share[n]:.1%} of {(cells['n'] == n).sum()} cells (always "
-                f"answering the most common would on {common:.1%}). Lines: the theory's borders.",
+                f"Trained and theory agree on {share[n]:.1%} of {(cells['n'] == n).sum()} cells (always answering the "
+                f"most common would on {common:.1%}). Lines: the theory's borders.",
                 draw_phases,
                 cells,
                 n,
@@ -57,12 +57,10 @@ def phase(study: Study) -> Section:
     text = (
         "Whether the extra feature is left out, pushes another out, or shares a dimension with it depends on its "
         "importance and on density. Expected: the exact losses L = r(p/3 − p²/4), p/3 − p²/4 and (1 + r)p²/6 meet at "
-        f"the triple point r = {theory.TRIPLE.importance:g}, p = 4/7 = {theory.TRIPLE.density:.3f}. "
-        f"Came out: {reached}. The theory's weights are ideal but fixed; trained ones also move norms and "
-        "biases: the "
-        f"loss of the median cell is {gain:.3f} of the theory's, and superposition reaches somewhat denser "
-        "features. Median density of "
-        f"the cells that disagree: {told}."
+        f"the triple point r = {theory.TRIPLE.importance:g}, p = 4/7 = {theory.TRIPLE.density:.3f}. Came out: "
+        f"{reached}. The theory's weights are ideal but fixed; trained ones also move norms and biases: the loss of "
+        f"the median cell is {gain:.3f} of the theory's, and superposition reaches somewhat denser features. Median "
+        f"density of the cells that disagree: {told}."
     )
     return Section("superposition-phase", "Superposition: phase diagrams", [text], blocks)
 

@@ -37,9 +37,8 @@ def widths(study: Study) -> Section:
     wide, narrow = mean[mean["width"] == mean["width"].max()], mean[mean["kept"] >= 0.95 * mean["kept"].max()]
     least = narrow.groupby("sparsity")["width"].min()
     text = (
-        "The first way out: make the layer as wide as there are features, and superposition has no reason. "
-        "Expected: with "
-        "one dimension per feature, no interference and no loss. Came out: interference "
+        "The first way out: make the layer as wide as there are features, and superposition has no reason. Expected: "
+        "with one dimension per feature, no interference and no loss. Came out: interference "
         f"{wide['interference'].max():.3f} and {wide['unexplained'].max():.2%} of the loss left at width "
         f"{wide['width'].max():.0f}. What it costs: superposition represents as many features from width "
         f"{', '.join(f'{w:.0f} (S = {s:g})' for s, w in least.items())} on, so a model without it takes "
