@@ -7,45 +7,19 @@ import os
 import re
 import shlex
 import sys
-from importlib import import_module, metadata
-from typing import Annotated, Any, NamedTuple
+from importlib import metadata
+from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
+from skiptrace.command.questions import QUESTIONS
 from skiptrace.errors import InputError, printable, run
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+# Modules that the extra `pipeline` installs, and that some answers import.
+PIPELINE = {"dvc", "dvc_data", "jinja2", "matplotlib", "networkx", "sympy"}
 OPTION = re.compile(r"--?[A-Za-z]")  # what is taken for an option: `->` and `--` are text
-
-
-class Question(NamedTuple):
-    """The module of a question, and its line in the list of questions, for which nothing is imported."""
-
-    module: str
-    help: str
-
-
-QUESTIONS = {
-    "explain": Question(
-        "skiptrace.command.explain", "Rank every path through a model by what it adds to the logit of the next token."
-    ),
-    "lookup": Question(
-        "skiptrace.command.lookup",
-        "Show what each head ties a token to: sources it attends to, outs it raises, and the other way round.",
-    ),
-    "compare": Question(
-        "skiptrace.command.compare",
-        "Compare two versions: parameters, metrics, skip-trigrams, and what became of each head.",
-    ),
-    "doctor": Question(
-        "skiptrace.command.doctor",
-        "Check the environment, and list what `dvc repro` would run and how long that took last time.",
-    ),
-    "export": Question(
-        "skiptrace.command.export", "Write a model for another library; importing it again gives the same logits."
-    ),
-}
 
 
 class Asked(TyperCommand):
@@ -71,32 +45,9 @@ class Asked(TyperCommand):
             raise
 
 
-class Questions(TyperGroup):
-    """Imports a question when it is asked: each needs seconds of libraries that the others do without."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        """The names of all questions."""
-        return list(QUESTIONS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The question of this name, with no more than its name and help."""
-        if cmd_name not in QUESTIONS:
-            return None
-        return TyperCommand(cmd_name, help=QUESTIONS[cmd_name].help)
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The question that was asked, which is imported now."""
-        name, command, rest = super().resolve_command(ctx, args)
-        if name is not None and command is not None:
-            one = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-            one.command(name, cls=Asked)(getattr(import_module(QUESTIONS[name].module), name))
-            command = typer.main.get_command(one)
-        return name, command, rest
-
-
-app = typer.Typer(
-    cls=Questions, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+for question in QUESTIONS:
+    app.command(cls=Asked)(question)
 
 
 def _version(asked: bool) -> None:
@@ -128,6 +79,14 @@ def main() -> None:
                 asked = wrong.ctx.command_path if wrong.ctx else "skiptrace"
                 print(f"error: {said}; see {asked} --help", file=sys.stderr)
             sys.exit(2)
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package not in PIPELINE:
+                raise
+            asked = " ".join(sys.argv[1:2])
+            raise InputError(
+                f"skiptrace {asked} needs {package}, which is not installed; pip install 'skiptrace[pipeline]'"
+            ) from None
 
     run(ask)
 

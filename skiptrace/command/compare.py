@@ -8,15 +8,15 @@ Writes  the files named by --html and --markdown
 
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.text import Text
 
-from skiptrace.command.output import AsJson, Form, console, form, print_csv, print_json, table
+from skiptrace.command.models import in_pipeline
+from skiptrace.command.output import Form, console, print_csv, print_json, table
 from skiptrace.command.versions import WORKSPACE, changed_stages, read_version
-from skiptrace.comparison.compare import Comparison, ModelChange
-from skiptrace.comparison.compare import compare as compare_versions
+from skiptrace.comparison.compare import Comparison, ModelChange, compare
 from skiptrace.comparison.overlap import Place
 from skiptrace.comparison.render import html, markdown
 from skiptrace.comparison.sections import build, shown, summary
@@ -29,17 +29,14 @@ ROWS = 15  # of a table on a terminal
 COLUMNS = ("kind", "key", "a", "b", "difference", "noise", "beyond")
 
 
-def compare(
-    a: Annotated[str, typer.Argument(metavar="REV_A", help="a commit, branch, tag, experiment, or workspace")],
-    b: Annotated[str, typer.Argument(metavar="REV_B", help="the other version")] = WORKSPACE,
-    page: Annotated[Path | None, typer.Option("--html", help="write the whole comparison to this page")] = None,
-    notes: Annotated[Path | None, typer.Option("--markdown", help="write it as Markdown, at most 60 kB")] = None,
-    as_json: AsJson = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="print parameters and metrics as CSV")] = False,
-) -> None:
-    """Compare two versions: parameters, metrics, skip-trigrams, and what became of each head."""
-    printed = form(as_json, as_csv)
-    found = compare_versions(read_version(a), read_version(b))
+def answer(a: str, b: str, page: Path | None, notes: Path | None, printed: Form) -> None:
+    """Print the comparison, or write it to the files named.
+
+    Raises:
+        InputError: there is no pipeline here, or no such version, or a file of it cannot be read.
+    """
+    in_pipeline()
+    found = compare(read_version(a), read_version(b))
     if WORKSPACE in (a, b) and (stale := changed_stages()):
         names = ", ".join(sorted(stale)[:5]) + (" …" if len(stale) > 5 else "")
         typer.echo(f"note: the workspace is not reproduced ({names} changed); its results are older", err=True)

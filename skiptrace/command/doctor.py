@@ -14,7 +14,7 @@ from enum import StrEnum
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 import torch
@@ -24,7 +24,7 @@ from dvc.repo import Repo
 
 from skiptrace import arithmetic
 from skiptrace.command.damage import remove, verify_outputs
-from skiptrace.command.output import AsCsv, AsJson, Form, console, form, print_csv, print_json, table
+from skiptrace.command.output import Form, console, print_csv, print_json, table
 from skiptrace.command.repair import broken
 from skiptrace.command.repair import repair as restore
 from skiptrace.command.versions import NEVER_RAN, changed_stages
@@ -63,16 +63,8 @@ class Due(NamedTuple):
     seconds: float | None
 
 
-def doctor(
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-    verify: Annotated[bool, typer.Option(help="hash again what dvc.lock names, here and in DVC's cache")] = False,
-    repair: Annotated[
-        bool, typer.Option(help="restore dvc.lock after an interruption; with --verify, remove damaged files")
-    ] = False,
-) -> None:
-    """Check the environment, and list what `dvc repro` would run and how long that took last time."""
-    printed = form(as_json, as_csv)
+def answer(verify: bool, repair: bool, printed: Form) -> None:
+    """Print the checks and the stages that are due; exit with code 1 if a check is wrong."""
     checks = [_checked("dvc.lock", partial(_lock, repair))]
     checks += [_checked(*look) for look in LOOKS]
     if verify:

@@ -5,15 +5,14 @@ Reads   params.yaml  models.<m>, mining.min_count
         data/circuits/<m>/   where circuits were stored
 """
 
-from enum import StrEnum
 from itertools import groupby
-from typing import Annotated
 
 import typer
 from rich.text import Text
 
+from skiptrace import api
 from skiptrace.command.models import chosen_heads, open_model, token_id
-from skiptrace.command.output import AsCsv, AsJson, Form, console, form, print_csv, print_json, table, token
+from skiptrace.command.output import Form, console, print_csv, print_json, table, token
 from skiptrace.config.base import find
 from skiptrace.layout import CIRCUITS, PARAMS, TOKENS
 from skiptrace.mining import vocabulary
@@ -21,58 +20,33 @@ from skiptrace.mining.vocabulary import Vocabulary
 from skiptrace.neighbours import VIEWS, Neighbours, View, neighbours
 from skiptrace.report.rendering.tokens import visible
 
-COLUMNS = ("model", "role", "head", "circuit", "across", "rank", "token_id", "token", "count", "centred", "value")
+COLUMNS = ("model", *api.NEIGHBOURS)
 
 
-class Role(StrEnum):
-    """What a token may be in a skip-trigram."""
-
-    source = "source"
-    destination = "destination"
-    out = "out"
-
-
-def lookup(
-    wanted: Annotated[str, typer.Argument(metavar="TOKEN", help='its text, as " return", or its id, as id:123')],
-    model: Annotated[str, typer.Option(help="a key of models in params.yaml")],
-    head: Annotated[
-        list[str] | None, typer.Option(help="as L0H1, or direct; repeat it for more; all by default")
-    ] = None,
-    role: Annotated[
-        list[Role] | None, typer.Option("--as", help="its role; repeat it for more; all by default")
-    ] = None,
-    most: Annotated[int, typer.Option(min=1, help="tokens across, per head")] = 8,
-    min_count: Annotated[
-        int | None,
-        typer.Option(min=0, help="leave out tokens that the corpus has less often; mining.min_count by default"),
-    ] = None,
-    computed: Annotated[
-        bool, typer.Option("--computed", help="from the weights, not from Parquet, of which a column takes every part")
-    ] = False,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
+def answer(
+    asked: str,
+    model: str,
+    head: list[str],
+    roles: list[str],
+    most: int,
+    min_count: int | None,
+    computed: bool,
+    printed: Form,
 ) -> None:
-    """Show what each head ties a token to: sources it attends to, outs it raises, and the other way round."""
-    printed = form(as_json, as_csv)
+    """Print a token's neighbours in every head and role asked for.
+
+    Raises:
+        InputError: there is no such model, head or token, or a part of a stored circuit cannot be read.
+    """
     studied = open_model(model)
-    number, heads = token_id(studied, wanted), chosen_heads(studied, head or [])
+    number, heads = token_id(studied, asked), chosen_heads(studied, head)
     words = vocabulary.load(TOKENS / studied.corpus / "vocab.parquet", studied.model.d_vocab)
     least = int(find("mining.min_count", PARAMS)) if min_count is None else min_count
-    asked = tuple(view for view in VIEWS if not role or view.role in role)
-    found = list(
-        neighbours(
-            studied.model,
-            None if computed else CIRCUITS / model,
-            number,
-            asked,
-            heads,
-            words.probability,
-            words.eligible(least),
-            most,
-        )
-    )
+    views = tuple(view for view in VIEWS if view.role in roles)
+    folder, kept = None if computed else CIRCUITS / model, words.eligible(least)
+    found = list(neighbours(studied.model, folder, number, views, heads, words.probability, kept, most))
     text, count = words.token.iloc[number], int(words.count.iloc[number])
-    rows = [row for one in found for row in _rows(model, one, words)]
+    rows = [{"model": model} | row for one in found for row in api.neighbour_rows(one, words)]
     if printed is Form.JSON:
         print_json({"model": model, "token_id": number, "token": text, "count": count, "entries": rows})
     elif printed is Form.CSV:
@@ -86,18 +60,6 @@ def lookup(
             "Values are centred: attention scores of qk less the destination's mean, logits of ov and direct less the "
             f"row's.\nTokens that occur fewer than {least} times are left out (--min-count)."
         )
-
-
-def _rows(model: str, found: Neighbours, words: Vocabulary) -> list[dict[str, object]]:
-    """One record per token across; `rank` counts from 1 in its own row or column."""
-    view = found.view
-    place = {"model": model, "role": view.role, "head": found.head, "circuit": view.circuit, "across": view.across}
-    return [
-        place
-        | {"rank": rank, "token_id": i, "token": words.token.iloc[i], "count": int(words.count.iloc[i])}
-        | {"centred": centred, "value": value}
-        for rank, (i, value, centred) in enumerate(found.entries, 1)
-    ]
 
 
 def _print(found: list[Neighbours], words: Vocabulary) -> None:

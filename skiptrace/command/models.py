@@ -1,6 +1,7 @@
 """The models, heads and tokens that a question may name."""
 
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 from tokenizers import Tokenizer
@@ -30,11 +31,34 @@ def open_model(name: str) -> Studied:
     Raises:
         InputError: there is no such model, or it has not been trained yet.
     """
+    in_pipeline()
     corpus = load_model(name, PARAMS).corpus
-    for made in (MODELS / name, TOKENS / corpus):
-        if not made.is_dir():
-            raise InputError(f"{made}: not there yet; run dvc repro, or dvc checkout if it was reproduced before")
-    return Studied(name, checkpoint.load(MODELS / name), corpus, load_tokenizer(TOKENS / corpus / "tokenizer.json"))
+    model, tokens = made(MODELS / name), made(TOKENS / corpus)
+    return Studied(name, checkpoint.load(model), corpus, load_tokenizer(tokens / "tokenizer.json"))
+
+
+def in_pipeline() -> None:
+    """Do nothing in the folder of a pipeline.
+
+    Raises:
+        InputError: there is no params.yaml here.
+    """
+    if not PARAMS.exists():
+        raise InputError(
+            f"{PARAMS}: not here; run this in the folder of a pipeline that was reproduced (make report), or use the "
+            "functions of `import skiptrace` with a model of your own"
+        )
+
+
+def made(folder: Path) -> Path:
+    """The folder.
+
+    Raises:
+        InputError: it has not been reproduced yet.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: not there yet; run dvc repro, or dvc checkout if it was reproduced before")
+    return folder
 
 
 def token_id(studied: Studied, asked: str) -> int:
@@ -58,7 +82,16 @@ def chosen_heads(studied: Studied, asked: list[str]) -> list[Head | None]:
         InputError: the model has no such head; lists those it has.
     """
     known = {"direct": None} | {head_name(head): head for head in heads(studied.model)}
+    check_heads(studied.name, list(known), asked)
+    return [known[name] for name in asked] if asked else list(known.values())
+
+
+def check_heads(model: str, known: list[str], asked: list[str]) -> None:
+    """Do nothing if the model has the heads named.
+
+    Raises:
+        InputError: it has no such head; lists those it has.
+    """
     for name in asked:
         if name not in known:
-            raise InputError(f"--head {name}: model {studied.name} has {', '.join(known)}")
-    return [known[name] for name in asked] if asked else list(known.values())
+            raise InputError(f"--head {name}: model {model} has {', '.join(known) or 'none'}")

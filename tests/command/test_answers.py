@@ -3,23 +3,17 @@
 import csv
 import io
 import json
-import sys
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 from skiptrace.circuits.factored import ov
 from skiptrace.command.output import inert
+from skiptrace.command.top import chosen
 from skiptrace.models import checkpoint
 from tests.pipeline.conftest import assert_one_line
-
-
-def test_the_console_script_is_there_and_lists_its_questions(reproduced):
-    told = reproduced.call(sys.executable, "-m", "skiptrace", "--help")
-    assert told.returncode == 0
-    for question in ("explain", "lookup", "compare", "doctor"):
-        assert question in told.stdout
 
 
 def test_explain_takes_a_prediction_apart(ask, reproduced):
@@ -36,9 +30,47 @@ def test_explain_takes_a_prediction_apart(ask, reproduced):
     assert len(rows) == 9 and float(rows[0]["logit"]) >= float(rows[1]["logit"])
 
 
+def test_the_best_rows_are_those_of_the_evidence_in_its_order(ask, reproduced):
+    evidence = pq.read_table(reproduced.path / "data/evidence/one/skip_trigrams.parquet").to_pandas()
+    told = ask(reproduced, "top", "--model", "one", "--most", "3", "--json")
+    assert told.code == 0, told.error
+    found = json.loads(told.out)
+    best = evidence.sort_values("rank_evidence").head(3)
+    assert found["found"] == len(evidence) > 3
+    for name in ("source", "destination", "out", "effect_nats", "corpus_count", "verified"):
+        assert [row[name] for row in found["rows"]] == best[name].tolist()
+    assert [row["head"] for row in found["rows"]] == [f"L{r.layer}H{r.head}" for r in best.itertuples()]
+    shown = ask(reproduced, "top", "--model", "one", "--most", "3").out
+    assert all(best.iloc[i]["source"].strip() in shown for i in range(3)) and f"3 of {len(evidence)} rows" in shown
+    of_head = ask(reproduced, "top", "--model", "one", "--head", "L0H1", "--csv").out
+    assert {row["head"] for row in csv.DictReader(io.StringIO(of_head))} == {"L0H1"}
+
+
+def test_rows_are_chosen_by_head_support_and_words():
+    rows = pd.DataFrame(
+        [
+            ("L0H0", " the", "cat", " sat", True, 1.5),
+            ("L0H0", " the", "(", " sat", True, 1.5),  # no word
+            ("L0H0", " a", "cat", " sat", True, 1.5),  # of one letter
+            ("L0H0", " the", "cat", " sat", True, 1.0),  # as often as chance
+            ("L0H0", " the", "cat", " sat", False, 1.5),  # not verified
+            ("L0H1", " the", "cat", " sat", True, 1.5),
+            ("L0H1", " the", "cat", " sat", True, float("nan")),  # never seen
+        ],
+        columns=["head", "source", "destination", "out", "verified", "lift_low"],
+    )
+    assert chosen(rows, [], False, False).all()
+    assert rows.index[chosen(rows, ["L0H0"], False, False)].tolist() == [0, 1, 2, 3, 4]
+    assert rows.index[chosen(rows, [], True, False)].tolist() == [0, 1, 2, 5]
+    assert rows.index[chosen(rows, ["L0H0"], True, True)].tolist() == [0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("top", "--model", "nope"), "models.nope: no such key; there is zero, one, two"),
+        (("top", "--model", "two", "--head", "L5H0"), "--head L5H0: model two has L0H0, L0H1, L1H0, L1H1"),
+        (("top", "--model", "zero", "--head", "L0H0"), "--head L0H0: model zero has none"),
         (("explain", "--model", "nope", "x"), "models.nope: no such key; there is zero, one, two"),
         (("explain", "--model", "two", ""), "the text is empty"),
         (("explain", "--model", "two", "moon " * 50), "models.two.n_ctx = 16 holds 15"),

@@ -2,32 +2,48 @@
 
 import json
 import sys
-import time
-from importlib import import_module
 
 import pytest
 
-from skiptrace.command.cli import QUESTIONS
-from tests.pipeline.conftest import assert_one_line
+from skiptrace.command.questions import QUESTIONS
+from tests.pipeline.conftest import ROOT, Project, assert_one_line
+
+NAMES = [question.__name__ for question in QUESTIONS]
+SCRIPT = "import sys; sys.argv[0] = 'skiptrace'; from skiptrace.command.cli import main; main()"
 
 
-@pytest.mark.parametrize("name", QUESTIONS)
-def test_a_questions_help_is_what_its_function_says(name):
-    question = getattr(import_module(QUESTIONS[name].module), name)
-    assert QUESTIONS[name].help == question.__doc__.partition("\n")[0]
+@pytest.mark.parametrize("name", ["", *NAMES])
+def test_help_imports_no_library_that_takes_seconds(name):
+    told = "print([m for m in ('torch', 'dvc', 'pandas', 'numpy') if m in sys.modules], file=sys.stderr)"
+    code = f"import sys\nfrom skiptrace.command.cli import main\ntry: main()\nfinally: {told}"
+    done = Project(ROOT).call(sys.executable, "-c", code, *name.split(), "--help")
+    assert done.returncode == 0 and all(shown in done.stdout for shown in ([name, "--help"] if name else NAMES))
+    assert done.stderr == "[]\n"
 
 
-def test_the_list_of_questions_imports_none_of_them():
-    """So that it comes at once; the seconds are for a busy machine."""
-    from tests.pipeline.conftest import ROOT, Project
+def test_a_shell_completes_questions_and_their_options():
+    def completed(words: str) -> set[str]:
+        asked = {"_SKIPTRACE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        return set(Project(ROOT).call(sys.executable, "-c", SCRIPT, **asked).stdout.split())
 
-    listed = "print(sorted(sys.modules), file=sys.stderr)"
-    code = f"import sys\nfrom skiptrace.command.cli import main\ntry: main()\nfinally: {listed}"
-    started = time.monotonic()
-    done = Project(ROOT).call(sys.executable, "-c", code, "--help")
-    assert done.returncode == 0 and all(name in done.stdout for name in QUESTIONS)
-    assert not {"'torch'", "'dvc'", "'pandas'", "'numpy'", "'pydantic'"} & set(done.stderr.strip("[]\n").split(", "))
-    assert time.monotonic() - started < 5
+    assert completed("skiptrace ") == set(NAMES)
+    assert completed("skiptrace top --m") == {"--model", "--most"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["top", "--model", "one"], ["explain", "a", "--model", "one"], ["lookup", "a", "--model", "one"],
+     ["compare", "HEAD"], ["export", "--model", "one", "--to", "transformer-lens", "--out", "made"]],
+    ids=lambda arguments: arguments[0],
+)  # fmt: skip
+def test_outside_of_a_pipeline_the_answer_says_where_to_ask(ask, tmp_path, arguments):
+    assert_one_line(ask(Project(tmp_path), *arguments), "params.yaml: not here; run this in the folder of a pipeline")
+
+
+def test_what_needs_the_extra_pipeline_says_so(ask, reproduced, monkeypatch):
+    monkeypatch.setitem(sys.modules, "skiptrace.command.doctor", None)
+    monkeypatch.setattr("skiptrace.command.cli.PIPELINE", {"skiptrace"})
+    assert_one_line(ask(reproduced, "doctor"), "skiptrace doctor needs skiptrace, which is not installed; pip install")
 
 
 def test_the_version_is_that_of_the_package(ask, reproduced):
@@ -76,7 +92,7 @@ def test_wrong_usage_is_one_line(ask, reproduced, arguments, message):
 
 def test_nothing_asked_is_answered_with_the_list(ask, reproduced):
     told = ask(reproduced)
-    assert (told.code, told.error) == (2, "") and all(name in told.out for name in QUESTIONS)
+    assert (told.code, told.error) == (2, "") and all(name in told.out for name in NAMES)
 
 
 def test_an_argument_that_is_not_utf_8_is_named(ask, reproduced):

@@ -1,0 +1,137 @@
+"""The questions of the `skiptrace` command: their arguments and options.
+
+What answers a question is imported when it is asked, so that the help and the completion of a shell come at once.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from skiptrace.command.output import AsCsv, AsJson, form
+
+Model = Annotated[str, typer.Option(help="a key of models in params.yaml")]
+Heads = Annotated[list[str] | None, typer.Option("--head", help="as L0H1; repeat it for more; all by default")]
+
+
+class Role(StrEnum):
+    """What a token may be in a skip-trigram."""
+
+    source = "source"
+    destination = "destination"
+    out = "out"
+
+
+class Format(StrEnum):
+    """Libraries that a model can be written for."""
+
+    transformer_lens = "transformer-lens"
+
+
+def top(
+    model: Model,
+    head: Heads = None,
+    supported: Annotated[
+        bool, typer.Option("--supported", help="only verified rows that the corpus has more often than chance")
+    ] = False,
+    words: Annotated[
+        bool, typer.Option("--words", help="only rows whose three tokens are words, of two letters or more")
+    ] = False,
+    most: Annotated[int, typer.Option(min=1, help="rows to print")] = 20,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """List the best skip-trigrams of a model with their evidence, verified ones first."""
+    printed = form(as_json, as_csv)
+    from skiptrace.command.top import answer
+
+    answer(model, head or [], supported, words, most, printed)
+
+
+def explain(
+    text: Annotated[str, typer.Argument(help="the text before the prediction")],
+    model: Model,
+    out: Annotated[
+        str | None, typer.Option("--next", help="the token to explain, text or id:123; the likeliest by default")
+    ] = None,
+    most: Annotated[int, typer.Option(min=1, help="paths to print")] = 15,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Rank every path through a model by what it adds to the logit of the next token."""
+    printed = form(as_json, as_csv)
+    from skiptrace.command.explain import answer
+
+    answer(text, model, out, most, printed)
+
+
+def lookup(
+    token: Annotated[str, typer.Argument(metavar="TOKEN", help='its text, as " return", or its id, as id:123')],
+    model: Model,
+    head: Annotated[
+        list[str] | None, typer.Option(help="as L0H1, or direct; repeat it for more; all by default")
+    ] = None,
+    role: Annotated[
+        list[Role] | None, typer.Option("--as", help="its role; repeat it for more; all by default")
+    ] = None,
+    most: Annotated[int, typer.Option(min=1, help="tokens across, per head")] = 8,
+    min_count: Annotated[
+        int | None,
+        typer.Option(min=0, help="leave out tokens that the corpus has less often; mining.min_count by default"),
+    ] = None,
+    computed: Annotated[
+        bool, typer.Option("--computed", help="from the weights, not from Parquet, of which a column takes every part")
+    ] = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Show what each head ties a token to: sources it attends to, tokens it raises, and the other way round."""
+    printed = form(as_json, as_csv)
+    from skiptrace.command.lookup import answer
+
+    answer(token, model, head or [], [str(each) for each in role or Role], most, min_count, computed, printed)
+
+
+def compare(
+    a: Annotated[str, typer.Argument(metavar="REV_A", help="a commit, branch, tag, experiment, or workspace")],
+    b: Annotated[str, typer.Argument(metavar="REV_B", help="the other version")] = "workspace",
+    page: Annotated[Path | None, typer.Option("--html", help="write the whole comparison to this page")] = None,
+    notes: Annotated[Path | None, typer.Option("--markdown", help="write it as Markdown, at most 60 kB")] = None,
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="print parameters and metrics as CSV")] = False,
+) -> None:
+    """Compare two versions: parameters, metrics, skip-trigrams, and what became of each head."""
+    printed = form(as_json, as_csv)
+    from skiptrace.command.compare import answer
+
+    answer(a, b, page, notes, printed)
+
+
+def doctor(
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    verify: Annotated[bool, typer.Option(help="hash again what dvc.lock names, here and in DVC's cache")] = False,
+    repair: Annotated[
+        bool, typer.Option(help="restore dvc.lock after an interruption; with --verify, remove damaged files")
+    ] = False,
+) -> None:
+    """Check the environment, and list what `dvc repro` would run and how long that took last time."""
+    printed = form(as_json, as_csv)
+    from skiptrace.command.doctor import answer
+
+    answer(verify, repair, printed)
+
+
+def export(
+    model: Model,
+    to: Annotated[Format, typer.Option(help="the library that is to read it")],
+    out: Annotated[Path, typer.Option(help="the folder to write, which must not exist yet")],
+) -> None:
+    """Write a model for another library; importing it again gives the same logits."""
+    from skiptrace.command.export import answer
+
+    answer(model, to, out)
+
+
+QUESTIONS = (top, explain, lookup, compare, doctor, export)

@@ -1,0 +1,92 @@
+"""`skiptrace top`: the best skip-trigrams of a model and their evidence.
+
+Reads   params.yaml  models.<m>
+        data/models/<m>/config.json, data/evidence/<m>/skip_trigrams.parquet
+"""
+
+import math
+from typing import Any
+
+import pandas as pd
+import typer
+
+from skiptrace.command.models import check_heads, in_pipeline, made
+from skiptrace.command.output import Form, console, print_csv, print_json, table, token
+from skiptrace.config.models import load_model
+from skiptrace.files import read_json, read_table
+from skiptrace.layout import EVIDENCE, MODELS, PARAMS
+
+COLUMNS = (
+    "rank", "head", "source", "destination", "out", "effect_nats", "effect_se", "p_out", "verified", "corpus_count",
+    "corpus_lift", "lift_low",
+)  # fmt: skip
+TOKENS = ["source", "destination", "out"]
+
+
+def answer(model: str, asked: list[str], supported: bool, words: bool, most: int, printed: Form) -> None:
+    """Print the best rows by `rank_evidence`.
+
+    Raises:
+        InputError: there is no such model or head, or its rows have not been verified yet.
+    """
+    in_pipeline()
+    load_model(model, PARAMS)
+    shape = read_json(made(MODELS / model) / "config.json")
+    check_heads(
+        model, [f"L{layer}H{head}" for layer in range(shape["n_layers"]) for head in range(shape["n_heads"])], asked
+    )
+    found = read_table(made(EVIDENCE / model) / "skip_trigrams.parquet").to_pandas()
+    found["head"] = "L" + found["layer"].astype(str) + "H" + found["head"].astype(str)
+    found["rank"] = found["rank_evidence"]
+    kept = found[chosen(found, asked, supported, words)].sort_values("rank")[list(COLUMNS)]
+    rows = [_plain(row) for row in kept.head(most).to_dict("records")]
+    if printed is Form.JSON:
+        print_json({"model": model, "found": len(kept), "rows": rows})
+    elif printed is Form.CSV:
+        print_csv(rows, COLUMNS)
+    else:
+        _print(model, rows)
+        typer.echo(
+            f"{len(rows)} of {len(kept):,} rows; {len(found):,} were checked. effect: by how much the output token's "
+            "log-probability falls\nwhen the edge from the source is ablated. lift: how much more often the corpus has "
+            "the output token after source …\ndestination than after the destination alone; low: the lower end of its "
+            "95 % interval."
+        )
+
+
+def chosen(rows: pd.DataFrame, heads: list[str], supported: bool, words: bool) -> pd.Series:
+    """Which rows are of one of these heads (none: of any), supported by the corpus, and made of words."""
+    kept = rows["head"].isin(heads) if heads else pd.Series(True, rows.index)
+    if supported:
+        kept &= rows["verified"] & (rows["lift_low"] > 1)
+    for name in TOKENS if words else []:
+        kept &= rows[name].map(is_word).astype(bool)
+    return kept
+
+
+def is_word(text: str) -> bool:
+    """Whether a token is a word: two letters or more, spaces aside."""
+    word = text.strip()
+    return len(word) > 1 and word.isalpha()
+
+
+def _plain(row: dict[Any, Any]) -> dict[str, Any]:
+    """A record without NaN, which JSON lacks."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+
+
+def _print(model: str, rows: list[dict[str, Any]]) -> None:
+    numbers = ("rank", "effect, nats", "count", "lift", "low")
+    heading = ("rank", "head", "source", "destination", "out", "effect, nats", "verified", "count", "lift", "low")
+    shown = table(f"{model}: skip-trigrams, source … destination → out", *heading, right=numbers)
+    for row in rows:
+        shown.add_row(
+            str(row["rank"]),
+            row["head"],
+            *(token(row[name]) for name in TOKENS),
+            f"{row['effect_nats']:.2f} ± {row['effect_se']:.2f}",
+            "yes" if row["verified"] else "no",
+            f"{row['corpus_count']:,}",
+            *("–" if row[name] is None else f"{row[name]:.2f}" for name in ("corpus_lift", "lift_low")),
+        )
+    console().print(shown)
