@@ -209,7 +209,8 @@ def verify_skip_trigrams(
     """Mined rows with their evidence: the effect of each on the running model, and its frequency in the corpus.
 
     `rows` are those of `mine_skip_trigrams`, of which the best are checked (`rows=2000`), in contexts from the held-out
-    stream `valid` and against the counts of `train`. Columns are those of data/evidence/<m>/skip_trigrams.parquet.
+    stream `valid` and against the counts of `train`. Columns are those of data/evidence/<m>/skip_trigrams.parquet,
+    but for `beyond_null`, `recurs` and `survives`, which hold the rows against stand-ins and twins.
     Keyword arguments are those of `verification`.
 
     Raises:

@@ -32,9 +32,7 @@ class Format(StrEnum):
 def top(
     model: Model,
     head: Heads = None,
-    supported: Annotated[
-        bool, typer.Option("--supported", help="only verified rows that the corpus has more often than chance")
-    ] = False,
+    supported: Annotated[bool, typer.Option("--supported", help="only rows that the corpus supports")] = False,
     words: Annotated[
         bool, typer.Option("--words", help="only rows whose three tokens are words, of two letters or more")
     ] = False,
@@ -42,7 +40,7 @@ def top(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """List the best skip-trigrams of a model with their evidence, verified ones first."""
+    """List the best skip-trigrams of a model with their evidence, those that survive every test first."""
     printed = form(as_json, as_csv)
     from skiptrace.command.top import answer
 

@@ -17,8 +17,8 @@ from skiptrace.files import read_json, read_table
 from skiptrace.layout import EVIDENCE, MODELS, PARAMS
 
 COLUMNS = (
-    "rank", "head", "source", "destination", "out", "effect_nats", "effect_se", "p_out", "verified", "corpus_count",
-    "corpus_lift", "lift_low",
+    "rank", "head", "source", "destination", "out", "effect_nats", "effect_se", "p_out", "consistent", "corpus_count",
+    "corpus_lift", "lift_low", "support", "survives",
 )  # fmt: skip
 TOKENS = ["source", "destination", "out"]
 
@@ -27,7 +27,7 @@ def answer(model: str, asked: list[str], supported: bool, words: bool, most: int
     """Print the best rows by `rank_evidence`.
 
     Raises:
-        InputError: there is no such model or head, or its rows have not been verified yet.
+        InputError: there is no such model or head, or its rows have not been checked yet.
     """
     in_pipeline()
     load_model(model, PARAMS)
@@ -49,8 +49,8 @@ def answer(model: str, asked: list[str], supported: bool, words: bool, most: int
         typer.echo(
             f"{len(rows)} of {len(kept):,} rows; {len(found):,} were checked. effect: by how much the output token's "
             "log-probability falls\nwhen the edge from the source is ablated. lift: how much more often the corpus has "
-            "the output token after source …\ndestination than after the destination alone; low: the lower end of its "
-            "95 % interval."
+            "the output token after source …\ndestination than after the destination alone. survives: beyond rows mined "
+            "from rotated heads, p(output) high enough,\nsupported by the corpus, and recurring in a twin if there is one."
         )
 
 
@@ -58,7 +58,7 @@ def chosen(rows: pd.DataFrame, heads: list[str], supported: bool, words: bool) -
     """Which rows are of one of these heads (none: of any), supported by the corpus, and made of words."""
     kept = rows["head"].isin(heads) if heads else pd.Series(True, rows.index)
     if supported:
-        kept &= rows["verified"] & (rows["lift_low"] > 1)
+        kept &= rows["support"] == "supported"
     for name in TOKENS if words else []:
         kept &= rows[name].map(is_word).astype(bool)
     return kept
@@ -76,8 +76,20 @@ def _plain(row: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _print(model: str, rows: list[dict[str, Any]]) -> None:
-    numbers = ("rank", "effect, nats", "count", "lift", "low")
-    heading = ("rank", "head", "source", "destination", "out", "effect, nats", "verified", "count", "lift", "low")
+    numbers = ("rank", "effect, nats", "p(output)", "count", "lift")
+    heading = (
+        "rank",
+        "head",
+        "source",
+        "destination",
+        "out",
+        "effect, nats",
+        "p(output)",
+        "count",
+        "lift",
+        "corpus",
+        "survives",
+    )
     shown = table(f"{model}: skip-trigrams, source … destination → out", *heading, right=numbers)
     for row in rows:
         shown.add_row(
@@ -85,8 +97,10 @@ def _print(model: str, rows: list[dict[str, Any]]) -> None:
             row["head"],
             *(token(row[name]) for name in TOKENS),
             f"{row['effect_nats']:.2f} ± {row['effect_se']:.2f}",
-            "yes" if row["verified"] else "no",
+            f"{row['p_out']:.2f}",
             f"{row['corpus_count']:,}",
-            *("–" if row[name] is None else f"{row[name]:.2f}" for name in ("corpus_lift", "lift_low")),
+            "–" if row["corpus_lift"] is None else f"{row['corpus_lift']:.1f}",
+            row["support"],
+            "yes" if row["survives"] else "no",
         )
     console().print(shown)

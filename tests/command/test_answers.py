@@ -37,7 +37,7 @@ def test_the_best_rows_are_those_of_the_evidence_in_its_order(ask, reproduced):
     found = json.loads(told.out)
     best = evidence.sort_values("rank_evidence").head(3)
     assert found["found"] == len(evidence) > 3
-    for name in ("source", "destination", "out", "effect_nats", "corpus_count", "verified"):
+    for name in ("source", "destination", "out", "effect_nats", "corpus_count", "survives"):
         assert [row[name] for row in found["rows"]] == best[name].tolist()
     assert [row["head"] for row in found["rows"]] == [f"L{r.layer}H{r.head}" for r in best.itertuples()]
     shown = ask(reproduced, "top", "--model", "one", "--most", "3").out
@@ -49,15 +49,15 @@ def test_the_best_rows_are_those_of_the_evidence_in_its_order(ask, reproduced):
 def test_rows_are_chosen_by_head_support_and_words():
     rows = pd.DataFrame(
         [
-            ("L0H0", " the", "cat", " sat", True, 1.5),
-            ("L0H0", " the", "(", " sat", True, 1.5),  # no word
-            ("L0H0", " a", "cat", " sat", True, 1.5),  # of one letter
-            ("L0H0", " the", "cat", " sat", True, 1.0),  # as often as chance
-            ("L0H0", " the", "cat", " sat", False, 1.5),  # not verified
-            ("L0H1", " the", "cat", " sat", True, 1.5),
-            ("L0H1", " the", "cat", " sat", True, float("nan")),  # never seen
+            ("L0H0", " the", "cat", " sat", "supported"),
+            ("L0H0", " the", "(", " sat", "supported"),  # no word
+            ("L0H0", " a", "cat", " sat", "supported"),  # of one letter
+            ("L0H0", " the", "cat", " sat", "too rare to say"),
+            ("L0H0", " the", "cat", " sat", "contradicted"),
+            ("L0H1", " the", "cat", " sat", "supported"),
+            ("L0H1", " the", "cat", " sat", "too rare to say"),
         ],
-        columns=["head", "source", "destination", "out", "verified", "lift_low"],
+        columns=["head", "source", "destination", "out", "support"],
     )
     assert chosen(rows, [], False, False).all()
     assert rows.index[chosen(rows, ["L0H0"], False, False)].tolist() == [0, 1, 2, 3, 4]
