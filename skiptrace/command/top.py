@@ -49,8 +49,8 @@ def answer(model: str, asked: list[str], supported: bool, words: bool, most: int
         typer.echo(
             f"{len(rows)} of {len(kept):,} rows; {len(found):,} were checked. effect: by how much the output token's "
             "log-probability falls\nwhen the edge from the source is ablated. lift: how much more often the corpus has "
-            "the output token after source …\ndestination than after the destination alone. survives: beyond rows mined "
-            "from rotated heads, p(output) high enough,\nsupported by the corpus, and recurring in a twin if there is one."
+            "the output token after source …\ndestination than after the destination alone. survives: beyond rows "
+            "mined from rotated heads, p(output) high\nenough, supported by the corpus, and in a twin if there is one."
         )
 
 

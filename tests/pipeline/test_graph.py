@@ -147,6 +147,8 @@ def test_rooms_import_only_rooms_below_them():
         "exploration",
         "report",
         "comparison",
+        "api",
+        "__init__",
         "layout",
         "command",
         "__main__",
