@@ -1,9 +1,10 @@
-"""Q-, K- and V-composition of every two heads in different layers, beside two nulls."""
+"""Q-, K- and V-composition of every two heads in different layers, beside three nulls."""
 
 from typing import Any
 
 import pandas as pd
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from skiptrace.circuits.factored import head_name
@@ -33,7 +34,9 @@ COLUMNS = {
     "overlap_null_sd": "float64",
     "overlap_z": "float64",
     "closest": "float64",
+    "impossible_max": "float64",
     "significant": "bool",
+    "below": "bool",
 }
 
 
@@ -63,8 +66,10 @@ def composition(model: Transformer, params: CompositionParams) -> pd.DataFrame:
     matrices of the same shapes, as in the paper; `rotated_*`: these weights turned at random, which
     keeps how unevenly they use their directions; `overlap_*`: principal angles alone. A z-score is null where
     it is undefined: when heads are as wide as the residual stream, all subspaces coincide.
-    `significant` is `null_sd` standard deviations above both nulls, or above the first where the other leaves no
-    room to vary.
+    `impossible_max` is the largest score of the same kind among pairs that cannot compose, in which the reader is not
+    later than the writer: what trained weights share without composing.
+    `significant` is `null_sd` standard deviations above both random nulls (above the first where the other leaves no
+    room to vary), and above all impossible pairs; `below` is as far below the first.
     """
     if model.n_layers < 2:
         return pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)
@@ -74,15 +79,34 @@ def composition(model: Transformer, params: CompositionParams) -> pd.DataFrame:
     cases = [(i, j, kind) for i in range(model.n_layers - 1) for j in range(i + 1, model.n_layers) for kind in KINDS]
     pairs = [(writers(model, earlier), readers(model, later, kind)) for earlier, later, kind in cases]
     nulls = alignment.rotated(pairs, params.null_draws, params.seed)
+    impossible = {kind: float(impossible_scores(model, kind).max()) for kind in KINDS}
     tables = [
-        _table(case, alignment.scores(*pair), chance, null, angles, params.null_sd)
+        _table(case, alignment.scores(*pair), chance, null, angles, params.null_sd, impossible[case[2]])
         for case, pair, null in zip(cases, pairs, nulls, strict=True)
     ]
     return pd.concat(tables, ignore_index=True)[list(COLUMNS)].astype(COLUMNS)
 
 
+def impossible_scores(model: Transformer, kind: str) -> Float[Tensor, " pairs"]:
+    """Scores of the pairs of different heads in which the reader stands in the writer's layer or before it."""
+    found = []
+    for writer in range(model.n_layers):
+        for reader in range(writer + 1):
+            norm = alignment.scores(writers(model, writer), readers(model, reader, kind)).norm
+            if writer == reader:
+                norm = norm[~torch.eye(len(norm), dtype=torch.bool)]
+            found.append(norm.flatten())
+    return torch.cat(found)
+
+
 def _table(
-    case: tuple[int, int, str], found: Scores, chance: Null, turned: Null, angles: Null, null_sd: float
+    case: tuple[int, int, str],
+    found: Scores,
+    chance: Null,
+    turned: Null,
+    angles: Null,
+    null_sd: float,
+    impossible: float,
 ) -> pd.DataFrame:
     earlier, later, kind = case
     shape = found.norm.shape
@@ -113,6 +137,10 @@ def _table(
             "overlap_null_sd": flat(angles.sd),
             "overlap_z": flat(angles.z(found.overlap)),
             "closest": flat(found.closest),
-            "significant": flat((z >= null_sd) & ((turned_z >= null_sd) | turned_z.isnan())),
+            "impossible_max": impossible,
+            "significant": flat(
+                (z >= null_sd) & ((turned_z >= null_sd) | turned_z.isnan()) & (found.norm > impossible)
+            ),
+            "below": flat(z <= -null_sd),
         }
     )

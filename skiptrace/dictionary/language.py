@@ -44,16 +44,37 @@ class Dictionaries(NamedTuple):
 def decompose(model: Transformer, text: Text, site: Site, params: ModelDictionaryParams) -> Dictionaries:
     """Train autoencoders on a site of a model, one for each λ, and measure them on validation text."""
     windows = random_windows(text.train, model.n_ctx, params.windows, params.seed, 0)
-    found = fit(sites.activations(model, windows, site), params, site)
+    training = sites.activations(model, windows, site)
+    found = fit(training, params, site)
     check = spread_windows(text.valid, model.n_ctx, params.check_windows)
     x = sites.activations(model, check, site)
-    sweep, density = measure(model, check, site, x, found, params)
+    means = token_means(training, windows[:, 1:-1].flatten(), model.d_vocab)
+    ablated = training.mean(1, keepdim=True).expand_as(x)
+    sweep, density = measure(
+        model, check, site, x, found, Ablations(ablated, means[:, check[:, 1:-1].flatten()]), params
+    )
     shown = params.penalties.index(params.shown)
     one = found[slice(shown, shown + 1)]
     f = one.features(x[None])[0]
     features = describe(model, site, one, f, text.tokens, params)
     contexts = most_active(model, check, site, one, f, text.tokens, params)
     return Dictionaries(sweep, density, features, contexts, found)
+
+
+class Ablations(NamedTuple):
+    """What a site holds instead: the mean of training text, and that mean for the token read at each position."""
+
+    mean: Float[Tensor, "d positions"]
+    token_mean: Float[Tensor, "d positions"]
+
+
+def token_means(
+    x: Float[Tensor, "d positions"], tokens: Int[Tensor, " positions"], d_vocab: int
+) -> Float[Tensor, "d d_vocab"]:
+    """The mean activation wherever each token is read; of a token that is not among `tokens`, the mean of all."""
+    count = torch.bincount(tokens, minlength=d_vocab)
+    summed = torch.zeros(len(x), d_vocab, dtype=x.dtype).index_add_(1, tokens, x)
+    return torch.where(count > 0, summed / count.clamp_min(1), x.mean(1, keepdim=True))
 
 
 def fit(x: Float[Tensor, "d positions"], params: ModelDictionaryParams, name: str) -> Autoencoders:
@@ -83,14 +104,16 @@ def measure(
     site: Site,
     x: Float[Tensor, "d positions"],
     found: Autoencoders,
+    ablations: Ablations,
     params: ModelDictionaryParams,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """L0, variance explained, loss recovered and dead fraction by λ, and the density of every entry.
 
-    Beside each stands a null: the same from as many principal components as the dictionary has entries active.
+    Loss recovered is 0 for mean ablation. Beside it stand two nulls: as many principal components as the dictionary
+    has entries active, and the mean activation for the current token, which knows nothing of the context.
     """
     original = sites.loss_with(model, check, site, x)
-    zero = sites.loss_with(model, check, site, torch.zeros_like(x))
+    mean, token_mean = (sites.loss_with(model, check, site, instead) for instead in ablations)
     centre = x.mean(1, keepdim=True)
     components = on_one_thread(torch.linalg.eigh, (x - centre) @ (x - centre).T).eigenvectors.flip(1)
     rows, density = [], []
@@ -108,10 +131,11 @@ def measure(
             | {
                 "loss": loss,
                 "original_loss": original,
-                "zero_loss": zero,
-                "loss_recovered": loss_recovered(loss, original, zero),
+                "mean_loss": mean,
+                "loss_recovered": loss_recovered(loss, original, mean),
+                "token_mean_recovered": loss_recovered(token_mean, original, mean),
                 "pca_explained": variance_explained(x, pca),
-                "pca_recovered": loss_recovered(pca_loss, original, zero),
+                "pca_recovered": loss_recovered(pca_loss, original, mean),
             }
         )
         entries = np.arange(params.entries)

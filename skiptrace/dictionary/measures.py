@@ -38,6 +38,6 @@ def statistics(
     return Statistics(l0, variance_explained(x, x_hat), float((~living(f)).float().mean()))
 
 
-def loss_recovered(reconstructed: float, original: float, zero: float) -> float:
-    """(L_recon − L_zero)/(L_orig − L_zero): 1 when nothing is lost, 0 when as much as by a site set to zero."""
-    return (reconstructed - zero) / (original - zero)
+def loss_recovered(reconstructed: float, original: float, ablated: float) -> float:
+    """(L_ablated − L_recon)/(L_ablated − L_orig): 1 when nothing is lost, 0 when as much as by ablating the site."""
+    return (ablated - reconstructed) / (ablated - original)

@@ -9,6 +9,8 @@ from skiptrace.config.dictionaries import ToyDictionaryParams
 from skiptrace.models import evaluation
 from skiptrace.report.inputs import DictionaryResult, ModelResult, Results
 
+NAMED = {"token_mean_recovered": "token_mean_null"}
+
 
 def metrics(results: Results, min_p_out: float) -> dict[str, Any]:
     """The content of metrics.json: losses in nats per token, scores and counts of heads.
@@ -31,8 +33,11 @@ def _dictionary(result: DictionaryResult) -> dict[str, Any]:
     shown = result.shown
     if isinstance(result.params, ToyDictionaryParams):
         return {"mmcs": rounded(shown["mmcs"].mean())}
-    names = ("loss_recovered", "l0", "dead_fraction", "variance_explained")
-    sites = {site: {n: rounded(rows[n].iloc[0]) for n in names} for site, rows in shown.groupby("site", sort=False)}
+    names = ("loss_recovered", "token_mean_recovered", "l0", "dead_fraction", "variance_explained")
+    sites = {
+        site: {NAMED.get(n, n): rounded(rows[n].iloc[0]) for n in names}
+        for site, rows in shown.groupby("site", sort=False)
+    }
     return sites.pop("residual") | sites
 
 

@@ -3,8 +3,6 @@
 - Framework: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits";
   one and two layers of twelve heads.
 - Toy models: Elhage et al. 2022, "Toy Models of Superposition".
-- Dictionaries: Bricken et al. 2023, "Towards Monosemanticity: Decomposing Language Models With Dictionary Learning";
-  a one-layer transformer with an MLP.
 """
 
 from typing import NamedTuple
@@ -38,6 +36,3 @@ TERMS = {0: Term(1.8, None), 1: Term(5.2, 0.2), 2: Term(0.3, 0.002)}
 # Toy models, five features in two dimensions: the arrangement at a sparsity.
 FIVE_FEATURES = {0.0: "two orthogonal", 0.8: "two antipodal pairs", 0.9: "pentagon"}
 PHASES = "theory and training alike"
-
-# Dictionaries: the share of the loss that is recovered, by the number of features.
-LOSS_RECOVERED = {4_096: 0.79, 131_072: 0.945}

@@ -48,7 +48,7 @@ EVIDENCE = {
 COMPOSED = {
     "composition": (
         "kind from_layer from_head to_layer to_head from to score null_mean null_sd z rotated_mean rotated_sd "
-        "rotated_z overlap overlap_null_mean overlap_null_sd overlap_z closest significant"
+        "rotated_z overlap overlap_null_mean overlap_null_sd overlap_z closest impossible_max significant below"
     ),
     "deletion": (
         "head writer dimensions negative null_mean null_sd z before after after_shuffled cosine cosine_null_mean "
@@ -109,7 +109,8 @@ SUPERPOSITION = {
 }
 DICTIONARY = {
     "sweep": (
-        "site penalty l0 variance_explained dead_fraction loss original_loss zero_loss loss_recovered pca_explained "
+        "site penalty l0 variance_explained dead_fraction loss original_loss mean_loss loss_recovered "
+        "token_mean_recovered pca_explained "
         "pca_recovered"
     ),
     "densities": "site penalty feature density",

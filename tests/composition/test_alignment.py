@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skiptrace.composition import alignment
+from skiptrace.composition import alignment, heads
 from skiptrace.composition.heads import composition
 from tests.composition.conftest import V
 
@@ -40,6 +40,26 @@ def test_a_wired_previous_token_head_is_composed_with_by_keys_alone(wired, param
     others = table.drop(("K", "L0H0", "L1H0"))
     assert not others["significant"].any()
     assert others["score"].max() < 1e-12 and others["overlap"].max() < 1e-12
+
+
+def test_what_cannot_compose_is_the_null_of_what_can(make_model, params):
+    model = make_model(3)
+    table = composition(model, params)
+
+    def score(kind: str, writer: tuple[int, int], reader: tuple[int, int]) -> float:
+        one, two = model.attention[writer[0]], model.attention[reader[0]]
+        W_OV, W_QK = one.W_V[writer[1]] @ one.W_O[writer[1]], two.W_Q[reader[1]] @ two.W_K[reader[1]].T
+        later = {"Q": W_QK, "K": W_QK.T, "V": two.W_V[reader[1]] @ two.W_O[reader[1]]}[kind]
+        return ((W_OV @ later).norm() / W_OV.norm() / later.norm()).item()
+
+    every = [(layer, head) for layer in range(3) for head in range(3)]
+    for kind, rows in table.groupby("kind"):
+        impossible = [score(kind, w, r) for w in every for r in every if r[0] <= w[0] and r != w]
+        assert sorted(heads.impossible_scores(model, kind).tolist()) == pytest.approx(sorted(impossible))
+        assert rows["impossible_max"].tolist() == pytest.approx([max(impossible)] * len(rows))
+        assert not (rows["significant"] & (rows["score"] <= max(impossible))).any()
+    assert not (table["below"] & table["significant"]).any()
+    assert (table["below"] == (table["z"] <= -params.null_sd)).all()
 
 
 def test_the_nulls_have_their_known_means():

@@ -113,3 +113,20 @@ def test_a_feature_matches_by_head_source_and_out():
     assert match(features, contexts, mined.head(0)) == []
     # Dealt at random, out 8 reaches feature 0 or 2 (head 1, source 4) two times in three.
     assert null(features, contexts, mined, 300, 0) == pytest.approx(2 / 3, abs=0.1)
+
+
+def test_token_means_by_hand():
+    x = torch.tensor([[1.0, 2.0, 6.0, 3.0], [0.0, 4.0, 2.0, 2.0]])
+    found = language.token_means(x, torch.tensor([2, 2, 0, 2]), 4)
+    assert found.T.tolist() == [[6, 2], [3, 2], [2, 2], [3, 2]]  # tokens 1 and 3 were never read
+
+
+def test_a_model_without_attention_to_context_is_recovered_by_the_mean_for_the_token(make_model, windows):
+    """Its residual stream is a function of the token, so that nothing is left for a dictionary to find."""
+    model = make_model(1).float()
+    model.attention[0].o.zero_()
+    text = language.Text(windows.flatten().numpy(), windows.flatten().numpy(), pd.Series([f"t{i}" for i in range(23)]))
+    params = PARAMS.model_copy(update={"windows": 40})
+    sweep = language.decompose(model, text, "residual", params).sweep
+    assert sweep["token_mean_recovered"].tolist() == pytest.approx([1.0, 1.0], abs=1e-5)
+    assert (sweep["loss_recovered"] <= 1 + 1e-6).all()

@@ -86,7 +86,8 @@ def one_result(text):
         "dead_fraction": 0.25,
         "loss": 3.5,
         "original_loss": 3.0,
-        "zero_loss": 5.0,
+        "mean_loss": 5.0,
+        "token_mean_recovered": 0.4,
         "pca_explained": 0.4,
         "pca_recovered": 0.3,
     }
@@ -156,7 +157,13 @@ def test_the_share_of_agreeing_cells_is_in_the_text_and_in_the_metrics(tables):
 def test_metrics_of_dictionaries_by_hand():
     found = metrics(Results({}, {}, {}, {"toy": toy_result(), "one": one_result("a")}), 0.05)["dictionary"]
     assert found["toy"] == {"mmcs": pytest.approx(0.925)}
-    expected = {"loss_recovered": 0.75, "l0": 3.0, "dead_fraction": 0.25, "variance_explained": 0.5}
+    expected = {
+        "loss_recovered": 0.75,
+        "token_mean_null": 0.4,
+        "l0": 3.0,
+        "dead_fraction": 0.25,
+        "variance_explained": 0.5,
+    }
     assert found["one"] == expected | {"heads": expected | {"loss_recovered": 0.6}}
 
 

@@ -40,11 +40,16 @@ def composition(study: Study) -> Section:
     table, params = model.composed.composition, settings.composition
     found = table[table["significant"]].assign(above=lambda t: t["score"] - t["null_mean"])
     counts = ", ".join(f"{(found['kind'] == kind).sum()} {kind}" for kind in "QKV")
+    largest = table.groupby("kind")["impossible_max"].first()
+    impossible = ", ".join(f"{kind} {largest[kind]:.3f}" for kind in "QKV")
+    lower = table.loc[table["below"], "kind"].value_counts()
+    below = "Below chance: " + (", ".join(f"{lower[kind]} {kind}" for kind in "QKV" if kind in lower) or "none")
     text = (
         "A later head composes with an earlier one when its queries (Q), keys (K) or values (V) read the directions "
-        f"that the earlier one writes. Of {len(table)} pairs and kinds, {len(found)} lie {params.null_sd:g} standard "
-        f"deviations above both nulls ({counts}): random matrices of the same shapes, and these very weights turned at "
-        "random, which keeps how unevenly each matrix uses its directions."
+        f"that the earlier one writes. {len(found)} of {len(table)} head pairs compose ({counts}): they score "
+        f"{params.null_sd:g} standard deviations above random matrices of the same shapes and above these weights "
+        "turned at random, which keeps how unevenly each matrix uses its directions, and above every pair that cannot "
+        f"compose, because the reader is not later than the writer (largest: {impossible}). {below}."
     )
     if len(found):
         best = found.loc[found["above"].idxmax()]

@@ -126,11 +126,13 @@ def _of_superposition(results: Results) -> Iterator[tuple[Cell, ...]]:
     for name, dictionary in results.dictionaries.items():
         if isinstance(dictionary.params, ToyDictionaryParams):
             continue
-        shown, features = dictionary.shown.iloc[0], min(published.LOSS_RECOVERED)
+        shown = dictionary.shown.iloc[0]
         yield (
             f"dictionary {name}: how much of the loss survives?",
-            f"{published.LOSS_RECOVERED[features]:.0%} with {features:,} features",
+            "another site and baseline",
             f"{shown['loss_recovered']:.0%} at {shown['l0']:.1f} features a token",
-            f"{shown['pca_recovered']:.0%} by as many principal components",
+            f"{shown['token_mean_recovered']:.0%} by the mean for the current token, {shown['pca_recovered']:.0%} "
+            "by as many "
+            "principal components",
             Link("sparse autoencoders", f"dictionary-{name}"),
         )
