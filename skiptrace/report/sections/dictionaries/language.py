@@ -55,7 +55,7 @@ def language(study: Study) -> Section | None:
     text = (
         f"Sparse autoencoders of {result.params.entries} entries on the residual stream after the last layer and on "
         "what its heads found, side by side before W_O. Expected: a few active entries per token keep most of what the "
-        f"model does; published for a one-layer transformer: {paper}. Came out at λ = {result.params.shown:g}: {told}."
+        f"model does; published for a one-layer transformer: {paper}. Measured at λ = {result.params.shown:g}: {told}."
     )
     table = Table(
         f"Loss recovered: (L_recon − L_zero)/(L_orig − L_zero), with L_orig = {sweep['original_loss'].iloc[0]:.3f} "
