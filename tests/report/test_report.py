@@ -1,5 +1,8 @@
 import re
 from dataclasses import replace
+from importlib import import_module
+from inspect import getmembers, isfunction
+from pkgutil import walk_packages
 
 import pandas as pd
 import pytest
@@ -7,8 +10,9 @@ import torch
 import yaml
 
 from skiptrace.mining.vocabulary import Vocabulary
-from skiptrace.report.contents import build
-from skiptrace.report.inputs import Results
+from skiptrace.report import sections
+from skiptrace.report.contents import SECTIONS, build
+from skiptrace.report.inputs import Results, Study
 from skiptrace.report.metrics import attention_by_offset, in_context_learning, metrics, targets
 from skiptrace.report.rendering import render
 from skiptrace.report.rendering.document import Example, Examples, Tokens
@@ -161,3 +165,11 @@ def test_navigation_groups_the_sections_of_a_model(built):
     page = render.html(built)
     assert page.count("<summary>") == 1 + 3  # all contents, and each model
     assert page.index("<summary>zero<") < page.index("<summary>one<") < page.index("<summary>two<")
+
+
+def test_every_section_that_is_written_is_in_the_report():
+    modules = [import_module(m.name) for m in walk_packages(sections.__path__, "skiptrace.report.sections.")]
+    functions = [f for m in modules for _, f in getmembers(m, isfunction) if f.__module__ == m.__name__]
+    written = {f for f in functions if not f.__name__.startswith("_") and f.__annotations__.get("study") is Study}
+    listed = [make for chapter in SECTIONS for make in chapter.sections]
+    assert set(listed) == written and len(listed) == len(written)

@@ -139,7 +139,7 @@ def test_every_experiment_has_its_section_and_figures(tables):
     assert len({s.anchor for s in report.sections}) == len(report.sections) == 11
     assert not report.failures()
     for section in report.sections:
-        assert "Expected" in section.paragraphs[0] and "ame out" in section.paragraphs[0], section.title
+        assert "Expected" in section.paragraphs[0] and "Measured" in section.paragraphs[0], section.title
         assert "nan" not in " ".join(section.paragraphs).lower(), section.title
     drawn = report.figures()
     assert all(svg.startswith("<?xml") and len(svg) < 150_000 for svg in drawn.values())

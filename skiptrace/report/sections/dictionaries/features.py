@@ -37,9 +37,10 @@ def features(study: Study) -> Section | None:
     chance = null(features, contexts, mined, DEALS, result.params.seed)
     living = int(contexts["feature"].nunique())
     text = (
-        f"{len(matches)} of {living} living entries match a mined skip-trigram: in a top context a head brings most of "
-        "the activation from its source token, and the entry raises its out. With outs dealt to entries at random "
-        f"{chance:.1f} do. Shown are the matching entries that raise their first out most, then others."
+        f"{len(matches)} of {living} living entries match a mined skip-trigram: in a top context a head contributes "
+        "most of the activation from its source token, and the entry raises its output token. With output tokens "
+        f"assigned to entries at random {chance:.1f} do. Shown are the matching entries that raise their first output "
+        "token most, then others."
     )
     strength = features.assign(
         strength=[row[0] for row in features["logits"]], matches=features["feature"].isin(list(matches))
@@ -49,10 +50,14 @@ def features(study: Study) -> Section | None:
     rest = shown[~shown["matches"]].head(FEATURES // 4)
     shown = pd.concat([shown[shown["matches"]].head(FEATURES - len(rest)), rest])
     table = Table(
-        "Top contexts with the activating token marked, the head and the source token that bring most of the "
-        "activation there, the outs raised most with the first one's logit at mean activation, and the skip-trigrams "
-        "matched.",
-        (*words("Entry"), *numbers("Density", "Logit"), *words("Top contexts", "Source", "Top outs", "Matched")),
+        "Top contexts with the activating token marked, the head and the source token that contribute most of the "
+        "activation there, the output tokens raised most with the first one's logit at mean activation, and the "
+        "skip-trigrams matched.",
+        (
+            *words("Entry"),
+            *numbers("Density", "Logit"),
+            *words("Top contexts", "Source", "Top output tokens", "Matched"),
+        ),
         [_row(r, contexts[contexts["feature"] == r["feature"]], matches) for r in shown.to_dict("records")],
     )
     anchor, title = f"dictionary-{name}-{site}", f"Dictionary {name}: features of the {site}"

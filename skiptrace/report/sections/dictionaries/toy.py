@@ -47,7 +47,7 @@ def toy(study: Study) -> Section | None:
         )
     text = (
         "Sparse autoencoders on the hidden layer of the toy models of the last sections, whose true features are the "
-        f"columns of W. Expected: mean max cosine similarity of {AIM} or more, one entry per feature. Came out at λ = "
+        f"columns of W. Expected: mean max cosine similarity of {AIM} or more, one entry per feature. Measured at λ = "
         f"{result.params.shown:g}: {shown['mmcs'].mean():.3f} (worst model {shown['mmcs'].min():.3f}; random "
         f"dictionary {shown['random_mmcs'].mean():.3f}), and {shown['one_entry'].sum():.0f} of "
         f"{shown['features'].sum():.0f} features have exactly one entry with a cosine of 0.9 or more."

@@ -46,8 +46,8 @@ def bugs(study: Study) -> Section | None:
         rows.append((head, right, "; ".join(said[:2]), crossed, "; ".join(said[2:]), "; ".join(costs)))
     table = Table(
         f"{len(model.bugs)} crossed pairs were found; both rows of a pair are consistent and supported, neither "
-        "crossing is supported. Probabilities of the out: in the model / in the corpus. Cost: change in loss, in nats, "
-        "where the crossing applies in validation text, when its contribution alone is added; n places.",
+        "crossing is supported. Probabilities of the output token: in the model / in the corpus. Cost: change in loss, "
+        "in nats, where the crossing applies in validation text, when its contribution alone is added; n places.",
         words("Head", "True", "Model / corpus", "Forced", "Model / corpus", "Cost of each"),
         rows,
     )

@@ -38,8 +38,8 @@ def circuits(study: Study) -> Section | None:
         f"{name}-circuits",
         f"{name}: a corner of two circuits",
         [
-            f"{label} copies most strongly. Its {side} leading sources, against themselves as outs, and against the "
-            "destinations that look for them.",
+            f"{label} copies most strongly. Its {side} leading sources, against themselves as output tokens, and "
+            "against the destinations that look for them.",
             *left_out(model),
         ],
         [

@@ -73,9 +73,10 @@ def composition(study: Study) -> Section:
         for r in found.nlargest(SHOWN, "above").to_dict("records")
     ]
     told = Table(
-        "The significant pairs, strongest first. Score: ‖W_QK W_OV‖/(‖W_QK‖‖W_OV‖) and its kin; random and turned: "
-        f"{params.null_draws} draws, ± standard deviation. Overlap: mean squared cosine of the principal angles "
-        "between what is written and what is read, which no scale enters; closest: the largest cosine.",
+        "The significant pairs, strongest first. Score: ‖W_QKᵀ W_OV‖ (Q), ‖W_QK W_OV‖ (K) or ‖W_OV W_OV‖ (V), the "
+        f"later head's matrix first, over the product of the norms; random and turned: {params.null_draws} draws, ± "
+        "standard deviation. Overlap: mean squared cosine of the principal angles between what is written and what is "
+        "read, which no scale enters; closest: the largest cosine.",
         (
             *words("Kind", "Heads"),
             *numbers("Score", "Random", "z", "Turned", "z", "Overlap", "By chance", "Closest"),

@@ -1,5 +1,8 @@
 """The scores of single heads."""
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
@@ -8,6 +11,7 @@ from skiptrace.circuits.scores import OWN_ROWS, OwnRow, span_length
 from skiptrace.report.inputs import ModelResult, Study
 from skiptrace.report.rendering.document import (
     Cell,
+    Column,
     Section,
     Table,
     Tokens,
@@ -23,36 +27,39 @@ from skiptrace.report.rendering.figures import (
 )
 
 
+class Score(NamedTuple):
+    """A column of the table of heads, and its cell for a row of data/tables/<m>/heads."""
+
+    column: Column
+    cell: Callable[[Any], str]
+
+
+SCORES = (
+    Score(Column("Head", numeric=False), lambda h: h.name),
+    Score(Column("Copying", numeric=True), lambda h: f"{h.copying:+.2f}"),
+    Score(Column("Random heads", numeric=True), lambda h: f"{h.copying_null_mean:z.2f} ± {h.copying_null_sd:.2f}"),
+    Score(Column("z", numeric=True), lambda h: f"{(h.copying - h.copying_null_mean) / h.copying_null_sd:+.1f}"),
+    Score(Column("Copies", numeric=False), lambda h: "yes" if h.copies else "no"),
+    Score(Column("Position share", numeric=True), lambda h: f"{h.position_share:.2f}"),
+    Score(
+        Column("Random heads", numeric=True),
+        lambda h: f"{h.position_share_null_mean:.2f} ± {h.position_share_null_sd:.2f}",
+    ),
+    Score(Column("Previous token", numeric=True), lambda h: f"{h.previous_token:.2f}"),
+    Score(Column("Even", numeric=True), lambda h: f"{h.previous_token_uniform:.2f}"),
+    Score(Column("Prefix matching", numeric=True), lambda h: f"{h.prefix_matching:.2f}"),
+    Score(Column("Even", numeric=True), lambda h: f"{h.prefix_matching_uniform:.2f}"),
+    Score(Column("Attention to start", numeric=True), lambda h: f"{h.bos_attention:.2f}"),
+)
+
+
 def heads(study: Study) -> Section | None:
     """The scores of every head beside their nulls, what it copies, and attention by distance."""
     if study.model.params.n_layers == 0:
         return None
     name, model, scoring, params = study.name, study.model, study.settings.scoring, study.settings.report
-    columns = (
-        *words("Head"),
-        *numbers("Copying", "Random heads", "z"),
-        *words("Copies"),
-        *numbers("Position share", "Random heads"),
-        *numbers("Previous token", "Even", "Prefix matching", "Even", "Attention to start"),
-    )
     length = span_length(model.params.n_ctx, scoring.repeated_tokens, scoring.repeats)
-    rows = [
-        (
-            h.name,
-            f"{h.copying:+.2f}",
-            f"{h.copying_null_mean:z.2f} ± {h.copying_null_sd:.2f}",
-            f"{(h.copying - h.copying_null_mean) / h.copying_null_sd:+.1f}",
-            "yes" if h.copies else "no",
-            f"{h.position_share:.2f}",
-            f"{h.position_share_null_mean:.2f} ± {h.position_share_null_sd:.2f}",
-            f"{h.previous_token:.2f}",
-            f"{h.previous_token_uniform:.2f}",
-            f"{h.prefix_matching:.2f}",
-            f"{h.prefix_matching_uniform:.2f}",
-            f"{h.bos_attention:.2f}",
-        )
-        for h in model.heads.itertuples()
-    ]
+    rows = [tuple(score.cell(h) for score in SCORES) for h in model.heads.itertuples()]
     table = Table(
         "Each score beside its null. Copying: Σλ/Σ|λ| of the OV circuit; a head copies when it lies "
         f"{scoring.null_sd:g} standard deviations above {scoring.null_draws} random heads. Position share: r² of the "
@@ -60,7 +67,7 @@ def heads(study: Study) -> Section | None:
         "to the token before, on text. Prefix matching: mean attention to what followed earlier occurrences, on "
         f"{length} random tokens repeated {scoring.repeats} times. Even: the same for attention spread evenly. "
         "Attention to start: the share that rests on the first token of the context.",
-        columns,
+        tuple(score.column for score in SCORES),
         rows,
     )
 

@@ -56,7 +56,7 @@ def expansion(study: Study) -> Section | None:
 
     drawn = figure(
         f"paths_{name}",
-        "What each path says",
+        "What each path adds",
         "What the largest paths add to the logit of the token that does come next, less what they add to all tokens on "
         "average, over validation text. A blue bar as long as its grey one always helps; a short one helps and hurts.",
         draw_paths,

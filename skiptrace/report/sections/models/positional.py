@@ -24,8 +24,8 @@ def positional(study: Study) -> Section | None:
     if found.empty:
         closest = model.heads.loc[model.heads["best_offset_attention"].idxmax()]
         text = (
-            f"No head does: {closest['name']}, the most focused, has {closest['position_share']:.0%} and puts "
-            f"{closest['best_offset_attention']:.0%} on one distance."
+            f"No head meets both criteria: {closest['name']}, the most focused, has {closest['position_share']:.0%} "
+            f"and puts {closest['best_offset_attention']:.0%} on one distance."
         )
         return Section(f"{name}-positional", f"{name}: primarily positional heads", [criterion + text], [])
     places = [
@@ -39,7 +39,7 @@ def positional(study: Study) -> Section | None:
         source, _, outs, worked = published_rows(group, " ".join("▢" * offset) if offset < 4 else "…")
         rows.append((head, source, PRIMARILY_POSITIONAL, outs, worked))
     table = Table(
-        "What such a head says after each source, whatever the destination; ▢ stands for any token.",
+        "What such a head raises after each source, whatever the destination; ▢ stands for any token.",
         words("Head", "Source Token", "Destination Token", "Out Token", "Example Skip Tri-grams"),
         rows,
     )

@@ -17,9 +17,9 @@ from skiptrace.report.rendering.document import (
 from skiptrace.report.sections.run.imports import left_out
 
 RULES = {
-    "published": "Sources by max(QK)·max(OV)·p^{power}, destinations by QK·p^{power}, outs by OV.",
-    "expected": "Ranked by what the out is expected to gain: the attention that this destination gives the source "
-    "beyond the average destination × OV × p(destination)^{power}.",
+    "published": "Sources by max(QK)·max(OV)·p^{power}, destinations by QK·p^{power}, output tokens by OV.",
+    "expected": "Ranked by what the output token is expected to gain: the attention that this destination gives the "
+    "source beyond the average destination × OV × p(destination)^{power}.",
 }
 
 SHOWN = 3  # destinations and outs per row of the published table
@@ -32,18 +32,18 @@ def skip_trigrams(study: Study) -> Section | None:
     name, model, mining, params = study.name, study.model, study.settings.mining, study.settings.report
     rows = [(head, *published_rows(group)) for head, group in by_source(model.skip_trigrams, params.sources_per_head)]
     table = Table(
-        "If the source stands anywhere before and the destination is the present token, the head raises the out token. "
-        f"{RULES[mining.ranking].format(power=mining.frequency_power)} Spaces read ·, line breaks ↵.",
+        "If the source stands anywhere before and the destination is the present token, the head raises the output "
+        f"token. {RULES[mining.ranking].format(power=mining.frequency_power)} Spaces read ·, line breaks ↵.",
         words("Head", "Source Token", "Destination Token", "Out Token", "Example Skip Tri-grams"),
         rows,
     )
     text = (
         f"{len(model.skip_trigrams):,} skip-trigrams were mined from {len(model.heads)} heads; the table shows the "
-        f"{params.sources_per_head} best sources of each. They are read off the weights: each is a hypothesis about "
+        f"{params.sources_per_head} best sources of each. They are read from the weights: each is a hypothesis about "
         "what the model does, which the next section tests."
     )
     later = (
-        " Heads after the first layer are read as if they saw the embedding directly."
+        " Heads after the first layer are read as if their input were the embedding."
         if model.params.n_layers > 1
         else ""
     )

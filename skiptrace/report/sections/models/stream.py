@@ -40,7 +40,7 @@ def residual(study: Study) -> Section | None:
         "reader are the product of their matrices; its norm says how strongly the two are wired, against the same "
         f"matrices turned at random. The strongest: {strongest['writer']} to {strongest['reader']} "
         f"({strongest['score']:.3f}, chance {strongest['null_mean']:.3f}, z = {strongest['z']:+.0f}).",
-        f"A head can clear up: read what an earlier writer wrote and write its negative. Of {len(deletion)} pairs of a "
+        f"A head can delete: read what an earlier writer wrote and write its negative. Of {len(deletion)} pairs of a "
         f"head and an earlier writer, {len(wired)} have a share of negative eigenvalues {params.null_sd:g} standard "
         f"deviations above random heads. On text the output of {len(clearing)} of these points against what the stream "
         f"holds there, more than the same outputs in other places; in {len(shrinking)} "
@@ -85,9 +85,9 @@ def residual(study: Study) -> Section | None:
         blocks.append(
             figure(
                 f"overlaps_{name}",
-                "Shared room",
+                "Shared subspaces",
                 "Mean squared cosine of the principal angles between what two writers write on text, less that of "
-                "random subspaces of the same dimensions. Below zero, writers keep out of each other's way.",
+                "random subspaces of the same dimensions. Below zero, writers avoid each other's subspaces.",
                 draw_overlaps,
                 composed.overlaps,
                 composed.writers["name"].tolist(),
@@ -97,10 +97,10 @@ def residual(study: Study) -> Section | None:
     blocks.append(
         figure(
             f"deletion_{name}",
-            "Clearing up",
+            "Deletion",
             "Left: share of negative eigenvalues of W_OV, by size, in the directions in which an earlier writer "
             "writes, about 0.5 by chance. Right: cosine, on text, between the head's output and what the stream holds "
-            "in these directions; below zero the head clears them, above zero it adds to what is there.",
+            "in these directions; below zero the head deletes, above zero it adds to what is there.",
             draw_deletion,
             deletion,
         )

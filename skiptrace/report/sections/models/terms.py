@@ -29,8 +29,8 @@ def terms(study: Study) -> Section | None:
     paper = model.params.n_layers == 2
     text = (
         "How much each term of the expansion lowers the loss on validation text: attention patterns are frozen, and "
-        "the outputs of heads are let in one order at a time, as in the paper's term importance analysis. The direct "
-        "path is compared with uniform guessing. A term is also taken out of the whole model."
+        "the outputs of heads are added one order at a time, as in the paper's term importance analysis. The direct "
+        "path is compared with uniform guessing. Each term is also removed from the whole model."
     )
     rows: list[tuple[Cell, ...]] = []
     for r in orders.itertuples():
@@ -42,10 +42,10 @@ def terms(study: Study) -> Section | None:
         added, removed = f"{r.added:.3f} ± {r.added_se:.3f}", f"{r.removed:.3f} ± {r.removed_se:.3f}"
         given = ("–",) if paper else ()
         rows.append((f"heads of layer {r.name}", str(r.paths), added, f"{r.added / r.paths:.4f}", removed, *given))
-    columns = numbers("Paths", "Added", "Each", "Taken out", *(["Published model"] if paper else []))
+    columns = numbers("Paths", "Added", "Each", "Removed", *(["Published model"] if paper else []))
     told = Table(
         "Reduction of the loss in nats per token, ± standard error over contexts. Added: when all lower orders are "
-        "there; each: per path. Taken out: how much the loss rises when the term alone leaves the whole model."
+        "present; each: per path. Removed: how much the loss rises when the term alone is removed from the whole model."
         + (" Published: 24 heads and 144 virtual heads of the authors' two-layer model." if paper else ""),
         (*words("Term"), *columns),
         rows,
@@ -54,7 +54,7 @@ def terms(study: Study) -> Section | None:
     drawn = figure(
         f"terms_{name}",
         "Term importance",
-        "What the direct path, single heads and the strongest virtual heads carry, with standard errors. In the "
+        "What the direct path, single heads and the strongest virtual heads are worth, with standard errors. In the "
         "published model virtual heads add little, each of them almost nothing: see whether they do here.",
         draw_terms,
         table,

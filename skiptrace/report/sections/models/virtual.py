@@ -69,8 +69,8 @@ def virtual(study: Study) -> Section | None:
     )
     count = settings.report.sources_per_head
     said = Table(
-        "What virtual heads say: the sources they act on most, and their outs. Score: OV, centred, times "
-        f"p(source)^{settings.mining.frequency_power:g}.",
+        "What virtual heads do: the sources they act on most, and the output tokens that these raise. Score: OV, "
+        f"centred, times p(source)^{settings.mining.frequency_power:g}.",
         (*words("Virtual head", "Source", "Out"), *numbers("OV", "Score")),
         [
             (r.name, Tokens((r.source,)), Tokens((r.out,)), f"{r.ov:.2f}", f"{r.score:.2f}")

@@ -8,9 +8,9 @@ from skiptrace.report.rendering.document import (
 
 EXPLORER = (
     "Type a token: what every head does with it, read off the circuits. As source it is attended to by destinations "
-    "(QK) and raises outs (OV); as destination it attends to sources; as out it is raised by sources. Scores are "
-    "centred as in the tables; those of later layers are read as if the head saw the embedding directly. Below stand "
-    "the skip-trigrams it takes part in, with their evidence, and places in the validation text."
+    "(QK) and raises output tokens (OV); as destination it attends to sources; as output token it is raised by "
+    "sources. Scores are centred as in the tables; those of later layers are read as if the head's input were the "
+    "embedding. Below stand the skip-trigrams it takes part in, with their evidence, and places in the validation text."
 )
 
 SKIPS = (

@@ -22,7 +22,7 @@ def absolute(study: Study) -> Section:
     text = (
         "The model computes |x| rather than storing x. Expected: with two neurons per feature, one computes ReLU(x) "
         "and one ReLU(−x); with fewer neurons and sparse features it computes more absolute values than it has pairs "
-        f"of neurons, in superposition. Came out: {int((own == 'monosemantic').sum())} of {len(own)} neurons of the "
+        f"of neurons, in superposition. Measured: {int((own == 'monosemantic').sum())} of {len(own)} neurons of the "
         f"small model have one feature, and its outputs rise by {small['positive'].mean():.2f} and "
         f"{small['negative'].mean():.2f} when a feature goes to +1 and to −1 (1 and 1 expected). Of the large model's "
         f"{width} neurons, enough for {width // 2} features, the best model answers both signs by at least half for "

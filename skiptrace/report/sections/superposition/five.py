@@ -46,13 +46,13 @@ def five(study: Study) -> Section:
     text = (
         "Five features, two dimensions, importance falling with the feature's number. Expected: without sparsity the "
         "two most important features stand at right angles and the others are left out; as features become sparse, "
-        "four form two antipodal pairs, then all five a pentagon; without the ReLU never more than two. Came out: the "
+        "four form two antipodal pairs, then all five a pentagon; without the ReLU never more than two. Measured: the "
         f"best of {seeds} models agrees with the published arrangement at {agreed} of {compared} sparsities that the "
         "paper names."
     )
     shown = Table(
-        "The arrangement of the model with the least loss, as told by the angles between its features (right to "
-        "11.25°), and how many seeds end in the same; of the linear models, how many hold two orthogonal features.",
+        "The arrangement of the model with the least loss, by the angles between its features (right to 11.25°), and "
+        "how many seeds end in the same; of the linear models, how many hold two orthogonal features.",
         (*words("Sparsity", "Best model", "Published"), *numbers("Seeds alike", "Linear: two orthogonal")),
         rows,
     )

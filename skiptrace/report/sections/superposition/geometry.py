@@ -33,7 +33,7 @@ def geometry(study: Study) -> Section:
     text = (
         f"{count} equally important features at {len(wide)} densities. Expected: D* = m/‖W‖² pauses at 1 and ½, and "
         "the dimensionalities D_i gather on lines at 1, 3/4 (tetrahedron), 2/3 (triangle), 1/2 (antipodal pair), 2/5 "
-        "(pentagon) and 3/8 (square antiprism); in the authors' own saved run only ½ and one more are sharp. Came out "
+        "(pentagon) and 3/8 (square antiprism); in the authors' own saved run only ½ and one more are sharp. Measured "
         f"by the tests below: {reached}{f'; not found as lines: {others}' if others else ''}."
     )
     table = Table(

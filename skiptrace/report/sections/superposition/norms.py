@@ -36,7 +36,7 @@ def norms(study: Study) -> Section:
     )
     text = (
         "Expected: dense features are kept up to the number of dimensions, each alone; the sparser they are, the more "
-        f"are kept, and the more they interfere. Came out, features kept on average over seeds: {told}."
+        f"are kept, and the more they interfere. Measured, features kept on average over seeds: {told}."
     )
     return Section(
         "superposition-norms",

@@ -34,7 +34,7 @@ def pairs(study: Study) -> Section:
     text = (
         "Expected: features that appear together take orthogonal directions, and when there is no room for both "
         "collapse into one, their first principal component; features that never appear together become antipodal. "
-        f"Came out, share of pairs over {together['seed'].nunique()} seeds: correlated at S = {sparse:g} orthogonal "
+        f"Measured, share of pairs over {together['seed'].nunique()} seeds: correlated at S = {sparse:g} orthogonal "
         f"{share('correlated', sparse, 'orthogonal')}, at S = {dense:g} collapsed "
         f"{share('correlated', dense, 'collapsed')}; anticorrelated at S = {dense:g} antipodal "
         f"{share('anticorrelated', dense, 'antipodal')}. The control, pairs of independent features: orthogonal at S = "

@@ -57,7 +57,7 @@ def phase(study: Study) -> Section:
     text = (
         "Whether the extra feature is left out, pushes another out, or shares a dimension with it depends on its "
         "importance and on density. Expected: the exact losses L = r(p/3 − p²/4), p/3 − p²/4 and (1 + r)p²/6 meet at "
-        f"the triple point r = {theory.TRIPLE.importance:g}, p = 4/7 = {theory.TRIPLE.density:.3f}. Came out: "
+        f"the triple point r = {theory.TRIPLE.importance:g}, p = 4/7 = {theory.TRIPLE.density:.3f}. Measured: "
         f"{reached}. The theory's weights are ideal but fixed; trained ones also move norms and biases: the loss of "
         f"the median cell is {gain:.3f} of the theory's, and superposition reaches somewhat denser features. Median "
         f"density of the cells that disagree: {told}."

@@ -29,7 +29,7 @@ def sensing(study: Study) -> Section:
     text = (
         "A k-sparse vector can be found again from m random measurements when m grows like k log(n/k); what a layer "
         "holds in superposition is such a measurement. Expected: recovery by least ‖x‖₁ sets in at the phase "
-        f"transition of Amelunxen et al. (2014). Came out: of {len(clear)} cells more than 0.1 n away from it, "
+        f"transition of Amelunxen et al. (2014). Measured: of {len(clear)} cells more than 0.1 n away from it, "
         f"{right:.0%} lie on the right side. The same from the hidden layer of toy models with about {n} features in "
         f"{m} dimensions, features not negative: half of the vectors are found exactly up to "
         f"{', '.join(f'{k} active features (S = {s:g})' for s, k in half.items())}; with Gaussian matrices of the same "

@@ -28,7 +28,7 @@ def vectors(study: Study) -> Section:
     text = (
         "Expected: the number of vectors whose cosines all stay within ε grows exponentially with the "
         "dimension; at least "
-        "e^{dε²/4} fit, and Welch's bound says how many at most, while dε² < 1. Came out: optimisation reaches "
+        "e^{dε²/4} fit, and Welch's bound says how many at most, while dε² < 1. Measured: optimisation reaches "
         f"{(finite['optimised'] / finite['welch']).mean():.0%} of Welch's bound on average over the "
         f"{len(finite)} cells "
         "where it is finite and never exceeds "

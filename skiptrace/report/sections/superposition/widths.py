@@ -1,4 +1,4 @@
-"""The way out by width."""
+"""Superposition removed by width."""
 
 import pandas as pd
 
@@ -37,12 +37,12 @@ def widths(study: Study) -> Section:
     wide, narrow = mean[mean["width"] == mean["width"].max()], mean[mean["kept"] >= 0.95 * mean["kept"].max()]
     least = narrow.groupby("sparsity")["width"].min()
     text = (
-        "The first way out: make the layer as wide as there are features, and superposition has no reason. Expected: "
-        "with one dimension per feature, no interference and no loss. Came out: interference "
-        f"{wide['interference'].max():.3f} and {wide['unexplained'].max():.2%} of the loss left at width "
-        f"{wide['width'].max():.0f}. What it costs: superposition represents as many features from width "
-        f"{', '.join(f'{w:.0f} (S = {s:g})' for s, w in least.items())} on, so a model without it takes "
-        f"{wide['width'].max() / least.min():.1f} times the multiplications at the sparsest of these."
+        "The first remedy: a layer as wide as there are features needs no superposition. Expected: with one dimension "
+        f"per feature, no interference and no loss. Measured: interference {wide['interference'].max():.3f} and "
+        f"{wide['unexplained'].max():.2%} of the loss left at width {wide['width'].max():.0f}. Its cost: superposition "
+        f"represents as many features from width {', '.join(f'{w:.0f} (S = {s:g})' for s, w in least.items())} on, so "
+        f"a model without it takes {wide['width'].max() / least.min():.1f} times the multiplications at the sparsest "
+        "of these."
     )
     table_shown = Table(
         "Means over seeds. Loss: share of that of always answering the mean. Multiplications per input.",
@@ -50,7 +50,7 @@ def widths(study: Study) -> Section:
         rows,
     )
     drawn = figure("widths", "Loss and interference by width", "Mean and range over seeds.", draw_widths, table)
-    return Section("superposition-widths", "Superposition: the way out by width", [text], [drawn, table_shown])
+    return Section("superposition-widths", "Superposition: removed by width", [text], [drawn, table_shown])
 
 
 def draw_widths(table: pd.DataFrame) -> str:
