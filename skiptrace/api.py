@@ -199,14 +199,14 @@ def mine_skip_trigrams(model: Transformer, vocabulary: Vocabulary, **mining: Any
 
 
 def verify_skip_trigrams(
-    model: Transformer, mined: pd.DataFrame, train: Stream, valid: Stream, **verification: Any
+    model: Transformer, mined: pd.DataFrame, train: Stream, valid: Integer[np.ndarray, " m"], **verification: Any
 ) -> pd.DataFrame:
     """Mined rows with their evidence: the effect of each on the running model, and its frequency in the corpus.
 
     `mined` are the rows of `mine_skip_trigrams`, of which the best are checked (`rows=2000`), in contexts made of the
     held-out stream `valid`, and counted in `train`. Columns are those of data/evidence/<m>/skip_trigrams.parquet
-    but for `beyond_null`, `recurs` and `survives`, which hold the rows against stand-ins and twins. Keyword arguments are
-    those of `verification`.
+    but for `beyond_null`, `recurs` and `survives`, which hold the rows against stand-ins and twins. Keyword arguments
+    are those of `verification`.
 
     Raises:
         InputError: a keyword is wrong, or a stream is shorter than a context or has ids beyond the vocabulary.
