@@ -5,7 +5,7 @@ of a group of params.yaml are keyword arguments under the same names and with th
 `mine_skip_trigrams(model, vocabulary, min_count=5)`; docs/parameters.md lists them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Int, Integer
 from torch import Tensor
 
-from skiptrace.circuits.factored import Circuit, Name, chosen, head_name, heads, named, names, ov, pairs, qk
+from skiptrace.circuits.factored import Circuit, Name, chosen, head_name, heads, named, names, pairs
 from skiptrace.circuits.paths import contributions, label
 from skiptrace.circuits.scores import score_heads as score
 from skiptrace.config.base import P, check
@@ -61,7 +61,7 @@ def load_vocabulary(folder: Folder, model: Transformer) -> Vocabulary:
     return vocabularies.load(Path(folder) / "vocab.parquet", model.d_vocab)
 
 
-def count_vocabulary(texts: Sequence[str], stream: Stream) -> Vocabulary:
+def count_vocabulary(texts: Iterable[str], stream: Stream) -> Vocabulary:
     """The vocabulary of a model in memory: the text of every token id, and how often each occurs in a stream of ids.
 
     Id 0 is the token that starts a document; it appears in no table.
@@ -69,13 +69,13 @@ def count_vocabulary(texts: Sequence[str], stream: Stream) -> Vocabulary:
     Raises:
         InputError: the stream is empty, or has an id without a text.
     """
-    stream = np.asarray(stream)
+    texts, stream = list(texts), np.asarray(stream)
     if not len(stream) or stream.min() < 0 or stream.max() >= len(texts):
         found = f"ids from {stream.min()} to {stream.max()}" if len(stream) else "no ids"
         raise InputError(f"count_vocabulary: {found} in the stream, but {len(texts)} texts; give one text for each id")
     count = np.bincount(stream, minlength=len(texts))
     probability = torch.tensor(count / count.sum(), dtype=torch.float32)
-    return Vocabulary(pd.Series(list(texts), name="token"), pd.Series(count, name="count"), probability)
+    return Vocabulary(pd.Series(texts, name="token"), pd.Series(count, name="count"), probability)
 
 
 def circuit(model: Transformer, name: str) -> Circuit:
@@ -195,23 +195,18 @@ def mine_skip_trigrams(model: Transformer, vocabulary: Vocabulary, **mining: Any
     """
     params = _params(MiningParams, "mining", mining)
     _same_size(model, vocabulary)
-    found = (
-        skip_trigrams.of_head(skip_trigrams.Circuits(*head, qk(model, *head), ov(model, *head)), vocabulary, params)
-        for head in heads(model)
-    )
-    table: pd.DataFrame = skip_trigrams.mine(found, vocabulary, params).to_pandas()
-    return table
+    return skip_trigrams.of_model(model, vocabulary, params)
 
 
 def verify_skip_trigrams(
-    model: Transformer, rows: pd.DataFrame, train: Stream, valid: Stream, **verification: Any
+    model: Transformer, mined: pd.DataFrame, train: Stream, valid: Integer[np.ndarray, " m"], **verification: Any
 ) -> pd.DataFrame:
     """Mined rows with their evidence: the effect of each on the running model, and its frequency in the corpus.
 
-    `rows` are those of `mine_skip_trigrams`, of which the best are checked (`rows=2000`), in contexts from the held-out
-    stream `valid` and against the counts of `train`. Columns are those of data/evidence/<m>/skip_trigrams.parquet,
-    but for `beyond_null`, `recurs` and `survives`, which hold the rows against stand-ins and twins.
-    Keyword arguments are those of `verification`.
+    `mined` are the rows of `mine_skip_trigrams`, of which the best are checked (`rows=2000`), in contexts made of the
+    held-out stream `valid`, and counted in `train`. Columns are those of data/evidence/<m>/skip_trigrams.parquet
+    but for `beyond_null`, `recurs` and `survives`, which hold the rows against stand-ins and twins. Keyword arguments
+    are those of `verification`.
 
     Raises:
         InputError: a keyword is wrong, or a stream is shorter than a context or has ids beyond the vocabulary.
@@ -220,7 +215,7 @@ def verify_skip_trigrams(
     for name, stream in (("train", train), ("valid", valid)):
         _check_stream(model, stream, name)
     train, valid = np.asarray(train), np.asarray(valid)
-    return verify(model, rows, Streams(train, valid, np.bincount(train, minlength=model.d_vocab)), params)
+    return verify(model, mined, Streams(train, valid, np.bincount(train, minlength=model.d_vocab)), params)
 
 
 def expand_circuits(model: Transformer, folder: Folder, **expansion: Any) -> list[str]:
