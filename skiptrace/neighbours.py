@@ -113,13 +113,13 @@ class Factored:
 
     def row(self, token: int, weights: Float[Tensor, " columns"]) -> Line:
         """left[token] · right."""
-        values = self._circuit.left[token] @ self._circuit.right
+        values = self._circuit.row(token)
         return Line(values, (values @ weights).expand(len(values)))
 
     def column(self, token: int, weights: Float[Tensor, " columns"]) -> Line:
         """Left · right[:, token]; row means are left · (right · weights)."""
-        left, right = self._circuit.left, self._circuit.right
-        return Line(left @ right[:, token], left @ (right @ weights))
+        circuit = self._circuit
+        return Line(circuit.column(token), circuit.left @ (circuit.right @ weights))
 
 
 def neighbours(

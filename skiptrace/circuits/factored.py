@@ -67,6 +67,28 @@ class Circuit:
         """Single entries, at (rows[i], columns[i])."""
         return (self.left[rows] * self.right[:, columns].T).sum(1)
 
+    def row(self, token: int) -> Float[Tensor, " columns"]:
+        """One row in full."""
+        return self.left[token] @ self.right
+
+    def column(self, token: int) -> Float[Tensor, " rows"]:
+        """One column in full."""
+        return self.left @ self.right[:, token]
+
+    def dense(self) -> Float[Tensor, "rows columns"]:
+        """The whole matrix.
+
+        Raises:
+            ValueError: it has more than 2²⁴ entries; use `row`, `column`, `entries`, `restricted` or `row_panels`.
+        """
+        rows, columns = self.shape
+        if rows * columns > PANEL:
+            raise ValueError(
+                f"{self.label}: {rows} × {columns} entries are more than {PANEL}; use row, column, entries, restricted "
+                "or row_panels"
+            )
+        return self.left @ self.right
+
     def row_panels(self) -> Iterator[tuple[Int[Tensor, " n"], Float[Tensor, "n columns"]]]:
         """All rows in full, in order, as many at once as fit in 64 MB, with their places; in single precision."""
         left, right = self.left.float(), self.right.float()

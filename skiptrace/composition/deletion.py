@@ -31,6 +31,9 @@ COLUMNS = {
     "cosine_null_mean": "float64",
     "cosine_null_sd": "float64",
     "cosine_z": "float64",
+    "impossible_z": "float64",
+    "impossible_cosine": "float64",
+    "deletes": "bool",
 }
 SHUFFLES = 20
 
@@ -44,6 +47,10 @@ def deletion(model: Transformer, stream: Stream, params: CompositionParams) -> p
     `after` are the root mean square norms of the stream before the head's layer and with the head's output added, and
     `cosine` is that of the output with the stream, over all places together: below zero it clears. The null puts the
     same outputs in other places; `after_shuffled` is the norm that they then leave. Writers of nothing are left out.
+
+    `impossible_z` is the largest `z`, `impossible_cosine` the lowest `cosine`, of this model's pairs in which the
+    writer is another head that is not earlier, so that its output cannot be deleted; null where there are none.
+    `deletes`: `z` and `-cosine_z` reach `null_sd`, and both `z` and `cosine` lie beyond all impossible pairs.
     """
     generator = torch.Generator().manual_seed(params.seed)
     rows = []
@@ -60,7 +67,7 @@ def deletion(model: Transformer, stream: Stream, params: CompositionParams) -> p
         orders = [torch.randperm(len(reader.vectors), generator=generator) for _ in range(SHUFFLES)]
         for writer in stream.writers:
             frame, k = writer.frame, writer.frame.shape[1]
-            if k == 0 or (writer.head is not None and writer.head[0] >= layer):
+            if k == 0 or writer is reader:
                 continue
             negative, null = _negative(frame.T @ W_V, W_O @ frame), chance(k)
             held, added = stream.before[layer] @ frame, reader.vectors @ frame
@@ -85,9 +92,17 @@ def deletion(model: Transformer, stream: Stream, params: CompositionParams) -> p
                     "cosine_null_mean": shuffled.mean.item(),
                     "cosine_null_sd": shuffled.sd.item(),
                     "cosine_z": shuffled.z(cosine).item(),
+                    "possible": writer.head is None or writer.head[0] < layer,
                 }
             )
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    table = pd.DataFrame(rows, columns=[*COLUMNS, "possible"])
+    possible = table.pop("possible").astype(bool)
+    impossible, table = table[~possible], table[possible].reset_index(drop=True)
+    table["impossible_z"], table["impossible_cosine"] = impossible["z"].max(), impossible["cosine"].min()
+    # A comparison with NaN is false: without impossible pairs the random nulls decide.
+    unlike = ~(table["z"] <= table["impossible_z"]) & ~(table["cosine"] >= table["impossible_cosine"])
+    table["deletes"] = (table["z"] >= params.null_sd) & (table["cosine_z"] <= -params.null_sd) & unlike
+    return table.astype(COLUMNS)
 
 
 def _rms(total: Float[Tensor, ""], vectors: Float[Tensor, "n k"]) -> float:

@@ -3,7 +3,8 @@
 "A Mathematical Framework", section "Virtual Weights and the Residual Stream as a Communication Channel".
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -23,12 +24,16 @@ COLUMNS = {
     "null_mean": "float64",
     "null_sd": "float64",
     "z": "float64",
+    "impossible_max": "float64",
+    "significant": "bool",
+    "below": "bool",
 }
 
 
 class _Group(NamedTuple):
-    """Matrices of one shape: their names, the layer they belong to, and their directions."""
+    """Matrices of one shape: which of the model's they are, their names, their layer, and their directions."""
 
+    matrix: str
     names: list[str]
     layer: int
     directions: Directions
@@ -36,43 +41,74 @@ class _Group(NamedTuple):
 
 def _writers(model: Transformer) -> Iterator[_Group]:
     """W_E and W_pos stand before layer 0; positions are added to what queries and keys read alone."""
-    yield _Group(["W_E"], -1, alignment.writes(model.W_E[None]))
+    yield _Group("W_E", ["W_E"], -1, alignment.writes(model.W_E[None]))
     if model.n_layers:
-        yield _Group(["W_pos"], -1, alignment.writes(model.W_pos[None]))
+        yield _Group("W_pos", ["W_pos"], -1, alignment.writes(model.W_pos[None]))
     for index, layer in enumerate(model.attention):
-        yield _Group([f"{head_name((index, h))} W_O" for h in range(model.n_heads)], index, alignment.writes(layer.W_O))
+        names = [f"{head_name((index, h))} W_O" for h in range(model.n_heads)]
+        yield _Group("W_O", names, index, alignment.writes(layer.W_O))
 
 
 def _readers(model: Transformer) -> Iterator[_Group]:
     for index, layer in enumerate(model.attention):
         for name in ("W_Q", "W_K", "W_V"):
             names = [f"{head_name((index, h))} {name}" for h in range(model.n_heads)]
-            yield _Group(names, index, alignment.reads(getattr(layer, name)))
+            yield _Group(name, names, index, alignment.reads(getattr(layer, name)))
     # Singular values and left directions of a wide matrix are those of its triangular factor.
-    yield _Group(
-        ["W_U"], model.n_layers, alignment.reads(on_one_thread(torch.linalg.qr, model.W_U.double().T).R.T[None])
-    )
+    triangular = on_one_thread(torch.linalg.qr, model.W_U.double().T).R
+    yield _Group("W_U", ["W_U"], model.n_layers, alignment.reads(triangular.T[None]))
 
 
 @torch.no_grad()
 def virtual_weights(model: Transformer, params: CompositionParams) -> pd.DataFrame:
-    """‖W_write W_read‖/(‖W_write‖‖W_read‖) of every writer with every reader after it, null and z-score.
+    """‖W_write W_read‖/(‖W_write‖‖W_read‖) of every writer with every reader after it, beside two nulls.
 
-    The null turns the same weights at random against each other; its root mean square is 1/√d_model.
+    `null_*` turns the same weights at random against each other; its root mean square is 1/√d_model.
+    `impossible_max` is the largest score of the same two matrices in different heads of which the reader is not later:
+    what trained weights share although nothing passes between them. It is null where no such pair exists, as for W_E,
+    W_pos and W_U. `significant` is `null_sd` standard deviations above the first null, and above `impossible_max`
+    where that exists; `below` is as far below the first null.
     """
+    writing, reading = list(_writers(model)), list(_readers(model))
     met = [
         (writers, readers)
-        for writers in _writers(model)
-        for readers in _readers(model)
-        if writers.layer < readers.layer and (writers.names != ["W_pos"] or readers.names[0].endswith(("W_Q", "W_K")))
+        for writers in writing
+        for readers in reading
+        if writers.layer < readers.layer and (writers.matrix != "W_pos" or readers.matrix in ("W_Q", "W_K"))
     ]
+    largest = _impossible_max(writing, reading)
     pairs = [(writers.directions, readers.directions) for writers, readers in met]
     nulls = alignment.rotated(pairs, params.null_draws, params.seed)
     tables = []
     for (writers, readers), pair, null in zip(met, pairs, nulls, strict=True):
         found = alignment.scores(*pair).norm
-        columns = {"score": found, "null_mean": null.mean, "null_sd": null.sd, "z": null.z(found)}
+        z, impossible = null.z(found), largest.get((writers.matrix, readers.matrix), math.nan)
+        columns = {
+            "score": found,
+            "null_mean": null.mean,
+            "null_sd": null.sd,
+            "z": z,
+            "impossible_max": torch.full_like(found, impossible),
+            "significant": (z >= params.null_sd) & (math.isnan(impossible) | (found > impossible)),
+            "below": z <= -params.null_sd,
+        }
         index = pd.MultiIndex.from_product([writers.names, readers.names], names=["writer", "reader"])
         values = {k: v.flatten().numpy() for k, v in columns.items()}
         tables.append(pd.DataFrame(values, index=index).reset_index())
     return pd.concat(tables, ignore_index=True).astype(COLUMNS)
+
+
+def _impossible_max(writing: Sequence[_Group], reading: Sequence[_Group]) -> dict[tuple[str, str], float]:
+    """The largest score of each writing and reading matrix over different heads of which the reader is not later."""
+    largest: dict[tuple[str, str], float] = {}
+    for writers in writing:
+        for readers in reading:
+            if readers.layer > writers.layer:
+                continue
+            norm = alignment.scores(writers.directions, readers.directions).norm
+            if readers.layer == writers.layer:
+                norm = norm[~torch.eye(len(norm), dtype=torch.bool)]
+            key = (writers.matrix, readers.matrix)
+            if norm.numel():
+                largest[key] = max(largest.get(key, 0.0), norm.max().item())
+    return largest

@@ -52,7 +52,7 @@ COMPOSED = {
     ),
     "deletion": (
         "head writer dimensions negative null_mean null_sd z before after after_shuffled cosine cosine_null_mean "
-        "cosine_null_sd cosine_z"
+        "cosine_null_sd cosine_z impossible_z impossible_cosine deletes"
     ),
     "directions": "family matrix pairs cosine null_mean null_sd z accuracy accuracy_nearest",
     "example_texts": "example position token_id",
@@ -75,7 +75,7 @@ COMPOSED = {
         "k_own_top1 chance_top1"
     ),
     "virtual_outs": "rank name source_id source out_id out ov score",
-    "virtual_weights": "writer reader score null_mean null_sd z",
+    "virtual_weights": "writer reader score null_mean null_sd z impossible_max significant below",
     "wanted": "rank name destination_id destination source_id source qk score",
     "writers": "name norm rank effective_rank dimensions weights_effective_rank null_mean null_sd",
 }

@@ -1,5 +1,6 @@
 import math
 
+import pytest
 import torch
 
 from skiptrace.circuits import factored
@@ -7,14 +8,14 @@ from skiptrace.circuits import factored
 
 def test_circuits_equal_their_dense_products(make_model):
     model = make_model(2)
-    torch.testing.assert_close(_dense(factored.direct(model)), model.W_E @ model.W_U)
+    torch.testing.assert_close(factored.direct(model).dense(), model.W_E @ model.W_U)
     for layer, head in factored.heads(model):
         w = model.attention[layer]
         W_Q, W_K, W_V, W_O = w.W_Q[head], w.W_K[head], w.W_V[head], w.W_O[head]
         ov = model.W_E @ (W_V @ W_O) @ model.W_U
         qk = model.W_E @ (W_Q @ W_K.T) @ model.W_E.T / math.sqrt(model.d_head)
-        torch.testing.assert_close(_dense(factored.ov(model, layer, head)), ov)
-        torch.testing.assert_close(_dense(factored.qk(model, layer, head)), qk)
+        torch.testing.assert_close(factored.ov(model, layer, head).dense(), ov)
+        torch.testing.assert_close(factored.qk(model, layer, head).dense(), qk)
         torch.testing.assert_close(factored.ov(model, layer, head).column_means(), ov.mean(1))
 
 
@@ -44,14 +45,14 @@ def test_circuits_of_pairs_are_dense_products(make_model):
     one, two = model.attention
     moved = one.W_V[2] @ one.W_O[2]
     expected = model.W_E @ moved @ two.W_V[0] @ two.W_O[0] @ model.W_U
-    torch.testing.assert_close(_dense(factored.virtual_ov(model, (0, 2), (1, 0))), expected)
+    torch.testing.assert_close(factored.virtual_ov(model, (0, 2), (1, 0)).dense(), expected)
     expected = (model.W_E @ two.W_Q[0]) @ (model.W_E @ moved @ two.W_K[0]).T / 2  # √d_head = 2
-    torch.testing.assert_close(_dense(factored.k_composition(model, (0, 2), (1, 0))), expected)
+    torch.testing.assert_close(factored.k_composition(model, (0, 2), (1, 0)).dense(), expected)
 
 
 def test_eigenvalues_are_those_of_the_dense_matrix(make_model):
     circuit = factored.ov(make_model(1), 0, 2)
-    dense = torch.linalg.eigvals(_dense(circuit))
+    dense = torch.linalg.eigvals(circuit.dense())
     largest = dense[dense.abs().argsort(descending=True)][:4]
     for value in circuit.eigenvalues():
         assert (largest - value).abs().min() < 1e-8
@@ -60,7 +61,7 @@ def test_eigenvalues_are_those_of_the_dense_matrix(make_model):
 def test_without_positions_the_score_between_two_tokens_is_their_QK_entry(make_model, tokens):
     model = make_model(1)
     model.W_pos.zero_()
-    qk = _dense(factored.qk(model, 0, 1))
+    qk = factored.qk(model, 0, 1).dense()
     scores = model.patterns(tokens)[0][:, 1].log()
     for text, row in enumerate(tokens):
         expected = qk[row][:, row].tril()
@@ -68,5 +69,14 @@ def test_without_positions_the_score_between_two_tokens_is_their_QK_entry(make_m
         torch.testing.assert_close(scores[text, i], expected[i].log_softmax(0))
 
 
-def _dense(circuit: factored.Circuit) -> torch.Tensor:
-    return circuit.left @ circuit.right
+def test_rows_columns_and_the_whole_are_those_of_the_product(make_model, monkeypatch):
+    circuit = factored.ov(make_model(1), 0, 1).restricted(torch.arange(5), torch.arange(7))
+    slow = torch.stack(
+        [torch.stack([(circuit.left[i] * circuit.right[:, j]).sum() for j in range(7)]) for i in range(5)]
+    )
+    torch.testing.assert_close(circuit.dense(), slow)
+    torch.testing.assert_close(circuit.row(3), slow[3])
+    torch.testing.assert_close(circuit.column(4), slow[:, 4])
+    monkeypatch.setattr(factored, "PANEL", 34)
+    with pytest.raises(ValueError, match=r"ov L0H1: 5 × 7 entries are more than 34; use row"):
+        circuit.dense()

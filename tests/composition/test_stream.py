@@ -29,6 +29,15 @@ def test_virtual_weights_are_norms_of_dense_products(make_model, params):
     for key, (writer, reader) in pairs.items():
         expected = (writer @ reader).norm() / writer.norm() / reader.norm()
         assert table.loc[key, "score"] == pytest.approx(expected.item())
+    impossible = [
+        ((one := model.attention[i].W_O[h]) @ (two := model.attention[j].W_K[g])).norm() / one.norm() / two.norm()
+        for i, j in ((0, 0), (1, 0), (1, 1))
+        for h in range(3)
+        for g in range(3)
+        if (i, h) != (j, g)
+    ]
+    assert table.loc[("L0H2 W_O", "L1H0 W_K"), "impossible_max"] == pytest.approx(max(impossible).item())
+    assert table.loc[[("W_E", "L1H2 W_K"), ("L1H1 W_O", "W_U")], "impossible_max"].isna().all()
     assert ("W_pos", "L0H1 W_V") not in table.index and ("W_pos", "W_U") not in table.index
     assert ("L1H1 W_O", "L0H0 W_Q") not in table.index and ("L0H1 W_O", "L0H0 W_Q") not in table.index
 
@@ -81,7 +90,28 @@ def test_a_deleting_head_is_found(deleting, params):
     assert one["after_shuffled"] > 0.9
     other = table.loc[("L0H0", "embedding")]
     assert other["cosine"] == pytest.approx(0) and other["after"] == pytest.approx(other["before"])
-    assert ("L0H0", "L0H0") not in table.index
+    assert len(table) == 3  # L1H0 writes after L0H0 has read: that pair is the null and no row
+    # Of that pair: L0H0 reads none of what L1H0 writes, so no eigenvalue is negative and nothing is cancelled.
+    assert (table["impossible_cosine"] == 0).all() and (table["impossible_z"] < 0).all()
+    lenient = deletion(deleting, written, params.model_copy(update={"null_sd": 2.0})).set_index(["head", "writer"])
+    assert lenient["deletes"].to_dict() == {key: key == ("L1H0", "L0H0") for key in lenient.index}
+
+
+def test_what_a_head_cancels_of_a_later_writer_too_is_no_deletion(deleting, params):
+    """L1H0 points against what L0H0 wrote; L0H0 points more against what only L1H0 writes, later."""
+    with torch.no_grad():
+        deleting.W_E[:, 8:] = torch.eye(8)
+        early, late = deleting.attention
+        early.W_V[0].zero_()
+        early.W_V[0][8:] = torch.eye(8)
+        early.W_O[0][:, 8:] = -2 * torch.eye(8)
+        late.W_O[0][:, 8:] = torch.eye(8) + torch.eye(8).roll(1, 0)
+        late.W_V[0][8:] = -torch.eye(8)
+    written = stream.on_text(deleting, TEXT, 1.0)
+    lenient = params.model_copy(update={"null_sd": 2.0})
+    one = deletion(deleting, written, lenient).set_index(["head", "writer"]).loc[("L1H0", "L0H0")]
+    assert one["z"] > 2 and one["cosine"] < -0.5 and one["cosine_z"] < -2
+    assert one["impossible_cosine"] == pytest.approx(-1) and not one["deletes"]
 
 
 def test_an_output_that_has_nothing_to_do_with_the_stream_deletes_nothing(make_model, params):
@@ -231,3 +261,16 @@ def test_sizes_of_a_gaussian_matrix_are_drawn_without_the_matrix(shape):
     error = (drawn.var(0) / 2000 + dense.var(0) / 2000).sqrt()
     assert ((drawn.mean(0) - dense.mean(0)).abs() < 4 * error).all()
     torch.testing.assert_close(drawn.std(0), dense.std(0), rtol=0.1, atol=0)
+
+
+def test_virtual_weights_are_significant_only_above_pairs_that_cannot_pass_anything(wired, params):
+    """L0H0 writes what L1H0 reads for its keys; the same weights where the writer is later take that away."""
+
+    def row():
+        return virtual_weights(wired, params).set_index(["writer", "reader"]).loc[("L0H0 W_O", "L1H0 W_K")]
+
+    assert row()["significant"] and row()["impossible_max"] == pytest.approx(0)
+    with torch.no_grad():
+        wired.attention[1].W_O[1].copy_(wired.attention[0].W_O[0])  # L1H1 writes it too, beside L1H0
+    assert row()["impossible_max"] == pytest.approx(row()["score"]) and row()["z"] > params.null_sd
+    assert not row()["significant"]

@@ -31,20 +31,22 @@ def residual(study: Study) -> Section | None:
     composed, params = model.composed, settings.composition
     weights, deletion = composed.virtual_weights, composed.deletion
     strongest = weights.loc[weights["z"].idxmax()]
-    wired = deletion[deletion["z"] >= params.null_sd]
-    clearing = wired[wired["cosine_z"] <= -params.null_sd]
-    shrinking = clearing[clearing["after"] < clearing["before"]]
+    deleting = deletion[deletion["deletes"]]
+    shrinking = deleting[deleting["after"] < deleting["before"]]
+    between = weights[weights["impossible_max"].notna()]
+    among = "" if between.empty else _between_heads(between, params.null_sd)
     d_model = model.params.d_model
     texts = [
         "The residual stream is where all parts of the model write and read. The virtual weights of a writer and a "
         "reader are the product of their matrices; its norm says how strongly the two are wired, against the same "
         f"matrices turned at random. The strongest: {strongest['writer']} to {strongest['reader']} "
-        f"({strongest['score']:.3f}, chance {strongest['null_mean']:.3f}, z = {strongest['z']:+.0f}).",
-        f"A head can delete: read what an earlier writer wrote and write its negative. Of {len(deletion)} pairs of a "
-        f"head and an earlier writer, {len(wired)} have a share of negative eigenvalues {params.null_sd:g} standard "
-        f"deviations above random heads. On text the output of {len(clearing)} of these points against what the stream "
-        f"holds there, more than the same outputs in other places; in {len(shrinking)} "
-        "it leaves the stream smaller than before." + (_strongest(clearing)),
+        f"({strongest['score']:.3f}, chance {strongest['null_mean']:.3f}, z = {strongest['z']:+.0f})." + among,
+        "A head can delete what an earlier writer wrote: read it and write its negative. Of "
+        f"{len(deletion)} pairs of a head and an earlier writer, {len(deleting)} pass every test: the share of "
+        f"negative eigenvalues lies {params.null_sd:g} standard deviations above random heads; on text the output "
+        "points against what the stream holds there, by as much more than the same outputs at other places; and both "
+        "go beyond every pair in which the writer is not earlier, so that nothing can be deleted. In "
+        f"{len(shrinking)} of them the output leaves the stream smaller than before." + _strongest(deleting),
     ]
     rows: list[tuple[Cell, ...]] = [
         (
@@ -108,10 +110,18 @@ def residual(study: Study) -> Section | None:
     return Section(f"{name}-stream", f"{name}: the residual stream", texts, blocks)
 
 
-def _strongest(clearing: pd.DataFrame) -> str:
-    if clearing.empty:
+def _between_heads(weights: pd.DataFrame, null_sd: float) -> str:
+    above, below = int(weights["significant"].sum()), int(weights["below"].sum())
+    return (
+        f" Between heads, {above} of {len(weights)} score {null_sd:g} standard deviations above chance and above every "
+        f"pair in which the reader is not later than the writer; {below} score as far below chance."
+    )
+
+
+def _strongest(deleting: pd.DataFrame) -> str:
+    if deleting.empty:
         return ""
-    one = clearing.loc[clearing["cosine"].idxmin()]
+    one = deleting.loc[deleting["cosine"].idxmin()]
     return (
         f" The most: {one['head']} on what {one['writer']} wrote (cosine {one['cosine']:+.2f}; norm "
         f"{one['before']:.2f} before, {one['after']:.2f} after, {one['after_shuffled']:.2f} with its outputs in other "
