@@ -85,8 +85,10 @@ def atomic(path: Path, sealed: bool = False) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
+    mode = temporary.stat().st_mode
     try:
         yield temporary
+        temporary.chmod(mode)  # safetensors replaces the file by one that nobody else may read
         if sealed:
             seal(temporary)
         _sync(temporary)

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from skiptrace.circuits.factored import head_name, heads, k_composition, strongest_pairs, virtual_ov
 from skiptrace.composition.induction import formation
-from skiptrace.composition.study import study
+from skiptrace.composition.study import IDENTITY_CONTEXTS, IDENTITY_TOKENS, study
 from skiptrace.config.base import load
 from skiptrace.config.composition import CompositionParams
 from skiptrace.config.expansion import ExpansionParams
@@ -52,7 +52,8 @@ def main() -> None:
     virtual_heads = load(ExpansionParams, "expansion", PARAMS).virtual_heads
     words = pd.DataFrame({"token": vocab.token, "count": vocab.count})
 
-    needs.state(f"compose {name}", needs.of_composition(model, virtual_heads, params), BOUNDED_BY)
+    positions = IDENTITY_CONTEXTS * min(IDENTITY_TOKENS, model.n_ctx)
+    needs.state(f"compose {name}", needs.of_composition(model, virtual_heads, positions, params), BOUNDED_BY)
     with atomic_folder(COMPOSE / name) as folder:
         for file, table in study(model, valid, words, params, virtual_heads):
             write_table(folder / f"{file}.parquet", pa.Table.from_pandas(table, preserve_index=False))

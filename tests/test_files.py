@@ -37,6 +37,12 @@ def test_nan_is_no_json(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_every_file_may_be_read_by_whoever_may_read_the_others(tmp_path):
+    files.write_tensors(tmp_path / "a.safetensors", {"a": torch.zeros(2)})
+    files.write_json(tmp_path / "a.json", {})
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
+
+
 def test_arrays_and_tables_survive(tmp_path):
     array = np.arange(6, dtype=np.uint16)
     files.write_array(tmp_path / "a.npy", array)

@@ -89,7 +89,8 @@ def check(kind: type[P], value: Any, key: str, path: Path) -> P:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        errors = error.errors(include_url=False, include_context=False)
+        # What is there and wrong comes first: a key that is missing is often one that has another name.
+        errors = sorted(error.errors(include_url=False, include_context=False), key=lambda e: e["type"] == "missing")
         more = f"; and {len(errors) - REPORTED} more" if len(errors) > REPORTED else ""
         raise InputError(f"{path}: {'; '.join(_message(e, key) for e in errors[:REPORTED])}{more}") from None
 

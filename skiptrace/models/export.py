@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from skiptrace.errors import InputError
-from skiptrace.files import atomic_folder, write_json
+from skiptrace.files import atomic_folder, write_json, write_tensors
 from skiptrace.models.checkpoint import ModelConfig
 from skiptrace.models.transformer import Transformer
 
@@ -27,7 +26,7 @@ def to_transformer_lens(model: Transformer, config: ModelConfig, folder: Path) -
         raise InputError("positions that layer norm does not touch have no place in TransformerLens: not exported")
     with atomic_folder(folder) as partial:
         tensors = {name: tensor.detach().clone() for name, tensor in _state(model, width).items()}
-        save_file(tensors, partial / "model.safetensors")
+        write_tensors(partial / "model.safetensors", tensors)
         write_json(partial / "config.json", _config(config, width))
 
 

@@ -97,6 +97,11 @@ def test_every_key_has_a_comment():
         ("models.one.warmup_steps", 10_000, r"models\.one: warmup_steps 10000 must be below"),
         ("models.one.lr_embedding", -1.0, r"models\.one\.lr_embedding: input should be greater than 0, got -1\.0"),
         ("models.one.steps", ..., r"models\.one\.steps: missing"),
+        (
+            "models.theirs",
+            {"corpus": "code", "path": "x"},
+            r"yaml: models\.theirs\.path: unknown key; .* more$",
+        ),
         ("models.a/b", {}, r"models\.a/b: a name is at most 100 letters, digits, _ and -"),
         ("models." + "a" * 101, {}, r"models\.a+\.\.\.a+: a name is at most 100 letters"),
         ("corpora.planted.copies.rate", 1e30, r"corpora\.planted\.copies\.rate: .*less than or equal to 1000"),

@@ -38,7 +38,7 @@ def everything(model: Transformer) -> dict[str, Needs]:
         "mine": needs.of_circuits(model, 8),
         "score": needs.of_losses(model, 4096, ROWS),
         "verify": needs.of_verification(model, 2000, at_once(model, 64), 8_000_000, VERIFICATION),
-        "compose": needs.of_composition(model, 6, COMPOSITION),
+        "compose": needs.of_composition(model, 6, 128, COMPOSITION),
     }
 
 
