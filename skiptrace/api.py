@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Int, Integer
 from torch import Tensor
 
-from skiptrace.circuits.factored import Circuit, Name, chosen, head_name, heads, named, names, pairs
+from skiptrace.circuits.factored import OF_HEAD, OF_PAIR, Circuit, Name, chosen, head_name, heads, named, names, pairs
 from skiptrace.circuits.paths import contributions, label
 from skiptrace.circuits.scores import score_heads as score
 from skiptrace.config.base import P, check
@@ -89,10 +89,10 @@ def circuit(model: Transformer, name: str) -> Circuit:
     """
     known = {"direct": Name("direct", "none", "none")}
     for layer, head in heads(model):
-        for kind in ("qk", "ov"):
+        for kind in OF_HEAD:
             known[f"{kind} L{layer}H{head}"] = Name(kind, str(layer), str(head))
     for (i, h), (j, g) in pairs(model):
-        for kind in ("virtual_ov", "k_composition"):
+        for kind in OF_PAIR:
             known[f"{kind} L{i}H{h} L{j}H{g}"] = Name(kind, f"{i}-{j}", f"{h}-{g}")
     if name not in known:
         some = ", ".join(list(known)[:7])

@@ -5,7 +5,7 @@ and the next in its columns; `ov` the source and the out; `qk` the destination a
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -189,12 +189,18 @@ def names(model: Transformer, virtual_heads: int) -> list[Name]:
 
     Of a pair: the OV circuit of the virtual head, and the QK circuit of the later head through the earlier.
     """
-    per_head = [Name(kind, str(i), str(h)) for i, h in heads(model) for kind in ("qk", "ov")]
+    per_head = [Name(kind, str(i), str(h)) for i, h in heads(model) for kind in OF_HEAD]
     strongest = strongest_pairs(model, virtual_heads) if virtual_heads else []
-    per_pair = [
-        Name(kind, f"{i}-{j}", f"{h}-{g}") for (i, h), (j, g) in strongest for kind in ("virtual_ov", "k_composition")
-    ]
+    per_pair = [Name(kind, f"{i}-{j}", f"{h}-{g}") for (i, h), (j, g) in strongest for kind in OF_PAIR]
     return [Name("direct", "none", "none"), *per_head, *per_pair]
+
+
+# The kinds by how many heads they take: a new kind is one entry here and its function.
+OF_HEAD: dict[str, Callable[[Transformer, int, int], Circuit]] = {"qk": qk, "ov": ov}
+OF_PAIR: dict[str, Callable[[Transformer, Head, Head], Circuit]] = {
+    "virtual_ov": virtual_ov,
+    "k_composition": k_composition,
+}
 
 
 def named(model: Transformer, name: Name) -> Circuit:
@@ -202,10 +208,9 @@ def named(model: Transformer, name: Name) -> Circuit:
     if name.circuit == "direct":
         return direct(model)
     layers, places = (tuple(map(int, part.split("-"))) for part in (name.layer, name.head))
-    if name.circuit in ("qk", "ov"):
-        return {"qk": qk, "ov": ov}[name.circuit](model, layers[0], places[0])
-    of_pair = {"virtual_ov": virtual_ov, "k_composition": k_composition}[name.circuit]
-    return of_pair(model, (layers[0], places[0]), (layers[1], places[1]))
+    if name.circuit in OF_HEAD:
+        return OF_HEAD[name.circuit](model, layers[0], places[0])
+    return OF_PAIR[name.circuit](model, (layers[0], places[0]), (layers[1], places[1]))
 
 
 def chosen(found: list[Name], circuits: Sequence[str], only: Sequence[str] | None) -> list[Name]:

@@ -1,9 +1,11 @@
 import math
+from typing import get_args
 
 import pytest
 import torch
 
 from skiptrace.circuits import factored
+from skiptrace.config.expansion import CircuitName
 
 
 def test_circuits_equal_their_dense_products(make_model):
@@ -80,3 +82,7 @@ def test_rows_columns_and_the_whole_are_those_of_the_product(make_model, monkeyp
     monkeypatch.setattr(factored, "PANEL", 34)
     with pytest.raises(ValueError, match=r"ov L0H1: 5 × 7 entries are more than 34; use row"):
         circuit.dense()
+
+
+def test_params_name_every_kind_of_circuit():
+    assert set(get_args(CircuitName)) == {"direct", *factored.OF_HEAD, *factored.OF_PAIR}
