@@ -15,6 +15,7 @@ from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.exploration import ExplorationParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import ImportedModel, ModelParams
+from skiptrace.config.pipeline import tracked
 from skiptrace.config.report import ReportParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.superposition import DEFAULTS, SuperpositionParams
@@ -41,10 +42,12 @@ GROUPS: dict[str, type[BaseModel]] = {
     "exploration": ExplorationParams,
     "report": ReportParams,
 }
-HEAD = """# Parameters
+TRACKED = tracked(DOCS.parent / "dvc.yaml")
+HEAD = f"""# Parameters
 
 Every key that params.yaml may hold, with its default and its meaning. A key without a default has to be given; of a
-group that has defaults, only what differs has to be. `dvc repro` reruns the stages whose keys changed, and no others.
+group that has defaults, only what differs has to be. Only {" and ".join(f"`{key}`" for key in TRACKED)}, which DVC
+tracks one by one, have to be given in any case. `dvc repro` reruns the stages whose keys changed, and no others.
 This page is written from the classes in `skiptrace/config/` by `make docs`.
 """
 

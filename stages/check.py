@@ -21,7 +21,7 @@ from skiptrace.command import closure
 from skiptrace.command.repair import repair
 from skiptrace.config.dictionaries import ModelDictionaryParams
 from skiptrace.config.models import ImportedModel, ModelParams
-from skiptrace.config.pipeline import Pipeline, load_pipeline
+from skiptrace.config.pipeline import Pipeline, load_pipeline, require_tracked
 from skiptrace.corpora import sources
 from skiptrace.errors import InputError
 from skiptrace.files import atomic_folder, fetched_by, refuse_stub, sha256, write_text
@@ -36,6 +36,7 @@ def main() -> None:
     for line in repair():
         print(line, file=sys.stderr)
     pipeline = load_pipeline(PARAMS)
+    require_tracked(PARAMS, Path("dvc.yaml"))
     check_dictionaries(pipeline)
     sources.check(pipeline.corpora)
     tokenizers = {f"tokenizers.{name}.path": tokenizer.path for name, tokenizer in pipeline.tokenizers.items()}

@@ -7,6 +7,7 @@ own: a change of a module reruns the stages that import it, and no other.
 import ast
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from skiptrace.errors import InputError
@@ -47,40 +48,44 @@ def closure(root: Path, stage: str) -> list[Path]:
         path = left.pop()
         if path in found or not (root / path).is_file():
             continue
-        tree = parsed(root / path)
-        if path.name == "__init__.py" and (path.parts[0] == path.parent.as_posix() == "skiptrace" or _is_empty(tree)):
+        is_empty, modules = imports((root / path).read_bytes(), path)
+        if path.name == "__init__.py" and (is_empty or path.parent.as_posix() == "skiptrace"):
             continue
         found.add(path)
-        for module in imported(tree):
+        for module in modules:
             left += _files(module)
     return sorted(found)
 
 
-def parsed(path: Path) -> ast.Module:
-    """The syntax tree of a file.
+@cache  # most modules are in the closures of many stages
+def imports(source: bytes, path: Path) -> tuple[bool, frozenset[str]]:
+    """Whether a module holds nothing beside its docstring, and the dotted names of this project that it imports.
+
+    `path` is relative to the root. Of `from a import b`, both `a` and `a.b` are names.
 
     Raises:
         InputError: it is not valid Python; names it and the line.
     """
     try:
-        return ast.parse(path.read_bytes(), str(path))
+        tree = ast.parse(source, str(path))
     except (SyntaxError, ValueError) as error:
         raise InputError(f"{path}: {error}; correct it, or restore it with git checkout {path}") from None
+    is_empty = all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in tree.body)
+    return is_empty, frozenset(name for name in _imported(tree, path) if name.partition(".")[0] in PACKAGES)
 
 
-def imported(tree: ast.AST) -> Iterator[str]:
-    """Dotted names of this project that a module imports; of `from a import b`, both `a` and `a.b`."""
+def _imported(tree: ast.AST, path: Path) -> Iterator[str]:
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
-            continue
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            yield from _imported(ast.Module(node.orelse, []), path)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = path.parts[: len(path.parts) - node.level] if node.level else ()
+            module = ".".join([*package, *filter(None, [node.module])])
+            yield from (module, *(f"{module}.{alias.name}" for alias in node.names))
         else:
-            names = []
-            yield from imported(node)
-        yield from (name for name in names if name.partition(".")[0] in PACKAGES)
+            yield from _imported(node, path)
 
 
 def _files(module: str) -> list[Path]:
@@ -88,7 +93,3 @@ def _files(module: str) -> list[Path]:
     parts = module.split(".")
     packages = [Path(*parts[:n]) / "__init__.py" for n in range(1, len(parts) + 1)]
     return [Path(*parts).with_suffix(".py"), *packages]
-
-
-def _is_empty(tree: ast.Module) -> bool:
-    return all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in tree.body)

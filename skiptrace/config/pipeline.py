@@ -69,6 +69,38 @@ def load_pipeline(path: Path = Path("params.yaml")) -> Pipeline:
     return pipeline
 
 
+def tracked(stages: Path) -> dict[str, list[str]]:
+    """The keys within a group, such as expansion.heads, that stages of a dvc.yaml depend on; for each, those stages.
+
+    Raises:
+        InputError: the file is not a readable YAML mapping.
+    """
+    found: dict[str, list[str]] = {}
+    for name, stage in read_yaml(stages).get("stages", {}).items():
+        for key in stage.get("do", stage).get("params", []):
+            if isinstance(key, str) and "." in key and "${" not in key:
+                found.setdefault(key, []).append(name)
+    return found
+
+
+def require_tracked(path: Path, stages: Path) -> None:
+    """Check that params.yaml has each key that DVC looks up by itself: it does not know the defaults.
+
+    Raises:
+        InputError: one is left out.
+    """
+    content = read_yaml(path)
+    for key, names in tracked(stages).items():
+        value: Any = content
+        for part in key.split("."):
+            if not isinstance(value, dict) or part not in value:
+                raise InputError(
+                    f"{path}: {key}: missing; {stages} tracks it by itself for {', '.join(names)}, so it has to be "
+                    f"given even where it is the default, which docs/parameters.md states"
+                )
+            value = value[part]
+
+
 def entries(value: Any, group: str, path: Path) -> dict[str, Any]:
     """The entries of a group that has one per key, each under a name that is fit for a folder, stage and partition.
 

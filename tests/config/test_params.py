@@ -11,7 +11,7 @@ import yaml
 from skiptrace.config import pipeline
 from skiptrace.config.base import Params, load
 from skiptrace.config.models import ModelParams
-from skiptrace.config.pipeline import load_pipeline
+from skiptrace.config.pipeline import load_pipeline, require_tracked
 from skiptrace.errors import InputError
 from stages.check import check_dictionaries
 from tests.pipeline.conftest import default_params
@@ -153,6 +153,19 @@ def test_a_file_that_is_no_mapping_is_an_error(tmp_path, text):
 def test_an_unknown_name_lists_those_there_are():
     with pytest.raises(InputError, match=r"models\.three: no such key; there is zero, one, two"):
         load(ModelParams, "models.three", DEFAULT)
+
+
+@pytest.mark.parametrize("key", ["expansion.heads", "expansion.virtual_heads", "expansion.store", "mining.outs"])
+def test_what_dvc_tracks_by_itself_has_to_be_given_and_the_rest_has_not(changed, key):
+    """DVC refuses a key that is absent, in the middle of a run; it tracks the other groups as a whole."""
+    path, stages = changed(key, ...), DEFAULT.parents[2] / "dvc.yaml"
+    load_pipeline(path)
+    if key.endswith("heads"):
+        stage = {"expansion.heads": "mine", "expansion.virtual_heads": "compose"}[key]
+        with pytest.raises(InputError, match=f"{key}: missing; .*dvc.yaml tracks it by itself for {stage}, so"):
+            require_tracked(path, stages)
+    else:
+        require_tracked(path, stages)
 
 
 def test_parameters_are_frozen():

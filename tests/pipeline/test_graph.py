@@ -68,14 +68,20 @@ def test_all_that_a_stage_imports_is_code_of_it(stage, imported):
         assert name == "skiptrace/__init__.py" or (name.endswith("/__init__.py") and holds_a_docstring_alone), name
 
 
-def test_no_module_takes_a_name_from_the_package_that_resolves_it_when_asked():
-    """So that no stage has to depend on skiptrace/__init__.py."""
-    for path in [*(ROOT / "skiptrace").rglob("*.py"), *(ROOT / "stages").glob("*.py")]:
-        for node in ast.walk(ast.parse(path.read_text())):
+def test_no_stage_imports_what_reading_its_imports_cannot_find():
+    """Neither names that skiptrace/__init__.py resolves when they are asked for, nor names put together as it runs."""
+    for name in sorted({path for stage in STAGES for path in closure.closure(ROOT, stage)}):
+        for node in ast.walk(ast.parse((ROOT / name).read_text())):
+            asked: list[str] = []
             if isinstance(node, ast.ImportFrom) and node.module == "skiptrace":
-                for alias in node.names:
-                    place = ROOT / "skiptrace" / alias.name
-                    assert place.is_dir() or place.with_suffix(".py").exists(), f"{path}: {alias.name}"
+                asked = [alias.name for alias in node.names]
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "skiptrace":
+                asked = [node.attr]
+            for part in asked:
+                place = ROOT / "skiptrace" / part
+                assert place.is_dir() or place.with_suffix(".py").exists(), f"{name}: {part}"
+            called = ast.unparse(node.func).rpartition(".")[2] if isinstance(node, ast.Call) else ""
+            assert called not in ("import_module", "__import__", "run_module", "run_path"), name
 
 
 TREE = {
@@ -84,9 +90,12 @@ TREE = {
     "skiptrace/nouns.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import skiptrace.shapes",
     "skiptrace/shapes.py": "",
     "skiptrace/lazy.py": "def later():\n    while 1:\n        from skiptrace.rooms.deep import x",
+    "skiptrace/rooms/deep/near.py": "if not TYPE_CHECKING:\n    from ...up import y",
+    "skiptrace/up.py": "if TYPE_CHECKING:\n    0\nelse:\n    from . import other",
+    "skiptrace/other.py": "",
     "skiptrace/rooms/__init__.py": "prepare = 1",
     "skiptrace/rooms/deep/__init__.py": '"""Docstring alone."""',
-    "skiptrace/rooms/deep/x.py": "import numpy, skiptrace.cycle",
+    "skiptrace/rooms/deep/x.py": "import numpy, skiptrace.cycle\nfrom .near import z",
     "skiptrace/cycle.py": "import skiptrace.nouns",
     "skiptrace/unused.py": "",
 }
@@ -101,8 +110,11 @@ def test_the_closure_follows_imports_wherever_they_stand(tmp_path):
         "skiptrace/cycle.py",
         "skiptrace/lazy.py",
         "skiptrace/nouns.py",
+        "skiptrace/other.py",
         "skiptrace/rooms/__init__.py",
+        "skiptrace/rooms/deep/near.py",
         "skiptrace/rooms/deep/x.py",
+        "skiptrace/up.py",
         "stages/run.py",
     ]
     before = closure.written(tmp_path, "run")

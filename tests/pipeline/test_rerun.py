@@ -45,10 +45,10 @@ ALWAYS = {"check", "report"}  # both look at all of params.yaml
         ("expansion.store", "none", {"expand@zero", "expand@one", "expand@two"}),
         ("expansion.heads", ["L0H1"], {f"{s}@{m}" for s in ("expand", "mine") for m in KEYS["models"]}),
         ("expansion.virtual_heads", 1, {f"{s}@{m}" for s in ("expand", "compose") for m in KEYS["models"]}),
-        ("mining.outs", 2, {f"{s}@{m}" for s in ("mine", "compose", "explore") for m in KEYS["models"]}),
+        ("mining.outs", 2, {f"{s}@{m}" for s in ("mine", "verify", "compose", "explore") for m in KEYS["models"]}),
         ("verification.contexts", 5, {"verify@zero", "verify@one", "verify@two"}),
         ("superposition.five.steps", 6, {"superposition"}),
-        ("superposition.sensing.trials", 3, {"superposition"}),
+        ("superposition.sensing.seed", 3, {"superposition"}),  # a key that params.yaml had left to its default
         ("dictionaries.one.steps", 6, {"dictionary@one", "summarise"}),
         ("dictionaries.toy.shown", 2.0, {"dictionary@toy", "summarise"}),
         ("exploration.corner", 5, {"explore@zero", "explore@one", "explore@two"}),
