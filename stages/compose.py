@@ -1,11 +1,11 @@
 """Study how heads work together, and the residual stream they share.
 
-Reads   params.yaml  composition, mining, expansion.virtual_heads
+Reads   params.yaml  composition, expansion.virtual_heads
         data/models/<m>/, data/tokens/<corpus of m>/
 Writes  data/compose/<m>/
             paths, examples, example_texts            path expansion of the logits on text
             composition                               Q-, K- and V-composition of heads, with nulls
-            virtual_heads, virtual_outs, wanted, patterns   virtual heads and K-composition circuits
+            virtual_heads, patterns                   virtual heads and K-composition circuits
             induction, knockouts, formation           induction heads
             terms                                     loss reduction of each term of the path expansion
             virtual_weights, writers, overlaps, deletion   the residual stream
@@ -20,18 +20,16 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from skiptrace.circuits.factored import head_name, heads, k_composition, strongest_pairs, virtual_ov
+from skiptrace.circuits.factored import heads
 from skiptrace.composition.induction import formation
 from skiptrace.composition.study import IDENTITY_CONTEXTS, IDENTITY_TOKENS, study
 from skiptrace.config.base import load
 from skiptrace.config.composition import CompositionParams
 from skiptrace.config.expansion import ExpansionParams
-from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import load_model
 from skiptrace.files import atomic_folder, read_tokens, write_table
 from skiptrace.layout import COMPOSE, MODELS, PARAMS, TOKENS
 from skiptrace.mining import vocabulary
-from skiptrace.mining.virtual import PairCircuits, mine_virtual, mine_wanted
 from skiptrace.models import checkpoint
 from skiptrace.models.transformer import Transformer
 from skiptrace.progress import progress
@@ -44,7 +42,7 @@ BOUNDED_BY = "composition.contexts and expansion.virtual_heads"
 def main() -> None:
     """Study one model."""
     name = asked_for("model", __doc__)
-    params, mining = load(CompositionParams, "composition", PARAMS), load(MiningParams, "mining", PARAMS)
+    params = load(CompositionParams, "composition", PARAMS)
     corpus = load_model(name, PARAMS).corpus
     model = checkpoint.load(MODELS / name)
     vocab = vocabulary.load(TOKENS / corpus / "vocab.parquet", model.d_vocab)
@@ -59,17 +57,7 @@ def main() -> None:
             write_table(folder / f"{file}.parquet", pa.Table.from_pandas(table, preserve_index=False))
         formed = formation(along_the_way(MODELS / name), valid, params)
         write_table(folder / "formation.parquet", pa.Table.from_pandas(formed, preserve_index=False))
-        pairs = progress(pairs_of(model, virtual_heads), "mining pairs")
-        write_table(folder / "virtual_outs.parquet", mine_virtual(pairs, vocab, mining))
-        write_table(folder / "wanted.parquet", mine_wanted(pairs_of(model, virtual_heads), vocab, mining))
     wrote(COMPOSE / name, f"{model.n_layers} layers, {len(heads(model))} heads studied")
-
-
-def pairs_of(model: Transformer, virtual_heads: int) -> Iterator[PairCircuits]:
-    """The circuits of the strongest pairs of heads, in the order of their names."""
-    for pair in sorted(strongest_pairs(model, virtual_heads)):
-        name = " → ".join(map(head_name, pair))
-        yield PairCircuits(name, virtual_ov(model, *pair), k_composition(model, *pair))
 
 
 def along_the_way(folder: Path) -> Iterator[tuple[int, Transformer]]:

@@ -2,7 +2,7 @@
 
 The factors of the circuits are all that mining needs; what is stored of them is for people and other programs.
 
-Reads   params.yaml  mining, expansion.heads
+Reads   params.yaml  mining, expansion.heads, expansion.virtual_heads
         data/models/<m>/, data/tables/<m>/heads.parquet
         data/tokens/<corpus of m>/vocab.parquet, data/ngrams/<corpus of m>/bigrams.parquet
 Writes  data/tables/<m>/bigrams.parquet         largest entries of the direct path
@@ -11,6 +11,8 @@ Writes  data/tables/<m>/bigrams.parquet         largest entries of the direct pa
         data/tables/<m>/positional.parquet      source → out of primarily positional heads
         data/tables/<m>/copies.parquet          the tokens that each head copies most
         data/tables/<m>/largest.parquet         largest products QK·OV of all V³, per head
+        data/tables/<m>/virtual_ov.parquet      source → output token of the strongest pairs of heads in turn
+        data/tables/<m>/k_composition.parquet   destination ← source that later heads attend to through earlier ones
         data/tables/<m>/circuits.parquet        statistics and a histogram of the entries of every circuit
 """
 
@@ -24,14 +26,14 @@ from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import load_model
 from skiptrace.files import read_table, write_table
 from skiptrace.layout import MODELS, NGRAMS, PARAMS, TABLES, TOKENS
-from skiptrace.mining import bigrams, skip_trigrams, vocabulary
+from skiptrace.mining import bigrams, skip_trigrams, virtual, vocabulary
 from skiptrace.mining.heads import STATISTICS, mine_head, mine_largest, statistics_of
 from skiptrace.models import checkpoint
 from skiptrace.workers import side_by_side
 from stages import needs
 from stages.common import asked_for, run, wrote
 
-BOUNDED_BY = "expansion.heads, mining.destinations, mining.outs and mining.largest"
+BOUNDED_BY = "expansion.heads, expansion.virtual_heads, mining.destinations, mining.outs and mining.largest"
 
 
 def main() -> None:
@@ -46,7 +48,8 @@ def main() -> None:
     positional = {(row.layer, row.head) for row in scores.itertuples() if row.positional}
 
     asked = [head for head in heads(model) if expansion.only is None or head_name(head) in expansion.only]
-    needs.state(f"mine {name}", needs.of_circuits(model, len(asked)), BOUNDED_BY)
+    pairs = virtual.pair_circuits(model, expansion.virtual_heads)
+    needs.state(f"mine {name}", needs.of_circuits(model, len(asked) + len(pairs)), BOUNDED_BY)
     table, agreement = bigrams.mine(direct(model), counts, vocab, params)
     write_table(out / "bigrams.parquet", table)
     write_table(out / "agreement.parquet", agreement)
@@ -60,6 +63,8 @@ def main() -> None:
         "positional": skip_trigrams.mine_positional(acting, vocab),
         "copies": skip_trigrams.mine_copies((one.copies for one in found), vocab),
         "largest": mine_largest((one.largest for one in found), vocab),
+        "virtual_ov": virtual.mine_virtual_ov(pairs, vocab, params),
+        "k_composition": virtual.mine_k_composition(pairs, vocab, params),
         "circuits": pa.Table.from_pylist(statistics, STATISTICS),
     }
     for file, each in tables.items():

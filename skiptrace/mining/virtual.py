@@ -6,14 +6,15 @@ from typing import NamedTuple
 import pandas as pd
 import pyarrow as pa
 
-from skiptrace.circuits.factored import Circuit
+from skiptrace.circuits.factored import Circuit, head_name, k_composition, strongest_pairs, virtual_ov
 from skiptrace.config.mining import MiningParams
 from skiptrace.mining.scan import row_tops
 from skiptrace.mining.skip_trigrams import best_outs, ranked, with_texts
 from skiptrace.mining.topk import order
 from skiptrace.mining.vocabulary import Vocabulary
+from skiptrace.models.transformer import Transformer
 
-OUTS = pa.schema(
+VIRTUAL_OV = pa.schema(
     [
         ("rank", pa.int32()),
         ("name", pa.string()),
@@ -25,7 +26,7 @@ OUTS = pa.schema(
         ("score", pa.float32()),
     ]
 )
-WANTED = pa.schema(
+K_COMPOSITION = pa.schema(
     [
         ("rank", pa.int32()),
         ("name", pa.string()),
@@ -39,6 +40,14 @@ WANTED = pa.schema(
 )
 
 
+def pair_circuits(model: Transformer, most: int) -> list["PairCircuits"]:
+    """The circuits of the `most` strongest pairs of heads, in the order of their heads."""
+    return [
+        PairCircuits(" → ".join(map(head_name, pair)), virtual_ov(model, *pair), k_composition(model, *pair))
+        for pair in sorted(strongest_pairs(model, most))
+    ]
+
+
 class PairCircuits(NamedTuple):
     """Two heads in different layers, named as in `L0H3 → L1H1`, and their circuits."""
 
@@ -47,15 +56,15 @@ class PairCircuits(NamedTuple):
     k_composition: Circuit
 
 
-def mine_virtual(pairs: Iterable[PairCircuits], vocabulary: Vocabulary, params: MiningParams) -> pa.Table:
+def mine_virtual_ov(pairs: Iterable[PairCircuits], vocabulary: Vocabulary, params: MiningParams) -> pa.Table:
     """The sources that virtual heads act on most, and their outs; `score` = ov · p(source)^power, in logits."""
     found = [best_outs(pair.virtual_ov, vocabulary, params).assign(name=pair.name) for pair in pairs]
     if not found:
-        return OUTS.empty_table()
-    return with_texts(ranked(pd.concat(found, ignore_index=True), "score"), vocabulary, OUTS)
+        return VIRTUAL_OV.empty_table()
+    return with_texts(ranked(pd.concat(found, ignore_index=True), "score"), vocabulary, VIRTUAL_OV)
 
 
-def mine_wanted(pairs: Iterable[PairCircuits], vocabulary: Vocabulary, params: MiningParams) -> pa.Table:
+def mine_k_composition(pairs: Iterable[PairCircuits], vocabulary: Vocabulary, params: MiningParams) -> pa.Table:
     """The sources that destinations look for through an earlier head, in attention scores.
 
     `qk` is the K-composition circuit centred per destination by the corpus-weighted mean over sources, `score` =
@@ -75,5 +84,5 @@ def mine_wanted(pairs: Iterable[PairCircuits], vocabulary: Vocabulary, params: M
         }
         found.append(pd.DataFrame({k: v.flatten().numpy() for k, v in columns.items()}).assign(name=pair.name))
     if not found:
-        return WANTED.empty_table()
-    return with_texts(ranked(pd.concat(found, ignore_index=True), "score"), vocabulary, WANTED)
+        return K_COMPOSITION.empty_table()
+    return with_texts(ranked(pd.concat(found, ignore_index=True), "score"), vocabulary, K_COMPOSITION)

@@ -55,8 +55,6 @@ class Composition:
     terms: pd.DataFrame
     composition: pd.DataFrame
     virtual_heads: pd.DataFrame
-    virtual_outs: pd.DataFrame
-    wanted: pd.DataFrame
     patterns: pd.DataFrame
     induction: pd.DataFrame
     knockouts: pd.DataFrame
@@ -95,6 +93,8 @@ class ModelResult:
     skip_trigrams: pd.DataFrame
     positional: pd.DataFrame
     copies: pd.DataFrame
+    virtual_ov: pd.DataFrame
+    k_composition: pd.DataFrame
     evidence: pd.DataFrame
     matched: pd.DataFrame
     funnel: pd.DataFrame

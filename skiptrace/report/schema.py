@@ -27,6 +27,8 @@ TABLES = {
         "rank_expected"
     ),
     "positional": "rank layer head source_id source destination out_id out ov score",
+    "virtual_ov": "rank name source_id source out_id out ov score",
+    "k_composition": "rank name destination_id destination source_id source qk score",
     "copies": "rank layer head source_id source ov own_rank",
 }
 EVIDENCE = {
@@ -74,9 +76,7 @@ COMPOSED = {
         "name copying copying_null_mean copying_null_sd copies own_top1 own_top5 k_eigenvalues k_null_mean k_null_sd "
         "k_own_top1 chance_top1"
     ),
-    "virtual_outs": "rank name source_id source out_id out ov score",
     "virtual_weights": "writer reader score null_mean null_sd z impossible_max significant below",
-    "wanted": "rank name destination_id destination source_id source qk score",
     "writers": "name norm rank effective_rank dimensions weights_effective_rank null_mean null_sd",
 }
 EXPLORED = {

@@ -1,7 +1,7 @@
 import torch
 
 from skiptrace.circuits.factored import k_composition, virtual_ov
-from skiptrace.mining.virtual import PairCircuits, mine_virtual, mine_wanted
+from skiptrace.mining.virtual import PairCircuits, mine_k_composition, mine_virtual_ov
 
 
 def dense(circuit):
@@ -17,8 +17,8 @@ def test_pairs_are_mined_as_their_dense_circuits_say(make_model, make_vocabulary
         circuits = PairCircuits(name, virtual_ov(model, *pair), k_composition(model, *pair))
         found[name] = (circuits, dense(circuits.virtual_ov), dense(circuits.k_composition))
     every = [circuits for circuits, _, _ in found.values()]
-    said = mine_virtual(every, vocabulary, params).to_pandas()
-    wanted = mine_wanted(every, vocabulary, params).to_pandas()
+    said = mine_virtual_ov(every, vocabulary, params).to_pandas()
+    wanted = mine_k_composition(every, vocabulary, params).to_pandas()
     for name, (_, ov, k) in found.items():
         centred = ov - ov.mean(1, keepdim=True)
         centred[:, 0] = -torch.inf
@@ -41,5 +41,5 @@ def test_pairs_are_mined_as_their_dense_circuits_say(make_model, make_vocabulary
 
 def test_without_pairs_the_tables_are_empty(make_vocabulary, params):
     vocabulary = make_vocabulary([1, 2, 3])
-    assert mine_virtual([], vocabulary, params).num_rows == 0
-    assert mine_wanted([], vocabulary, params).num_rows == 0
+    assert mine_virtual_ov([], vocabulary, params).num_rows == 0
+    assert mine_k_composition([], vocabulary, params).num_rows == 0

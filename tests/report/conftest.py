@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from skiptrace.circuits.factored import direct, heads, k_composition, ov, pairs, qk, virtual_ov
-from skiptrace.circuits.paths import label
+from skiptrace.circuits.factored import direct, heads, ov, qk
 from skiptrace.circuits.scores import score_heads
 from skiptrace.composition.induction import formation
 from skiptrace.composition.study import study
@@ -80,9 +79,6 @@ def study_of(results, settings=SETTINGS, **subject) -> Study:
 def composed(model, stream, vocabulary) -> Composition:
     words = pd.DataFrame({"token": vocabulary.token, "count": vocabulary.count})
     tables = dict(study(model, stream, words, COMPOSITION))
-    every = [virtual.PairCircuits(label(p), virtual_ov(model, *p), k_composition(model, *p)) for p in pairs(model)]
-    tables["virtual_outs"] = virtual.mine_virtual(every, vocabulary, MINING).to_pandas()
-    tables["wanted"] = virtual.mine_wanted(every, vocabulary, MINING).to_pandas()
     kept = [(1, model), (2, model)] if model.n_layers > 1 else []
     return Composition(formation=formation(kept, stream, COMPOSITION), **tables)
 
@@ -132,6 +128,8 @@ def result(model, tokens, vocabulary) -> ModelResult:
         agreement=agreement.to_pandas(),
         skip_trigrams=mined,
         positional=skip_trigrams.mine_positional(acting, vocabulary).to_pandas(),
+        virtual_ov=virtual.mine_virtual_ov(virtual.pair_circuits(model, 99), vocabulary, MINING).to_pandas(),
+        k_composition=virtual.mine_k_composition(virtual.pair_circuits(model, 99), vocabulary, MINING).to_pandas(),
         copies=skip_trigrams.mine_copies(copied, vocabulary).to_pandas(),
         evidence=evidence,
         matched=pd.concat([rows.assign(heads=kind) for kind, rows in arms.items()], ignore_index=True),

@@ -74,7 +74,7 @@ def virtual(study: Study) -> Section | None:
         (*words("Virtual head", "Source", "Out"), *numbers("OV", "Score")),
         [
             (r.name, Tokens((r.source,)), Tokens((r.out,)), f"{r.ov:.2f}", f"{r.score:.2f}")
-            for r in composed.virtual_outs.drop_duplicates(["name", "source_id"]).head(count).itertuples(index=False)
+            for r in model.virtual_ov.drop_duplicates(["name", "source_id"]).head(count).itertuples(index=False)
         ],
     )
     wanted = Table(
@@ -83,7 +83,7 @@ def virtual(study: Study) -> Section | None:
         (*words("Heads", "Destination", "Looks for"), *numbers("QK", "Score")),
         [
             (r.name, Tokens((r.destination,)), Tokens((r.source,)), f"{r.qk:.2f}", f"{r.score:.2f}")
-            for r in composed.wanted.drop_duplicates(["name", "destination_id"]).head(count).itertuples(index=False)
+            for r in model.k_composition.drop_duplicates(["name", "destination_id"]).head(count).itertuples(index=False)
         ],
     )
     return Section(
