@@ -161,7 +161,7 @@ def test_what_dvc_tracks_by_itself_has_to_be_given_and_the_rest_has_not(changed,
     path, stages = changed(key, ...), DEFAULT.parents[2] / "dvc.yaml"
     load_pipeline(path)
     if key.endswith("heads"):
-        stage = {"expansion.heads": "mine", "expansion.virtual_heads": "compose"}[key]
+        stage = {"expansion.heads": "mine", "expansion.virtual_heads": "mine, compose"}[key]
         with pytest.raises(InputError, match=f"{key}: missing; .*dvc.yaml tracks it by itself for {stage}, so"):
             require_tracked(path, stages)
     else:
