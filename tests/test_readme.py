@@ -30,16 +30,16 @@ def expected() -> dict[str, list[str]]:
         "zero-bigrams": [f"{zero['valid_loss']:.3f}", f"{zero['bigram_loss']:.3f}"],
         "one-heads": [str(one["copying_heads"]), heads["one"]],
         "one-positional": [str(one["positional_heads"]), heads["one"]],
-        "one-evidence": [f"{100 * one['verified_share']:.1f}"],
+        "one-evidence": [f"{100 * one['evidence'][n]:.1f}" for n in ("survives", "consistent", "matched_null")],
         "one-bugs": [f"{one['bug_cost_nats']:.4f}", f"{one['valid_loss']:.3f}"],
-        "planted-truth": [f"{found['recall']:.2f}", f"{found['precision']:.2f}"],
+        "planted-truth": [f"{found['recall']:.2f}", f"{found['best_baseline']:.2f}"],
         "two-induction": [
             str(two["induction_heads"]), heads["two"],
             f"{two['prefix_matching_max']:.2f}", f"{one['prefix_matching_max']:.2f}",
         ],
         "two-terms": terms,
         "superposition-phase": [f"{100 * MEASURED['superposition']['phase_agreement']:.1f}"],
-        "dictionary-one": [f"{100 * kept['loss_recovered']:.0f}", f"{kept['l0']:.1f}"],
+        "dictionary-one": [f"{100 * kept['loss_recovered']:.0f}", f"{kept['l0']:.1f}", f"{100 * kept['token_mean_null']:.0f}"],
     }  # fmt: skip
 
 
