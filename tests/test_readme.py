@@ -39,7 +39,9 @@ def expected() -> dict[str, list[str]]:
         ],
         "two-terms": terms,
         "superposition-phase": [f"{100 * MEASURED['superposition']['phase_agreement']:.1f}"],
-        "dictionary-one": [f"{100 * kept['loss_recovered']:.0f}", f"{kept['l0']:.1f}", f"{100 * kept['token_mean_null']:.0f}"],
+        "dictionary-one": [
+            f"{100 * kept['loss_recovered']:.0f}", f"{kept['l0']:.1f}", f"{100 * kept['token_mean_null']:.0f}",
+        ],
     }  # fmt: skip
 
 
