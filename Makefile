@@ -14,7 +14,7 @@ override BASE := $(value BASE)
 export BASE
 COMPARISON := reports/comparison
 
-.PHONY: report verify pictures ci-report test attack check format docs bench setup clean help
+.PHONY: report verify pictures ci-report test attack referee check format docs bench setup clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ test: check  ## lint, types, tests
 
 attack: setup  ## attack with signals, kills, damage and odd inputs, and count what is noticed; hours on two cores
 	@python -m tests.attack
+
+referee: setup  ## recompute the headlines of the run here in plain NumPy, from the files alone
+	@python -m tests.referee.referee
 
 check: setup  ## lint and types only
 	@echo "==> Checking style and types"
