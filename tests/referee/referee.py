@@ -259,7 +259,7 @@ def corpus_counts(run: Run) -> Iterator[Claim]:
         latest = np.maximum.accumulate(np.where(run.train == row.source_id, here, -1))
         before = np.concatenate([[-1], latest[:-1]])
         near = (before >= document) & (here - before <= run.ctx - 1)
-        places = np.flatnonzero((run.train[:-1] == row.destination_id))
+        places = np.flatnonzero(run.train[:-1] == row.destination_id)
         follows = run.train[places + 1] == row.out_id
         precedes, together = near[places].sum(), (near[places] & follows).sum()
         expected = precedes * follows.mean() if len(places) else 0.0
