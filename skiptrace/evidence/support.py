@@ -73,7 +73,7 @@ def support(rows: pd.DataFrame, positions: Positions, fdr: float) -> pd.DataFram
             out = follows == ids["out_id"][member]
             precedes[member], together[member] = seen.sum(), (out & seen).sum()
             alone[member] = out.mean() if len(out) else 0.0
-            more[member], less[member] = _clustered(out[seen] - alone[member], document)
+            more[member], less[member] = _clustered(out[seen], alone[member], document)
     z = norm.ppf((1 + CONFIDENCE) / 2)
     n = np.maximum(precedes, 1)
     share = together / n
@@ -96,14 +96,20 @@ def support(rows: pd.DataFrame, positions: Positions, fdr: float) -> pd.DataFram
     )
 
 
-def _clustered(residual: Float[np.ndarray, " n"], document: Integer[np.ndarray, " n"]) -> tuple[float, float]:
-    """One-sided p-values that the mean residual is not above, and not below, zero; its errors go with the document."""
-    sums = np.bincount(document, residual)
-    spread = float((sums**2).sum())
-    if len(sums) < 2 or spread == 0:
-        return 1.0, 1.0
+def _clustered(hit: Bool[np.ndarray, " n"], alone: float, document: Integer[np.ndarray, " n"]) -> tuple[float, float]:
+    """One-sided p-values that hits are no more frequent, and no less frequent, than `alone` predicts.
+
+    Errors go with the document. Their variance is at least the binomial one: of a row that was never seen every
+    document has the same small residual, which is no sign of how much counts vary.
+    """
+    sums = np.bincount(document, hit - alone)
     n = len(sums)
-    statistic = float(residual.sum()) / np.sqrt(spread * n / (n - 1))
+    if n < 2:
+        return 1.0, 1.0
+    variance = max(float((sums**2).sum()) * n / (n - 1), len(hit) * alone * (1 - alone))
+    if variance == 0:
+        return 1.0, 1.0
+    statistic = float(sums.sum()) / np.sqrt(variance)
     return float(t.sf(statistic, n - 1)), float(t.cdf(statistic, n - 1))
 
 

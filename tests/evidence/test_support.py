@@ -73,3 +73,13 @@ def test_one_document_that_repeats_itself_supports_nothing():
     row = pd.DataFrame({"source_id": [3], "destination_id": [1], "out_id": [4]})
     found = support(row, Positions(stream, 7, 3), 0.05).iloc[0]
     assert found["lift_low"] > 1 and found["support"] == "too rare to say"
+
+
+def test_a_row_that_was_hardly_to_be_expected_is_not_contradicted_by_its_absence():
+    """Of 4,000 places of 1 one is followed by 4, so that 0.1 are expected after a 3: never seen says nothing."""
+    pieces = [[0, 6, 1, 5]] * 3600 + [[0, 3, 1, 5]] * 399 + [[0, 6, 1, 4]]
+    stream = np.concatenate(pieces)
+    row = pd.DataFrame({"source_id": [3], "destination_id": [1], "out_id": [4]})
+    found = support(row, Positions(stream, 7, 3), 0.05).iloc[0]
+    assert found["corpus_count"] == 0 and found["corpus_expected"] == pytest.approx(0.1, abs=0.01)
+    assert found["support"] == "too rare to say"
