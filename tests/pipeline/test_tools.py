@@ -33,7 +33,7 @@ def test_an_experiment_in_a_folder_of_its_own_changes_one_parameter_and_can_be_c
     project.dvc(*shlex.split(command), "--name", "wide")
     assert project.params()["verification"]["fdr"] == 0.05  # the workspace is as it was
     assert "verification.fdr" in project.dvc("params", "diff", "HEAD", "wide")
-    assert "verified_share" in project.dvc("metrics", "diff", "HEAD", "wide")
+    assert "matched_null" in project.dvc("metrics", "diff", "HEAD", "wide")
     shown = project.dvc("exp", "show", "--csv")
     assert "wide" in shown
     assert "verification.fdr" in shown
@@ -42,7 +42,7 @@ def test_an_experiment_in_a_folder_of_its_own_changes_one_parameter_and_can_be_c
     found = json.loads(told.out)
     assert found["parameters"] == [{"key": "verification.fdr", "a": 0.05, "b": 0.95}] and found["notes"] == []
     changed = {m["key"].rpartition(".")[2] for m in found["metrics"] if m["difference"]}
-    assert "verified_share" in changed and "valid_loss" not in changed
+    assert "matched_null" in changed and "valid_loss" not in changed
 
 
 def test_the_report_is_one_page_that_fetches_nothing(reproduced):
