@@ -8,19 +8,12 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from skiptrace.config.composition import CompositionParams
 from skiptrace.config.corpora import FilesCorpus, HubCorpus, PackagesCorpus, PlantedCorpus
 from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams
-from skiptrace.config.expansion import ExpansionParams
-from skiptrace.config.exploration import ExplorationParams
-from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import ImportedModel, ModelParams
-from skiptrace.config.pipeline import tracked
-from skiptrace.config.report import ReportParams
-from skiptrace.config.scoring import ScoringParams
+from skiptrace.config.pipeline import SINGLE, tracked
 from skiptrace.config.superposition import DEFAULTS, SuperpositionParams
 from skiptrace.config.tokenizers import TokenizerParams
-from skiptrace.config.verification import VerificationParams
 
 DOCS = Path(__file__).parent
 GROUPS: dict[str, type[BaseModel]] = {
@@ -31,16 +24,9 @@ GROUPS: dict[str, type[BaseModel]] = {
     "tokenizers.<c>": TokenizerParams,
     "models.<m>": ModelParams,
     "models.<m>, imported": ImportedModel,
-    "scoring": ScoringParams,
-    "expansion": ExpansionParams,
-    "mining": MiningParams,
-    "verification": VerificationParams,
-    "composition": CompositionParams,
-    "superposition": SuperpositionParams,
+    **SINGLE,
     "dictionaries.<d>, kind: toy": ToyDictionaryParams,
     "dictionaries.<d>, kind: model": ModelDictionaryParams,
-    "exploration": ExplorationParams,
-    "report": ReportParams,
 }
 TRACKED = tracked(DOCS.parent / "dvc.yaml")
 HEAD = f"""# Parameters

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skiptrace.config.verification import VerificationParams
 from skiptrace.report.inputs import ModelResult, Study
 from skiptrace.report.rendering.document import (
     Cell,
@@ -79,7 +80,7 @@ def evidence(study: Study) -> Section | None:
         f"{name}-evidence",
         f"{name}: which skip-trigrams are true",
         [text],
-        [_funnel(model, params.min_p_out), table, _rankings(checked), drawn],
+        [_funnel(model, params), table, _rankings(checked), drawn],
     )
 
 
@@ -101,10 +102,10 @@ def _row(row: dict[str, Any]) -> tuple[Cell, ...]:
     )
 
 
-def _funnel(model: ModelResult, min_p_out: float) -> Table:
+def _funnel(model: ModelResult, params: VerificationParams) -> Table:
     """How many rows are left after each test, of the trained heads and of their stand-ins."""
     steps = model.funnel["step"].drop_duplicates().tolist()
-    labels = {"p(out)": f"p(output) ≥ {min_p_out:.0%}"}
+    labels = {"p(out)": f"p(output) ≥ {params.min_p_out:.0%}"}
     if model.evidence["recurs"].isna().all():
         labels["recurring"] = "recurring (no twin was trained)"
     rows: list[tuple[Cell, ...]] = []
@@ -116,7 +117,9 @@ def _funnel(model: ModelResult, min_p_out: float) -> Table:
         "Rows left after each test, in this order. Beyond the matched null: the edge adds more probability to the "
         "output token than the edges of 95 % of the rows mined from rotated heads. Recurring: mined, in any head, from "
         "a twin model that differs in its seed alone. Rotated heads keep the spectra of W_QK and W_OV and lose their "
-        "directions.",
+        "directions. "
+        f"Of the model the best {params.rows:,} rows are checked, half by either ranking, of each stand-in the best "
+        f"{params.matched_rows:,}, which are stronger rows than deeper ones would be.",
         (*words("Test"), *numbers("Trained heads", "Rotated heads", "Gaussian heads")),
         rows,
     )
