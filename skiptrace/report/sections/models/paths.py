@@ -36,8 +36,7 @@ def expansion(study: Study) -> Section | None:
     text = (
         "The logits are exactly the sum of one term per path from the embedding to the unembedding: the direct path "
         "W_E W_U, one term for each head, and one for each virtual head, two heads in sequence. Every prediction can "
-        "be "
-        f'split this way; `skiptrace explain --model {name} "text"` does it for any text.'
+        f'be split this way; `skiptrace explain --model {name} "text"` does it for any text.'
     )
     numeric = Table(
         "The identities that the path expansion relies on: largest absolute difference between both sides, in "
