@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import pandas as pd
@@ -48,7 +49,7 @@ class Column(NamedTuple):
         return pa.field(self.name, self.arrow, self.may_be_null, said)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """A table: its place below data/ without the ending, as "tables/<m>/heads", what a row is, and its columns."""
 
@@ -161,6 +162,12 @@ def _cast(column: Column, found: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def declared(*rooms: ModuleType) -> list[Table]:
+    """The tables that modules declare, each once, in their order."""
+    found = [value for room in rooms for value in vars(room).values() if isinstance(value, Table)]
+    return list(dict.fromkeys(found))
 
 
 LAYER = Column("layer", "int32", "the layer of the head, from 0")
