@@ -49,7 +49,7 @@ def load(path: Path, d_vocab: int) -> Vocabulary:
     Raises:
         InputError: it is unreadable, or its length is not the model's d_vocab.
     """
-    table = VOCAB.read_file(path)
+    table = VOCAB.read_file(path, ["token", "count", "probability"])
     if len(table) != d_vocab:
         raise InputError(f"{path}: {len(table)} tokens, but the model's d_vocab is {d_vocab}")
     probability = torch.tensor(table["probability"].to_numpy(), dtype=torch.float32)
