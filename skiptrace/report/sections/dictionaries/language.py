@@ -52,8 +52,8 @@ def language(study: Study) -> Section | None:
     )
     text = (
         f"Sparse autoencoders of {result.params.entries} entries on the residual stream after the last layer and on "
-        f"what its heads found, side by side before W_O. At λ = {result.params.shown:g}: {told}. A dictionary that "
-        "does not beat the mean for the current token has found no more than bigrams."
+        f"the outputs of its heads before W_O, concatenated. At λ = {result.params.shown:g}: {told}. A dictionary "
+        "that does not beat the mean for the current token has found no more than bigrams."
     )
     table = Table(
         f"Loss recovered: (L_mean − L_recon)/(L_mean − L_orig), with L_orig = {sweep['original_loss'].iloc[0]:.3f} "

@@ -1,4 +1,4 @@
-"""The features of toy models found again."""
+"""The features of toy models, recovered by a dictionary."""
 
 import pandas as pd
 
@@ -22,7 +22,7 @@ AIM = 0.95  # mean max cosine similarity that a toy dictionary should reach
 
 
 def toy(study: Study) -> Section | None:
-    """How well a dictionary finds the true features of toy models again."""
+    """How well a dictionary recovers the true features of toy models."""
     name, result = study.name, study.dictionary
     if study.site or not isinstance(result.params, ToyDictionaryParams):
         return None
@@ -58,9 +58,9 @@ def toy(study: Study) -> Section | None:
         rows,
     )
     drawn = figure(
-        f"dictionary_{name}", "Features found again", "Mean and range over models.", draw_toy_sweep, sweep, AIM
+        f"dictionary_{name}", "Features recovered", "Mean and range over models.", draw_toy_sweep, sweep, AIM
     )
-    return Section(f"dictionary-{name}", f"Dictionary {name}: true features found again", [text], [drawn, table])
+    return Section(f"dictionary-{name}", f"Dictionary {name}: true features recovered", [text], [drawn, table])
 
 
 def _range(sweep: pd.DataFrame, sparsity: float, penalty: float) -> tuple[float, float]:

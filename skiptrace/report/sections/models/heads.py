@@ -46,10 +46,10 @@ SCORES = (
         lambda h: f"{h.position_share_null_mean:.2f} ± {h.position_share_null_sd:.2f}",
     ),
     Score(Column("Previous token", numeric=True), lambda h: f"{h.previous_token:.2f}"),
-    Score(Column("Even", numeric=True), lambda h: f"{h.previous_token_uniform:.2f}"),
+    Score(Column("Uniform", numeric=True), lambda h: f"{h.previous_token_uniform:.2f}"),
     Score(Column("Prefix matching", numeric=True), lambda h: f"{h.prefix_matching:.2f}"),
-    Score(Column("Even", numeric=True), lambda h: f"{h.prefix_matching_uniform:.2f}"),
-    Score(Column("Attention to start", numeric=True), lambda h: f"{h.bos_attention:.2f}"),
+    Score(Column("Uniform", numeric=True), lambda h: f"{h.prefix_matching_uniform:.2f}"),
+    Score(Column("Attention sink", numeric=True), lambda h: f"{h.bos_attention:.2f}"),
 )
 
 
@@ -63,10 +63,10 @@ def heads(study: Study) -> Section | None:
     table = Table(
         "Each score beside its null. Copying: Σλ/Σ|λ| of the OV circuit; a head copies when it lies "
         f"{scoring.null_sd:g} standard deviations above {scoring.null_draws} random heads. Position share: r² of the "
-        "position term with the attention scores on text, beside that of random heads. Previous token: mean attention "
-        "to the token before, on text. Prefix matching: mean attention to what followed earlier occurrences, on "
-        f"{length} random tokens repeated {scoring.repeats} times. Even: the same for attention spread evenly. "
-        "Attention to start: the share that rests on the first token of the context.",
+        "position term with the attention scores on text, beside that of random heads. Previous token: mean "
+        "attention to the token before, on text. Prefix matching: mean attention to what followed earlier "
+        f"occurrences, on {length} random tokens repeated {scoring.repeats} times. Uniform: the same for uniform "
+        "attention. Attention sink: mean attention to the first token of the context.",
         tuple(score.column for score in SCORES),
         rows,
     )
@@ -149,7 +149,7 @@ def draw_copying(model: ModelResult, null_sd: float) -> str:
 
 
 def draw_offsets(model: ModelResult, shown: int) -> str:
-    """Mean attention by distance: on text, by the position term alone, and spread evenly."""
+    """Mean attention by distance: on text, by the position term alone, and for uniform attention."""
     table = model.offsets[model.offsets["offset"] < shown]
     top = 1.1 * table[["text", "position_only"]].to_numpy().max()
     columns = min(4, model.params.n_heads)
@@ -158,7 +158,7 @@ def draw_offsets(model: ModelResult, shown: int) -> str:
         panels = grid(drawn, len(model.heads), columns, shared=True)
         for axes, head in zip(panels, model.heads.itertuples(), strict=True):
             mine = table[(table["layer"] == head.layer) & (table["head"] == head.head)]
-            axes.fill_between(mine["offset"], mine["uniform"], color=GREY, alpha=0.3, lw=0, label="spread evenly")
+            axes.fill_between(mine["offset"], mine["uniform"], color=GREY, alpha=0.3, lw=0, label="uniform")
             axes.plot(
                 mine["offset"], mine["position_only"], color=COLOURS[1], lw=1.4, ls="--", label="position term alone"
             )

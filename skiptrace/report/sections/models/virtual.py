@@ -30,12 +30,12 @@ def virtual(study: Study) -> Section | None:
     terms = composed.terms.set_index("name")
     copies = composed.virtual_heads[composed.virtual_heads["copies"]]
     text = (
-        "Two heads in turn act as one: a virtual head with pattern A^h₂A^h₁ and OV circuit W_E W_OV^h₁ W_OV^h₂ W_U. Of "
-        f"the {len(composed.virtual_heads)} strongest, {len(copies)} have the eigenvalues of copying "
+        "Two heads in sequence act as one: a virtual head with pattern A^h₂A^h₁ and OV circuit W_E W_OV^h₁ W_OV^h₂ "
+        f"W_U. Of the {len(composed.virtual_heads)} strongest, {len(copies)} have the eigenvalues of copying "
         f"({settings.composition.null_sd:g} standard deviations above random heads); of all tokens, at most "
         f"{composed.virtual_heads['own_top1'].max():.1%} are first in their own row. Their K-composition circuits say "
-        "instead what the later head looks for through the earlier one: an induction head looks for its own token, so "
-        "its diagonal is largest."
+        "instead what the later head looks for through the earlier one: an induction head looks for its own token, "
+        "so its diagonal is largest."
     )
     one = composed.virtual_heads.iloc[0]
     rows = []
@@ -71,7 +71,7 @@ def virtual(study: Study) -> Section | None:
     said = Table(
         "What virtual heads do: the sources they act on most, and the output tokens that these raise. Score: OV, "
         f"centred, times p(source)^{settings.mining.frequency_power:g}.",
-        (*words("Virtual head", "Source", "Out"), *numbers("OV", "Score")),
+        (*words("Virtual head", "Source", "Output"), *numbers("OV", "Score")),
         [
             (r.name, Tokens((r.source,)), Tokens((r.out,)), f"{r.ov:.2f}", f"{r.score:.2f}")
             for r in model.virtual_ov.drop_duplicates(["name", "source_id"]).head(count).itertuples(index=False)
@@ -95,7 +95,7 @@ def virtual(study: Study) -> Section | None:
 
 
 def _patterns(name: str, model: ModelResult, texts: pd.Series) -> list[Figure | Failed]:
-    """The patterns of two pairs of heads, if the model gets any text right in which they count."""
+    """The patterns of two pairs of heads, if they contribute to any prediction that is right."""
     table = model.composed.patterns
     if table.empty:
         return []
@@ -105,8 +105,8 @@ def _patterns(name: str, model: ModelResult, texts: pd.Series) -> list[Figure | 
     drawn = figure(
         f"patterns_{name}",
         "Patterns of pairs of heads",
-        f"On validation text ({reasons}): the earlier head, the later head, and their product, which says where the "
-        "two together move information from. Where a later head attends to what follows an earlier occurrence and the "
+        f"On held-out text ({reasons}): the earlier head, the later head, and their product, which says where the two "
+        "together move information from. Where a later head attends to what follows an earlier occurrence and the "
         "earlier head to the token before, their product falls on the earlier occurrence itself.",
         draw_patterns,
         table,

@@ -7,16 +7,16 @@ from skiptrace.report.rendering.document import (
 )
 
 EXPLORER = (
-    "Type a token: what every head does with it, read off the circuits. As source it is attended to by destinations "
+    "Type a token: what every head does with it, read from the circuits. As source it is attended to by destinations "
     "(QK) and raises output tokens (OV); as destination it attends to sources; as output token it is raised by "
     "sources. Scores are centred as in the tables; those of later layers are read as if the head's input were the "
-    "embedding. Below stand the skip-trigrams it takes part in, with their evidence, and places in the validation text."
+    "embedding. Below it are the skip-trigrams that contain it, with their evidence, and places in the held-out text."
 )
 
 SKIPS = (
-    "Sort by any column, filter by head, by what survives every test, and by copying (the output is the source, spaces "
-    "and case aside); a token leads to the explorer. Effect: change of log p(out), in nats, when the attention edge is "
-    "cut; lift: count in the corpus over the count expected without the source."
+    "Sort by any column, filter by head, by what survives every test, and by copying (the output is the source, "
+    "spaces and case aside); a token leads to the explorer. Effect: change of log p(output), in nats, under edge "
+    "ablation; lift: count in the corpus over the count expected without the source."
 )
 
 PATTERNS = (
