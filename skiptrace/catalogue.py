@@ -18,11 +18,8 @@ from skiptrace.tokens import tables as tokens
 ROOMS = (
     corpora, tokens, models, expansion, circuits, mining, evidence, composition, exploration, superposition, dictionary,
 )  # fmt: skip
-ORDER = (
-    "corpora", "tokens", "ngrams", "models", "circuits", "tables", "evidence", "compose", "explore", "superposition",
-    "dictionary",
-)  # fmt: skip
-TABLES = sorted(declared(*ROOMS), key=lambda table: ORDER.index(table.place.partition("/")[0]))
+FOLDERS = list(dict.fromkeys(table.place.partition("/")[0] for table in declared(*ROOMS)))
+TABLES = sorted(declared(*ROOMS), key=lambda table: FOLDERS.index(table.place.partition("/")[0]))
 
 
 def of(path: PurePath) -> list[Table]:

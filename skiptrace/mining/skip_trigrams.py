@@ -57,13 +57,9 @@ class Rule(NamedTuple):
 
 
 def mine(found: Iterable[pd.DataFrame], vocabulary: Vocabulary, params: MiningParams) -> pa.Table:
-    """The skip-trigrams of all heads (each from `of_head`), ranked together by `params.ranking`.
+    """The skip-trigrams of all heads (each from `of_head`) as `SKIP_TRIGRAMS`, ranked together by `params.ranking`.
 
-    `qk` is centred per destination by the corpus-weighted mean over sources, `ov` per source by
-    the mean over outs; softmax ignores both. `score` is the published product
-    qk·p(destination)^power·ov·p(source)^power, `expected` the expected gain in logits times
-    p(destination)^power.
-    `rank_published` and `rank_expected` are places in each rule's own selection, null outside it.
+    What softmax ignores is taken out of `qk` and `ov`.
     """
     tables = list(found)
     if not tables:
