@@ -42,7 +42,8 @@ TABLES_HEAD = """# Tables
 
 Every Parquet file that the pipeline writes, with its columns. `<c>` is a corpus, `<m>` a model, `<d>` a dictionary of
 params.yaml. Floats are null where a quantity is undefined; other columns hold nulls only where their type says so. The
-same sentences stand in the files, as the metadata `description` and `unit` of each column.
+same sentences stand in the files, as the metadata `description` and `unit` of each column:
+`pyarrow.parquet.read_schema("data/tables/one/heads.parquet").field("copying").metadata`.
 [guide.md](guide.md#ask-the-files) asks questions of these files. This page is written from the declarations in
 `skiptrace/*/tables.py` by `make docs`.
 """

@@ -4,7 +4,7 @@ The declarations of a room stand in its `tables.py`, which imports none of its a
 not depend on the code that computes it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -168,6 +168,19 @@ def declared(*rooms: ModuleType) -> list[Table]:
     """The tables that modules declare, each once, in their order."""
     found = [value for room in rooms for value in vars(room).values() if isinstance(value, Table)]
     return list(dict.fromkeys(found))
+
+
+def write_all(folder: Path, room: ModuleType, contents: Mapping[str, pd.DataFrame]) -> None:
+    """Write every table that a module declares, each from the rows under its name.
+
+    Raises:
+        ValueError: rows of a table are lacking, or belong to none, or are not what is declared.
+    """
+    tables = {table.name: table for table in declared(room)}
+    if wrong := sorted(tables.keys() ^ contents.keys()):
+        raise ValueError(f"{room.__name__}: declared and written tables differ: {', '.join(wrong)}")
+    for name, rows in contents.items():
+        tables[name].write(folder, rows)
 
 
 LAYER = Column("layer", "int32", "the layer of the head, from 0")

@@ -26,7 +26,7 @@ from skiptrace.layout import COMPOSE, EXPLORE, MODELS, NGRAMS, PARAMS, TABLES, T
 from skiptrace.mining import vocabulary
 from skiptrace.mining.tables import AGREEMENT, SKIP_TRIGRAMS
 from skiptrace.models import checkpoint
-from skiptrace.tables import declared
+from skiptrace.tables import write_all
 from skiptrace.tokens.tables import BIGRAMS, VOCAB
 from stages.common import asked_for, run, wrote
 
@@ -45,8 +45,7 @@ def main() -> None:
 
     found = explore(model, known, words, text, mining.min_count, params)
     with atomic_folder(EXPLORE / name) as folder:
-        for table in declared(tables):
-            table.write(folder, found[table.name])
+        write_all(folder, tables, found)
     wrote(EXPLORE / name, f"{found['entries']['token_id'].nunique():,} tokens in {len(known.heads)} heads")
 
 

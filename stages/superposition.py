@@ -10,7 +10,7 @@ from skiptrace.config.superposition import SuperpositionParams
 from skiptrace.files import atomic_folder, write_tensors
 from skiptrace.layout import PARAMS, SUPERPOSITION
 from skiptrace.superposition import experiments, tables
-from skiptrace.tables import declared
+from skiptrace.tables import write_all
 from stages.common import run, wrote
 
 
@@ -18,8 +18,7 @@ def main() -> None:
     """Run all experiments."""
     outcome = experiments.run(load(SuperpositionParams, "superposition", PARAMS))
     with atomic_folder(SUPERPOSITION) as folder:
-        for table in declared(tables):
-            table.write(folder, outcome.tables[table.name])
+        write_all(folder, tables, outcome.tables)
         write_tensors(folder / "weights.safetensors", outcome.weights)
     wrote(SUPERPOSITION, f"{len(outcome.tables)} tables of toy models")
 

@@ -1,5 +1,7 @@
 """What a declaration of a table promises: of what is written, of what is read, and of the message where they differ."""
 
+from types import ModuleType
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -7,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from skiptrace.errors import InputError
-from skiptrace.tables import RANK, Column, Table, chance, token
+from skiptrace.tables import RANK, Column, Table, chance, declared, token, write_all
 
 NESTS = Table(
     "tables/<m>/nests",
@@ -135,3 +137,14 @@ def test_parts_of_a_declaration():
         "copying_null_sd",
     ]
     assert NESTS["height"].unit == "m"
+
+
+def test_a_room_writes_all_that_it_declares_and_nothing_else(tmp_path):
+    room = ModuleType("room")
+    room.NESTS = room.SAME = NESTS
+    assert declared(room) == [NESTS]
+    write_all(tmp_path, room, {"nests": NESTS.frame(ROWS)})
+    assert len(NESTS.read(tmp_path)) == 2
+    for contents in ({}, {"nests": NESTS.frame(ROWS), "eggs": NESTS.frame(ROWS)}):
+        with pytest.raises(ValueError, match=r"room: declared and written tables differ: (nests|eggs)"):
+            write_all(tmp_path, room, contents)
