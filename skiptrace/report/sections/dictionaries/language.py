@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 
 from skiptrace.config.dictionaries import ModelDictionaryParams
+from skiptrace.dictionary.tables import SWEEP
 from skiptrace.report.inputs import Study
 from skiptrace.report.rendering.document import (
     Section,
     Table,
+    explained,
     numbers,
     words,
 )
@@ -61,9 +63,14 @@ def language(study: Study) -> Section | None:
         + ", ".join(f"{s.mean_loss:.3f} ({s.site})" for s in shown.itertuples())
         + ". PCA: from as many principal components as entries are active. Token mean: the site replaced by its "
         "training mean for the current token.",
-        (
-            *words("Site"),
-            *numbers("λ", "L0", "Variance explained", "PCA", "Loss", "Loss recovered", "PCA", "Token mean", "Dead"),
+        explained(
+            (
+                *words("Site"),
+                *numbers("λ", "L0", "Variance explained", "PCA", "Loss", "Loss recovered", "PCA", "Token mean", "Dead"),
+            ),
+            SWEEP,
+            "site penalty l0 variance_explained pca_explained loss loss_recovered pca_recovered token_mean_recovered "
+            "dead_fraction",
         ),
         rows,
     )

@@ -3,11 +3,13 @@
 import pandas as pd
 
 from skiptrace.config.dictionaries import ToyDictionaryParams
+from skiptrace.dictionary.tables import TOY_SWEEP
 from skiptrace.report.inputs import Study
 from skiptrace.report.rendering.document import (
     Cell,
     Section,
     Table,
+    explained,
     numbers,
 )
 from skiptrace.report.rendering.failures import figure
@@ -54,7 +56,11 @@ def toy(study: Study) -> Section | None:
     )
     table = Table(
         "Means over the models of a sparsity. Matched: mean cosine under the best one-to-one assignment.",
-        numbers("Sparsity", "λ", "MMCS", "Range", "Matched", "One entry", "L0", "Variance explained", "Dead"),
+        explained(
+            numbers("Sparsity", "λ", "MMCS", "Range", "Matched", "One entry", "L0", "Variance explained", "Dead"),
+            TOY_SWEEP,
+            "sparsity penalty mmcs - matched one_entry l0 variance_explained dead_fraction",
+        ),
         rows,
     )
     drawn = figure(

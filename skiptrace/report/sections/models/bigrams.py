@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 
+from skiptrace.mining.tables import AGREEMENT, BIGRAMS
 from skiptrace.report.inputs import Study
 from skiptrace.report.rendering.document import (
     Section,
     Table,
     Tokens,
+    explained,
     numbers,
     words,
 )
@@ -34,7 +36,11 @@ def direct(study: Study) -> Section:
         )
         for row in model.bigrams.head(params.bigrams).itertuples()
     ]
-    columns = (*words("Token", "Next token"), *numbers("Logit", "p(next) by direct path", "p(next) in corpus", "Count"))
+    columns = explained(
+        (*words("Token", "Next token"), *numbers("Logit", "p(next) by direct path", "p(next) in corpus", "Count")),
+        BIGRAMS,
+        "token next value - - corpus_count",
+    )
     agreement = model.agreement["spearman"].mean()
     unigram = model.agreement["spearman_unigram"].mean()
     table = Table(
@@ -69,7 +75,11 @@ def direct(study: Study) -> Section:
     disagreement = Table(
         "Frequent tokens for which the direct path's order of continuations agrees least with the corpus, beside a "
         "unigram model.",
-        (*words("Token"), *numbers("Continuations seen", "Rank correlation", "Unigram")),
+        explained(
+            (*words("Token"), *numbers("Continuations seen", "Rank correlation", "Unigram")),
+            AGREEMENT,
+            "token observed spearman spearman_unigram",
+        ),
         [
             (Tokens((r.token,)), f"{r.observed:,}", f"{r.spearman:.2f}", f"{r.spearman_unigram:.2f}")
             for r in worst.itertuples()

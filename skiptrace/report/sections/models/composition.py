@@ -4,10 +4,12 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
+from skiptrace.composition.tables import COMPOSITION
 from skiptrace.report.inputs import Study
 from skiptrace.report.rendering.document import (
     Section,
     Table,
+    explained,
     numbers,
     words,
 )
@@ -77,9 +79,13 @@ def composition(study: Study) -> Section:
         f"later head's matrix first, over the product of the norms; random and rotated: {params.null_draws} draws, ± "
         "standard deviation. Overlap: mean squared cosine of the principal angles between what is written and what "
         "is read, which does not depend on scale; closest: the largest cosine.",
-        (
-            *words("Kind", "Heads"),
-            *numbers("Score", "Random", "z", "Rotated", "z", "Overlap", "By chance", "Closest"),
+        explained(
+            (
+                *words("Kind", "Heads"),
+                *numbers("Score", "Random", "z", "Rotated", "z", "Overlap", "By chance", "Closest"),
+            ),
+            COMPOSITION,
+            "kind - score null_mean z rotated_mean rotated_z overlap overlap_null_mean closest",
         ),
         rows,
     )

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from skiptrace.config.verification import VerificationParams
+from skiptrace.evidence.tables import CHECKED, FUNNEL
 from skiptrace.report.inputs import ModelResult, Study
 from skiptrace.report.rendering.document import (
     Cell,
@@ -13,6 +14,7 @@ from skiptrace.report.rendering.document import (
     Examples,
     Section,
     Table,
+    explained,
     numbers,
     words,
 )
@@ -60,10 +62,14 @@ def evidence(study: Study) -> Section | None:
         "in log p(output), in nats, ± standard error, under edge ablation and when the source is replaced by a token "
         "of similar frequency. Random rows: mean effect ± standard deviation. Lift: count over expected count, with "
         "its 95 % interval.",
-        (
-            *words("Head", "Skip-trigram"),
-            *numbers("Effect", "Replaced", "Random rows", "p(out)", "A … B C", "Expected", "Lift"),
-            *words("Corpus", "Survives"),
+        explained(
+            (
+                *words("Head", "Skip-trigram"),
+                *numbers("Effect", "Replaced", "Random rows", "p(out)", "A … B C", "Expected", "Lift"),
+                *words("Corpus", "Survives"),
+            ),
+            CHECKED,
+            "- - effect_nats replaced_nats null_mean p_out corpus_count corpus_expected corpus_lift support survives",
         ),
         [_row(r) for r in best.to_dict("records")],
     )
@@ -121,7 +127,11 @@ def _funnel(model: ModelResult, params: VerificationParams) -> Table:
         "directions. "
         f"Of the model the best {params.rows:,} rows are checked, half by either ranking, of each stand-in the best "
         f"{params.matched_rows:,}, which are stronger rows than deeper ones would be.",
-        (*words("Test"), *numbers("Trained heads", "Rotated heads", "Gaussian heads")),
+        explained(
+            (*words("Test"), *numbers("Trained heads", "Rotated heads", "Gaussian heads")),
+            FUNNEL,
+            "step rows rows rows",
+        ),
         rows,
     )
 

@@ -2,11 +2,13 @@
 
 import pandas as pd
 
+from skiptrace.composition.tables import DIRECTIONS
 from skiptrace.report.inputs import Study
 from skiptrace.report.rendering.document import (
     Block,
     Section,
     Table,
+    explained,
     numbers,
     words,
 )
@@ -61,9 +63,13 @@ def features(study: Study) -> Section:
         "pairs, with first tokens from one random half of the pairs and second tokens from the other. Parallelogram: "
         "how often b is the token nearest to a + (b′ − a′), over all choices of two pairs; nearest to a: without any "
         "difference. Families of fewer than four pairs: not applicable.",
-        (
-            *words("Family", "Matrix"),
-            *numbers("Pairs", "Cosine", "Apart", "z", "Parallelogram", "Nearest to a"),
+        explained(
+            (
+                *words("Family", "Matrix"),
+                *numbers("Pairs", "Cosine", "Apart", "z", "Parallelogram", "Nearest to a"),
+            ),
+            DIRECTIONS,
+            "family matrix pairs cosine null_mean z accuracy accuracy_nearest",
         ),
         rows,
     )

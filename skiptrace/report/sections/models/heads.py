@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from skiptrace.circuits.scores import OWN_ROWS, OwnRow, span_length
+from skiptrace.circuits.tables import HEADS
 from skiptrace.report.inputs import ModelResult, Study
 from skiptrace.report.rendering.document import (
     Cell,
@@ -15,6 +16,7 @@ from skiptrace.report.rendering.document import (
     Section,
     Table,
     Tokens,
+    explained,
     numbers,
     words,
 )
@@ -28,28 +30,34 @@ from skiptrace.report.rendering.figures import (
 
 
 class Score(NamedTuple):
-    """A column of the table of heads, and its cell for a row of data/tables/<m>/heads."""
+    """A column of the table of heads, its cell for a row of `HEADS`, and the stored column that it shows, if one."""
 
     column: Column
     cell: Callable[[Any], str]
+    shown: str
 
 
 SCORES = (
-    Score(Column("Head", numeric=False), lambda h: h.name),
-    Score(Column("Copying", numeric=True), lambda h: f"{h.copying:+.2f}"),
-    Score(Column("Random heads", numeric=True), lambda h: f"{h.copying_null_mean:z.2f} ± {h.copying_null_sd:.2f}"),
-    Score(Column("z", numeric=True), lambda h: f"{(h.copying - h.copying_null_mean) / h.copying_null_sd:+.1f}"),
-    Score(Column("Copies", numeric=False), lambda h: "yes" if h.copies else "no"),
-    Score(Column("Position share", numeric=True), lambda h: f"{h.position_share:.2f}"),
+    Score(Column("Head", numeric=False), lambda h: h.name, "name"),
+    Score(Column("Copying", numeric=True), lambda h: f"{h.copying:+.2f}", "copying"),
+    Score(
+        Column("Random heads", numeric=True),
+        lambda h: f"{h.copying_null_mean:z.2f} ± {h.copying_null_sd:.2f}",
+        "copying_null_mean",
+    ),
+    Score(Column("z", numeric=True), lambda h: f"{(h.copying - h.copying_null_mean) / h.copying_null_sd:+.1f}", "-"),
+    Score(Column("Copies", numeric=False), lambda h: "yes" if h.copies else "no", "copies"),
+    Score(Column("Position share", numeric=True), lambda h: f"{h.position_share:.2f}", "position_share"),
     Score(
         Column("Random heads", numeric=True),
         lambda h: f"{h.position_share_null_mean:.2f} ± {h.position_share_null_sd:.2f}",
+        "position_share_null_mean",
     ),
-    Score(Column("Previous token", numeric=True), lambda h: f"{h.previous_token:.2f}"),
-    Score(Column("Uniform", numeric=True), lambda h: f"{h.previous_token_uniform:.2f}"),
-    Score(Column("Prefix matching", numeric=True), lambda h: f"{h.prefix_matching:.2f}"),
-    Score(Column("Uniform", numeric=True), lambda h: f"{h.prefix_matching_uniform:.2f}"),
-    Score(Column("Attention sink", numeric=True), lambda h: f"{h.bos_attention:.2f}"),
+    Score(Column("Previous token", numeric=True), lambda h: f"{h.previous_token:.2f}", "previous_token"),
+    Score(Column("Even", numeric=True), lambda h: f"{h.previous_token_uniform:.2f}", "previous_token_uniform"),
+    Score(Column("Prefix matching", numeric=True), lambda h: f"{h.prefix_matching:.2f}", "prefix_matching"),
+    Score(Column("Even", numeric=True), lambda h: f"{h.prefix_matching_uniform:.2f}", "prefix_matching_uniform"),
+    Score(Column("Attention to start", numeric=True), lambda h: f"{h.bos_attention:.2f}", "bos_attention"),
 )
 
 
@@ -67,7 +75,7 @@ def heads(study: Study) -> Section | None:
         "attention to the token before, on text. Prefix matching: mean attention to what followed earlier "
         f"occurrences, on {length} random tokens repeated {scoring.repeats} times. Uniform: the same for uniform "
         "attention. Attention sink: mean attention to the first token of the context.",
-        tuple(score.column for score in SCORES),
+        explained((s.column for s in SCORES), HEADS, " ".join(s.shown for s in SCORES)),
         rows,
     )
 

@@ -5,12 +5,14 @@ import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from skiptrace.circuits.scores import span_length
+from skiptrace.composition.tables import INDUCTION
 from skiptrace.report.inputs import Study
 from skiptrace.report.metrics import late_against_early
 from skiptrace.report.rendering.document import (
     Block,
     Section,
     Table,
+    explained,
     numbers,
     words,
 )
@@ -75,11 +77,16 @@ def induction(study: Study) -> Section | None:
         f"held-out text (uniform attention: {one['previous_token_uniform']:.2f}). Eigenvalues: Σλ/Σ|λ| of the OV "
         "circuit and of the K-composition circuit through the earlier head that feeds its keys most; heads of the "
         "first layer have none.",
-        (
-            *words("Head"),
-            *numbers("Random tokens", "Repeated text", "Copying share", "Previous token", "OV eigenvalues"),
-            *numbers("K eigenvalues", "K: own top 1"),
-            *words("In the corner"),
+        explained(
+            (
+                *words("Head"),
+                *numbers("Random tokens", "Repeated text", "Copying share", "Previous token", "OV eigenvalues"),
+                *numbers("K eigenvalues", "K: own top 1"),
+                *words("In the corner"),
+            ),
+            INDUCTION,
+            "name prefix_matching prefix_matching_text copying_share previous_token copying k_eigenvalues k_own_top1 "
+            "in_corner",
         ),
         rows,
     )

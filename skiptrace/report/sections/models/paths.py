@@ -3,12 +3,14 @@
 import numpy as np
 import pandas as pd
 
+from skiptrace.composition.tables import EXAMPLES
 from skiptrace.report.inputs import ModelResult, Study
 from skiptrace.report.rendering.document import (
     Cell,
     Section,
     Table,
     Tokens,
+    explained,
     numbers,
     words,
 )
@@ -85,7 +87,11 @@ def _examples(model: ModelResult, texts: pd.Series) -> Table:
         "Right predictions on held-out text, split into paths: the paths that add most to the logit of the next "
         "token, and the token that most of it comes from. For each number of heads, the predictions to which such a "
         "path contributes most.",
-        (*words("Text", "Next"), *numbers("p(next)"), *words("Path"), *numbers("Logit"), *words("From", "Where")),
+        explained(
+            (*words("Text", "Next"), *numbers("p(next)"), *words("Path"), *numbers("Logit"), *words("From", "Where")),
+            EXAMPLES,
+            "- out_id probability name logit source_id source_back",
+        ),
         rows,
     )
 

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from skiptrace.composition.tables import WRITERS
 from skiptrace.report.inputs import Study
 from skiptrace.report.rendering.document import (
     Block,
     Cell,
     Section,
     Table,
+    explained,
     numbers,
     words,
 )
@@ -66,9 +68,15 @@ def residual(study: Study) -> Section | None:
         "Effective rank: exponential of the entropy of the squared singular values, of what it writes on text and of "
         "its weights, beside Gaussian matrices of the same shape. Dimensions: directions that hold "
         f"{params.subspace_share:.0%} of what it writes.",
-        (
-            *words("Writer"),
-            *numbers("Norm", "Effective rank", "Dimensions", "Of its weights", "Random weights", "Largest possible"),
+        explained(
+            (
+                *words("Writer"),
+                *numbers(
+                    "Norm", "Effective rank", "Dimensions", "Of its weights", "Random weights", "Largest possible"
+                ),
+            ),
+            WRITERS,
+            "name norm effective_rank dimensions weights_effective_rank null_mean rank",
         ),
         rows,
     )

@@ -3,12 +3,14 @@
 import numpy as np
 import pandas as pd
 
+from skiptrace.composition.tables import TERMS
 from skiptrace.report import published
 from skiptrace.report.inputs import Study
 from skiptrace.report.rendering.document import (
     Cell,
     Section,
     Table,
+    explained,
     numbers,
     words,
 )
@@ -47,7 +49,7 @@ def terms(study: Study) -> Section | None:
         "Reduction of the loss in nats per token, ± standard error over contexts. Added: when all lower orders are "
         "present; each: per path. Removed: how much the loss rises when the term alone is removed from the whole model."
         + (" Published: 24 heads and 144 virtual heads of the authors' two-layer model." if paper else ""),
-        (*words("Term"), *columns),
+        explained((*words("Term"), *columns), TERMS, "name paths added - removed" + " -" * bool(paper)),
         rows,
     )
 
