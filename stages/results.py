@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from skiptrace.account import tables as account
 from skiptrace.circuits.tables import HEADS, OFFSETS
 from skiptrace.composition import tables as composition
 from skiptrace.config.dictionaries import ToyDictionaryParams
@@ -18,6 +19,7 @@ from skiptrace.evidence.tables import BUGS, CHECKED, FUNNEL, MATCHED, SCORES
 from skiptrace.exploration import tables as exploration
 from skiptrace.files import read_json
 from skiptrace.layout import (
+    ACCOUNT,
     COMPOSE,
     CORPORA,
     DICTIONARY,
@@ -42,6 +44,7 @@ from skiptrace.mining.tables import (
 from skiptrace.models.checkpoint import ModelConfig, read_config
 from skiptrace.models.tables import CURVE, LOSSES
 from skiptrace.report.inputs import (
+    Accounted,
     Composition,
     CorpusResult,
     DictionaryResult,
@@ -86,6 +89,7 @@ def read_results() -> Results:
         tables |= {"evidence": CHECKED.read(EVIDENCE / name), "curve": CURVE.read(MODELS / name)}
         bill = _json(EVIDENCE / name / "bill.json", "nats_per_token")["nats_per_token"]
         parts = {table.name: table.read(COMPOSE / name) for table in declared(composition)}
+        accounted = {table.name: table.read(ACCOUNT / name) for table in declared(account)}
         looked = {table.name: table.read(EXPLORE / name) for table in declared(exploration)}
         config = read_config(MODELS / name / "config.json")
         models[name] = ModelResult(
@@ -95,6 +99,7 @@ def read_results() -> Results:
             bill=bill,
             composed=Composition(**parts),
             explored=Exploration(**looked),
+            accounted=Accounted(**accounted),
             **tables,
         )
     toys = {table.name: table.read(SUPERPOSITION) for table in declared(superposition)}

@@ -90,8 +90,10 @@ class Split:
         ctx = len(tokens)
         key, key_place = self.key[:, tokens], self.key_place[:, :ctx]
         query, query_place = self.query[:, tokens], self.query_place[:, :ctx]
-        return query @ key_place.transpose(1, 2) + query_place @ (key + key_place).transpose(1, 2) + (
-            self.query_mean @ key.transpose(1, 2)
+        return (
+            query @ key_place.transpose(1, 2)
+            + query_place @ (key + key_place).transpose(1, 2)
+            + (self.query_mean @ key.transpose(1, 2))
         )
 
     def logits(self, tokens: Int[Tensor, " ctx"]) -> Float[Tensor, "ctx d_vocab"]:

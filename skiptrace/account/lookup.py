@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from skiptrace.account.entries import Running, Split
 from skiptrace.account.study import entries_of
+from skiptrace.account.tables import ENTRIES
 from skiptrace.errors import InputError
-from skiptrace.files import read_table, read_tensors, write_tensors
+from skiptrace.files import read_tensors, write_tensors
 
 LARGEST = 2**26  # numbers of the additive tables: 256 MB
 
@@ -94,6 +94,7 @@ def load(folder: Path, entries: int | None = None) -> Running:
             f"{folder}/additive.safetensors is missing: tables are made for one-layer models without layer norm and "
             "MLP, whose d_vocab · n_ctx is small enough; `dvc repro` writes them"
         )
-    table: pd.DataFrame = read_table(folder / "entries.parquet").to_pandas()
-    kept = (entries_of(table, circuit) for circuit in ("qk", "ov"))
-    return Running(Tables(**read_tensors(folder / "additive.safetensors")), *(k.first(entries or len(k.head)) for k in kept))
+    table = ENTRIES.read(folder)
+    qk, ov = (entries_of(table, circuit) for circuit in ("qk", "ov"))
+    n = len(table) if entries is None else entries
+    return Running(Tables(**read_tensors(folder / "additive.safetensors")), qk.first(n), ov.first(n))

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from skiptrace.account.entries import NO_ENTRIES, Entries, Running, Split
+from skiptrace.account.entries import Entries, Running, Split
 from skiptrace.circuits.factored import Circuit
 from skiptrace.progress import progress
 
@@ -86,15 +86,16 @@ def _scaled(circuits: Sequence[Circuit], by: float) -> list[Circuit]:
 
 
 def attribution(
-    split: Split, windows: Int[Tensor, "batch width"], tokens: Int[Tensor, " n"], most: int, first: int
+    split: Split, draw: Callable[[int], Int[Tensor, "batch width"]], tokens: Int[Tensor, " n"], most: int, first: int
 ) -> tuple[Ranked, Ranked]:
     """By |entry × slope| averaged along the path from the additive parts to the model (integrated gradients).
 
-    Also the `first` few of those that save most, without the absolute value.
+    Every place on the path has new contexts, as a round of `rounds` has. Also the `first` few of those that save most,
+    without the absolute value.
     """
     found = empty(split.n_heads, len(tokens))
-    for at, weight in progress(PATH, "attribution", leave=False):
-        slopes(Running(split, _scaled(split.qk, at), _scaled(split.ov, at)), windows, tokens, found, weight)
+    for number, (at, weight) in enumerate(progress(PATH, "attribution", leave=False)):
+        slopes(Running(split, _scaled(split.qk, at), _scaled(split.ov, at)), draw(number), tokens, found, weight)
     times_entries(split, tokens, found)
     return _largest(split, tokens, found, most, torch.abs), _largest(split, tokens, found, first, lambda x: x)
 
@@ -128,9 +129,7 @@ def rounds(
     return Ranked(qk, ov, qk_worth, ov_worth)
 
 
-def by_size(
-    split: Split, tokens: Int[Tensor, " n"], frequency: Float[Tensor, " d_vocab"], most: int
-) -> Ranked:
+def by_size(split: Split, tokens: Int[Tensor, " n"], frequency: Float[Tensor, " d_vocab"], most: int) -> Ranked:
     """By |entry| √(p(row) p(column)); with a constant `frequency`, by |entry| alone."""
     found = empty(split.n_heads, len(tokens))
     weight = frequency[tokens].sqrt()
@@ -146,7 +145,8 @@ def at_random(split: Split, tokens: Int[Tensor, " n"], most: int, seed: int) -> 
     n = len(tokens)
     picked = [generator.permutation(generator.choice(split.n_heads * n * n, most, replace=False)) for _ in range(2)]
     nothing = np.zeros(most)
-    return Ranked(*(_at(c, tokens, p) for c, p in zip((split.qk, split.ov), picked, strict=True)), nothing, nothing)
+    qk, ov = (_at(c, tokens, p) for c, p in zip((split.qk, split.ov), picked, strict=True))
+    return Ranked(qk, ov, nothing, nothing)
 
 
 def _largest(
@@ -159,7 +159,7 @@ def _largest(
         top = key(flat).topk(min(most, len(flat))).indices
         entries.append(_at(circuits, tokens, top.numpy()))
         worth.append(flat[top].double().numpy())
-    return Ranked(*entries, *worth)
+    return Ranked(entries[0], entries[1], worth[0], worth[1])
 
 
 def _at(circuits: Sequence[Circuit], tokens: Int[Tensor, " n"], flat: np.ndarray) -> Entries:

@@ -2,7 +2,7 @@
 
 A head attends by its score s_ij, from destination i to source j ≤ i, and moves values v_j:
 
-    s_ij = (q_i + q(i)) · (k_j + k(j)) / √d_head      q_i, k_j, v_j: of the residual stream; q(i), k(j): of the positions
+    s_ij = (q_i + q(i)) · (k_j + k(j)) / √d_head      q_i, k_j, v_j: of the stream; q(i), k(j): of the positions
     A_ij = exp(s_ij) / Σ_{k ≤ i} exp(s_ik)
     out_i = Σ_{j ≤ i} A_ij v_j
 
@@ -53,10 +53,6 @@ class OV(StrEnum):
     WHOLE = "whole"
 
 
-class Rule(tuple[QK, OV]):
-    """How a layer runs: its scores and its values."""
-
-
 INTACT = (QK.WHOLE, OV.WHOLE)
 
 
@@ -82,8 +78,10 @@ class Averages:
 def averages(
     model: Transformer, windows: Int[Tensor, "batch width"], frequency: Float[Tensor, " d_vocab"]
 ) -> list[Averages]:
-    """The averages of every layer: over tokens by their `frequency` in the first, which reads nothing else; then over
-    `windows` of the training text, without the token that begins each context.
+    """The averages of every layer.
+
+    The first, which reads nothing else, has the mean over tokens by their `frequency`; later ones that over `windows`
+    of the training text, without the token that begins each context.
     """
     found = []
     reads = [_reads(model, part) for part in windows[:, :-1].split(BATCH)]
@@ -104,7 +102,8 @@ def averages(
             key, value = key[:, picked], value[:, picked]
             weight = torch.full((len(picked),), 1 / len(picked))
         read, write = _rank_one(layer, model, value, weight)
-        found.append(Averages(*means, read, write, key, weight))
+        query_mean, key_mean, value_mean = means
+        found.append(Averages(query_mean, key_mean, value_mean, read, write, key, weight))
     return found
 
 
@@ -121,7 +120,7 @@ def _reads(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> list[Float[T
 def _rank_one(
     layer: Attention, model: Transformer, value: Float[Tensor, "n_heads n d_head"], weight: Float[Tensor, " n"]
 ) -> tuple[Float[Tensor, "n_heads d_head"], Float[Tensor, "n_heads d_head"]]:
-    """a and b such that the rows ((v − v̄) · a) b W_O W_U are the best rank-one OV circuit, rows weighted by frequency.
+    """A and b such that the rows ((v − v̄) · a) b W_O W_U are the best rank-one OV circuit, rows weighted by frequency.
 
     With S = Σ w (v − v̄)(v − v̄)ᵀ, B = W_O W_U and G = B Bᵀ, the top singular value σ and vector y of the weighted
     circuit solve G^½ S G^½ y = σ² y; then a = G^½ y and b = S a / σ².
@@ -202,10 +201,8 @@ def _written(
     elif ov is OV.RANK_ONE:
         size = ((value - value_mean) * means.read[:, None]).sum(-1, keepdim=True)
         value = value_mean + size * means.write[:, None]
-    if qk is QK.ALONE:  # the pattern need not sum to one: what is missing, or too much, is the average's
-        out = value_mean + pattern @ (value - value_mean)
-    else:
-        out = pattern @ value
+    # The pattern of `alone` need not sum to one: what is missing, or too much, is the average's.
+    out = value_mean + pattern @ (value - value_mean)
     return out.transpose(1, 2).flatten(2) @ layer.o
 
 

@@ -63,14 +63,10 @@ def savings(split: Split, ov: Entries, windows: Int[Tensor, "batch width"]) -> p
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=[*KEYS, "context", *SUMS])
 
 
-WORTH = ("rank", "n", "nats", "nats_se", "nats_destination", "nats_destination_se")
-COLUMNS = (("head", "source_id", "out_id", *WORTH), (*KEYS, *WORTH))  # of skip-bigrams and of skip-trigrams
 SUMS = ["places", "saved", "by_destination"]
 
 
-def _saved(
-    delta: Float[Tensor, "ctx n"], p: Float[Tensor, "ctx n"], follows: Tensor
-) -> Float[Tensor, "ctx n"]:
+def _saved(delta: Float[Tensor, "ctx n"], p: Float[Tensor, "ctx n"], follows: Tensor) -> Float[Tensor, "ctx n"]:
     """By how much the loss rises when `delta` is taken from one logit."""
     return torch.log1p(p * torch.expm1(-delta)) + delta * follows
 
@@ -102,8 +98,7 @@ def tables(
     chosen_on, measured_on = (savings(split, ov, windows) for windows in (selection, held_out))
     n_ctx = split.model.n_ctx
     found = []
-    for columns, by in zip(COLUMNS, ("nats", "nats_destination"), strict=True):
-        keys = list(columns[: -len(WORTH)])
+    for keys, by in ((["head", "source_id", "out_id"], "nats"), (KEYS, "nats_destination")):
         first = worth(chosen_on, keys, len(selection), n_ctx).nlargest(rows, by)[keys]
         first = first.assign(rank=np.arange(1, len(first) + 1, dtype=np.int32))
         measured = worth(measured_on, keys, len(held_out), n_ctx)

@@ -1,5 +1,6 @@
 """The account of one model: its ladder, the price of competition, and how much of attention its entries recover."""
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,10 +13,12 @@ from torch import Tensor
 from skiptrace.account import orders, rows
 from skiptrace.account.entries import NO_ENTRIES, Entries, Running, Split, applies, context_losses, split
 from skiptrace.account.replaced import OV, QK, Averages, averages, losses
+from skiptrace.account.tables import CURVE, ENTRIES, LADDER, SKIP_BIGRAMS, SKIP_TRIGRAMS
 from skiptrace.config.account import AccountParams
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import random_windows, spread_windows
 from skiptrace.progress import progress
+from skiptrace.tables import Table
 
 # The rungs, lowest first: (part that is replaced, its name, how a layer runs).
 RUNGS = (
@@ -31,15 +34,17 @@ RUNGS = (
 )
 ALL = "all"
 CANDIDATES = 10  # entries of OV, for each row that is wanted, that rows on text are chosen from
+MINED = "mined rows"
 GREEDY = "rounds"  # the order of the table that runs
 
 
 class Text(NamedTuple):
-    """Token streams of a corpus, and how often each token occurs in training, summing to one."""
+    """Token streams of a corpus, how often each token occurs in training (summing to one), and the tokens' texts."""
 
     train: Integer[np.ndarray, " n"]
     valid: Integer[np.ndarray, " m"]
     frequency: Float[Tensor, " d_vocab"]
+    token: pd.Series
 
 
 class Account(NamedTuple):
@@ -62,21 +67,26 @@ def account(model: Transformer, text: Text, mined: pd.DataFrame, params: Account
     means = averages(model, random_windows(text.train, model.n_ctx, params.selection, params.seed, 0), text.frequency)
     found = ladder(model, held_out, means, text)
     if not applies(model):
-        return Account(found, *(pd.DataFrame(columns=list(names)) for names in (CURVE, TABLE, *rows.COLUMNS)))
+        return Account(found, *(table.frame() for table in (CURVE, ENTRIES, SKIP_BIGRAMS, SKIP_TRIGRAMS)))
     parts = split(model, text.frequency)
     ranked, first = rank(parts, text, params)
     ranked_on = random_windows(text.train, model.n_ctx, params.selection, params.seed, 1)
-    worth = rows.tables(parts, first.ov, ranked_on, held_out, params.rows)
-    return Account(found, curve(parts, held_out, ranked, mined, params), table(ranked[GREEDY]), *worth)
+    by_source, by_both = rows.tables(parts, first.ov, ranked_on, held_out, params.rows)
+    recovered = curve(parts, held_out, ranked, mined, params)
+    worth = _named(SKIP_BIGRAMS, by_source, text), _named(SKIP_TRIGRAMS, by_both, text)
+    return Account(found, recovered, table(ranked[GREEDY]), *worth)
 
 
-def ladder(
-    model: Transformer, held_out: Int[Tensor, "batch width"], means: list[Averages], text: Text
-) -> pd.DataFrame:
+def _named(table: Table, rows: pd.DataFrame, text: Text) -> pd.DataFrame:
+    """The rows with the texts of their tokens."""
+    roles = [name.removesuffix("_id") for name in rows if str(name).endswith("_id")]
+    return table.frame(rows.assign(**{role: text.token[rows[f"{role}_id"]].to_numpy() for role in roles}))
+
+
+def ladder(model: Transformer, held_out: Int[Tensor, "batch width"], means: list[Averages], text: Text) -> pd.DataFrame:
     """The loss on every rung, in all layers together and in one at a time, the others intact.
 
-    Columns `part`, `layers`, `rung`, `loss` (nats per token) with its standard error `se` over contexts, and `lost`,
-    `lost_se`: by how much the loss is above the whole model's, from the differences of the same contexts.
+    Columns: `account.tables.LADDER`.
     """
     whole = losses(model, held_out, means, {}).numpy()
     unigram = -(text.frequency.double().clamp(min=1e-12).log())[held_out[:, 2:]].mean(1).numpy()
@@ -89,7 +99,7 @@ def ladder(
             rows.append(_rung(part, name, rung, loss, whole))
     if not model.n_layers:
         rows.append(_rung("none", ALL, "whole model", whole, whole))
-    return pd.DataFrame(rows)
+    return LADDER.frame(rows)
 
 
 def _rung(part: str, layers: str, rung: str, loss: np.ndarray, whole: np.ndarray) -> dict[str, str | float]:
@@ -118,7 +128,7 @@ def rank(parts: Split, text: Text, params: AccountParams) -> tuple[dict[str, ord
         return random_windows(text.train, n_ctx, params.selection, params.seed, 1 + number)
 
     even = torch.full_like(text.frequency, 1.0)
-    by_loss, first = orders.attribution(parts, draw(0), tokens, most, max(counts[0], CANDIDATES * params.rows))
+    by_loss, first = orders.attribution(parts, draw, tokens, most, max(counts[0], CANDIDATES * params.rows))
     ranked = {
         GREEDY: orders.rounds(parts, draw, tokens, _steps(counts), first),
         "attribution": by_loss,
@@ -131,11 +141,8 @@ def rank(parts: Split, text: Text, params: AccountParams) -> tuple[dict[str, ord
 
 def _steps(counts: Sequence[int]) -> list[int]:
     """The counts with the geometric mean between each and the next."""
-    between = [round((a * b) ** 0.5) for a, b in zip(counts, counts[1:], strict=False)]
+    between = [round((a * b) ** 0.5) for a, b in itertools.pairwise(counts)]
     return sorted({*counts, *between})
-
-
-CURVE = ("circuit", "order", "entries", "loss", "recovered", "recovered_se")
 
 
 def curve(
@@ -148,9 +155,7 @@ def curve(
     """The share of what interactions add that the first entries of each order recover.
 
     recovered = (L_additive − L) / (L_additive − L_whole), with a standard error over contexts by the delta method.
-    Columns `circuit` (both: so many entries of QK and as many of OV; qk, ov: the other circuit whole), `order`,
-    `entries`, `loss` (nats per token), `recovered`, `recovered_se`. The order `mined rows` keeps the entries that the
-    rows of the mined table use, so many rows of it.
+    Columns: `account.tables.CURVE`. The order `mined rows` keeps the entries that so many rows of the mined table use.
     """
     whole = context_losses(Running(parts, parts.qk, parts.ov), held_out)
     bases = {
@@ -166,14 +171,14 @@ def curve(
                 if order == GREEDY:
                     asked.append(("qk", order, count, found.qk.first(count), None))
                     asked.append(("ov", order, count, None, found.ov.first(count)))
-    for rows in dict.fromkeys(min(r, len(mined)) for r in (params.shown_rows, len(mined))):
-        if rows:
-            asked.append(("both", "mined rows", rows, *of_rows(parts, mined.head(rows))))
-    found = [_point(circuit, "additive", 0, base, base, whole) for circuit, base in bases.items()]
-    for circuit, order, count, qk, ov in progress(asked, "curve", leave=False):
-        running = Running(parts, parts.qk if qk is None else qk, parts.ov if ov is None else ov)
-        found.append(_point(circuit, order, count, context_losses(running, held_out), bases[circuit], whole))
-    return pd.DataFrame(found, columns=list(CURVE))
+    for shown in dict.fromkeys(min(r, len(mined)) for r in (params.shown_rows, len(mined))):
+        if shown:
+            asked.append(("both", MINED, shown, *of_rows(parts, mined.head(shown))))
+    points = [_point(circuit, "additive", 0, base, base, whole) for circuit, base in bases.items()]
+    for circuit, order, count, kept_qk, kept_ov in progress(asked, "curve", leave=False):
+        running = Running(parts, kept_qk or parts.qk, kept_ov or parts.ov)
+        points.append(_point(circuit, order, count, context_losses(running, held_out), bases[circuit], whole))
+    return CURVE.frame(points)
 
 
 def _point(
@@ -196,9 +201,6 @@ def of_rows(parts: Split, mined: pd.DataFrame) -> tuple[Entries, Entries]:
             value[mine] = circuit.entries(torch.from_numpy(at[mine]), torch.from_numpy(to[mine])).numpy()
         both.append(Entries(head, at, to, value))
     return both[0], both[1]
-
-
-TABLE = ("circuit", "layer", "head", "row_id", "column_id", "value", "nats", "rank")
 
 
 def table(ranked: orders.Ranked) -> pd.DataFrame:

@@ -14,7 +14,9 @@ class AccountParams(Params):
 
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of the training contexts and of the random order")
     contexts: Annotated[int, Field(ge=2)] = Field(64, description="held-out contexts that every loss is measured on")
-    selection: Count = Field(128, description="contexts of training text, new ones in every round, that entries are ranked on")
+    selection: Count = Field(
+        128, description="contexts of training text, new ones in every round, that entries are ranked on"
+    )
     entries: list[Count] = Field(
         [100, 300, 1000, 3000, 10000, 30000, 100000], description="entries kept of QK and of OV, along the curve"
     )

@@ -80,6 +80,17 @@ class Exploration:
 
 
 @dataclass(frozen=True)
+class Accounted:
+    """The tables of data/account/<m>, each under the name of its file."""
+
+    ladder: pd.DataFrame
+    curve: pd.DataFrame
+    entries: pd.DataFrame
+    skip_bigrams: pd.DataFrame
+    skip_trigrams: pd.DataFrame
+
+
+@dataclass(frozen=True)
 class ModelResult:
     """A model: its parameters and its tables."""
 
@@ -103,6 +114,7 @@ class ModelResult:
     bill: float
     composed: Composition
     explored: Exploration
+    accounted: Accounted
     d_vocab: int
     config: ModelConfig | None = None
 
