@@ -11,7 +11,7 @@ rest, single entries. With every entry kept this is the model itself.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ class Entries(NamedTuple):
 NO_ENTRIES = Entries(*(np.empty(0, dtype=kind) for kind in (np.int64, np.int64, np.int64, np.float32)))
 
 
+@runtime_checkable
 class Additive(Protocol):
     """What a one-layer model is without its interactions."""
 

@@ -10,6 +10,7 @@ from skiptrace.report.rendering.failures import attempt
 from skiptrace.report.sections.dictionaries.features import features as dictionary_features
 from skiptrace.report.sections.dictionaries.language import language
 from skiptrace.report.sections.dictionaries.toy import toy
+from skiptrace.report.sections.models.account import account
 from skiptrace.report.sections.models.bigrams import direct
 from skiptrace.report.sections.models.bugs import bugs
 from skiptrace.report.sections.models.circuits import circuits
@@ -89,6 +90,7 @@ SECTIONS = (
         (
             truth,
             direct,
+            account,
             skip_trigrams,
             evidence,
             bugs,

@@ -58,6 +58,7 @@ def _model(model: ModelResult, results: Results, min_p_out: float) -> dict[str, 
     checked = model.evidence
     numbers |= {
         "evidence": evidence(model, min_p_out) if len(checked) else {},
+        "account": account(model),
         "bug_cost_nats": rounded(model.bill),
     }
     numbers |= planted(model)
@@ -76,6 +77,32 @@ def _model(model: ModelResult, results: Results, min_p_out: float) -> dict[str, 
         "prefix_matching_max": rounded(heads["prefix_matching"].max()),
         "in_context_learning": rounded(in_context_learning(model)),
     }
+
+
+def recovered(model: ModelResult) -> dict[int, float]:
+    """The share of what interactions of tokens add that so many entries of QK and of OV recover, in the best order."""
+    curve = model.accounted.curve
+    points = curve[(curve["circuit"] == "both") & (curve["order"] == "rounds")]
+    return dict(zip(points["entries"], points["recovered"], strict=True))
+
+
+def account(model: ModelResult) -> dict[str, Any]:
+    """Losses on the ladder, the price of competition (nats per token), and what entries and mined rows recover."""
+    ladder = model.accounted.ladder
+    rungs = ladder[ladder["layers"] == "all"].set_index("rung")
+    found: dict[str, Any] = {
+        "direct": rounded(rungs.loc["direct path", "loss"]),
+        "positional": rounded(rungs.loc["distance alone", "loss"]),
+        "salience": rounded(rungs.loc["source salience", "loss"]),
+        "whole": rounded(rungs.loc["whole model", "loss"]),
+        "competition": rounded(rungs.loc["each source alone", "lost"]),
+    }
+    if shares := recovered(model):
+        found["recovered"] = {str(n): rounded(share) for n, share in shares.items()}
+    mined = model.accounted.curve.query("order == 'mined rows'")
+    if len(mined):
+        found["table_rows"] = rounded(mined.sort_values("entries")["recovered"].iloc[0])
+    return found
 
 
 def evidence(model: ModelResult, min_p_out: float) -> dict[str, float]:

@@ -5,10 +5,12 @@ import pandas as pd
 import pytest
 import torch
 
+from skiptrace.account import study as account
 from skiptrace.circuits.factored import direct, heads, ov, qk
 from skiptrace.circuits.scores import score_heads
 from skiptrace.composition.induction import formation
 from skiptrace.composition.study import study
+from skiptrace.config.account import AccountParams
 from skiptrace.config.composition import CompositionParams
 from skiptrace.config.corpora import FilesCorpus
 from skiptrace.config.exploration import ExplorationParams
@@ -27,6 +29,7 @@ from skiptrace.mining import bigrams, skip_trigrams, virtual
 from skiptrace.mining.vocabulary import Vocabulary
 from skiptrace.report.contents import build
 from skiptrace.report.inputs import (
+    Accounted,
     Composition,
     CorpusResult,
     Exploration,
@@ -59,6 +62,7 @@ MINING = MiningParams(
     largest=4,
     bins=8,
 )
+ACCOUNT = AccountParams(contexts=3, selection=2, entries=[3, 10], rows=4, shown_rows=5)
 EXPLORATION = ExplorationParams(tokens=20, entries=3, corner=6)
 REPORT = ReportParams(bigrams=5, sources_per_head=2, offsets=5, explorer_rows=60)
 COUNTS = pd.DataFrame({"token_id": [1, 1, 1, 2], "next_id": [2, 3, 4, 1], "count": [5, 2, 1, 4]})
@@ -118,6 +122,9 @@ def result(model, tokens, vocabulary) -> ModelResult:
     composition = composed(model, stream, vocabulary)
     known = Known(table, mined, agreement.to_pandas(), composition.example_texts)
     looked = explore(model, known, vocabulary, Text(stream[:200], COUNTS), MINING.min_count, EXPLORATION)
+    frequency = torch.tensor(vocabulary.count.to_numpy() / vocabulary.count.sum(), dtype=torch.float32)
+    text = account.Text(stream, stream, frequency, vocabulary.token)
+    accounted = account.account(model, text, evidence, ACCOUNT)
     return ModelResult(
         params=params,
         heads=table,
@@ -139,6 +146,7 @@ def result(model, tokens, vocabulary) -> ModelResult:
         bill=0.01,
         composed=composition,
         explored=Exploration(**looked),
+        accounted=Accounted(**accounted._asdict()),
         d_vocab=model.d_vocab,
     )
 
