@@ -4,7 +4,12 @@ from skiptrace.mining.tables import SKIP_TRIGRAMS
 from skiptrace.tables import HEAD, LAYER, Column, Table, token
 
 CHECKS = [
-    Column("effect_nats", "float64", "fall of log p(output) when the head may not attend from the pair's edge", "nats"),
+    Column(
+        "effect_nats",
+        "float64",
+        "fall of log p(output) when the edge from destination to source is ablated",
+        "nats",
+    ),
     Column("effect_se", "float64", "its standard error over contexts", "nats"),
     Column("replaced_nats", "float64", "fall of log p(output) when a token of similar frequency is the source", "nats"),
     Column("replaced_se", "float64", "its standard error over contexts", "nats"),
@@ -19,7 +24,7 @@ CHECKS = [
     Column("precedes", "int64", "places of the training text where the source precedes the destination"),
     Column("corpus_count", "int64", "how many of them the output token follows"),
     Column("corpus_expected", "float64", "how many it would follow by what the destination alone predicts"),
-    Column("corpus_lift", "float64", "corpus_count / corpus_expected; null where neither pair occurs"),
+    Column("corpus_lift", "float64", "corpus_count / corpus_expected; null where that is undefined"),
     Column("lift_low", "float64", "lower end of its 95 % interval"),
     Column("lift_high", "float64", "upper end of its 95 % interval"),
     Column("support", "string", "supported or contradicted by the corpus, errors clustered by document, or too rare"),
