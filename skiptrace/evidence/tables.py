@@ -10,9 +10,9 @@ CHECKS = [
         "fall of log p(output) when the edge from destination to source is ablated",
         "nats",
     ),
-    Column("effect_se", "float64", "its standard error over contexts", "nats"),
+    Column("effect_se", "float64", "standard error of effect_nats over contexts", "nats"),
     Column("replaced_nats", "float64", "fall of log p(output) when a token of similar frequency is the source", "nats"),
-    Column("replaced_se", "float64", "its standard error over contexts", "nats"),
+    Column("replaced_se", "float64", "standard error of replaced_nats over contexts", "nats"),
     Column("p_out", "float64", "mean probability of the output token in the contexts, nothing ablated"),
     Column("n_contexts", "int32", "contexts that the row was checked in"),
     Column("null_mean", "float64", "mean effect of random rows of tokens as frequent, in the same head", "nats"),
@@ -53,7 +53,7 @@ FUNNEL = Table(
         Column("heads", "string", ARM),
         Column("step", "string", "the test"),
         Column("rows", "int64", "rows that pass it and all before it"),
-        Column("share", "float64", "their share of the rows that were checked"),
+        Column("share", "float64", "rows / rows that were checked"),
     ],
 )
 CELLS = ("11", "12", "21", "22")  # destination 1 or 2, output 1 or 2; 12 and 21 are the crossings
@@ -76,7 +76,7 @@ BUGS = Table(
             for c in ("12", "21")
             for column in (
                 Column(f"cost_{c}", "float64", f"rise of the loss at the positions of crossing {c}", "nats"),
-                Column(f"cost_se_{c}", "float64", "its standard error", "nats"),
+                Column(f"cost_se_{c}", "float64", f"standard error of cost_{c}", "nats"),
                 Column(f"positions_{c}", "int64", f"positions of the validation text where crossing {c} applies"),
             )
         ),

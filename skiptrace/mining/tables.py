@@ -118,7 +118,7 @@ CIRCUITS = Table(
         Column("layer", "string", "the layer of its head, none for the direct path"),
         Column("head", "string", "its head in the layer, none for the direct path"),
         Column("mean", "float64", "mean of its entries", "logits; attention scores for qk"),
-        Column("variance", "float64", "their variance"),
+        Column("variance", "float64", "variance of its entries"),
         Column("min", "float64", "the smallest entry"),
         Column("max", "float64", "the largest entry"),
         Column("low", "float64", "lower end of the histogram"),
