@@ -7,12 +7,12 @@ ROTATED = "under the same weights turned at random"
 TERM = "name of the path: direct, a head, or heads in sequence"
 
 
-def null(said: str, unit: str = "") -> tuple[Column, Column, Column]:
-    """Mean and standard deviation of a table's score under its null, and the score in those."""
+def null(score: str, said: str) -> tuple[Column, Column, Column]:
+    """Mean and standard deviation of a score under its null, and the score in those."""
     return (
-        Column("null_mean", "float64", f"its mean {said}", unit),
-        Column("null_sd", "float64", f"its standard deviation {said}", unit),
-        Column("z", "float64", "(score − null_mean) / null_sd; null where the null does not vary"),
+        Column("null_mean", "float64", f"mean of {score} {said}"),
+        Column("null_sd", "float64", f"standard deviation of {score} {said}"),
+        Column("z", "float64", f"({score} − null_mean) / null_sd; null where the null does not vary"),
     )
 
 
@@ -32,7 +32,7 @@ PATHS = Table(
         Column("name", "string", TERM),
         Column("order", "int32", "heads on the path"),
         Column("logit", "float64", "mean contribution to that token, less its mean over all tokens", "logits"),
-        Column("se", "float64", "its standard error over contexts", "logits"),
+        Column("se", "float64", "standard error of logit over contexts", "logits"),
         Column("size", "float64", "mean absolute contribution", "logits"),
     ],
 )
@@ -43,12 +43,12 @@ EXAMPLES = Table(
         Column("example", "int32", "number of the example, from 0"),
         Column("order", "int32", "it was chosen since a path of so many heads contributes most there"),
         Column("probability", "float64", "what the model gives the token that does come next"),
-        Column("out_id", "int32", "id of that token"),
+        Column("out_id", "int32", "id of the token that does come next"),
         Column("rank", "int32", "place of the path by its contribution, from 1"),
         Column("name", "string", TERM),
         Column("logit", "float64", "contribution of the path", "logits"),
-        Column("source_back", "int32", "distance of the token that most of it comes from", "tokens back"),
-        Column("source_id", "int32", "id of that token"),
+        Column("source_back", "int32", "distance of the token that most of the contribution comes from", "tokens back"),
+        Column("source_id", "int32", "id of the token that most of the contribution comes from"),
         Column("source_logit", "float64", "contribution from there", "logits"),
     ],
 )
@@ -73,7 +73,7 @@ COMPOSITION = Table(
         Column("from", "string", "the earlier head as L<layer>H<head>"),
         Column("to", "string", "the later head"),
         Column("score", "float64", "‖product‖ / product of the norms (Elhage et al. 2021)"),
-        *null(GAUSSIAN),
+        *null("score", GAUSSIAN),
         Column("rotated_mean", "float64", f"mean of score {ROTATED}"),
         Column("rotated_sd", "float64", f"standard deviation of score {ROTATED}"),
         Column("rotated_z", "float64", "the score in these; null where nothing varies"),
@@ -94,12 +94,12 @@ VIRTUAL_HEADS = Table(
         Column("copying", "float64", "Σλ/Σ|λ| of the OV circuit of the virtual head"),
         *chance("copying", "over random heads"),
         Column("copies", "bool", "copying exceeds its null's mean by `composition.null_sd` standard deviations"),
-        Column("own_top1", "float64", "share of tokens that are the largest entry of their own row of it"),
-        Column("own_top5", "float64", "share of tokens among the five largest of their own row"),
+        Column("own_top1", "float64", "share of tokens that are the largest entry of their own row of the OV circuit"),
+        Column("own_top5", "float64", "share of tokens among the five largest of their own row of the OV circuit"),
         Column("k_eigenvalues", "float64", "Σλ/Σ|λ| of the K-composition circuit"),
-        Column("k_null_mean", "float64", "its mean over random heads"),
-        Column("k_null_sd", "float64", "its standard deviation over random heads"),
-        Column("k_own_top1", "float64", "share of tokens that are the largest entry of their own row of it"),
+        Column("k_null_mean", "float64", "mean of k_eigenvalues over random heads"),
+        Column("k_null_sd", "float64", "standard deviation of k_eigenvalues over random heads"),
+        Column("k_own_top1", "float64", "share of tokens largest in their own row of the K-composition circuit"),
         Column("chance_top1", "float64", "that share by chance: 1 / d_vocab"),
     ],
 )
@@ -126,21 +126,29 @@ INDUCTION = Table(
         HEAD,
         Column("name", "string", "the head as L<layer>H<head>"),
         Column("prefix_matching", "float64", "attention to what followed earlier occurrences, on random tokens"),
-        Column("prefix_matching_se", "float64", "its standard error over sequences"),
-        Column("prefix_matching_text", "float64", "the same on repeated spans of validation text"),
-        Column("prefix_matching_text_se", "float64", "its standard error"),
-        Column("prefix_matching_uniform", "float64", "the same where attention is spread evenly"),
+        Column("prefix_matching_se", "float64", "standard error of prefix_matching over sequences"),
+        Column(
+            "prefix_matching_text",
+            "float64",
+            "attention to what followed earlier occurrences, on repeated spans of validation text",
+        ),
+        Column("prefix_matching_text_se", "float64", "standard error of prefix_matching_text"),
+        Column("prefix_matching_uniform", "float64", "prefix_matching where attention is spread evenly"),
         Column("copying_share", "float64", "share of what it adds to repeated tokens that goes to the attended one"),
         Column("copying_share_chance", "float64", "that share by chance: 1 / tokens of a span"),
         Column("previous_token", "float64", "mean attention to the token before, on text"),
-        Column("previous_token_uniform", "float64", "the same where attention is spread evenly"),
+        Column("previous_token_uniform", "float64", "previous_token where attention is spread evenly"),
         Column("copying", "float64", "Σλ/Σ|λ| of the OV circuit"),
         *chance("copying", "over random heads"),
         Column("earlier", "string", "the earlier head of strongest K-composition; null in layer 0", "", True),
         Column("k_eigenvalues", "float64", "Σλ/Σ|λ| of the K-composition circuit through it"),
-        Column("k_null_mean", "float64", "its mean over random heads"),
-        Column("k_null_sd", "float64", "its standard deviation over random heads"),
-        Column("k_own_top1", "float64", "share of tokens that are the largest entry of their own row of that circuit"),
+        Column("k_null_mean", "float64", "mean of k_eigenvalues over random heads"),
+        Column("k_null_sd", "float64", "standard deviation of k_eigenvalues over random heads"),
+        Column(
+            "k_own_top1",
+            "float64",
+            "share of tokens that are the largest entry of their own row of the K-composition circuit",
+        ),
         Column("in_corner", "bool", "copying and k_eigenvalues both exceed random heads"),
     ],
 )
@@ -154,7 +162,7 @@ KNOCKOUTS = Table(
         Column("intact", "float64", "prefix matching with nothing ablated"),
         Column("without", "float64", "prefix matching without the earlier head"),
         Column("change", "float64", "the difference"),
-        Column("change_se", "float64", "its standard error over sequences"),
+        Column("change_se", "float64", "standard error of change over sequences"),
     ],
 )
 FORMATION = Table(
@@ -174,11 +182,11 @@ TERMS = Table(
         Column("scope", "string", "order, layer, head or virtual"),
         Column("order", "int32", "heads on its paths"),
         Column("name", "string", "the term"),
-        Column("paths", "int32", "paths in it"),
+        Column("paths", "int32", "paths in the term"),
         Column("added", "float64", "loss of all lower orders without the term less with it", "nats per token"),
-        Column("added_se", "float64", "its standard error over contexts", "nats per token"),
+        Column("added_se", "float64", "standard error of added over contexts", "nats per token"),
         Column("removed", "float64", "loss of the model without the term less that of the model", "nats per token"),
-        Column("removed_se", "float64", "its standard error over contexts", "nats per token"),
+        Column("removed_se", "float64", "standard error of removed over contexts", "nats per token"),
     ],
 )
 VIRTUAL_WEIGHTS = Table(
@@ -188,7 +196,7 @@ VIRTUAL_WEIGHTS = Table(
         Column("writer", "string", "the writing matrix: W_E, W_pos or a head's W_O"),
         Column("reader", "string", "the reading matrix: a later head's W_Q, W_K or W_V, or W_U"),
         Column("score", "float64", "‖W_write W_read‖ / (‖W_write‖‖W_read‖)"),
-        *null(ROTATED),
+        *null("score", ROTATED),
         Column("impossible_max", "float64", "largest score of such matrices of which the reader is not later, if any"),
         Column("significant", "bool", "beyond the null and all impossible pairs"),
         Column("below", "bool", "as far below the null"),
@@ -204,8 +212,8 @@ WRITERS = Table(
         Column("effective_rank", "float64", "effective rank of what it writes on text", "dimensions"),
         Column("dimensions", "int32", "principal directions that hold `composition.subspace_share` of that"),
         Column("weights_effective_rank", "float64", "effective rank of W_E or W_OV alone", "dimensions"),
-        Column("null_mean", "float64", f"mean of the latter {GAUSSIAN}", "dimensions"),
-        Column("null_sd", "float64", f"standard deviation of the latter {GAUSSIAN}", "dimensions"),
+        Column("null_mean", "float64", f"mean of weights_effective_rank {GAUSSIAN}", "dimensions"),
+        Column("null_sd", "float64", f"standard deviation of weights_effective_rank {GAUSSIAN}", "dimensions"),
     ],
 )
 OVERLAPS = Table(
@@ -215,7 +223,7 @@ OVERLAPS = Table(
         Column("writer", "string", "one writer"),
         Column("other", "string", "the other"),
         Column("overlap", "float64", "mean squared cosine of the principal angles between what they write"),
-        *null("between random subspaces of the same dimensions"),
+        *null("overlap", "between random subspaces of the same dimensions"),
     ],
 )
 DELETION = Table(
@@ -226,10 +234,14 @@ DELETION = Table(
         Column("writer", "string", "whose directions are looked at"),
         Column("dimensions", "int32", "directions that hold `composition.subspace_share` of what it writes"),
         Column("negative", "float64", "share of Σ|Re λ| of W_OV on these directions that lies below zero"),
-        *null("over Gaussian heads"),
+        *null("negative", "over Gaussian heads"),
         Column("before", "float64", "root mean square norm of the stream on them before the head's layer"),
-        Column("after", "float64", "the same with the head's output added"),
-        Column("after_shuffled", "float64", "the same with its outputs of other places added"),
+        Column("after", "float64", "root mean square norm of the stream on them with the head's output added"),
+        Column(
+            "after_shuffled",
+            "float64",
+            "root mean square norm of the stream on them with its outputs of other places added",
+        ),
         Column("cosine", "float64", "cosine of its output with the stream on them; below zero it clears"),
         *chance("cosine", "with its outputs of other places"),
         Column("cosine_z", "float64", "the cosine in these"),
@@ -246,7 +258,7 @@ DIRECTIONS = Table(
         Column("matrix", "string", "W_E or W_U"),
         Column("pairs", "int32", "pairs whose words are both tokens; with fewer than four nothing is measured"),
         Column("cosine", "float64", "mean cosine between the differences of two pairs"),
-        *null("with second words of other pairs"),
+        *null("cosine", "with second words of other pairs"),
         Column("accuracy", "float64", "how often b is the token nearest in direction to a + (b′ − a′)"),
         Column("accuracy_nearest", "float64", "how often b is the token nearest in direction to a"),
     ],

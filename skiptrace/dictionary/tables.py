@@ -48,9 +48,9 @@ SWEEP = Table(
         Column("original_loss", "float64", "loss of the model", "nats per token"),
         Column("mean_loss", "float64", "loss with their mean in their place", "nats per token"),
         Column("loss_recovered", "float64", "share of the loss between mean ablation and the model"),
-        Column("token_mean_recovered", "float64", "the same by the mean for the current token"),
+        Column("token_mean_recovered", "float64", "share of the loss recovered by the mean for the current token"),
         Column("pca_explained", "float64", "variance explained by as many principal components as entries are active"),
-        Column("pca_recovered", "float64", "share of the loss recovered by these"),
+        Column("pca_recovered", "float64", "share of the loss recovered by as many principal components"),
     ],
 )
 DENSITIES = Table(

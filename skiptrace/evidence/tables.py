@@ -4,10 +4,15 @@ from skiptrace.mining.tables import SKIP_TRIGRAMS
 from skiptrace.tables import HEAD, LAYER, Column, Table, token
 
 CHECKS = [
-    Column("effect_nats", "float64", "fall of log p(output) when the head may not attend from the pair's edge", "nats"),
-    Column("effect_se", "float64", "its standard error over contexts", "nats"),
+    Column(
+        "effect_nats",
+        "float64",
+        "fall of log p(output) when the edge from destination to source is ablated",
+        "nats",
+    ),
+    Column("effect_se", "float64", "standard error of effect_nats over contexts", "nats"),
     Column("replaced_nats", "float64", "fall of log p(output) when a token of similar frequency is the source", "nats"),
-    Column("replaced_se", "float64", "its standard error over contexts", "nats"),
+    Column("replaced_se", "float64", "standard error of replaced_nats over contexts", "nats"),
     Column("p_out", "float64", "mean probability of the output token in the contexts, nothing ablated"),
     Column("n_contexts", "int32", "contexts that the row was checked in"),
     Column("null_mean", "float64", "mean effect of random rows of tokens as frequent, in the same head", "nats"),
@@ -19,7 +24,7 @@ CHECKS = [
     Column("precedes", "int64", "places of the training text where the source precedes the destination"),
     Column("corpus_count", "int64", "how many of them the output token follows"),
     Column("corpus_expected", "float64", "how many it would follow by what the destination alone predicts"),
-    Column("corpus_lift", "float64", "corpus_count / corpus_expected; null where neither pair occurs"),
+    Column("corpus_lift", "float64", "corpus_count / corpus_expected; null where that is undefined"),
     Column("lift_low", "float64", "lower end of its 95 % interval"),
     Column("lift_high", "float64", "upper end of its 95 % interval"),
     Column("support", "string", "supported or contradicted by the corpus, errors clustered by document, or too rare"),
@@ -48,7 +53,7 @@ FUNNEL = Table(
         Column("heads", "string", ARM),
         Column("step", "string", "the test"),
         Column("rows", "int64", "rows that pass it and all before it"),
-        Column("share", "float64", "their share of the rows that were checked"),
+        Column("share", "float64", "rows / rows that were checked"),
     ],
 )
 CELLS = ("11", "12", "21", "22")  # destination 1 or 2, output 1 or 2; 12 and 21 are the crossings
@@ -71,7 +76,7 @@ BUGS = Table(
             for c in ("12", "21")
             for column in (
                 Column(f"cost_{c}", "float64", f"rise of the loss at the positions of crossing {c}", "nats"),
-                Column(f"cost_se_{c}", "float64", "its standard error", "nats"),
+                Column(f"cost_se_{c}", "float64", f"standard error of cost_{c}", "nats"),
                 Column(f"positions_{c}", "int64", f"positions of the validation text where crossing {c} applies"),
             )
         ),

@@ -14,9 +14,9 @@ BIGRAMS = Table(
     [
         RANK,
         Column("token_id", "int32", "id of the current token"),
-        Column("token", "string", "its text"),
+        Column("token", "string", "text of the current token"),
         Column("next_id", "int32", "id of the next token"),
-        Column("next", "string", "its text"),
+        Column("next", "string", "text of the next token"),
         Column("value", "float32", "entry of W_E W_U less the mean of its row", "logits"),
         Column("model_logprob", "float32", "log-probability of the next token by the direct path alone", "nats"),
         Column("corpus_count", "int64", "occurrences of the pair in the training text"),
@@ -28,10 +28,10 @@ AGREEMENT = Table(
     "How well the direct path orders what follows; a row is one of the most frequent tokens.",
     [
         Column("token_id", "int32", "id of the token"),
-        Column("token", "string", "its text"),
+        Column("token", "string", "text of the token"),
         Column("observed", "int32", "distinct tokens that follow it in the training text; 0 where fewer than three do"),
-        Column("spearman", "float64", "rank correlation of their log-probabilities with their counts"),
-        Column("spearman_unigram", "float64", "rank correlation of their frequencies with their counts"),
+        Column("spearman", "float64", "rank correlation of the log-probabilities of these tokens with their counts"),
+        Column("spearman_unigram", "float64", "rank correlation of the frequencies of these tokens with their counts"),
     ],
 )
 SKIP_TRIGRAMS = Table(
@@ -118,7 +118,7 @@ CIRCUITS = Table(
         Column("layer", "string", "the layer of its head, none for the direct path"),
         Column("head", "string", "its head in the layer, none for the direct path"),
         Column("mean", "float64", "mean of its entries", "logits; attention scores for qk"),
-        Column("variance", "float64", "their variance"),
+        Column("variance", "float64", "variance of its entries"),
         Column("min", "float64", "the smallest entry"),
         Column("max", "float64", "the largest entry"),
         Column("low", "float64", "lower end of the histogram"),

@@ -18,7 +18,7 @@ LOSSES = Table(
     [
         Column("position", "int64", "place of the predicted token, from 1", "tokens"),
         Column("loss", "float64", "mean loss over the contexts", "nats per token"),
-        Column("se", "float64", "its standard error", "nats per token"),
+        Column("se", "float64", "standard error of loss", "nats per token"),
         Column("contexts", "int64", "contexts that the mean is over, the same at every position"),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 
 from skiptrace import catalogue
 from skiptrace.circuits.tables import HEADS
+from skiptrace.evidence.tables import CHECKED
 from skiptrace.report.rendering import render
 from skiptrace.report.rendering.document import Table, explained, meaning, numbers
 
@@ -34,3 +35,9 @@ def test_every_heading_of_scores_has_help_and_the_page_shows_it(built):
     assert [c.name for c in scored.blocks[0].columns if not c.help] == ["z"]
     shown = [html.unescape(title) for title in re.findall(r'<th scope="col"[^>]*? title="([^"]*)"', render.html(built))]
     assert shown == helps
+
+
+def test_the_table_of_skip_trigrams_says_what_its_columns_are(built):
+    (shown,) = (s.blocks[0] for s in built.sections if s.anchor == "skip-trigrams")
+    for column in ("effect_nats", "corpus_lift", "survives"):
+        assert f": {meaning(CHECKED[column])}." in shown.caption

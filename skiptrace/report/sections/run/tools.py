@@ -1,9 +1,12 @@
 """What the page lets its reader look up."""
 
+from skiptrace.evidence.tables import CHECKED
+from skiptrace.mining.tables import SKIP_TRIGRAMS
 from skiptrace.report.inputs import Study
 from skiptrace.report.rendering.document import (
     Section,
     Tool,
+    meaning,
 )
 
 EXPLORER = (
@@ -15,9 +18,16 @@ EXPLORER = (
 
 SKIPS = (
     "Sort by any column, filter by head, by what survives every test, and by copying (the output is the source, "
-    "spaces and case aside); a token leads to the explorer. Effect: change of log p(output), in nats, under edge "
-    "ablation; lift: count in the corpus over the count expected without the source."
+    "spaces and case aside); a token leads to the explorer."
 )
+SHOWN = {
+    "QK": SKIP_TRIGRAMS["qk"],
+    "OV": SKIP_TRIGRAMS["ov"],
+    "Score": SKIP_TRIGRAMS["score"],
+    "Effect": CHECKED["effect_nats"],
+    "Lift": CHECKED["corpus_lift"],
+    "Survives": CHECKED["survives"],
+}
 
 PATTERNS = (
     "Attention on short texts. Point at a token, or move with the arrow keys: the shaded tokens are those it attends "
@@ -34,7 +44,10 @@ def all_skip_trigrams(study: Study) -> Section | None:
     """Skip-trigrams of all models in one table."""
     if not _any_heads(study):
         return None
-    table = f"At most {study.settings.report.explorer_rows:,} rows a model, those with evidence first. {SKIPS}"
+    columns = " ".join(f"{heading}: {meaning(column)}." for heading, column in SHOWN.items())
+    table = (
+        f"At most {study.settings.report.explorer_rows:,} rows a model, those with evidence first. {SKIPS} {columns}"
+    )
     return Section("skip-trigrams", "All skip-trigrams", [], [Tool("skips", table)])
 
 
