@@ -88,7 +88,7 @@ def worth(savings: pd.DataFrame, keys: list[str], contexts: int, n_ctx: int) -> 
 
 
 def tables(
-    split: Split, ov: Entries, selection: Int[Tensor, "batch width"], held_out: Int[Tensor, "batch width"], rows: int
+    split: Split, ov: Entries, selection: Int[Tensor, "chosen width"], held_out: Int[Tensor, "batch width"], rows: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Skip-bigrams and skip-trigrams: the `rows` that save most on `selection`, and what they save on held-out text.
 

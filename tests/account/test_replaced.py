@@ -51,7 +51,7 @@ def dense(model: Transformer, frequency, qk: str, ov: str, window):
         additive = (each @ p)[:, None] + (p @ each)[None] - mean
         places = pos @ W_QK @ pos.T
         token_place, place_token = model.W_E @ W_QK @ pos.T, pos @ W_QK @ model.W_E.T
-        scores = torch.full((n, n), -torch.inf)
+        scores = torch.full((n, n), -torch.inf, dtype=torch.float64)
         for i in range(n):
             for j in range(i + 1):
                 d, s = tokens[i], tokens[j]
