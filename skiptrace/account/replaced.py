@@ -26,6 +26,7 @@ from enum import StrEnum
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from skiptrace.models.loss import token_losses
 from skiptrace.models.transformer import Attention, Transformer
@@ -230,8 +231,9 @@ def alone(
     others = (places[None] < places[:, None]) & (places[None] > 0)  # sources other than BOS and the destination
     rest = rest.masked_fill(~others, -torch.inf)
     score = score.masked_fill(places[None] > places[:, None], -torch.inf)
-    top = torch.maximum(score.amax(-1), rest.amax(-1))[..., None]
-    score, rest = (score - top).exp(), (rest - top).exp()
-    fixed = score * ~others  # of BOS and of the destination
-    total = fixed.sum(-1, keepdim=True) + rest.sum(-1, keepdim=True)
-    return score / torch.where(others, total - rest + score, total)
+    fixed = score.masked_fill(others, -torch.inf).logsumexp(-1, keepdim=True)
+    # All other sources but j: those before it and those after it, in logarithms, so that nothing large is subtracted.
+    before = F.pad(rest.logcumsumexp(-1)[..., :-1], (1, 0), value=-torch.inf)
+    after = F.pad(rest.flip(-1).logcumsumexp(-1).flip(-1)[..., 1:], (0, 1), value=-torch.inf)
+    beside = torch.where(others, torch.logaddexp(score, before.logaddexp(after)), rest.logsumexp(-1, keepdim=True))
+    return (score - fixed.logaddexp(beside)).exp()

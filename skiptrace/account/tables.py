@@ -63,7 +63,7 @@ SKIP_BIGRAMS = Table(
 )
 SKIP_TRIGRAMS = Table(
     "account/<m>/skip_trigrams",
-    "Skip-trigrams whose destination saves most on training text, and what they save on held-out text.",
+    "Rows whose destination saves most on training text; a row is source … destination → output, and what it saves.",
     [
         HEAD,
         *token("source", "the source token"),

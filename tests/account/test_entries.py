@@ -126,17 +126,19 @@ def test_integrated_gradients_add_up_to_the_gain(parts, windows):
 
 def test_rounds_keep_each_entry_once_and_the_built_one_first(make_model, frequency):
     """A head that turns token 5 into token 7, in text where 7 comes after 9 if 5 stands before."""
-    model = make_model(1).float()
+    model = make_model(1, d_model=24).float()
     for parameter in model.parameters():
         parameter.data.mul_(0.05)
+    model.W_E.data = torch.eye(23, 24)
+    model.W_U.data = torch.eye(24, 23)
+    layer = model.attention[0]
+    layer.v.data.view(24, model.n_heads, -1)[:, 1] = 0
+    layer.v.data.view(24, model.n_heads, -1)[5, 1, 2] = 1
+    layer.o.data.view(model.n_heads, model.d_head, -1)[1, 2] = 10 * torch.eye(24)[7]
     text = torch.randint(10, 23, (40, 8), generator=seeded(5))
     text[:, 0], text[:, 1] = 0, 5
     text[:, 5], text[:, 6] = 9, 7
-    layer = model.attention[0]
-    model.W_U.data[:, [t for t in range(23) if t != 7]] = 0
-    value = (model.W_E[5] - frequency @ model.W_E) @ layer.W_V[1]
-    out = model.W_U[:, 7] / model.W_U[:, 7].norm() ** 2
-    layer.o.data.view(model.n_heads, model.d_head, -1)[1] = 10 * value[:, None] / value.norm() ** 2 * out
+    text[20:, 1], text[20:, 6] = 8, 6  # without 5, something else follows
     parts = split(model, frequency)
     tokens = torch.arange(23)
     assert parts.ov[1].dense()[5, 7] > 5

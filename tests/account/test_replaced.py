@@ -110,6 +110,13 @@ def test_each_source_alone_equals_its_equation(make_model, windows, frequency):
         torch.testing.assert_close(loss, wanted.double(), rtol=1e-6, atol=1e-8)
 
 
+def test_scores_of_any_size_have_an_answer(make_model, windows, frequency):
+    model = make_model(1)
+    model.attention[0].q.data.mul_(1e4)
+    found = losses(model, windows, averages(model, windows, frequency.double()), {0: (QK.ALONE, OV.WHOLE)})
+    assert found.isfinite().all()
+
+
 def test_a_model_whose_sources_are_alike_loses_nothing_to_competition(make_model, windows, frequency):
     model = make_model(1)
     model.attention[0].k.data.zero_()  # every source draws the same, so average ones are the real ones
