@@ -156,11 +156,13 @@ class Running:
     def pattern(self, tokens: Int[Tensor, " ctx"]) -> Float[Tensor, "n_heads ctx ctx"]:
         """Attention from every destination to every source of a context."""
         scores = self.additive.scores(tokens)
+        held, at = tokens.unique(return_inverse=True)  # a context has far fewer tokens than places
         if isinstance(self.qk, Entries):
-            wanted = (tokens[:, None] * self.additive.d_vocab + tokens[None]).numpy()
+            wanted = (held[:, None] * self.additive.d_vocab + held).numpy()
             for head, (keys, values) in enumerate(zip(self._keys, self._scores, strict=True)):
-                at = np.searchsorted(keys, wanted)
-                scores[head] += torch.from_numpy(np.where(keys[at] == wanted, values[at], np.float32(0)))
+                near = np.searchsorted(keys, wanted)
+                kept = torch.from_numpy(np.where(keys[near] == wanted, values[near], np.float32(0)))
+                scores[head] += kept[at][:, at]
         else:
             for head, circuit in enumerate(self.qk):
                 scores[head] += circuit.restricted(tokens, tokens).dense()
@@ -171,13 +173,15 @@ class Running:
     ) -> Float[Tensor, "ctx d_vocab"]:
         """The logits of a context, given where its heads attend."""
         logits = self.additive.logits(tokens)
-        for head in range(self.additive.n_heads):
-            if isinstance(self.ov, Entries):
-                rows = self._rows[head][tokens.numpy()]
+        if isinstance(self.ov, Entries):
+            held, at = tokens.unique(return_inverse=True)
+            attended = pattern.new_zeros(*pattern.shape[:2], len(held)).index_add_(2, at, pattern)
+            for head, all_rows in enumerate(self._rows):
+                rows = all_rows[held.numpy()]
                 if rows.nnz:
-                    logits += torch.from_numpy((rows.T @ pattern[head].T.numpy()).T)
-            else:
-                circuit = self.ov[head]
+                    logits += torch.from_numpy((rows.T @ attended[head].T.numpy()).T)
+        else:
+            for head, circuit in enumerate(self.ov):
                 logits += (pattern[head] @ circuit.left[tokens]) @ circuit.right
         return logits
 
@@ -186,8 +190,9 @@ class Running:
     ) -> Float[Tensor, "ctx ctx"]:
         """∂loss/∂A_ij of a head, up to a number for each destination, given ∂loss/∂logits."""
         if isinstance(self.ov, Entries):
-            rows = self._rows[head][tokens.numpy()]
-            return torch.from_numpy(np.ascontiguousarray((rows @ gradient.T.numpy()).T))
+            held, at = tokens.unique(return_inverse=True)
+            rows = self._rows[head][held.numpy()]
+            return torch.from_numpy(np.ascontiguousarray((rows @ gradient.T.numpy()).T))[:, at]
         circuit = self.ov[head]
         return (gradient @ circuit.right.T) @ circuit.left[tokens].T
 

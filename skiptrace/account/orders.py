@@ -47,8 +47,7 @@ def slopes(
     With g_i = softmax(logits_i) − onehot(target_i): ∂/∂OV[s, o] = Σ_i Σ_{j: t_j = s} A_ij g_i[o], and ∂/∂QK[d, s] =
     Σ_{i: t_i = d} Σ_{j: t_j = s} A_ij (a_ij − Σ_k A_ik a_ik) with a_ij = OV[t_j] · g_i.
     """
-    n_heads = running.additive.n_heads
-    local = torch.full((running.additive.d_vocab,), len(tokens))  # the last row and column gather all other tokens
+    local = torch.full((running.additive.d_vocab,), -1)
     local[tokens] = torch.arange(len(tokens))
     whole = len(tokens) == running.additive.d_vocab
     targets = windows.shape[0] * (windows.shape[1] - 2)
@@ -59,14 +58,15 @@ def slopes(
         gradient[torch.arange(len(context)), window[1:]] -= 1
         gradient[0] = 0
         gradient *= share / targets
-        at, known = local[context], local[context] < len(tokens)
-        outs = gradient if whole else gradient[:, tokens]
-        places = (at[:, None] * len(tokens) + at[None])[known][:, known].flatten()
-        for head in range(n_heads):
-            into.ov[head].index_add_(0, at[known], (pattern[head].T @ outs)[known])
-            through = running.through(context, gradient, head)
-            scores = pattern[head] * (through - (through * pattern[head]).sum(-1, keepdim=True))
-            into.qk[head].view(-1).index_add_(0, places, scores[known][:, known].flatten())
+        through = torch.stack([running.through(context, gradient, head) for head in range(len(pattern))])
+        scores = pattern * (through - (through * pattern).sum(-1, keepdim=True))
+        # Places of the same token are added up first: a context has far fewer tokens than places.
+        held = local[context].unique()
+        held = held[held >= 0]
+        stands = (local[context] == held[:, None]).to(pattern.dtype)
+        into.ov.index_add_(1, held, (stands @ pattern.transpose(1, 2)) @ (gradient if whole else gradient[:, tokens]))
+        at = held[:, None] * len(tokens) + held
+        into.qk.flatten(1).index_add_(1, at.flatten(), (stands @ scores @ stands.T).flatten(1))
 
 
 def empty(n_heads: int, n: int) -> Slopes:

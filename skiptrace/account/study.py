@@ -163,12 +163,13 @@ def curve(
         "qk": context_losses(Running(parts, NO_ENTRIES, parts.ov), held_out),
         "ov": context_losses(Running(parts, parts.qk, NO_ENTRIES), held_out),
     }
+    compared = params.entries[-1::-2]  # every second count, for what the best order is compared with
     asked: list[tuple[str, str, int, Entries | None, Entries | None]] = []
     for order, found in ranked.items():
         for count in params.entries:
-            if count <= len(found.qk.head):
+            if count <= len(found.qk.head) and (order == GREEDY or count in compared):
                 asked.append(("both", order, count, found.qk.first(count), found.ov.first(count)))
-                if order == GREEDY:
+                if order == GREEDY and count in compared:
                     asked.append(("qk", order, count, found.qk.first(count), None))
                     asked.append(("ov", order, count, None, found.ov.first(count)))
     for shown in dict.fromkeys(min(r, len(mined)) for r in (params.shown_rows, len(mined))):
