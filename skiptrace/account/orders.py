@@ -97,7 +97,9 @@ def attribution(
     for number, (at, weight) in enumerate(progress(PATH, "attribution", leave=False)):
         slopes(Running(split, _scaled(split.qk, at), _scaled(split.ov, at)), draw(number), tokens, found, weight)
     times_entries(split, tokens, found)
-    return _largest(split, tokens, found, most, torch.abs), _largest(split, tokens, found, first, lambda x: x)
+    return _largest(split, tokens, found, (most, most), torch.abs), _largest(
+        split, tokens, found, (first, first), lambda x: x
+    )
 
 
 def rounds(
@@ -123,7 +125,7 @@ def rounds(
         for slope, kept in ((found.qk, qk), (found.ov, ov)):
             rows, columns = (np.searchsorted(tokens.numpy(), each) for each in (kept.row, kept.column))
             slope[kept.head, rows, columns] = -torch.inf
-        more = _largest(split, tokens, found, count - len(qk.head), lambda x: x)
+        more = _largest(split, tokens, found, (count - len(qk.head), count - len(ov.head)), lambda x: x)
         qk, ov = (Entries(*map(np.concatenate, zip(a, b, strict=True))) for a, b in ((qk, more.qk), (ov, more.ov)))
         qk_worth, ov_worth = np.append(qk_worth, more.qk_worth), np.append(ov_worth, more.ov_worth)
     return Ranked(qk, ov, qk_worth, ov_worth)
@@ -136,7 +138,7 @@ def by_size(split: Split, tokens: Int[Tensor, " n"], frequency: Float[Tensor, " 
     for circuits, size in ((split.qk, found.qk), (split.ov, found.ov)):
         for head, circuit in enumerate(circuits):
             size[head] = circuit.restricted(tokens, tokens).dense().abs() * weight[:, None] * weight
-    return _largest(split, tokens, found, most, lambda x: x)
+    return _largest(split, tokens, found, (most, most), lambda x: x)
 
 
 def at_random(split: Split, tokens: Int[Tensor, " n"], most: int, seed: int) -> Ranked:
@@ -150,15 +152,19 @@ def at_random(split: Split, tokens: Int[Tensor, " n"], most: int, seed: int) -> 
 
 
 def _largest(
-    split: Split, tokens: Int[Tensor, " n"], found: Slopes, most: int, key: Callable[[Tensor], Tensor]
+    split: Split, tokens: Int[Tensor, " n"], found: Slopes, most: tuple[int, int], key: Callable[[Tensor], Tensor]
 ) -> Ranked:
-    """The entries whose worth, through `key`, is largest."""
+    """The entries of QK and of OV whose worth, through `key`, is largest and above zero, `most` of each."""
     entries, worth = [], []
-    for circuits, each in ((split.qk, found.qk), (split.ov, found.ov)):
+    for circuits, each, count in ((split.qk, found.qk, most[0]), (split.ov, found.ov, most[1])):
         flat = each.view(-1)
-        top = key(flat).topk(min(most, len(flat))).indices
-        entries.append(_at(circuits, tokens, top.numpy()))
-        worth.append(flat[top].double().numpy())
+        by = key(flat).numpy()
+        above = np.flatnonzero(by > 0)
+        if len(above) > count:
+            above = above[np.argpartition(by[above], len(above) - count)[len(above) - count :]]
+        top = above[np.lexsort([above, -by[above]])]
+        entries.append(_at(circuits, tokens, top))
+        worth.append(flat.numpy()[top].astype(np.float64))
     return Ranked(entries[0], entries[1], worth[0], worth[1])
 
 

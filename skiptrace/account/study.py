@@ -167,7 +167,7 @@ def curve(
     asked: list[tuple[str, str, int, Entries | None, Entries | None]] = []
     for order, found in ranked.items():
         for count in params.entries:
-            if count <= len(found.qk.head) and (order == GREEDY or count in compared):
+            if count <= min(len(found.qk.head), len(found.ov.head)) and (order == GREEDY or count in compared):
                 asked.append(("both", order, count, found.qk.first(count), found.ov.first(count)))
                 if order == GREEDY and count in compared:
                     asked.append(("qk", order, count, found.qk.first(count), None))

@@ -145,9 +145,9 @@ def test_rounds_keep_each_entry_once_and_the_built_one_first(make_model, frequen
     _, first = orders.attribution(parts, lambda number: text, tokens, 40, 3)
     assert (first.ov.head[0], first.ov.row[0], first.ov.column[0]) == (1, 5, 7)
     found = orders.rounds(parts, lambda number: text, tokens, [3, 10, 40], first)
-    for kept in (found.qk, found.ov):
-        assert len(kept.head) == 40
-        assert len(set(zip(kept.head, kept.row, kept.column, strict=True))) == 40
+    for kept, worth in ((found.qk, found.qk_worth), (found.ov, found.ov_worth)):
+        assert len(set(zip(kept.head, kept.row, kept.column, strict=True))) == len(kept.head) == len(worth) <= 40
+        assert (worth > 0).all()  # what saves nothing is not kept
 
 
 def test_random_entries_and_sizes(parts, frequency):
