@@ -159,7 +159,7 @@ def _largest(
     for circuits, each, count in ((split.qk, found.qk, most[0]), (split.ov, found.ov, most[1])):
         flat = each.view(-1)
         by = key(flat).numpy()
-        above = np.flatnonzero(by > 0)
+        above = np.flatnonzero(by > 0).astype(np.int32)  # there are at most `MOST`
         if len(above) > count:
             above = above[np.argpartition(by[above], len(above) - count)[len(above) - count :]]
         top = above[np.lexsort([above, -by[above]])]

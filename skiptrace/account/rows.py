@@ -47,12 +47,12 @@ def savings(split: Split, ov: Entries, windows: Int[Tensor, "batch width"]) -> p
             found.append(
                 pd.DataFrame(
                     {
-                        "head": head,
-                        "source_id": source[entry].numpy(),
-                        "destination_id": tokens[place].numpy(),
-                        "out_id": out[entry].numpy(),
-                        "context": number,
-                        "places": 1,
+                        "head": np.int32(head),
+                        "source_id": source[entry].int().numpy(),
+                        "destination_id": tokens[place].int().numpy(),
+                        "out_id": out[entry].int().numpy(),
+                        "context": np.int32(number),
+                        "places": np.int32(1),
                         "saved": _saved(delta, p, follows)[place, entry].double().numpy(),
                         "by_destination": _saved(delta - additive, p, follows)[place, entry].double().numpy(),
                     }

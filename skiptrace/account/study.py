@@ -33,8 +33,8 @@ RUNGS = (
     ("none", "whole model", (QK.WHOLE, OV.WHOLE)),
 )
 ALL = "all"
-CANDIDATES = 10  # entries of OV, for each row that is wanted, that rows on text are chosen from
-MINED = "mined rows"
+CANDIDATES = 5  # entries of OV, for each row that is wanted, that rows on text are chosen from
+MINED, BY_LOSS = "mined rows", "attribution"
 GREEDY = "rounds"  # the order of the table that runs
 
 
@@ -131,7 +131,7 @@ def rank(parts: Split, text: Text, params: AccountParams) -> tuple[dict[str, ord
     by_loss, first = orders.attribution(parts, draw, tokens, most, max(counts[0], CANDIDATES * params.rows))
     ranked = {
         GREEDY: orders.rounds(parts, draw, tokens, _steps(counts), first),
-        "attribution": by_loss,
+        BY_LOSS: by_loss,
         "entry·frequency": orders.by_size(parts, tokens, text.frequency, most),
         "entry": orders.by_size(parts, tokens, even, most),
         "random": orders.at_random(parts, tokens, most, params.seed),
@@ -163,11 +163,13 @@ def curve(
         "qk": context_losses(Running(parts, NO_ENTRIES, parts.ov), held_out),
         "ov": context_losses(Running(parts, parts.qk, NO_ENTRIES), held_out),
     }
-    compared = params.entries[-1::-2]  # every second count, for what the best order is compared with
+    compared = params.entries[-1::-2]  # every second count, for the weaker orders and for one circuit alone
     asked: list[tuple[str, str, int, Entries | None, Entries | None]] = []
     for order, found in ranked.items():
         for count in params.entries:
-            if count <= min(len(found.qk.head), len(found.ov.head)) and (order == GREEDY or count in compared):
+            if count <= min(len(found.qk.head), len(found.ov.head)) and (
+                order in (GREEDY, BY_LOSS) or count in compared
+            ):
                 asked.append(("both", order, count, found.qk.first(count), found.ov.first(count)))
                 if order == GREEDY and count in compared:
                     asked.append(("qk", order, count, found.qk.first(count), None))
