@@ -51,12 +51,12 @@ def main() -> None:
 
     rows = min(len(tables["skip_trigrams"]), params.rows)
     batch = at_once(model, min(params.context_tokens, model.n_ctx))
-    needed = needs.of_verification(model, rows, batch, len(streams.train), params)
+    needed = needs.of_verification(model, rows * (1 + len(StandIn)), batch, len(streams.train), params)
     needs.state(f"verify {name}", needed, BOUNDED_BY)
     words = vocabulary.load(TOKENS / corpus / "vocab.parquet", model.d_vocab)
     twins = [checkpoint.load(path) for path in sorted((MODELS / name / "twins").glob("*/"))]
     theirs = [skip_trigrams.of_model(twin, words, mining) for twin in twins]
-    matched = params.model_copy(update={"rows": params.matched_rows})
+    matched = params.model_copy(update={"rows": params.matched_rows or params.rows})
     arms = {}
     for kind in StandIn:
         other = stand_in(model, kind, params.seed)

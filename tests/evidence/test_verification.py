@@ -33,7 +33,7 @@ def streams(*pieces: list[int], length: int = 6000, ends: float = 0.1) -> Stream
     return Streams(stream, stream[:3000], np.bincount(stream, minlength=12))
 
 
-def test_the_wired_row_is_verified_supported_and_first(wired_head):
+def test_the_wired_row_is_consistent_supported_and_first(wired_head):
     model, a, b, c = wired_head
     found = verify(model, table((8, 9, 10), (8, b, c), (a, b, c), (10, b, 11)), streams([a, 9, b, c], [b, 9]), PARAMS)
     assert found["consistent"].tolist() == [False, False, True, False]
