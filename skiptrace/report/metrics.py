@@ -1,5 +1,6 @@
 """The few numbers by which runs are compared, and the targets they are held against."""
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -169,7 +170,7 @@ def targets(results: Results) -> list[Target]:
                 ("previous_token", "best previous-token head", 0.6),
                 ("prefix_matching", "best induction head, prefix matching", 0.3),
             ):
-                best = model.heads.loc[model.heads[score].idxmax()]
+                best = best_head(model.heads, score)
                 reached = f"{best[score]:.2f} ({best['name']})"
                 found.append(Target(name, what, f"≥ {wanted:.1f}", reached, bool(best[score] >= wanted)))
             found += _knockout(name, model)
@@ -187,16 +188,23 @@ class Knockout(NamedTuple):
     change_se: float
 
 
+def best_head(heads: pd.DataFrame, score: str, among: Collection[str] | None = None) -> pd.Series:
+    """The head with the highest score in data/tables/<m>/heads, of all or of those named in `among`.
+
+    Every "best head" of the report is chosen here, so that two sections never name two.
+    """
+    chosen = heads if among is None else heads[heads["name"].isin(among)]
+    return chosen.loc[chosen[score].idxmax()]
+
+
 def best_knockout(model: ModelResult) -> Knockout | None:
     """Whether the best induction head needs the best previous-token head; None where no two heads follow each other."""
     heads, cuts = model.heads, model.composed.knockouts
     if cuts.empty:
         return None
-    later = heads[heads["name"].isin(cuts["to"])]
-    induction = later.loc[later["prefix_matching"].idxmax(), "name"]
+    induction = best_head(heads, "prefix_matching", cuts["to"])["name"]
     cuts = cuts[(cuts["to"] == induction) & (cuts["via"] == "all")]
-    earlier = heads[heads["name"].isin(cuts["from"])]
-    before = earlier.loc[earlier["previous_token"].idxmax(), "name"]
+    before = best_head(heads, "previous_token", cuts["from"])["name"]
     one = cuts[cuts["from"] == before].iloc[0]
     return Knockout(induction, before, *(float(one[c]) for c in ("intact", "without", "change", "change_se")))
 
