@@ -19,29 +19,14 @@ from skiptrace.circuits import factored
 from skiptrace.config.verification import VerificationParams
 from skiptrace.evidence.causal import Rows, Sampler, at_once, log_p, run_to_end
 from skiptrace.evidence.support import Positions, Support, support
+from skiptrace.evidence.tables import BUGS, CELLS
 from skiptrace.evidence.verification import Streams
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import BOS_ID
 
 SEEN = 10  # occurrences that a supported row needs: fewer may be chance, whatever their lift
-CELLS = ("11", "12", "21", "22")  # destination 1 or 2, out 1 or 2; 12 and 21 are the crossings
-COLUMNS = {
-    "layer": "int32",
-    "head": "int32",
-    "source_id": "int32",
-    "destination_1_id": "int32",
-    "destination_2_id": "int32",
-    "out_1_id": "int32",
-    "out_2_id": "int32",
-    **{f"model_{cell}": "float64" for cell in CELLS},
-    **{f"corpus_{cell}": "float64" for cell in CELLS},
-    "cost_12": "float64",
-    "cost_se_12": "float64",
-    "positions_12": "int64",
-    "cost_21": "float64",
-    "cost_se_21": "float64",
-    "positions_21": "int64",
-}
+# The texts of the tokens are added last, by `with_texts`.
+COLUMNS = {name: kind for name, kind in BUGS.dtypes.items() if f"{name}_id" not in BUGS.dtypes}
 
 
 class Cost(NamedTuple):

@@ -11,6 +11,7 @@ from jaxtyping import Int, Integer
 from torch import Tensor
 
 from skiptrace.evidence.bugs import crossings
+from skiptrace.evidence.tables import SCORES
 
 Row = tuple[int, ...]
 FACTORS = (1, 2, 5, 20)
@@ -110,7 +111,7 @@ def score(
 
 def to_frame(scores: Sequence[Score]) -> pd.DataFrame:
     """The scores as a table, empty where nothing was planted."""
-    return pd.DataFrame(scores, columns=list(Score._fields))
+    return SCORES.frame(scores)
 
 
 def bigram_pmi(bigrams: pd.DataFrame, min_count: int = 5) -> list[Row]:

@@ -137,6 +137,12 @@ def in_context_learning(model: ModelResult) -> float:
     return evaluation.in_context_learning(position, loss, model.params.n_ctx)
 
 
+def late_against_early(model: ModelResult, digits: int) -> str:
+    """By how much the loss is lower, or higher, late in the context, in words; nats."""
+    change = in_context_learning(model)
+    return f"{abs(change):.{digits}f} nats {'lower' if change < 0 else 'higher'} late in the context than early in it"
+
+
 class Target(NamedTuple):
     """Something a model of its depth should reach with the default recipe."""
 

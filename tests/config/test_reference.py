@@ -41,6 +41,10 @@ def test_the_page_of_parameters_is_what_the_classes_say():
     assert (ROOT / "docs" / "parameters.md").read_text() == reference.parameters(), "run make docs"
 
 
+def test_the_page_of_tables_is_what_is_declared():
+    assert (ROOT / "docs" / "tables.md").read_text() == reference.tables(), "run make docs"
+
+
 @pytest.mark.parametrize("title", reference.GROUPS)
 def test_every_parameter_has_a_meaning(title):
     def missing(kind: type[BaseModel]) -> list[str]:

@@ -78,7 +78,7 @@ def study_of(results, settings=SETTINGS, **subject) -> Study:
 
 def composed(model, stream, vocabulary) -> Composition:
     words = pd.DataFrame({"token": vocabulary.token, "count": vocabulary.count})
-    tables = dict(study(model, stream, words, COMPOSITION))
+    tables = {table.name: rows for table, rows in study(model, stream, words, COMPOSITION)}
     kept = [(1, model), (2, model)] if model.n_layers > 1 else []
     return Composition(formation=formation(kept, stream, COMPOSITION), **tables)
 

@@ -13,7 +13,7 @@ from skiptrace.mining.vocabulary import Vocabulary
 from skiptrace.report import sections
 from skiptrace.report.contents import SECTIONS, build
 from skiptrace.report.inputs import Results, Study
-from skiptrace.report.metrics import attention_by_offset, in_context_learning, metrics, targets
+from skiptrace.report.metrics import attention_by_offset, in_context_learning, late_against_early, metrics, targets
 from skiptrace.report.rendering import render
 from skiptrace.report.rendering.document import Example, Examples, Tokens
 from skiptrace.report.sections.models.skip_trigrams import published_rows
@@ -173,3 +173,13 @@ def test_every_section_that_is_written_is_in_the_report():
     written = {f for f in functions if not f.__name__.startswith("_") and f.__annotations__.get("study") is Study}
     listed = [make for chapter in SECTIONS for make in chapter.sections]
     assert set(listed) == written and len(listed) == len(written)
+
+
+@pytest.mark.parametrize(("slope", "said"), [(-0.5, "lower"), (0.5, "higher")])
+def test_the_words_on_learning_in_context_have_its_sign(hostile, slope, said):
+    one = hostile.models["one"]
+    position = range(1, one.params.n_ctx)
+    losses = pd.DataFrame({"position": position, "loss": [5 + slope * p for p in position]})
+    told = late_against_early(replace(one, losses=losses), 2)
+    assert told.split()[1:] == ["nats", said, *["late", "in", "the", "context", "than", "early", "in", "it"]]
+    assert float(told.split()[0]) > 0

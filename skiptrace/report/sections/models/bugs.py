@@ -18,11 +18,11 @@ def bugs(study: Study) -> Section | None:
     name, model, settings = study.name, study.model, study.settings
     anchor, title = f"{name}-bugs", f"{name}: skip-trigram bugs"
     text = (
-        "A head adds a function of source and destination times a function of source and output, so two true "
-        "skip-trigrams of one source force their crossings: if A … B → C and A … D → E hold, the head also raises A … "
-        "B → E. Removing every checked row that the corpus does not support, where its output token does not follow, "
-        f"saves {model.bill:.5f} nats per token of held-out text: a bound for these rows alone, out of a loss of "
-        f"{model.valid_loss:.3f}."
+        "A head adds a function of source and destination times a function of source and output token. So if A … B → "
+        "C and A … D → E hold, the head must also raise A … B → E and A … D → C. Removing every checked row that the "
+        f"corpus does not support, where its output token does not follow, lowers the loss by {model.bill:.5f} nats "
+        f"per token of held-out text, out of a loss of {model.valid_loss:.3f}: an upper bound on the cost of these "
+        "rows, and of no others."
     )
     found = model.bugs.head(settings.report.bigrams // 2)
     if found.empty:
@@ -46,8 +46,9 @@ def bugs(study: Study) -> Section | None:
         rows.append((head, right, "; ".join(said[:2]), crossed, "; ".join(said[2:]), "; ".join(costs)))
     table = Table(
         f"{len(model.bugs)} crossed pairs were found; both rows of a pair are consistent and supported, neither "
-        "crossing is supported. Probabilities of the output token: in the model / in the corpus. Cost: change in loss, "
-        "in nats, where the crossing applies in validation text, when its contribution alone is added; n places.",
+        "crossing is supported. Probabilities of the output token: in the model / in the corpus. Cost: change in "
+        "loss, in nats, where the crossing applies in held-out text, when its contribution alone is added; n "
+        "positions.",
         words("Head", "True", "Model / corpus", "Forced", "Model / corpus", "Cost of each"),
         rows,
     )

@@ -11,7 +11,7 @@ from skiptrace.report.sections.models.skip_trigrams import by_source, published_
 
 
 def positional(study: Study) -> Section | None:
-    """The heads that attend by distance, and what they say after each source."""
+    """The heads that attend by distance, and what they raise after each source."""
     if study.model.params.n_layers == 0:
         return None
     name, model, scoring, params = study.name, study.model, study.settings.scoring, study.settings.report
@@ -30,7 +30,7 @@ def positional(study: Study) -> Section | None:
         return Section(f"{name}-positional", f"{name}: primarily positional heads", [criterion + text], [])
     places = [
         f"{h.name} attends {_distance(h.best_offset)} ({h.best_offset_attention:.2f} by position alone, "
-        f"{h.best_offset_uniform:.2f} if spread evenly)"
+        f"{h.best_offset_uniform:.2f} for uniform attention)"
         for h in found.itertuples()
     ]
     rows = []
@@ -40,7 +40,7 @@ def positional(study: Study) -> Section | None:
         rows.append((head, source, PRIMARILY_POSITIONAL, outs, worked))
     table = Table(
         "What such a head raises after each source, whatever the destination; ▢ stands for any token.",
-        words("Head", "Source Token", "Destination Token", "Out Token", "Example Skip Tri-grams"),
+        words("Head", "Source Token", "Destination Token", "Output Token", "Example Skip Tri-grams"),
         rows,
     )
     return Section(
@@ -49,4 +49,4 @@ def positional(study: Study) -> Section | None:
 
 
 def _distance(offset: int) -> str:
-    return {0: "to the present token", 1: "to the token before"}.get(offset, f"{offset} tokens back")
+    return {0: "to the current token", 1: "to the token before"}.get(offset, f"{offset} tokens back")

@@ -50,16 +50,17 @@ def _findings(results: Results, settings: Settings) -> Iterator[Finding]:
             yield Finding(
                 f"{knockout.intact:.2f} → {knockout.without:.2f}",
                 f"prefix matching of the induction head {knockout.induction} of model {name} when {knockout.before}, "
-                f"the best previous-token head before it, is cut ({knockout.change:+.2f} ± {knockout.change_se:.2f}).",
+                f"the best previous-token head before it, is ablated ({knockout.change:+.2f} ± "
+                f"{knockout.change_se:.2f}).",
                 Link(f"{name}: induction heads", f"{name}-induction"),
             )
     for name, model in models.items():
         if model.params.n_layers > 0 and model.truth.empty:
             yield Finding(
                 f"≤ {model.bill:.4f} nats",
-                f"per token is a bound on what the {_unsupported(model):,} checked rows of model {name} that the "
-                f"training text does not support cost together, out of a loss of {model.valid_loss:.3f}; other cells "
-                "are not bounded.",
+                f"per token is an upper bound on the total cost of the {_unsupported(model):,} checked rows of model "
+                f"{name} that the training text does not support, out of a loss of {model.valid_loss:.3f}; other "
+                "cells are not bounded.",
                 Link(f"{name}: bugs", f"{name}-bugs"),
             )
     if results.superposition:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from skiptrace.config.dictionaries import ToyDictionaryParams
 from skiptrace.report import published
 from skiptrace.report.inputs import ModelResult, Results, Settings
-from skiptrace.report.metrics import in_context_learning, metrics
+from skiptrace.report.metrics import late_against_early, metrics
 from skiptrace.report.rendering.document import (
     Cell,
     Link,
@@ -78,8 +78,11 @@ def _of_two_layers(name: str, model: ModelResult, numbers: dict[str, float]) -> 
     yield (
         f"{name}: how do heads compose?",
         published.COMPOSITION,
-        ", ".join(f"{kinds.get(kind, 0)} {kind}" for kind in "KQV") + f" of {len(pairs)}",
-        "beyond random and turned weights",
+        f"{kinds.sum()} of {len(pairs)}: "
+        + ", ".join(
+            f"{kinds.get(k, 0)} through {what}" for k, what in zip("KQV", ("keys", "queries", "values"), strict=True)
+        ),
+        "beyond random and rotated weights",
         Link("composition", f"{name}-composition"),
     )
     matching = model.composed.induction["prefix_matching_uniform"].max()
@@ -88,7 +91,7 @@ def _of_two_layers(name: str, model: ModelResult, numbers: dict[str, float]) -> 
         published.INDUCTION_HEADS,
         f"{numbers['induction_heads']} of {model.params.n_heads}; prefix matching up to "
         f"{numbers['prefix_matching_max']:.2f}",
-        f"even attention {matching:.2f}",
+        f"uniform attention {matching:.2f}",
         Link("induction heads", f"{name}-induction"),
     )
     orders = model.composed.terms.query("scope == 'order'")
@@ -105,7 +108,7 @@ def _of_two_layers(name: str, model: ModelResult, numbers: dict[str, float]) -> 
     yield (
         f"{name}: does it learn within the context?",
         published.IN_CONTEXT_LEARNING,
-        f"{in_context_learning(model):+.2f} nats late in the context against early",
+        late_against_early(model, 2),
         "a bigram model: 0",
         Link("induction heads", f"{name}-induction"),
     )
@@ -120,7 +123,7 @@ def _of_superposition(results: Results) -> Iterator[tuple[Cell, ...]]:
             "superposition: does training follow the exact phase diagram?",
             published.PHASES,
             f"{two['agrees'].mean():.1%} of {len(two)} cells",
-            f"{commonest:.0%} by naming the commonest phase",
+            f"{commonest:.0%} by always naming the most common phase",
             Link("phase diagrams", "superposition-phase"),
         )
     for name, dictionary in results.dictionaries.items():

@@ -24,7 +24,7 @@ def neurons(study: Study) -> Section:
         "every neuron has one feature; in sparser data there are more features than neurons, and neurons become "
         "polysemantic; without the ReLU the basis is arbitrary. Measured for the best models: monosemantic neurons "
         f"with the ReLU {dense.min():.0%} to {dense.max():.0%} at S ≤ 0.5 and {relu['own'].loc[last]:.0%} at S = "
-        f"{last:g}, where {relu['kept'].loc[last]:.0f} features stand on the neurons that held "
+        f"{last:g}, where {relu['kept'].loc[last]:.0f} features share the neurons that held "
         f"{relu['kept'].loc[first]:.0f} at S = {first:g}; without it {linear['own'].mean():.0%} on average."
     )
     drawn = figure(

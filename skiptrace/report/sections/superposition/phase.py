@@ -38,7 +38,7 @@ def phase(study: Study) -> Section:
                 f"phase_{n}",
                 f"{n} features, {n - 1} dimension{'s' if n > 2 else ''}",
                 f"Trained and theory agree on {share[n]:.1%} of {(cells['n'] == n).sum()} cells (always answering the "
-                f"most common would on {common:.1%}). Lines: the theory's borders.",
+                f"most common would on {common:.1%}). Lines: the theory's boundaries.",
                 draw_phases,
                 cells,
                 n,
