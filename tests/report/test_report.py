@@ -16,6 +16,7 @@ from skiptrace.report.inputs import Results, Study
 from skiptrace.report.metrics import attention_by_offset, in_context_learning, late_against_early, metrics, targets
 from skiptrace.report.rendering import render
 from skiptrace.report.rendering.document import Example, Examples, Tokens
+from skiptrace.report.sections.models.positional import Attended, most_attended
 from skiptrace.report.sections.models.skip_trigrams import published_rows
 from skiptrace.report.sections.run.findings import findings
 from skiptrace.report.sections.run.papers import beside_the_papers
@@ -84,6 +85,15 @@ def test_the_published_row_of_a_source():
     source, destinations, outs, examples = published_rows(shuffled)
     assert (source, destinations, outs) == (Tokens(("·a",)), Tokens(("d1", "d2")), Tokens(("o1", "o2")))
     assert examples == Examples((Example("·a", "…", ("d1", "o1")), Example("·a", "…", ("d2", "o2"))))
+
+
+def test_a_positional_head_is_placed_by_its_attention_on_text():
+    """The position term alone prefers the token itself; on text the head looks one back."""
+    offsets = pd.DataFrame({"offset": range(6), "text": [0.11, 0.34, 0.2, 0.0, 0.0, 0.9]}).assign(
+        layer=0, head=3, position_only=[0.29, 0.2, 0.1, 0.0, 0.0, 0.0], uniform=0.02
+    )
+    both = pd.concat([offsets.assign(head=2, text=0.5), offsets])
+    assert most_attended(both, 0, 3) == Attended(1, 0.34, 0.2, 0.02)
 
 
 def test_metrics_by_hand(hostile):
