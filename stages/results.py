@@ -14,7 +14,7 @@ from skiptrace.config.pipeline import load_pipeline
 from skiptrace.corpora import card
 from skiptrace.dictionary.tables import CONTEXTS, DENSITIES, FEATURES, SWEEP, TOY_SWEEP
 from skiptrace.errors import InputError
-from skiptrace.evidence.tables import BUGS, CHECKED, FUNNEL, MATCHED, SCORES
+from skiptrace.evidence.tables import BUGS, CHECKED, COSTS, FUNNEL, MATCHED, SCORES
 from skiptrace.exploration import tables as exploration
 from skiptrace.files import read_json
 from skiptrace.layout import (
@@ -82,9 +82,8 @@ def read_results() -> Results:
     models = {}
     for name, model in pipeline.models.items():
         tables = {table.name: table.read(TABLES / name) for table in MINED}
-        tables |= {table.name: table.read(EVIDENCE / name) for table in (MATCHED, FUNNEL, BUGS, SCORES)}
+        tables |= {table.name: table.read(EVIDENCE / name) for table in (MATCHED, FUNNEL, BUGS, COSTS, SCORES)}
         tables |= {"evidence": CHECKED.read(EVIDENCE / name), "curve": CURVE.read(MODELS / name)}
-        bill = _json(EVIDENCE / name / "bill.json", "nats_per_token")["nats_per_token"]
         parts = {table.name: table.read(COMPOSE / name) for table in declared(composition)}
         looked = {table.name: table.read(EXPLORE / name) for table in declared(exploration)}
         config = read_config(MODELS / name / "config.json")
@@ -92,7 +91,6 @@ def read_results() -> Results:
             params=shape(model, config),
             d_vocab=config.d_vocab,
             config=config,
-            bill=bill,
             composed=Composition(**parts),
             explored=Exploration(**looked),
             **tables,

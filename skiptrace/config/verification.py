@@ -29,4 +29,7 @@ class VerificationParams(Params):
     other_destinations: Annotated[int, Field(ge=1)] = Field(
         9, description="destinations of similar frequency beside a row's own, with its source and output token"
     )
+    bound_places: Count = Field(
+        64, description="places of the validation text at which the cost of all entries of the heads is bounded"
+    )
     quartets: Count = Field(50, description="crossed pairs whose cost is measured")

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from skiptrace.config.dictionaries import ToyDictionaryParams
+from skiptrace.evidence.intervals import clustered
 from skiptrace.models import evaluation
 from skiptrace.report.inputs import DictionaryResult, ModelResult, Results
 
@@ -59,8 +60,11 @@ def _model(model: ModelResult, results: Results, min_p_out: float) -> dict[str, 
     checked = model.evidence
     numbers |= {
         "evidence": evidence(model, min_p_out) if len(checked) else {},
-        "bug_cost_nats": rounded(model.bill),
     }
+    numbers |= {name: rounded(row["nats"]) for name, row in _costs(model)}
+    numbers["intervals"] = {name: [rounded(row["low"]), rounded(row["high"])] for name, row in _costs(model)}
+    if len(checked):
+        numbers["intervals"]["evidence"] = {"survives": _by_source(checked, "survives")}
     numbers |= planted(model)
     orders = model.composed.terms.query("scope == 'order'")
     terms = dict(zip(orders["order"], orders["added"], strict=True))
@@ -77,6 +81,26 @@ def _model(model: ModelResult, results: Results, min_p_out: float) -> dict[str, 
         "prefix_matching_max": rounded(heads["prefix_matching"].max()),
         "in_context_learning": rounded(in_context_learning(model)),
     }
+
+
+COSTS = {
+    "crossing_cost_nats": "crossings",
+    "bug_cost_nats": "bound: unsupported rows",
+    "bug_cost_unsupported_nats": "bound: unsupported entries",
+    "bug_cost_contradicted_nats": "bound: contradicted entries",
+}
+
+
+def _costs(model: ModelResult) -> list[tuple[str, pd.Series]]:
+    """Name and estimate of what there was to measure."""
+    rows = ((name, model.cost(what)) for name, what in COSTS.items())
+    return [(name, row) for name, row in rows if row is not None]
+
+
+def _by_source(checked: pd.DataFrame, column: str) -> list[float]:
+    """The 95 % interval of a share of checked rows; rows of one source token are not independent."""
+    found = clustered(checked[column].to_numpy(dtype=float), checked["source_id"].to_numpy())
+    return [rounded(found.low), rounded(found.high)]
 
 
 def evidence(model: ModelResult, min_p_out: float) -> dict[str, float]:
