@@ -24,6 +24,11 @@ def bracketed(value: float, low: float, high: float, unit: str = "") -> str:
     return f"{shown} {unit}".rstrip()
 
 
+def share(value: float, low: float, high: float) -> str:
+    """A share between 0 and 1 in percent: `4.2% [3.1, 5.4]`."""
+    return bracketed(100 * value, 100 * low, 100 * high).replace(" ", "% ", 1)
+
+
 def estimate(row: pd.Series) -> str:
     """A row of data/evidence/<m>/costs: `0.31 [0.25, 0.37] nats`."""
     return bracketed(float(row["nats"]), float(row["low"]), float(row["high"]), "nats")

@@ -11,11 +11,14 @@ from skiptrace.evidence.intervals import clustered
 from skiptrace.models import evaluation
 from skiptrace.report.inputs import DictionaryResult, ModelResult, Results
 
+NORMAL = 1.96  # standard errors on each side of a 95 % interval
 NAMED = {"token_mean_recovered": "token_mean_null"}
 
 
 def metrics(results: Results, min_p_out: float) -> dict[str, Any]:
     """The content of metrics.json: losses in nats per token, scores and counts of heads.
+
+    `models.<m>.intervals` has 95 % intervals [low, high] under the names of what they are about.
 
     `min_p_out` is the least p(out) of a row that survives.
     """
@@ -64,12 +67,18 @@ def _model(model: ModelResult, results: Results, min_p_out: float) -> dict[str, 
     numbers |= {name: rounded(row["nats"]) for name, row in _costs(model)}
     numbers["intervals"] = {name: [rounded(row["low"]), rounded(row["high"])] for name, row in _costs(model)}
     if len(checked):
-        numbers["intervals"]["evidence"] = {"survives": _by_source(checked, "survives")}
+        numbers["intervals"]["evidence"] = {name: by_source(checked, name) for name in ("consistent", "survives")}
     numbers |= planted(model)
     orders = model.composed.terms.query("scope == 'order'")
+    errors = dict(zip(orders["order"], orders["added_se"], strict=True))
     terms = dict(zip(orders["order"], orders["added"], strict=True))
     names = {0: "direct", 1: "heads", 2: "virtual_heads"}
     numbers["term_nats"] = {names[order]: rounded(terms[order]) for order in names if order in terms}
+    numbers["intervals"]["term_nats"] = {
+        names[order]: [rounded(terms[order] - NORMAL * errors[order]), rounded(terms[order] + NORMAL * errors[order])]
+        for order in names
+        if order in terms
+    }
     if model.params.n_layers > 1:
         scored = model.composed.induction
         matching = scored["prefix_matching"] > scored["prefix_matching_uniform"]
@@ -97,7 +106,7 @@ def _costs(model: ModelResult) -> list[tuple[str, pd.Series]]:
     return [(name, row) for name, row in rows if row is not None]
 
 
-def _by_source(checked: pd.DataFrame, column: str) -> list[float]:
+def by_source(checked: pd.DataFrame, column: str) -> list[float]:
     """The 95 % interval of a share of checked rows; rows of one source token are not independent."""
     found = clustered(checked[column].to_numpy(dtype=float), checked["source_id"].to_numpy())
     return [rounded(found.low), rounded(found.high)]

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from skiptrace.report.inputs import ModelResult, Results, Settings
-from skiptrace.report.intervals import estimate
-from skiptrace.report.metrics import best_knockout, metrics
+from skiptrace.report.intervals import estimate, share
+from skiptrace.report.metrics import best_knockout, by_source, metrics
 from skiptrace.report.rendering.document import (
     Finding,
     Findings,
@@ -36,7 +36,7 @@ def _findings(results: Results, settings: Settings) -> Iterator[Finding]:
             left = model.funnel[model.funnel["step"] == model.funnel["step"].iloc[-1]].set_index("heads")["share"]
             twin = ", and the row recurs with another seed" if checked["recurs"].notna().any() else ""
             yield Finding(
-                f"{checked['survives'].mean():.1%}",
+                share(checked["survives"].mean(), *by_source(checked, "survives")),
                 f"of the {len(checked):,} mined skip-trigrams of model {name} that were checked pass every test: the "
                 "edge adds more to p(output) than those of 95% of the rows mined from rotated heads, p(output) is at "
                 f"least {settings.verification.min_p_out:.0%}, the training text supports the row{twin}. Of rows mined "
