@@ -15,7 +15,7 @@ from skiptrace.config.pipeline import load_pipeline
 from skiptrace.corpora import card
 from skiptrace.dictionary.tables import CONTEXTS, DENSITIES, FEATURES, SWEEP, TOY_SWEEP
 from skiptrace.errors import InputError
-from skiptrace.evidence.tables import BUGS, CHECKED, FUNNEL, MATCHED, SCORES
+from skiptrace.evidence.tables import BUGS, CHECKED, COSTS, FUNNEL, MATCHED, SCORES
 from skiptrace.exploration import tables as exploration
 from skiptrace.files import read_json
 from skiptrace.layout import (
@@ -85,9 +85,8 @@ def read_results() -> Results:
     models = {}
     for name, model in pipeline.models.items():
         tables = {table.name: table.read(TABLES / name) for table in MINED}
-        tables |= {table.name: table.read(EVIDENCE / name) for table in (MATCHED, FUNNEL, BUGS, SCORES)}
+        tables |= {table.name: table.read(EVIDENCE / name) for table in (MATCHED, FUNNEL, BUGS, COSTS, SCORES)}
         tables |= {"evidence": CHECKED.read(EVIDENCE / name), "curve": CURVE.read(MODELS / name)}
-        bill = _json(EVIDENCE / name / "bill.json", "nats_per_token")["nats_per_token"]
         parts = {table.name: table.read(COMPOSE / name) for table in declared(composition)}
         accounted = {table.name: table.read(ACCOUNT / name) for table in declared(account)}
         looked = {table.name: table.read(EXPLORE / name) for table in declared(exploration)}
@@ -96,7 +95,6 @@ def read_results() -> Results:
             params=shape(model, config),
             d_vocab=config.d_vocab,
             config=config,
-            bill=bill,
             composed=Composition(**parts),
             explored=Exploration(**looked),
             accounted=Accounted(**accounted),

@@ -8,7 +8,7 @@ Writes  data/evidence/<m>/skip_trigrams.parquet   the mined columns and their ev
         data/evidence/<m>/funnel.parquet          how many rows pass each test, of the heads and of the stand-ins
         data/evidence/<m>/bugs.parquet            crossed skip-trigrams and what they cost
         data/evidence/<m>/truth.parquet           precision and recall against planted truth
-        data/evidence/<m>/bill.json               upper bound on the cost of unsupported rows, nats/token
+        data/evidence/<m>/costs.parquet           what crossings cost, and bounds on what unsupported entries cost
 """
 
 import numpy as np
@@ -19,14 +19,14 @@ from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import load_model
 from skiptrace.config.verification import VerificationParams
 from skiptrace.corpora.tables import TRUTH
-from skiptrace.evidence import bugs, truth
+from skiptrace.evidence import bounds, bugs, truth
 from skiptrace.evidence.causal import at_once
 from skiptrace.evidence.funnel import funnel, judged
 from skiptrace.evidence.nulls import StandIn, stand_in
 from skiptrace.evidence.support import Positions
-from skiptrace.evidence.tables import BUGS, CHECKED, FUNNEL, MATCHED, SCORES
+from skiptrace.evidence.tables import BUGS, CHECKED, COSTS, FUNNEL, MATCHED, SCORES
 from skiptrace.evidence.verification import Streams, verify
-from skiptrace.files import read_tokens, write_json
+from skiptrace.files import read_tokens
 from skiptrace.layout import CORPORA, EVIDENCE, MODELS, NGRAMS, PARAMS, TABLES, TOKENS
 from skiptrace.mining import skip_trigrams, vocabulary
 from skiptrace.mining.tables import BIGRAMS, COPIES, SKIP_TRIGRAMS
@@ -55,12 +55,12 @@ def main() -> None:
 
     rows = min(len(tables["skip_trigrams"]), params.rows)
     batch = at_once(model, min(params.context_tokens, model.n_ctx))
-    needed = needs.of_verification(model, rows, batch, len(streams.train), params)
+    needed = needs.of_verification(model, rows * (1 + len(StandIn)), batch, len(streams.train), params)
     needs.state(f"verify {name}", needed, BOUNDED_BY)
     words = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab)
     twins = [checkpoint.load(path) for path in sorted((MODELS / name / "twins").glob("*/"))]
     theirs = [skip_trigrams.of_model(twin, words, mining) for twin in twins]
-    matched = params.model_copy(update={"rows": params.matched_rows})
+    matched = params.model_copy(update={"rows": params.matched_rows or params.rows})
     arms = {}
     for kind in StandIn:
         other = stand_in(model, kind, params.seed)
@@ -82,8 +82,8 @@ def main() -> None:
     CHECKED.write(out, checked)
     BUGS.write(out, bugs.with_texts(found, vocab["token"]))
     SCORES.write(out, truth.to_frame(scores))
-    bill = bugs.bill(model, checked, streams, params) if len(checked) else 0.0
-    write_json(out / "bill.json", {"nats_per_token": bill}, sealed=True)
+    bounded = bounds.bounds(model, checked, positions, streams, params)
+    COSTS.write(out, pd.concat([bugs.crossing_costs(model, found, streams, params), bounded], ignore_index=True))
     wrote(out, f"{int(checked['survives'].sum()):,} of {len(checked):,} rows pass every test")
 
 

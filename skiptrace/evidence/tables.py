@@ -57,6 +57,7 @@ FUNNEL = Table(
     ],
 )
 CELLS = ("11", "12", "21", "22")  # destination 1 or 2, output 1 or 2; 12 and 21 are the crossings
+CROSSED = ("12", "21")
 ROLES = {
     "source": "the source token",
     **{f"destination_{i}": f"the destination of supported row {i}" for i in (1, 2)},
@@ -73,14 +74,29 @@ BUGS = Table(
         *(Column(f"corpus_{c}", "float64", f"share of output {c[1]} after destination {c[0]} in text") for c in CELLS),
         *(
             column
-            for c in ("12", "21")
+            for c in CROSSED
             for column in (
+                Column(f"support_{c}", "string", f"what the training text says of crossing {c}"),
                 Column(f"cost_{c}", "float64", f"rise of the loss at the positions of crossing {c}", "nats"),
-                Column(f"cost_se_{c}", "float64", f"standard error of cost_{c}", "nats"),
+                Column(f"cost_low_{c}", "float64", f"lower end of the 95 % interval of cost_{c}, by document", "nats"),
+                Column(f"cost_high_{c}", "float64", f"upper end of the 95 % interval of cost_{c}", "nats"),
                 Column(f"positions_{c}", "int64", f"positions of the validation text where crossing {c} applies"),
             )
         ),
         *(token(role, said)[1] for role, said in ROLES.items()),
+    ],
+)
+COSTS = Table(
+    "evidence/<m>/costs",
+    "What crossings and entries that the corpus does not support cost on validation text; a row is an estimate.",
+    [
+        Column("what", "string", "crossings: mean where one applies; bound: the most that all together cost per token"),
+        Column("entries", "int64", "crossings or rows that it is about; 0 for all entries of the heads"),
+        Column("nats", "float64", "the estimate, null where there is nothing to measure", "nats"),
+        Column("low", "float64", "lower end of its 95 % interval, clustered by document", "nats"),
+        Column("high", "float64", "upper end of its 95 % interval", "nats"),
+        Column("places", "int64", "places of the validation text that it is measured at"),
+        Column("documents", "int64", "documents that they are in"),
     ],
 )
 SCORES = Table(

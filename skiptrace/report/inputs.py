@@ -110,13 +110,18 @@ class ModelResult:
     matched: pd.DataFrame
     funnel: pd.DataFrame
     bugs: pd.DataFrame
+    costs: pd.DataFrame
     truth: pd.DataFrame
-    bill: float
     composed: Composition
     explored: Exploration
     accounted: Accounted
     d_vocab: int
     config: ModelConfig | None = None
+
+    def cost(self, what: str) -> pd.Series | None:
+        """The estimate of that name in data/evidence/<m>/costs; None where there was nothing to measure."""
+        rows = self.costs[(self.costs["what"] == what) & self.costs["nats"].notna()]
+        return None if rows.empty else rows.iloc[0]
 
     @property
     def valid_loss(self) -> float:

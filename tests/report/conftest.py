@@ -23,6 +23,7 @@ from skiptrace.config.verification import VerificationParams
 from skiptrace.evidence import bugs, truth
 from skiptrace.evidence.funnel import funnel, judged
 from skiptrace.evidence.nulls import StandIn, stand_in
+from skiptrace.evidence.tables import COSTS
 from skiptrace.evidence.verification import Streams, verify
 from skiptrace.exploration.study import Known, Text, explore
 from skiptrace.mining import bigrams, skip_trigrams, virtual
@@ -48,6 +49,17 @@ SCORING = ScoringParams(
 )  # fmt: skip
 VERIFICATION = VerificationParams(
     seed=0, rows=20, contexts=4, context_tokens=6, null_rows=10, fdr=0.5, quartets=3, matched_rows=10
+)
+COSTED = pd.DataFrame(
+    [
+        ("crossings", 2, -0.031, -0.062, 0.001, 40, 9),
+        ("crossings: contradicted", 1, 0.0021, 0.0012, 0.0031, 20, 7),
+        ("crossings: too rare to say", 0, np.nan, np.nan, np.nan, 0, 0),
+        ("bound: unsupported rows", 12, 0.01, 0.008, 0.012, 90, 9),
+        ("bound: unsupported entries", 0, 1.74, 1.56, 1.92, 64, 9),
+        ("bound: contradicted entries", 0, 0.22, 0.18, 0.26, 64, 9),
+    ],
+    columns=COSTS.names,
 )
 MINING = MiningParams(
     ranking="published",
@@ -116,7 +128,8 @@ def result(model, tokens, vocabulary) -> ModelResult:
     evidence = judged(checked, arms["rotated"], twins, VERIFICATION)
     evidence["survives"] = np.arange(len(evidence)) % 3 == 0  # of random heads hardly any row would
     arms = {kind: judged(rows, arms["rotated"], twins, VERIFICATION) for kind, rows in arms.items()}
-    quartet = dict.fromkeys(bugs.COLUMNS, 1) | {"positions_21": 0, "cost_21": np.nan, "destination_1_id": 2}
+    said = {"support_12": "contradicted", "support_21": "too rare to say"}
+    quartet = dict.fromkeys(bugs.COLUMNS, 1) | said | {"positions_21": 0, "cost_21": np.nan, "destination_1_id": 2}
     crossed = bugs.with_texts(pd.DataFrame([quartet]), vocabulary.token)
     scores = [] if model.n_layers < 2 else truth.score("skip_trigrams", "OV alone", {(1, 2, 3)}, [(1, 2, 3), (4, 5, 6)])
     composition = composed(model, stream, vocabulary)
@@ -142,8 +155,8 @@ def result(model, tokens, vocabulary) -> ModelResult:
         matched=pd.concat([rows.assign(heads=kind) for kind, rows in arms.items()], ignore_index=True),
         funnel=funnel({"trained": evidence, **arms}, VERIFICATION),
         bugs=crossed,
+        costs=COSTED if model.n_layers else COSTED.iloc[:0],
         truth=truth.to_frame(scores),
-        bill=0.01,
         composed=composition,
         explored=Exploration(**looked),
         accounted=Accounted(**accounted._asdict()),

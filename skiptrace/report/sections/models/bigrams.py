@@ -59,6 +59,8 @@ def direct(study: Study) -> Section:
         f"correlation of the direct path's log-probabilities with the corpus counts is {agreement:.2f} on average (a "
         f"unigram model: {unigram:.2f})."
     )
+    if unigram >= agreement:
+        text += " It orders them no better than the frequency of tokens alone does."
     paragraphs = [text, *left_out(model)]
     if model.params.n_layers > 0:
         return Section(f"{name}-bigrams", f"{name}: bigrams of the direct path", paragraphs, [table])

@@ -37,7 +37,7 @@ def evidence(study: Study) -> Section | None:
     checked, params = model.evidence, settings.verification
     if checked.empty:
         text = "No row was mined, so none was checked."
-        return Section(f"{name}-evidence", f"{name}: which skip-trigrams are true", [text], [])
+        return Section(f"{name}-evidence", f"{name}: which skip-trigrams survive", [text], [])
     matched = model.matched.groupby("heads")["consistent"].mean()
     support = checked["support"].value_counts(normalize=True)
     text = (
@@ -85,7 +85,7 @@ def evidence(study: Study) -> Section | None:
     )
     return Section(
         f"{name}-evidence",
-        f"{name}: which skip-trigrams are true",
+        f"{name}: which skip-trigrams survive",
         [text],
         [_funnel(model, params), table, _rankings(checked), drawn],
     )
@@ -120,13 +120,15 @@ def _funnel(model: ModelResult, params: VerificationParams) -> Table:
         each = model.funnel[model.funnel["step"] == step].set_index("heads")
         cells = (f"{each.loc[h, 'rows']:,} ({each.loc[h, 'share']:.1%})" for h in ("trained", "rotated", "gaussian"))
         rows.append((labels.get(step, step), *cells))
+    deep = "of each stand-in as many."
+    if params.matched_rows is not None and params.matched_rows != params.rows:
+        deep = f"of each stand-in the best {params.matched_rows:,}, so the columns differ in depth."
     return Table(
         "Rows left after each test, in this order. Beyond the matched null: the edge adds more probability to the "
         "output token than the edges of 95 % of the rows mined from rotated heads. Recurring: mined, in any head, from "
         "a twin model that differs in its seed alone. Rotated heads keep the spectra of W_QK and W_OV and lose their "
         "directions. "
-        f"Of the model the best {params.rows:,} rows are checked, half by either ranking, of each stand-in the best "
-        f"{params.matched_rows:,}, which are stronger rows than deeper ones would be.",
+        f"Of the model the best {params.rows:,} rows are checked, half by either ranking; {deep}",
         explained(
             (*words("Test"), *numbers("Trained heads", "Rotated heads", "Gaussian heads")),
             FUNNEL,

@@ -7,7 +7,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from skiptrace.circuits.scores import span_length
 from skiptrace.composition.tables import INDUCTION
 from skiptrace.report.inputs import Study
-from skiptrace.report.metrics import late_against_early
+from skiptrace.report.metrics import best_head, late_against_early
 from skiptrace.report.rendering.document import (
     Block,
     Section,
@@ -38,8 +38,8 @@ def induction(study: Study) -> Section | None:
     composed, params = model.composed, settings.composition
     table = composed.induction
     cornered = table.loc[table["in_corner"], "name"]
-    later = table[table["layer"] > 0]
-    best = later.loc[later["prefix_matching"].idxmax()]
+    later = table.loc[table["layer"] > 0, "name"]
+    best = table.set_index("name", drop=False).loc[best_head(model.heads, "prefix_matching", later)["name"]]
     cuts = composed.knockouts[composed.knockouts["to"] == best["name"]].set_index(["via", "from"])
     worst = cuts.loc["all", "change"].idxmin()
     cut, keys = cuts.loc[("all", worst)], cuts.loc[("keys", worst)]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from skiptrace.config.dictionaries import ToyDictionaryParams
 from skiptrace.report import published
 from skiptrace.report.inputs import ModelResult, Results, Settings
+from skiptrace.report.intervals import estimate
 from skiptrace.report.metrics import late_against_early, metrics
 from skiptrace.report.rendering.document import (
     Cell,
@@ -64,12 +65,23 @@ def _of_model(name: str, model: ModelResult, results: Results, settings: Setting
         yield (
             f"{name}: what do skip-trigram bugs cost?",
             published.BUGS,
-            f"at most {model.bill:.4f} nats",
-            f"loss {model.valid_loss:.3f} nats",
+            _crossings(model),
+            _bounded(model),
             Link("bugs", f"{name}-bugs"),
         )
     if layers == 2:
         yield from _of_two_layers(name, model, numbers)
+
+
+def _crossings(model: ModelResult) -> str:
+    cost = model.cost("crossings")
+    return "no crossed pair was found" if cost is None else f"{estimate(cost)} where a crossing applies"
+
+
+def _bounded(model: ModelResult) -> str:
+    bound = model.cost("bound: contradicted entries")
+    known = "" if bound is None else f"all entries that the text contradicts: at most {estimate(bound)} per token; "
+    return f"{known}loss {model.valid_loss:.3f} nats"
 
 
 def _of_two_layers(name: str, model: ModelResult, numbers: dict[str, float]) -> Iterator[tuple[Cell, ...]]:
