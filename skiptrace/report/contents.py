@@ -15,6 +15,7 @@ from skiptrace.report.sections.models.bigrams import direct
 from skiptrace.report.sections.models.bugs import bugs
 from skiptrace.report.sections.models.circuits import circuits
 from skiptrace.report.sections.models.composition import composition
+from skiptrace.report.sections.models.cutoffs import cutoffs
 from skiptrace.report.sections.models.evidence import evidence
 from skiptrace.report.sections.models.features import features
 from skiptrace.report.sections.models.heads import heads
@@ -96,6 +97,7 @@ SECTIONS = (
             bugs,
             positional,
             heads,
+            cutoffs,
             circuits,
             expansion,
             terms,

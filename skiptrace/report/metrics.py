@@ -8,6 +8,7 @@ import pandas as pd
 
 from skiptrace.config.dictionaries import ToyDictionaryParams
 from skiptrace.evidence.intervals import clustered
+from skiptrace.evidence.truth import CONSISTENT, SURVIVING
 from skiptrace.models import evaluation
 from skiptrace.report.inputs import DictionaryResult, ModelResult, Results
 
@@ -160,7 +161,8 @@ def evidence(model: ModelResult, min_p_out: float) -> dict[str, float]:
 def planted(model: ModelResult) -> dict[str, Any]:
     """Recall and precision at K, the number planted, of each kind; nothing where nothing was planted.
 
-    Skip-trigrams also have the recall at 5K that the weights alone reach.
+    Skip-trigrams also have the recall at 5K that the weights alone reach, and the precision of all rows that are
+    consistent and of all that survive.
     """
     found: dict[str, Any] = {}
     methods = {
@@ -179,6 +181,10 @@ def planted(model: ModelResult) -> dict[str, Any]:
         found["skip_trigrams"]["best_baseline"] = rounded(
             counting.loc[counting["k"] == counting["planted"], "recall"].max()
         )
+    for name, ranking in (("consistent_precision", CONSISTENT), ("surviving_precision", SURVIVING)):
+        accepted = model.truth[model.truth["ranking"] == ranking]
+        if len(accepted):
+            found["skip_trigrams"][name] = rounded(accepted["precision"].iloc[0])
     alone = model.truth[(model.truth["ranking"] == "weights, published rule")]
     alone = alone[alone["k"] == 5 * alone["planted"]]
     if len(alone):

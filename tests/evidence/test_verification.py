@@ -144,6 +144,14 @@ def test_scores_against_truth_by_hand():
     assert truth.score("bugs", "x", set(), ranked) == []
 
 
+def test_the_whole_accepted_set_is_scored_at_its_own_size():
+    planted, accepted = {(1, 2, 3), (4, 5, 6)}, [(1, 2, 3), (9, 9, 9), (9, 9, 9), (8, 8, 8)]
+    (found,) = truth.whole("accepted", "x", planted, accepted, forced={(8, 8, 8)}, real={(9, 9, 9)})
+    assert (found.k, found.found, found.recall, found.precision) == (3, 1, 0.5, 1 / 3)
+    assert (found.false_forced, found.false_real, found.false_wrong) == (1, 1, 0)
+    assert truth.whole("accepted", "x", planted, []) == truth.whole("accepted", "x", set(), accepted) == []
+
+
 def test_pmi_finds_a_planted_triple_without_a_model():
     text = streams([1, 9, 2, 3], [2, 10], length=4000).train
     assert (1, 2, 3) in truth.corpus_rankings(text, 12, 5)["corpus PMI, no model"][:3]

@@ -46,7 +46,19 @@ def test_the_same_results_give_the_same_bytes(hostile, built):
     again = build(study_of(hostile))
     assert render.html(again) == render.html(built)
     assert again.figures() == built.figures()
-    always = {"paths", "terms", "virtual_weights", "overlaps", "deletion", "copying", "offsets", "ov", "qk", "effects"}
+    always = {
+        "paths",
+        "terms",
+        "virtual_weights",
+        "overlaps",
+        "deletion",
+        "copying",
+        "cutoffs",
+        "offsets",
+        "ov",
+        "qk",
+        "effects",
+    }
     deeper = {"composition", "composition_graph", "corner", "knockouts", "formation"}
     expected = {f"{kind}_one" for kind in always | {"account"}} | {f"{kind}_two" for kind in always | deeper}
     assert {name.removesuffix(".svg") for name in built.figures()} == expected | {"loss_curves", "bigrams_zero"}
