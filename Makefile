@@ -85,5 +85,5 @@ $(INSTALLED): $(LOCKS) pyproject.toml
 	@touch $@
 
 clean:  ## remove the environment and what was reproduced; your text in data/raw and DVC's cache stay
-	rm -rf $(VENV) $(addprefix data/,arithmetic checked code imports corpora tokens ngrams models circuits tables evidence compose explore superposition dictionary scratch)
+	rm -rf $(VENV) $(addprefix data/,arithmetic checked code imports corpora tokens ngrams models circuits tables evidence compose explore superposition dictionary document.json scratch)
 	rm -rf reports/index.html reports/report.md reports/figures $(COMPARISON).html $(COMPARISON).md

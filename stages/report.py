@@ -1,8 +1,7 @@
-"""Render the report.
+"""Render the report from its document; nothing is computed or drawn here.
 
-Reads   params.yaml, requirements.lock
-        data/tokens/, data/ngrams/, data/models/, data/tables/, data/evidence/, data/compose/, data/explore/
-        data/superposition/, data/dictionary/, reports/metrics.json
+Reads   data/document.json
+        skiptrace/report/templates/
 Writes  reports/index.html    one self-contained page
         reports/report.md     the same for CI, with
         reports/figures/*.svg
@@ -10,24 +9,12 @@ Writes  reports/index.html    one self-contained page
 
 import sys
 
-import numpy as np
-
-from skiptrace.config.base import load, read_yaml
-from skiptrace.config.composition import CompositionParams
-from skiptrace.config.mining import MiningParams
-from skiptrace.config.report import ReportParams
-from skiptrace.config.scoring import ScoringParams
-from skiptrace.config.verification import VerificationParams
 from skiptrace.errors import InputError
-from skiptrace.files import atomic_folder, read_tokens, write_text
-from skiptrace.layout import LOCK, MODELS, PARAMS, REPORTS, TOKENS
-from skiptrace.report.contents import build
-from skiptrace.report.inputs import Provenance, Settings, Study
-from skiptrace.report.page import payload
+from skiptrace.files import atomic_folder, read_json, write_text
+from skiptrace.layout import DOCUMENT, REPORTS
 from skiptrace.report.rendering import render
-from skiptrace.report.sections.run import provenance
+from skiptrace.report.rendering.stored import from_json
 from stages.common import run, wrote
-from stages.results import read_results
 
 LARGEST = 10_000_000  # what a page may have and still be sent about
 
@@ -36,22 +23,12 @@ def main() -> None:
     """Write both forms of the report, whole or with boxes for what failed.
 
     Raises:
-        InputError: a part failed; the rest has been written.
+        InputError: the document is damaged, or a part of it could not be made; in that case the rest has been written.
     """
-    results = read_results()
-    settings = Settings(
-        load(ScoringParams, "scoring", PARAMS),
-        load(MiningParams, "mining", PARAMS),
-        load(VerificationParams, "verification", PARAMS),
-        load(CompositionParams, "composition", PARAMS),
-        load(ReportParams, "report", PARAMS),
-    )
-    inputs = [TOKENS / c / f"{split}.npy" for c in results.corpora for split in ("train", "valid")]
-    inputs += [MODELS / m / "model.safetensors" for m in results.models]
-    study = Study(results, settings, Provenance([PARAMS, LOCK], inputs, provenance.flat(read_yaml(PARAMS))))
-    sizes = {c: len(result.vocabulary) for c, result in results.corpora.items()}
-    streams = {c: np.asarray(read_tokens(TOKENS / c / "valid.npy", size)) for c, size in sizes.items()}
-    report = payload.carried(build(study), study, streams)
+    try:
+        report = from_json(read_json(DOCUMENT))
+    except ValueError as error:
+        raise InputError(f"{DOCUMENT}: {error}; reproduce its stage with dvc repro --force document") from None
     page = render.html(report)
     if len(page) > LARGEST:
         print(

@@ -7,7 +7,7 @@ Writes  reports/metrics.json              for `dvc metrics show` and `dvc metric
         reports/plots/loss/<m>.csv        for `dvc plots show`: loss against steps
         reports/plots/offsets/<m>.csv     attention by distance, one column per head
 
-This stage and `report` depend on whole folders, so that a new key in params.yaml is all that a new
+This stage and `document` depend on whole folders, so that a new key in params.yaml is all that a new
 model needs. What is left in them of keys that are gone is removed here (DVC's cache keeps it).
 """
 

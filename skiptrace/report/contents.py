@@ -2,47 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from inspect import isfunction
+from itertools import groupby
 from typing import NamedTuple
 
+from skiptrace.report import order
 from skiptrace.report.inputs import Study
 from skiptrace.report.rendering.document import Report, Section
 from skiptrace.report.rendering.failures import attempt
-from skiptrace.report.sections.dictionaries.features import features as dictionary_features
-from skiptrace.report.sections.dictionaries.language import language
-from skiptrace.report.sections.dictionaries.toy import toy
-from skiptrace.report.sections.models.account import account
-from skiptrace.report.sections.models.bigrams import direct
-from skiptrace.report.sections.models.bugs import bugs
-from skiptrace.report.sections.models.circuits import circuits
-from skiptrace.report.sections.models.composition import composition
-from skiptrace.report.sections.models.cutoffs import cutoffs
-from skiptrace.report.sections.models.evidence import evidence
-from skiptrace.report.sections.models.features import features
-from skiptrace.report.sections.models.heads import heads
-from skiptrace.report.sections.models.induction import induction
-from skiptrace.report.sections.models.paths import expansion
-from skiptrace.report.sections.models.positional import positional
-from skiptrace.report.sections.models.skip_trigrams import skip_trigrams
-from skiptrace.report.sections.models.stream import residual
-from skiptrace.report.sections.models.terms import terms
-from skiptrace.report.sections.models.truth import truth
-from skiptrace.report.sections.models.virtual import virtual
-from skiptrace.report.sections.run.corpora import corpora
-from skiptrace.report.sections.run.imports import imports
-from skiptrace.report.sections.run.provenance import provenance
-from skiptrace.report.sections.run.summary import summary
-from skiptrace.report.sections.run.tools import all_skip_trigrams, explorer, patterns
-from skiptrace.report.sections.superposition.absolute import absolute
-from skiptrace.report.sections.superposition.five import five
-from skiptrace.report.sections.superposition.geometry import geometry
-from skiptrace.report.sections.superposition.larger import larger
-from skiptrace.report.sections.superposition.neurons import neurons
-from skiptrace.report.sections.superposition.norms import norms
-from skiptrace.report.sections.superposition.pairs import pairs
-from skiptrace.report.sections.superposition.phase import phase
-from skiptrace.report.sections.superposition.sensing import sensing
-from skiptrace.report.sections.superposition.vectors import vectors
-from skiptrace.report.sections.superposition.widths import widths
 
 TITLE = "skiptrace report"
 LEAD = (
@@ -84,37 +51,17 @@ class Chapter(NamedTuple):
     sections: tuple[Callable[[Study], Section | None], ...]
 
 
-SECTIONS = (
-    Chapter(whole, (summary, explorer, all_skip_trigrams, patterns, corpora, imports)),
-    Chapter(
-        models,
-        (
-            truth,
-            direct,
-            account,
-            skip_trigrams,
-            evidence,
-            bugs,
-            positional,
-            heads,
-            cutoffs,
-            circuits,
-            expansion,
-            terms,
-            composition,
-            virtual,
-            induction,
-            residual,
-            features,
-        ),
-    ),
-    Chapter(
-        superposition,
-        (five, norms, phase, geometry, pairs, neurons, absolute, vectors, sensing, larger, widths),
-    ),
-    Chapter(dictionaries, (toy, language, dictionary_features)),
-    Chapter(whole, (provenance,)),
-)
+SUBJECTS = {"run": whole, "models": models, "superposition": superposition, "dictionaries": dictionaries}
+
+
+def _chapters() -> Iterator[Chapter]:
+    """The sections of `order`, those in succession that are made for the same subjects together."""
+    listed = [make for make in vars(order).values() if isfunction(make)]
+    for room, sections in groupby(listed, key=lambda make: make.__module__.split(".")[-2]):
+        yield Chapter(SUBJECTS[room], tuple(sections))
+
+
+SECTIONS = tuple(_chapters())
 
 
 def build(study: Study, chapters: tuple[Chapter, ...] = SECTIONS) -> Report:

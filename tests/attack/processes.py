@@ -19,8 +19,8 @@ from tests.pipeline.conftest import Project, create
 Stage = tuple[str, ...]
 OF_NOTES = [(stage, "--corpus", "notes") for stage in ("corpus", "tokens", "ngrams")]
 OF_TWO = [(stage, "--model", "two") for stage in ("train", "score", "expand", "mine", "verify", "compose")]
-REST: list[Stage] = [("superposition",), ("dictionary", "--dictionary", "toy"), ("summarise",), ("report",)]
-STAGES: list[Stage] = [("check",), *OF_NOTES, *OF_TWO, *REST]
+TOYS: list[Stage] = [("superposition",), ("dictionary", "--dictionary", "toy")]
+STAGES: list[Stage] = [("check",), *OF_NOTES, *OF_TWO, *TOYS, ("summarise",), ("document",), ("report",)]
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 
 

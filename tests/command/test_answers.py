@@ -147,7 +147,7 @@ def test_doctor_tells_what_is_fit_and_what_would_run(ask, project):
 
     project.set("verification.fdr", 0.5)
     due = {stage["stage"]: stage for stage in json.loads(ask(project, "doctor", "--json").out)["stages"]}
-    assert {"verify@one", "summarise", "report"} <= due.keys() and "train@one" not in due
+    assert {"verify@one", "summarise", "document", "report"} <= due.keys() and "train@one" not in due
     assert due["verify@one"]["why"] == "changed: verification"
     assert due["verify@one"]["seconds"] > 0  # noted when the project was reproduced
     assert "last time" in ask(project, "doctor").out

@@ -75,7 +75,8 @@ def test_a_state_of_other_parameters_is_not_continued(project):
         ("score", ["--model", "one"], ("data/models/one/config.json", b"{}"), "config.json: n_layers"),
         ("ngrams", ["--corpus", "code"], ("data/tokens/code/train.npy", b""), "train.npy: not a readable array"),
         ("tokens", ["--corpus", "code"], ("data/corpora/code/documents.parquet", None), "documents.parquet: not a r"),
-        ("report", [], ("data/tables/one/heads.parquet", b"PAR1"), "heads.parquet: not a readable Parquet file"),
+        ("document", [], ("data/tables/one/heads.parquet", b"PAR1"), "heads.parquet: not a readable Parquet file"),
+        ("report", [], ("data/document.json", None), "document.json: "),
         ("summarise", [], ("data/models/two/curve.parquet", b""), "curve.parquet: not a readable Parquet"),
         ("check", [], ("params.yaml", b"models: 3"), "params.yaml: corpora: missing"),
         ("check", [], ("data/raw/notes/3.txt", POINTER), "3.txt: a pointer of git-lfs, not the file; run git lfs pull"),
@@ -163,11 +164,12 @@ def test_what_is_not_stored_is_mined_as_well_and_what_does_not_fit_is_refused(pr
 
 
 def test_a_figure_that_cannot_be_drawn_costs_no_more_than_itself(project):
-    """Through DVC: the stage fails, and the page is there."""
+    """Through DVC: the stage that renders it fails, and the page is there."""
     path = project.path / "data" / "tables" / "two" / "offsets.parquet"
     table = pd.read_parquet(path)
     path.unlink()  # linked to the cache
     table.assign(text=np.nan, position_only=np.nan).to_parquet(path)
+    assert project.call("dvc", "repro", "--single-item", "document").returncode == 0
     done = project.call("dvc", "repro", "--single-item", "report")
     assert done.returncode != 0
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]

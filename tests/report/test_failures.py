@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from skiptrace.exploration import circuits
-from skiptrace.report import contents
+from skiptrace.report import contents, order
 from skiptrace.report.contents import build
 from skiptrace.report.page import payload
 from skiptrace.report.rendering import render
@@ -23,7 +23,7 @@ def test_a_section_that_fails_is_a_box_and_the_rest_stands(hostile, built):
             raise ValueError(f"no <b>bugs</b> in\n{study.name} | _x_")
 
     broken = tuple(
-        c._replace(sections=tuple(bugs if make is contents.bugs else make for make in c.sections))
+        c._replace(sections=tuple(bugs if make is order.bugs else make for make in c.sections))
         for c in contents.SECTIONS
     )
     report = build(study_of(hostile), broken)

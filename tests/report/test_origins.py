@@ -19,7 +19,7 @@ CONFIG = ModelConfig(n_layers=2, n_heads=3, d_model=13, d_head=4, n_ctx=7, d_voc
 
 def test_a_card_is_a_row_of_counts():
     (table,) = cards({"mine": CARD})
-    assert table.rows == [("mine", "3", "2", "7", "1", "4", "5", "6", "512", "1 of 10", "25.0% of 40")]
+    assert table.rows == (("mine", "3", "2", "7", "1", "4", "5", "6", "512", "1 of 10", "25.0% of 40"),)
     assert len(table.columns) == 11
 
 
@@ -33,9 +33,9 @@ def test_all_that_readers_note_is_shown_with_its_first_files(kind):
 
 def test_what_tokens_lose_is_a_row():
     (table,) = survivals({"mine": Survival(2000, 50, 100, 25, "ü\u200b")})
-    assert table.rows == [("mine", "2.500% of 2,000", "25.0%", "ü \\u200b")]
+    assert table.rows == (("mine", "2.500% of 2,000", "25.0%", "ü \\u200b"),)
     (table,) = survivals({"mine": Survival(0, 0, 0, 0, "")})
-    assert table.rows == [("mine", "0.000% of 0", "0.0%", "–")]
+    assert table.rows == (("mine", "0.000% of 0", "0.0%", "–"),)
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "line\nbreak.txt", "=HYPERLINK(1)"])
@@ -63,5 +63,8 @@ def test_steps_and_what_is_left_out_are_told(hostile):
     section = imports(study_of(Results({}, {"theirs": theirs, "trained": trained})))
     shape, steps = section.blocks
     assert shape.rows[0][:2] == ("theirs", "gpt2") and "12" in shape.rows[0] and "13" in shape.rows[0]
-    assert steps.rows == [("theirs", "done to the weights", "folded"), ("theirs", "left out", "MLPs")]
+    assert steps.rows == (
+        ("theirs", "done to the weights", "folded"),
+        ("theirs", "left out", "MLPs"),
+    )
     assert left_out(theirs) == ["This model was imported: MLPs."]

@@ -101,6 +101,10 @@ class Table:
     columns: tuple[Column, ...]
     rows: Sequence[tuple[Cell, ...]]
 
+    def __post_init__(self) -> None:
+        """Keep the rows in a tuple, as they are read back from JSON."""
+        object.__setattr__(self, "rows", tuple(self.rows))
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -152,8 +156,13 @@ class Section:
 
     anchor: str
     title: str
-    paragraphs: list[str]
+    paragraphs: Sequence[str]
     blocks: Sequence[Block]
+
+    def __post_init__(self) -> None:
+        """Keep both in tuples, as they are read back from JSON."""
+        object.__setattr__(self, "paragraphs", tuple(self.paragraphs))
+        object.__setattr__(self, "blocks", tuple(self.blocks))
 
     @property
     def group(self) -> str:

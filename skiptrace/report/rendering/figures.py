@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -53,7 +54,8 @@ def canvas(width: float, height: float) -> Iterator[Canvas]:
         yield drawn
         _settle(drawn)
         saved = StringIO()
-        drawn.savefig(saved, format="svg", metadata={"Date": None, "Creator": None})
+        # Without `savefig`, which draws twice so as to lay out what `_settle` has laid out.
+        FigureCanvasSVG(drawn).print_svg(saved, metadata={"Date": None, "Creator": None})
     drawn.svg = saved.getvalue()
 
 

@@ -1,0 +1,53 @@
+"""Build what the report holds: its sections with their tables, its figures, and what its page looks up.
+
+Reads   params.yaml, requirements.lock
+        data/corpora/, data/tokens/, data/ngrams/, data/models/, data/tables/, data/evidence/, data/compose/,
+        data/explore/, data/superposition/, data/dictionary/
+        reports/metrics.json, which says that `summarise` has run
+Writes  data/document.json
+
+A part that cannot be made is a box in it; `report` then says so and fails.
+"""
+
+import numpy as np
+
+from skiptrace.config.base import load, read_yaml
+from skiptrace.config.composition import CompositionParams
+from skiptrace.config.mining import MiningParams
+from skiptrace.config.report import ReportParams
+from skiptrace.config.scoring import ScoringParams
+from skiptrace.config.verification import VerificationParams
+from skiptrace.files import read_tokens, write_json
+from skiptrace.layout import DOCUMENT, LOCK, MODELS, PARAMS, TOKENS
+from skiptrace.report.contents import build
+from skiptrace.report.inputs import Provenance, Settings, Study
+from skiptrace.report.page import payload
+from skiptrace.report.rendering.stored import to_json
+from skiptrace.report.sections.run import provenance
+from stages.common import run, wrote
+from stages.results import read_results
+
+
+def main() -> None:
+    """Build the document."""
+    results = read_results()
+    settings = Settings(
+        load(ScoringParams, "scoring", PARAMS),
+        load(MiningParams, "mining", PARAMS),
+        load(VerificationParams, "verification", PARAMS),
+        load(CompositionParams, "composition", PARAMS),
+        load(ReportParams, "report", PARAMS),
+    )
+    inputs = [TOKENS / c / f"{split}.npy" for c in results.corpora for split in ("train", "valid")]
+    inputs += [MODELS / m / "model.safetensors" for m in results.models]
+    study = Study(results, settings, Provenance([PARAMS, LOCK], inputs, provenance.flat(read_yaml(PARAMS))))
+    sizes = {c: len(result.vocabulary) for c, result in results.corpora.items()}
+    streams = {c: np.asarray(read_tokens(TOKENS / c / "valid.npy", size)) for c, size in sizes.items()}
+    report = payload.carried(build(study), study, streams)
+    write_json(DOCUMENT, to_json(report), sealed=True)
+    figures, size = len(report.figures()), DOCUMENT.stat().st_size
+    wrote(DOCUMENT, f"{len(report.sections)} sections, {figures} figures, {size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    run(main)
