@@ -119,7 +119,7 @@ class Factored:
     def column(self, token: int, weights: Float[Tensor, " columns"]) -> Line:
         """Left · right[:, token]; row means are left · (right · weights)."""
         circuit = self._circuit
-        return Line(circuit.column(token), circuit.left @ (circuit.right @ weights))
+        return Line(circuit.column(token), circuit.weighted_sums(weights))
 
 
 def neighbours(

@@ -71,6 +71,10 @@ class Circuit:
         """One row in full."""
         return self.left[token] @ self.right
 
+    def rows(self, tokens: Int[Tensor, " n"]) -> Float[Tensor, "n columns"]:
+        """Several rows in full."""
+        return self.left[tokens] @ self.right
+
     def column(self, token: int) -> Float[Tensor, " rows"]:
         """One column in full."""
         return self.left @ self.right[:, token]
@@ -94,6 +98,10 @@ class Circuit:
         left, right = self.left.float(), self.right.float()
         for places in torch.arange(len(left)).split(max(1, PANEL // right.shape[1])):
             yield places, left[places] @ right
+
+    def weighted_sums(self, weights: Float[Tensor, " columns"]) -> Float[Tensor, " rows"]:
+        """The sum of every row's entries, weighted by column."""
+        return self.left @ (self.right @ weights)
 
     def column_means(self) -> Float[Tensor, " rows"]:
         """The mean of every row over its columns."""

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from skiptrace.circuits.factored import direct, ov, qk
 from skiptrace.circuits.scores import own_row
@@ -62,8 +60,7 @@ def layers(model: Transformer) -> pd.DataFrame:
 
 def direct_against_corpus(model: Transformer, tokens: Sequence[int], bigrams: pd.DataFrame) -> pd.DataFrame:
     """Log-probabilities of what follows `tokens` in the corpus: of the corpus, and of the direct path alone (nats)."""
-    rows: Float[Tensor, "n d_vocab"] = direct(model).left[list(tokens)] @ direct(model).right
-    logprob = rows.log_softmax(-1).numpy()
+    logprob = direct(model).rows(torch.tensor(tokens, dtype=torch.int64)).log_softmax(-1).numpy()
     place = pd.Series(range(len(tokens)), index=list(tokens), dtype="int64")
     pairs = bigrams[bigrams["token_id"].isin(tokens)]
     total = pairs.groupby("token_id")["count"].transform("sum")

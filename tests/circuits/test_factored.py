@@ -79,6 +79,9 @@ def test_rows_columns_and_the_whole_are_those_of_the_product(make_model, monkeyp
     torch.testing.assert_close(circuit.dense(), slow)
     torch.testing.assert_close(circuit.row(3), slow[3])
     torch.testing.assert_close(circuit.column(4), slow[:, 4])
+    torch.testing.assert_close(circuit.rows(torch.tensor([3, 1])), slow[[3, 1]])
+    weights = torch.arange(slow.shape[1]).to(slow)
+    torch.testing.assert_close(circuit.weighted_sums(weights), (slow * weights).sum(1))
     monkeypatch.setattr(factored, "PANEL", 34)
     with pytest.raises(ValueError, match=r"ov L0H1: 5 × 7 entries are more than 34; use row"):
         circuit.dense()
