@@ -101,7 +101,7 @@ SUPERPOSITION = {
     "norms": "sparsity seed loss best feature norm interference bias size n_hidden",
     "own_weights": "m n k trials toy gaussian expected sparsity",
     "pairs": "sparsity seed loss best arrangement feature x y bias grouping",
-    "phase": "n density importance loss norm interference trained expected expected_loss agrees",
+    "phase": "n density importance loss norm interference trained expected expected_loss agrees ideal ideal_loss",
     "sensing": "n m k trials recovered expected",
     "together": "sparsity seed loss best pair cosine least became grouping",
     "vectors": "d epsilon optimised drawn largest exponential johnson_lindenstrauss welch",
