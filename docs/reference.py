@@ -2,12 +2,14 @@
 
 import types
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from skiptrace import catalogue
 from skiptrace.config.corpora import FilesCorpus, HubCorpus, PackagesCorpus, PlantedCorpus
 from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams
 from skiptrace.config.models import ImportedModel, ModelParams
@@ -36,6 +38,15 @@ group that has defaults, only what differs has to be. Only {" and ".join(f"`{key
 tracks one by one, have to be given in any case. `dvc repro` reruns the stages whose keys changed, and no others.
 This page is written from the classes in `skiptrace/config/` by `make docs`.
 """
+TABLES_HEAD = """# Tables
+
+Every Parquet file that the pipeline writes, with its columns. `<c>` is a corpus, `<m>` a model, `<d>` a dictionary of
+params.yaml. Floats are null where a quantity is undefined; other columns hold nulls only where their type says so. The
+same sentences stand in the files, as the metadata `description` and `unit` of each column:
+`pyarrow.parquet.read_schema("data/tables/one/heads.parquet").field("copying").metadata`.
+[guide.md](guide.md#ask-the-files) asks questions of these files. This page is written from the declarations in
+`skiptrace/*/tables.py` by `make docs`.
+"""
 
 
 def parameters() -> str:
@@ -59,6 +70,19 @@ def rows(kind: type[BaseModel], prefix: str = "", default: Any = None) -> Iterat
         else:
             yield f"| **`{key}`** | | {_cell(field.description or '')} |\n"
             yield from rows(inner, f"{key}.", given)
+
+
+def tables() -> str:
+    """The text of docs/tables.md."""
+    parts = [TABLES_HEAD]
+    for room, found in groupby(catalogue.TABLES, key=lambda table: table.place.partition("/")[0]):
+        parts.append(f"## data/{room}\n")
+        for table in found:
+            rows = [(f"`{c.name}`", f"{c.type}{', null' * bool(c.nulls)}", c.unit, c.meaning) for c in table.columns]
+            said = "".join(f"| {' | '.join(map(_cell, row))} |\n" for row in rows)
+            title = f"### `{table.place}.parquet`\n\n{table.meaning}"
+            parts.append(f"{title}\n\n| column | type | unit | meaning |\n|---|---|---|---|\n{said}")
+    return "\n".join(parts)
 
 
 def _group(field: FieldInfo) -> type[BaseModel] | None:
@@ -86,3 +110,4 @@ def _cell(text: str) -> str:
 
 if __name__ == "__main__":
     (DOCS / "parameters.md").write_text(parameters(), encoding="utf-8")
+    (DOCS / "tables.md").write_text(tables(), encoding="utf-8")

@@ -18,6 +18,7 @@ TABLES = Path("data/tables")
 EVIDENCE = Path("data/evidence")
 COMPOSE = Path("data/compose")
 EXPLORE = Path("data/explore")
+ACCOUNT = Path("data/account")
 SUPERPOSITION = Path("data/superposition")
 DICTIONARY = Path("data/dictionary")
 SCRATCH = Path("data/scratch")  # what an interrupted stage continues from; no DVC output

@@ -18,21 +18,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
 
 from skiptrace.circuits.factored import heads
 from skiptrace.composition.induction import formation
 from skiptrace.composition.study import IDENTITY_CONTEXTS, IDENTITY_TOKENS, study
+from skiptrace.composition.tables import FORMATION
 from skiptrace.config.base import load
 from skiptrace.config.composition import CompositionParams
 from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.models import load_model
-from skiptrace.files import atomic_folder, read_tokens, write_table
+from skiptrace.files import atomic_folder, read_tokens
 from skiptrace.layout import COMPOSE, MODELS, PARAMS, TOKENS
 from skiptrace.mining import vocabulary
 from skiptrace.models import checkpoint
 from skiptrace.models.transformer import Transformer
 from skiptrace.progress import progress
+from skiptrace.tokens.tables import VOCAB
 from stages import needs
 from stages.common import asked_for, run, wrote
 
@@ -45,7 +46,7 @@ def main() -> None:
     params = load(CompositionParams, "composition", PARAMS)
     corpus = load_model(name, PARAMS).corpus
     model = checkpoint.load(MODELS / name)
-    vocab = vocabulary.load(TOKENS / corpus / "vocab.parquet", model.d_vocab)
+    vocab = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab)
     valid = read_tokens(TOKENS / corpus / "valid.npy", model.d_vocab)
     virtual_heads = load(ExpansionParams, "expansion", PARAMS).virtual_heads
     words = pd.DataFrame({"token": vocab.token, "count": vocab.count})
@@ -53,10 +54,9 @@ def main() -> None:
     positions = IDENTITY_CONTEXTS * min(IDENTITY_TOKENS, model.n_ctx)
     needs.state(f"compose {name}", needs.of_composition(model, virtual_heads, positions, params), BOUNDED_BY)
     with atomic_folder(COMPOSE / name) as folder:
-        for file, table in study(model, valid, words, params, virtual_heads):
-            write_table(folder / f"{file}.parquet", pa.Table.from_pandas(table, preserve_index=False))
-        formed = formation(along_the_way(MODELS / name), valid, params)
-        write_table(folder / "formation.parquet", pa.Table.from_pandas(formed, preserve_index=False))
+        for table, rows in study(model, valid, words, params, virtual_heads):
+            table.write(folder, rows)
+        FORMATION.write(folder, formation(along_the_way(MODELS / name), valid, params))
     wrote(COMPOSE / name, f"{model.n_layers} layers, {len(heads(model))} heads studied")
 
 

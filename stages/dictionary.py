@@ -13,16 +13,19 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from torch import Tensor
 
 from skiptrace.arithmetic import on_one_thread
 from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams, load_dictionary
 from skiptrace.dictionary import language, toy
 from skiptrace.dictionary.sites import SITES
-from skiptrace.files import atomic_folder, read_table, read_tensors, read_tokens, write_table, write_tensors
+from skiptrace.dictionary.tables import BEST, CONTEXTS, DENSITIES, FEATURES, SWEEP, TOY_SWEEP
+from skiptrace.files import atomic_folder, read_tensors, read_tokens, write_tensors
 from skiptrace.layout import DICTIONARY, PARAMS
 from skiptrace.models import checkpoint
+from skiptrace.superposition.tables import HOSTS
+from skiptrace.tables import Table
+from skiptrace.tokens.tables import VOCAB
 from skiptrace.workers import side_by_side
 from stages.common import asked_for, run, wrote
 
@@ -33,34 +36,36 @@ def main() -> None:
     params = load_dictionary(name, PARAMS)
     tables, weights = of_toy(params) if isinstance(params, ToyDictionaryParams) else of_model(params)
     with atomic_folder(DICTIONARY / name) as folder:
-        for file, table in tables.items():
-            write_table(folder / f"{file}.parquet", pa.Table.from_pandas(table, preserve_index=False))
+        for table, rows in tables:
+            table.write(folder, rows)
         write_tensors(folder / "autoencoders.safetensors", weights)
     wrote(DICTIONARY / name, f"sparse autoencoders at {len(params.penalties)} penalties")
 
 
-def of_toy(params: ToyDictionaryParams) -> tuple[dict[str, pd.DataFrame], dict[str, Tensor]]:
+def of_toy(params: ToyDictionaryParams) -> tuple[list[tuple[Table, pd.DataFrame]], dict[str, Tensor]]:
     """Dictionaries of the toy models that the superposition stage leaves to be taken apart."""
-    hosts = read_table(Path(params.data), ["sparsity", "seed", "feature"]).to_pandas()
+    hosts = HOSTS.read_file(Path(params.data), ["sparsity", "seed", "feature"])
     each = hosts[hosts["feature"] == 0]
     W = read_tensors(Path(params.source))["larger.W"]
     all_hosts = toy.Hosts(W, each["sparsity"].to_numpy(), each["seed"].to_numpy())
     sweep, best, found = on_one_thread(toy.decompose, all_hosts, params)
-    return {"sweep": sweep, "best": best}, found.named()
+    return [(TOY_SWEEP, sweep), (BEST, best)], found.named()
 
 
-def of_model(params: ModelDictionaryParams) -> tuple[dict[str, pd.DataFrame], dict[str, Tensor]]:
+def of_model(params: ModelDictionaryParams) -> tuple[list[tuple[Table, pd.DataFrame]], dict[str, Tensor]]:
     """Dictionaries of the residual stream and of the heads of a language model."""
     tokens, model = Path(params.data), checkpoint.load(Path(params.source))
-    vocabulary = read_table(tokens / "vocab.parquet", ["token"]).to_pandas()["token"]
+    vocabulary = VOCAB.read(tokens, ["token"])["token"]
     train, valid = (np.asarray(read_tokens(tokens / f"{split}.npy", model.d_vocab)) for split in ("train", "valid"))
     text = language.Text(train, valid, vocabulary)
     parts = side_by_side(
         language.decompose, [(model, text, site, params) for site in SITES], f"sites of {params.model}"
     )
     found = dict(zip(SITES, parts, strict=True))
-    files = ("sweep", "densities", "features", "contexts")
-    tables = {f: pd.concat([getattr(d, f) for d in found.values()], ignore_index=True) for f in files}
+    tables = [
+        (table, pd.concat([getattr(d, table.name) for d in found.values()], ignore_index=True))
+        for table in (SWEEP, DENSITIES, FEATURES, CONTEXTS)
+    ]
     return tables, {f"{site}.{k}": w for site, d in found.items() for k, w in d.autoencoders.named().items()}
 
 

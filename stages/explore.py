@@ -12,17 +12,22 @@ Writes  data/explore/<m>/entries.parquet    the largest entries of every token i
 """
 
 import numpy as np
-import pyarrow as pa
 
+from skiptrace.circuits.tables import HEADS
+from skiptrace.composition.tables import EXAMPLE_TEXTS
 from skiptrace.config.base import load
 from skiptrace.config.exploration import ExplorationParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import load_model
+from skiptrace.exploration import tables
 from skiptrace.exploration.study import Known, Text, explore
-from skiptrace.files import atomic_folder, read_table, read_tokens, write_table
+from skiptrace.files import atomic_folder, read_tokens
 from skiptrace.layout import COMPOSE, EXPLORE, MODELS, NGRAMS, PARAMS, TABLES, TOKENS
 from skiptrace.mining import vocabulary
+from skiptrace.mining.tables import AGREEMENT, SKIP_TRIGRAMS
 from skiptrace.models import checkpoint
+from skiptrace.tables import write_all
+from skiptrace.tokens.tables import BIGRAMS, VOCAB
 from stages.common import asked_for, run, wrote
 
 
@@ -32,16 +37,15 @@ def main() -> None:
     params, mining = load(ExplorationParams, "exploration", PARAMS), load(MiningParams, "mining", PARAMS)
     corpus = load_model(name, PARAMS).corpus
     model = checkpoint.load(MODELS / name)
-    words = vocabulary.load(TOKENS / corpus / "vocab.parquet", model.d_vocab)
-    tables = [TABLES / name / f"{file}.parquet" for file in ("heads", "skip_trigrams", "agreement")]
-    known = Known(*(read_table(path).to_pandas() for path in (*tables, COMPOSE / name / "example_texts.parquet")))
+    words = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab)
+    mined, examples = TABLES / name, EXAMPLE_TEXTS.read(COMPOSE / name)
+    known = Known(HEADS.read(mined), SKIP_TRIGRAMS.read(mined), AGREEMENT.read(mined), examples)
     valid = np.asarray(read_tokens(TOKENS / corpus / "valid.npy", model.d_vocab))
-    text = Text(valid, read_table(NGRAMS / corpus / "bigrams.parquet").to_pandas())
+    text = Text(valid, BIGRAMS.read(NGRAMS / corpus))
 
     found = explore(model, known, words, text, mining.min_count, params)
     with atomic_folder(EXPLORE / name) as folder:
-        for file, table in found.items():
-            write_table(folder / f"{file}.parquet", pa.Table.from_pandas(table, preserve_index=False))
+        write_all(folder, tables, found)
     wrote(EXPLORE / name, f"{found['entries']['token_id'].nunique():,} tokens in {len(known.heads)} heads")
 
 

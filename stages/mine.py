@@ -16,19 +16,31 @@ Writes  data/tables/<m>/bigrams.parquet         largest entries of the direct pa
         data/tables/<m>/circuits.parquet        statistics and a histogram of the entries of every circuit
 """
 
-import pyarrow as pa
 import torch
 
 from skiptrace.circuits.factored import direct, head_name, heads
+from skiptrace.circuits.tables import HEADS
 from skiptrace.config.base import load
 from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import load_model
-from skiptrace.files import read_table, write_table
 from skiptrace.layout import MODELS, NGRAMS, PARAMS, TABLES, TOKENS
 from skiptrace.mining import bigrams, skip_trigrams, virtual, vocabulary
-from skiptrace.mining.heads import STATISTICS, mine_head, mine_largest, statistics_of
+from skiptrace.mining.heads import mine_head, mine_largest, statistics_of
+from skiptrace.mining.tables import (
+    AGREEMENT,
+    BIGRAMS,
+    CIRCUITS,
+    COPIES,
+    K_COMPOSITION,
+    LARGEST,
+    POSITIONAL,
+    SKIP_TRIGRAMS,
+    VIRTUAL_OV,
+)
 from skiptrace.models import checkpoint
+from skiptrace.tokens.tables import BIGRAMS as COUNTS
+from skiptrace.tokens.tables import VOCAB
 from skiptrace.workers import side_by_side
 from stages import needs
 from stages.common import asked_for, run, wrote
@@ -41,35 +53,31 @@ def main() -> None:
     name = asked_for("model", __doc__)
     params, expansion = load(MiningParams, "mining", PARAMS), load(ExpansionParams, "expansion", PARAMS)
     corpus = load_model(name, PARAMS).corpus
-    model, words, out = checkpoint.load(MODELS / name), TOKENS / corpus / "vocab.parquet", TABLES / name
+    model, words, out = checkpoint.load(MODELS / name), VOCAB.file(TOKENS / corpus), TABLES / name
     vocab = vocabulary.load(words, model.d_vocab)
-    counts = read_table(NGRAMS / corpus / "bigrams.parquet").to_pandas()
-    scores = read_table(out / "heads.parquet").to_pandas()
+    counts, scores = COUNTS.read(NGRAMS / corpus), HEADS.read(out)
     positional = {(row.layer, row.head) for row in scores.itertuples() if row.positional}
 
     asked = [head for head in heads(model) if expansion.only is None or head_name(head) in expansion.only]
     pairs = virtual.pair_circuits(model, expansion.virtual_heads)
     needs.state(f"mine {name}", needs.of_circuits(model, len(asked) + len(pairs)), BOUNDED_BY)
-    table, agreement = bigrams.mine(direct(model), counts, vocab, params)
-    write_table(out / "bigrams.parquet", table)
-    write_table(out / "agreement.parquet", agreement)
+    largest, agreement = bigrams.mine(direct(model), counts, vocab, params)
+    BIGRAMS.write(out, largest)
+    AGREEMENT.write(out, agreement)
     jobs = [(str((MODELS / name).resolve()), str(words.resolve()), head, params) for head in asked]
     found = side_by_side(mine_head, jobs, "mining heads", threads=True)
     acting = [one.best_outs for head, one in zip(asked, found, strict=True) if head in positional]
     statistics = statistics_of(direct(model), params.bins, torch.get_num_threads())
     statistics += [row for one in found for row in one.statistics]
-    tables = {
-        "skip_trigrams": skip_trigrams.mine((one.skip_trigrams for one in found), vocab, params),
-        "positional": skip_trigrams.mine_positional(acting, vocab),
-        "copies": skip_trigrams.mine_copies((one.copies for one in found), vocab),
-        "largest": mine_largest((one.largest for one in found), vocab),
-        "virtual_ov": virtual.mine_virtual_ov(pairs, vocab, params),
-        "k_composition": virtual.mine_k_composition(pairs, vocab, params),
-        "circuits": pa.Table.from_pylist(statistics, STATISTICS),
-    }
-    for file, each in tables.items():
-        write_table(out / f"{file}.parquet", each)
-    wrote(out, f"{table.num_rows:,} bigrams, {tables['skip_trigrams'].num_rows:,} skip-trigrams mined")
+    mined = skip_trigrams.mine((one.skip_trigrams for one in found), vocab, params)
+    SKIP_TRIGRAMS.write(out, mined)
+    POSITIONAL.write(out, skip_trigrams.mine_positional(acting, vocab))
+    COPIES.write(out, skip_trigrams.mine_copies((one.copies for one in found), vocab))
+    LARGEST.write(out, mine_largest((one.largest for one in found), vocab))
+    VIRTUAL_OV.write(out, virtual.mine_virtual_ov(pairs, vocab, params))
+    K_COMPOSITION.write(out, virtual.mine_k_composition(pairs, vocab, params))
+    CIRCUITS.write(out, CIRCUITS.frame(statistics))
+    wrote(out, f"{largest.num_rows:,} bigrams, {mined.num_rows:,} skip-trigrams mined")
 
 
 if __name__ == "__main__":

@@ -1,23 +1,24 @@
 """Count bigrams and measure the losses that need no attention.
 
 Reads   data/tokens/<c>/train.npy, valid.npy, vocab.parquet
-Writes  data/ngrams/<c>/bigrams.parquet   token_id, next_id, count
+Writes  data/ngrams/<c>/bigrams.parquet   adjacent pairs of the training text
         data/ngrams/<c>/baselines.json    unigram and Kneser–Ney bigram loss on valid, nats/token
 """
 
-from skiptrace.files import read_table, read_tokens, write_json, write_table
+from skiptrace.files import read_tokens, write_json
 from skiptrace.layout import NGRAMS, TOKENS
 from skiptrace.tokens import ngrams
+from skiptrace.tokens.tables import BIGRAMS, VOCAB
 from stages.common import asked_for, run, wrote
 
 
 def main() -> None:
     """Count one corpus."""
     name = asked_for("corpus", __doc__)
-    d_vocab = len(read_table(TOKENS / name / "vocab.parquet", ["token_id"]))
+    d_vocab = len(VOCAB.read(TOKENS / name, ["token_id"]))
     train, valid = (read_tokens(TOKENS / name / f"{split}.npy", d_vocab) for split in ("train", "valid"))
     bigrams = ngrams.count_bigrams(train, d_vocab)
-    write_table(NGRAMS / name / "bigrams.parquet", bigrams.to_table())
+    BIGRAMS.write(NGRAMS / name, bigrams.to_table())
     baselines = ngrams.baselines(bigrams, valid, d_vocab)
     write_json(NGRAMS / name / "baselines.json", baselines._asdict(), sealed=True)
     wrote(NGRAMS / name, f"loss {baselines.unigram_loss:.3f} nats by unigrams, {baselines.bigram_loss:.3f} by bigrams")

@@ -1,17 +1,25 @@
 """Read everything that the aggregate stages tell of."""
 
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from skiptrace.account import tables as account
+from skiptrace.circuits.tables import HEADS, OFFSETS
+from skiptrace.composition import tables as composition
 from skiptrace.config.dictionaries import ToyDictionaryParams
 from skiptrace.config.models import AnyModel, ModelShape
 from skiptrace.config.pipeline import load_pipeline
 from skiptrace.corpora import card
+from skiptrace.dictionary.tables import CONTEXTS, DENSITIES, FEATURES, SWEEP, TOY_SWEEP
+from skiptrace.errors import InputError
+from skiptrace.evidence.tables import BUGS, CHECKED, COSTS, FUNNEL, MATCHED, SCORES
+from skiptrace.exploration import tables as exploration
 from skiptrace.files import read_json
 from skiptrace.layout import (
+    ACCOUNT,
     COMPOSE,
     CORPORA,
     DICTIONARY,
@@ -24,9 +32,19 @@ from skiptrace.layout import (
     TABLES,
     TOKENS,
 )
+from skiptrace.mining.tables import (
+    AGREEMENT,
+    BIGRAMS,
+    COPIES,
+    K_COMPOSITION,
+    POSITIONAL,
+    SKIP_TRIGRAMS,
+    VIRTUAL_OV,
+)
 from skiptrace.models.checkpoint import ModelConfig, read_config
-from skiptrace.report import schema
+from skiptrace.models.tables import CURVE, LOSSES
 from skiptrace.report.inputs import (
+    Accounted,
     Composition,
     CorpusResult,
     DictionaryResult,
@@ -35,6 +53,14 @@ from skiptrace.report.inputs import (
     Results,
     Split,
 )
+from skiptrace.superposition import tables as superposition
+from skiptrace.tables import declared
+from skiptrace.tokens.tables import BIGRAMS as COUNTS
+from skiptrace.tokens.tables import VOCAB
+
+MINED = (
+    HEADS, OFFSETS, LOSSES, BIGRAMS, AGREEMENT, SKIP_TRIGRAMS, POSITIONAL, COPIES, VIRTUAL_OV, K_COMPOSITION,
+)  # fmt: skip
 
 
 def read_results() -> Results:
@@ -51,42 +77,37 @@ def read_results() -> Results:
             valid=Split(**sizes["valid"]),
             unigram_loss=baselines["unigram_loss"],
             bigram_loss=baselines["bigram_loss"],
-            vocabulary=schema.read(TOKENS / name / "vocab.parquet", schema.CORPUS["vocab"]),
-            bigrams=schema.read(NGRAMS / name / "bigrams.parquet", schema.CORPUS["bigrams"]),
+            vocabulary=VOCAB.read(TOKENS / name),
+            bigrams=COUNTS.read(NGRAMS / name),
             card=card.read(CORPORA / name / "card.json"),
             survival=card.Survival(**sizes["survival"]),
         )
     models = {}
     for name, model in pipeline.models.items():
-        tables = {key: schema.read(TABLES / name / f"{key}.parquet", need) for key, need in schema.TABLES.items()}
-        for key, need in schema.EVIDENCE.items():
-            file = "skip_trigrams" if key == "evidence" else key
-            tables[key] = schema.read(EVIDENCE / name / f"{file}.parquet", need)
-        bill = _json(EVIDENCE / name / "bill.json", "nats_per_token")["nats_per_token"]
-        tables["curve"] = schema.read(MODELS / name / "curve.parquet", schema.CURVE)
-        names = [f.name for f in fields(Composition)]
-        parts = {n: schema.read(COMPOSE / name / f"{n}.parquet", schema.COMPOSED[n]) for n in names}
-        names = [f.name for f in fields(Exploration)]
-        looked = {n: schema.read(EXPLORE / name / f"{n}.parquet", schema.EXPLORED[n]) for n in names}
+        tables = {table.name: table.read(TABLES / name) for table in MINED}
+        tables |= {table.name: table.read(EVIDENCE / name) for table in (MATCHED, FUNNEL, BUGS, COSTS, SCORES)}
+        tables |= {"evidence": CHECKED.read(EVIDENCE / name), "curve": CURVE.read(MODELS / name)}
+        parts = {table.name: table.read(COMPOSE / name) for table in declared(composition)}
+        accounted = {table.name: table.read(ACCOUNT / name) for table in declared(account)}
+        looked = {table.name: table.read(EXPLORE / name) for table in declared(exploration)}
         config = read_config(MODELS / name / "config.json")
         models[name] = ModelResult(
             params=shape(model, config),
             d_vocab=config.d_vocab,
             config=config,
-            bill=bill,
             composed=Composition(**parts),
             explored=Exploration(**looked),
+            accounted=Accounted(**accounted),
             **tables,
         )
-    superposition = {n: schema.read(SUPERPOSITION / f"{n}.parquet", c) for n, c in schema.SUPERPOSITION.items()}
+    toys = {table.name: table.read(SUPERPOSITION) for table in declared(superposition)}
     dictionaries = {}
     for name, dictionary in pipeline.dictionaries.items():
         toy = isinstance(dictionary, ToyDictionaryParams)
-        sweep = schema.read(DICTIONARY / name / "sweep.parquet", schema.DICTIONARY["toy_sweep" if toy else "sweep"])
-        read = [] if toy else ["densities", "features", "contexts"]
-        rest = [schema.read(DICTIONARY / name / f"{file}.parquet", schema.DICTIONARY[file]) for file in read]
+        sweep = (TOY_SWEEP if toy else SWEEP).read(DICTIONARY / name)
+        rest = [] if toy else [table.read(DICTIONARY / name) for table in (DENSITIES, FEATURES, CONTEXTS)]
         dictionaries[name] = DictionaryResult(dictionary, sweep, *(rest or [pd.DataFrame()] * 3))
-    return Results(corpora, models, superposition, dictionaries)
+    return Results(corpora, models, toys, dictionaries)
 
 
 def shape(model: AnyModel, config: ModelConfig) -> ModelShape:
@@ -100,5 +121,6 @@ def shape(model: AnyModel, config: ModelConfig) -> ModelShape:
 def _json(path: Path, *needed: str) -> Any:
     """A JSON file that has at least these keys."""
     value = read_json(path)
-    schema.require(path, value if isinstance(value, dict) else (), needed)
+    if missing := [key for key in needed if not isinstance(value, dict) or key not in value]:
+        raise InputError(f"{path}: {', '.join(missing)} missing; it is of another version: reproduce its stage")
     return value

@@ -8,17 +8,17 @@ Writes  data/tables/<m>/heads.parquet     one row per head, each score beside it
         data/tables/<m>/losses.parquet    valid loss by position in the context, nats
 """
 
-import pyarrow as pa
-
 from skiptrace.circuits.scores import score_heads
+from skiptrace.circuits.tables import HEADS, OFFSETS
 from skiptrace.config.base import load
 from skiptrace.config.models import load_model
 from skiptrace.config.scoring import ScoringParams
-from skiptrace.files import read_tokens, write_table
+from skiptrace.files import read_tokens
 from skiptrace.layout import MODELS, PARAMS, TABLES, TOKENS
 from skiptrace.models import checkpoint
 from skiptrace.models.evaluation import losses_by_position
 from skiptrace.models.loss import ROWS
+from skiptrace.models.tables import LOSSES
 from skiptrace.models.windows import spread_windows
 from stages import needs
 from stages.common import asked_for, run, wrote
@@ -38,8 +38,8 @@ def main() -> None:
     needs.state(f"score {name}", needs.of_losses(model, contexts, ROWS), BOUNDED_BY)
     heads, offsets = score_heads(model, texts, params)
     losses = losses_by_position(model, valid, params.loss_contexts)
-    for file, table in (("heads", heads), ("offsets", offsets), ("losses", losses)):
-        write_table(TABLES / name / f"{file}.parquet", pa.Table.from_pandas(table, preserve_index=False))
+    for table, content in ((HEADS, heads), (OFFSETS, offsets), (LOSSES, losses)):
+        table.write(TABLES / name, content)
     copying = f"{int(heads['copies'].sum())} of {len(heads)} heads copy" if len(heads) else "no heads"
     wrote(TABLES / name, f"validation loss {losses['loss'].mean():.3f} nats, {copying}")
 

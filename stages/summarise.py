@@ -19,6 +19,7 @@ from skiptrace.config.base import load
 from skiptrace.config.verification import VerificationParams
 from skiptrace.files import write_json, write_text
 from skiptrace.layout import (
+    ACCOUNT,
     CIRCUITS,
     COMPOSE,
     CORPORA,
@@ -42,7 +43,7 @@ def main() -> None:
     results, params = read_results(), load(VerificationParams, "verification", PARAMS)
     for root in (CORPORA, TOKENS, NGRAMS):
         forget(root, results.corpora.keys())
-    for root in (MODELS, CIRCUITS, TABLES, EVIDENCE, COMPOSE, EXPLORE):
+    for root in (MODELS, CIRCUITS, TABLES, EVIDENCE, COMPOSE, ACCOUNT, EXPLORE):
         forget(root, results.models.keys())
     forget(DICTIONARY, results.dictionaries.keys())
     write_json(REPORTS / "metrics.json", metrics(results, params.min_p_out))

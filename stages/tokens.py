@@ -4,7 +4,7 @@ Reads   params.yaml  tokenizers.<c>
         data/corpora/<c>/documents.parquet, card.json
         imports/, the tokenizer that tokenizers.<c>.path names
 Writes  data/tokens/<c>/tokenizer.json
-        data/tokens/<c>/vocab.parquet            token_id, token, count, probability
+        data/tokens/<c>/vocab.parquet            the tokens and how often they occur
         data/tokens/<c>/train.npy, valid.npy     token ids, each document led by token 0
         data/tokens/<c>/sizes.json               documents, characters and tokens per split; characters that a
                                                  sample of them loses when it is encoded and decoded
@@ -20,10 +20,12 @@ from skiptrace.config.base import load
 from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.corpora import card
 from skiptrace.corpora.documents import texts
-from skiptrace.files import read_tokens, write_json, write_stream, write_table, write_text
+from skiptrace.corpora.tables import DOCUMENTS
+from skiptrace.files import read_tokens, write_json, write_stream, write_text
 from skiptrace.layout import CORPORA, PARAMS, TOKENS
 from skiptrace.tokens import survival, tokenizer
 from skiptrace.tokens.existing import load_existing
+from skiptrace.tokens.tables import VOCAB
 from stages.common import asked_for, run, wrote
 
 
@@ -31,7 +33,7 @@ def main() -> None:
     """Tokenize one corpus."""
     name = asked_for("corpus", __doc__)
     params = load(TokenizerParams, f"tokenizers.{name}", PARAMS)
-    folder, of_split = TOKENS / name, partial(texts, CORPORA / name / "documents.parquet")
+    folder, of_split = TOKENS / name, partial(texts, DOCUMENTS.file(CORPORA / name))
     sizes = card.read(CORPORA / name / "card.json")
     bos_id = None
     if params.path is not None and params.bos is not None:
@@ -58,9 +60,7 @@ def main() -> None:
         )
         for split in ("train", "valid")
     }
-    write_table(
-        folder / "vocab.parquet", tokenizer.vocabulary(made, read_tokens(folder / "train.npy", made.get_vocab_size()))
-    )
+    VOCAB.write(folder, tokenizer.vocabulary(made, read_tokens(folder / "train.npy", made.get_vocab_size())))
     splits = {"train": sizes.train, "valid": sizes.valid}
     content = {
         split: {"documents": size.documents, "characters": size.characters, "tokens": lengths[split]}

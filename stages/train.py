@@ -11,7 +11,6 @@ Writes  data/models/<m>/model.safetensors, config.json
 import shutil
 from pathlib import Path
 
-import pyarrow as pa
 import torch
 
 import skiptrace.models
@@ -19,23 +18,22 @@ from skiptrace import arithmetic
 from skiptrace.config.models import ImportedModel, ModelParams, load_model
 from skiptrace.devices import device
 from skiptrace.errors import InputError
-from skiptrace.files import atomic_folder, fingerprint, read_json, read_table, read_tokens, write_table
+from skiptrace.files import atomic_folder, fingerprint, read_json, read_tokens
 from skiptrace.layout import MODELS, PARAMS, SCRATCH, TOKENS
 from skiptrace.models import checkpoint
 from skiptrace.models.importing import import_model
+from skiptrace.models.tables import CURVE
 from skiptrace.models.training import train
 from skiptrace.models.windows import require_context
+from skiptrace.tokens.tables import VOCAB
 from stages.common import asked_for, run, wrote
-
-KINDS = {"step": pa.int64(), "tokens": pa.int64(), "train_loss": pa.float64(), "valid_loss": pa.float64()}
-CURVE = pa.schema(list(KINDS.items()))
 
 
 def main() -> None:
     """Train or import one model."""
     name = asked_for("model", __doc__)
     params = load_model(name, PARAMS)
-    d_vocab = len(read_table(TOKENS / params.corpus / "vocab.parquet", ["token_id"]))
+    d_vocab = len(VOCAB.read(TOKENS / params.corpus, ["token_id"]))
     if isinstance(params, ImportedModel):
         bring(name, params, d_vocab)
     else:
@@ -61,7 +59,7 @@ def bring(name: str, params: ImportedModel, d_vocab: int) -> None:
     require_context(streams, model.n_ctx, params.corpus, name)
     shutil.rmtree(MODELS / name / "checkpoints", ignore_errors=True)
     checkpoint.save(model, MODELS / name, config=config)
-    write_table(MODELS / name / "curve.parquet", CURVE.empty_table())
+    CURVE.write(MODELS / name, CURVE.frame())
     wrote(MODELS / name, f"{config.n_layers} layers imported from {params.source} ({config.imported_from})")
 
 
@@ -83,7 +81,7 @@ def make(name: str, params: ModelParams, d_vocab: int) -> None:
     if params.checkpoints:
         with atomic_folder(MODELS / name / "checkpoints") as kept:
             shutil.copytree(state / "checkpoints", kept, dirs_exist_ok=True)
-    write_table(MODELS / name / "curve.parquet", pa.Table.from_pandas(curve, CURVE, preserve_index=False))
+    CURVE.write(MODELS / name, curve)
     shutil.rmtree(scratch, ignore_errors=True)
     wrote(MODELS / name, f"{params.steps} steps, validation loss {curve['valid_loss'].iloc[-1]:.3f} nats")
 

@@ -8,27 +8,31 @@ Writes  data/evidence/<m>/skip_trigrams.parquet   the mined columns and their ev
         data/evidence/<m>/funnel.parquet          how many rows pass each test, of the heads and of the stand-ins
         data/evidence/<m>/bugs.parquet            crossed skip-trigrams and what they cost
         data/evidence/<m>/truth.parquet           precision and recall against planted truth
-        data/evidence/<m>/bill.json               upper bound on the cost of unsupported rows, nats/token
+        data/evidence/<m>/costs.parquet           what crossings cost, and bounds on what unsupported entries cost
 """
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from skiptrace.config.base import load
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import load_model
 from skiptrace.config.verification import VerificationParams
-from skiptrace.evidence import bugs, truth
+from skiptrace.corpora.tables import TRUTH
+from skiptrace.evidence import bounds, bugs, truth
 from skiptrace.evidence.causal import at_once
 from skiptrace.evidence.funnel import funnel, judged
 from skiptrace.evidence.nulls import StandIn, stand_in
 from skiptrace.evidence.support import Positions
+from skiptrace.evidence.tables import BUGS, CHECKED, COSTS, FUNNEL, MATCHED, SCORES
 from skiptrace.evidence.verification import Streams, verify
-from skiptrace.files import read_table, read_tokens, write_json, write_table
+from skiptrace.files import read_tokens
 from skiptrace.layout import CORPORA, EVIDENCE, MODELS, NGRAMS, PARAMS, TABLES, TOKENS
 from skiptrace.mining import skip_trigrams, vocabulary
+from skiptrace.mining.tables import BIGRAMS, COPIES, SKIP_TRIGRAMS
 from skiptrace.models import checkpoint
+from skiptrace.tokens.tables import BIGRAMS as COUNTS
+from skiptrace.tokens.tables import VOCAB
 from stages import needs
 from stages.common import asked_for, run, wrote
 
@@ -41,22 +45,22 @@ def main() -> None:
     params, mining = load(VerificationParams, "verification", PARAMS), load(MiningParams, "mining", PARAMS)
     corpus = load_model(name, PARAMS).corpus
     model, out = checkpoint.load(MODELS / name), EVIDENCE / name
-    vocab = read_table(TOKENS / corpus / "vocab.parquet").to_pandas()
+    vocab = VOCAB.read(TOKENS / corpus)
     streams = Streams(
         np.asarray(read_tokens(TOKENS / corpus / "train.npy", model.d_vocab)),
         np.asarray(read_tokens(TOKENS / corpus / "valid.npy", model.d_vocab)),
         vocab["count"].to_numpy(),
     )
-    tables = {n: read_table(TABLES / name / f"{n}.parquet").to_pandas() for n in ("bigrams", "skip_trigrams", "copies")}
+    tables = {table.name: table.read(TABLES / name) for table in (BIGRAMS, SKIP_TRIGRAMS, COPIES)}
 
     rows = min(len(tables["skip_trigrams"]), params.rows)
     batch = at_once(model, min(params.context_tokens, model.n_ctx))
-    needed = needs.of_verification(model, rows, batch, len(streams.train), params)
+    needed = needs.of_verification(model, rows * (1 + len(StandIn)), batch, len(streams.train), params)
     needs.state(f"verify {name}", needed, BOUNDED_BY)
-    words = vocabulary.load(TOKENS / corpus / "vocab.parquet", model.d_vocab)
+    words = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab)
     twins = [checkpoint.load(path) for path in sorted((MODELS / name / "twins").glob("*/"))]
     theirs = [skip_trigrams.of_model(twin, words, mining) for twin in twins]
-    matched = params.model_copy(update={"rows": params.matched_rows})
+    matched = params.model_copy(update={"rows": params.matched_rows or params.rows})
     arms = {}
     for kind in StandIn:
         other = stand_in(model, kind, params.seed)
@@ -66,24 +70,20 @@ def main() -> None:
     arms = {kind: judged(rows, arms[StandIn.ROTATED], theirs, params) for kind, rows in arms.items()}
     positions = Positions(streams.train, len(vocab), model.n_ctx - 1)
     found = bugs.measure(model, bugs.find(checked, positions, params), streams, params)
-    planted = CORPORA / corpus / "truth.parquet"
+    planted = TRUTH.file(CORPORA / corpus)
     scores = []
     if planted.exists():
-        bigrams = read_table(NGRAMS / corpus / "bigrams.parquet").to_pandas()
-        known = truth.Known(read_table(planted).to_pandas(), vocab)
-        scores = truth.evaluate(known, tables, checked, found, bigrams, streams.train, model.n_ctx - 1)
+        known, counts = truth.Known(TRUTH.read_file(planted), vocab), COUNTS.read(NGRAMS / corpus)
+        scores = truth.evaluate(known, tables, checked, found, counts, streams.train, model.n_ctx - 1)
 
     stood = pd.concat([rows.assign(heads=kind) for kind, rows in arms.items()], ignore_index=True)
-    write_table(out / "matched.parquet", pa.Table.from_pandas(stood, preserve_index=False))
-    passed = funnel({"trained": checked, **arms}, params)
-    write_table(out / "funnel.parquet", pa.Table.from_pandas(passed, preserve_index=False))
-    write_table(out / "skip_trigrams.parquet", pa.Table.from_pandas(checked, preserve_index=False))
-    write_table(
-        out / "bugs.parquet", pa.Table.from_pandas(bugs.with_texts(found, vocab["token"]), preserve_index=False)
-    )
-    write_table(out / "truth.parquet", pa.Table.from_pandas(truth.to_frame(scores), preserve_index=False))
-    bill = bugs.bill(model, checked, streams, params) if len(checked) else 0.0
-    write_json(out / "bill.json", {"nats_per_token": bill}, sealed=True)
+    MATCHED.write(out, stood)
+    FUNNEL.write(out, funnel({"trained": checked, **arms}, params))
+    CHECKED.write(out, checked)
+    BUGS.write(out, bugs.with_texts(found, vocab["token"]))
+    SCORES.write(out, truth.to_frame(scores))
+    bounded = bounds.bounds(model, checked, positions, streams, params)
+    COSTS.write(out, pd.concat([bugs.crossing_costs(model, found, streams, params), bounded], ignore_index=True))
     wrote(out, f"{int(checked['survives'].sum()):,} of {len(checked):,} rows pass every test")
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from skiptrace.arithmetic import on_one_thread
 from skiptrace.circuits.factored import Circuit, head_name, heads, ov
+from skiptrace.circuits.tables import HEADS, OFFSETS
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.errors import InputError
 from skiptrace.models.transformer import Transformer
@@ -215,44 +216,13 @@ def on_text(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> list[TextSt
     return [TextStatistics(p / n, ScoreMoments(m / n, s / n)) for p, m, s in totals]
 
 
-COLUMNS = {
-    "layer": "int32",
-    "head": "int32",
-    "name": "str",
-    "copying": "float64",
-    "copying_null_mean": "float64",
-    "copying_null_sd": "float64",
-    "copies": "bool",
-    "own_top1": "float64",
-    "own_top5": "float64",
-    "own_positive": "float64",
-    "position_share": "float64",
-    "position_share_null_mean": "float64",
-    "position_share_null_sd": "float64",
-    "positional": "bool",
-    "best_offset": "int32",
-    "best_offset_attention": "float64",
-    "best_offset_uniform": "float64",
-    "previous_token": "float64",
-    "previous_token_uniform": "float64",
-    "prefix_matching": "float64",
-    "prefix_matching_uniform": "float64",
-    "bos_attention": "float64",
-}
-
-
 @torch.no_grad()
 def score_heads(
     model: Transformer, tokens: Int[Tensor, "batch ctx"], params: ScoringParams
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Score every head; return the head table and attention by offset.
-
-    The second table has `layer, head, offset, text, position_only, uniform`: mean attention to the
-    source `offset` positions back on real text, by the position term alone, and spread evenly.
-    """
+    """Score every head; return the table of heads and mean attention by offset (`HEADS` and `OFFSETS`)."""
     if model.n_layers == 0:
-        offsets = ["layer", "head", "offset", "text", "position_only", "uniform"]
-        return pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS), pd.DataFrame(columns=offsets, dtype="float64")
+        return HEADS.frame(), OFFSETS.frame()
     text = on_text(model, tokens)
     length, repeats = span_length(model.n_ctx, params.repeated_tokens, params.repeats), params.repeats
     repeated = repeated_tokens(model.d_vocab, length, repeats, params.sequences, params.seed)
@@ -305,7 +275,7 @@ def score_heads(
         curve.insert(0, "head", head)
         curve.insert(0, "layer", layer)
         curves.append(curve)
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS), pd.concat(curves, ignore_index=True)
+    return HEADS.frame(rows), OFFSETS.frame(pd.concat(curves, ignore_index=True))
 
 
 def _share_null(model: Transformer, mean: Tensor, square: float, params: ScoringParams) -> Null:

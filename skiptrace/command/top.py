@@ -13,7 +13,8 @@ import typer
 from skiptrace.command.models import check_heads, in_pipeline, made
 from skiptrace.command.output import Form, console, print_csv, print_json, table, token
 from skiptrace.config.models import load_model
-from skiptrace.files import read_json, read_table
+from skiptrace.evidence.tables import CHECKED
+from skiptrace.files import read_json
 from skiptrace.layout import EVIDENCE, MODELS, PARAMS
 
 COLUMNS = (
@@ -35,7 +36,7 @@ def answer(model: str, asked: list[str], supported: bool, words: bool, most: int
     check_heads(
         model, [f"L{layer}H{head}" for layer in range(shape["n_layers"]) for head in range(shape["n_heads"])], asked
     )
-    found = read_table(made(EVIDENCE / model) / "skip_trigrams.parquet").to_pandas()
+    found = CHECKED.read(made(EVIDENCE / model))
     found["head"] = "L" + found["layer"].astype(str) + "H" + found["head"].astype(str)
     found["rank"] = found["rank_evidence"]
     kept = found[chosen(found, asked, supported, words)].sort_values("rank")[list(COLUMNS)]

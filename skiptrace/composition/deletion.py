@@ -13,28 +13,10 @@ from torch import Tensor
 from skiptrace.arithmetic import on_one_thread, total
 from skiptrace.composition import alignment
 from skiptrace.composition.stream import Stream
+from skiptrace.composition.tables import DELETION
 from skiptrace.config.composition import CompositionParams
 from skiptrace.models.transformer import Transformer
 
-COLUMNS = {
-    "head": "str",
-    "writer": "str",
-    "dimensions": "int32",
-    "negative": "float64",
-    "null_mean": "float64",
-    "null_sd": "float64",
-    "z": "float64",
-    "before": "float64",
-    "after": "float64",
-    "after_shuffled": "float64",
-    "cosine": "float64",
-    "cosine_null_mean": "float64",
-    "cosine_null_sd": "float64",
-    "cosine_z": "float64",
-    "impossible_z": "float64",
-    "impossible_cosine": "float64",
-    "deletes": "bool",
-}
 SHUFFLES = 20
 
 
@@ -95,14 +77,14 @@ def deletion(model: Transformer, stream: Stream, params: CompositionParams) -> p
                     "possible": writer.head is None or writer.head[0] < layer,
                 }
             )
-    table = pd.DataFrame(rows, columns=[*COLUMNS, "possible"])
+    table = pd.DataFrame(rows, columns=[*DELETION.names, "possible"])
     possible = table.pop("possible").astype(bool)
     impossible, table = table[~possible], table[possible].reset_index(drop=True)
     table["impossible_z"], table["impossible_cosine"] = impossible["z"].max(), impossible["cosine"].min()
     # A comparison with NaN is false: without impossible pairs the random nulls decide.
     unlike = ~(table["z"] <= table["impossible_z"]) & ~(table["cosine"] >= table["impossible_cosine"])
     table["deletes"] = (table["z"] >= params.null_sd) & (table["cosine_z"] <= -params.null_sd) & unlike
-    return table.astype(COLUMNS)
+    return DELETION.frame(table)
 
 
 def _rms(total: Float[Tensor, ""], vectors: Float[Tensor, "n k"]) -> float:

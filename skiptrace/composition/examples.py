@@ -9,13 +9,13 @@ from torch import Tensor
 
 from skiptrace.circuits.factored import PANEL
 from skiptrace.circuits.paths import Path, contributions, label, path_outputs, path_pattern, paths
+from skiptrace.composition.tables import EXAMPLE_TEXTS, EXAMPLES, PATHS, PATTERNS
 from skiptrace.config.composition import CompositionParams
 from skiptrace.models.transformer import Transformer
 
 Contributions = Float[Tensor, "contexts n"]
 Logits = dict[Path, Contributions]
 BATCH = 8  # contexts whose patterns are held at once
-PATHS = {"name": "str", "order": "int32", "logit": "float64", "se": "float64", "size": "float64"}
 
 
 @torch.no_grad()
@@ -41,7 +41,7 @@ def path_table(logits: Logits) -> pd.DataFrame:
         each = values.double().mean(1)
         error = each.std().item() / len(each) ** 0.5
         rows.append((label(path), len(path), each.mean().item(), error, values.double().abs().mean(1).mean().item()))
-    return pd.DataFrame(rows, columns=list(PATHS)).astype(PATHS)
+    return PATHS.frame(rows)
 
 
 class Place(NamedTuple):
@@ -57,21 +57,6 @@ def best_places(logits: Float[Tensor, "contexts n"], sure: Float[Tensor, "contex
     order = best.values.argsort(descending=True, stable=True)[:count]
     # Contributions begin at position 1.
     return [Place(int(w), int(best.indices[w]) + 1) for w in order if best.values[w] > -torch.inf]
-
-
-EXAMPLES = {
-    "example": "int32",
-    "order": "int32",
-    "probability": "float64",
-    "out_id": "int32",
-    "rank": "int32",
-    "name": "str",
-    "logit": "float64",
-    "source_back": "int32",
-    "source_id": "int32",
-    "source_logit": "float64",
-}
-TEXTS = {"example": "int32", "position": "int32", "token_id": "int32"}
 
 
 @torch.no_grad()
@@ -104,8 +89,8 @@ def examples(
             texts += [(count, i, int(tokens[i])) for i in range(start, position + 1)]
             count += 1
     return (
-        pd.DataFrame(rows, columns=list(EXAMPLES)).astype(EXAMPLES),
-        pd.DataFrame(texts, columns=list(TEXTS)).astype(TEXTS),
+        EXAMPLES.frame(rows),
+        EXAMPLE_TEXTS.frame(texts),
     )
 
 
@@ -120,19 +105,6 @@ def probability(model: Transformer, windows: Int[Tensor, "contexts width"]) -> F
             logprob = model.logits(rows[places]).log_softmax(-1)
             found.append(logprob.gather(1, wanted[places])[:, 0].exp())
     return torch.cat(found).unflatten(0, (len(windows), -1))
-
-
-PATTERNS = {
-    "name": "str",
-    "why": "str",
-    "destination": "int32",
-    "source": "int32",
-    "destination_id": "int32",
-    "source_id": "int32",
-    "first": "float64",
-    "then": "float64",
-    "virtual": "float64",
-}
 
 
 @torch.no_grad()
@@ -167,5 +139,5 @@ def shown_patterns(
             frame = pd.DataFrame({k: v.numpy() for k, v in columns.items()})
             tables.append(frame.assign(name=label(pair), why=why))
     if not tables:
-        return pd.DataFrame(columns=list(PATTERNS)).astype(PATTERNS)
-    return pd.concat(tables, ignore_index=True)[list(PATTERNS)].astype(PATTERNS)
+        return PATTERNS.frame()
+    return PATTERNS.frame(pd.concat(tables, ignore_index=True))

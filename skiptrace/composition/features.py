@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from skiptrace.arithmetic import on_one_thread, total
+from skiptrace.composition.tables import DIRECTIONS, PLANE
 from skiptrace.config.composition import CompositionParams
 from skiptrace.errors import InputError
 from skiptrace.models.transformer import Transformer
@@ -62,17 +63,6 @@ def families(token: pd.Series, count: pd.Series, params: CompositionParams) -> l
     return found
 
 
-COLUMNS = {
-    "family": "str",
-    "matrix": "str",
-    "pairs": "int32",
-    "cosine": "float64",
-    "null_mean": "float64",
-    "null_sd": "float64",
-    "z": "float64",
-    "accuracy": "float64",
-    "accuracy_nearest": "float64",
-}
 FEWEST = 4  # pairs below which differences cannot be compared
 
 
@@ -92,7 +82,7 @@ def directions(model: Transformer, found: list[Family], params: CompositionParam
             if len(first) >= FEWEST:
                 row |= _scores(vectors, first, second, params)
             rows.append(row)
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    return DIRECTIONS.frame(rows)
 
 
 def _scores(
@@ -148,9 +138,6 @@ def nearest(
     return float((near.argmax(1) == second).double().mean())
 
 
-PLANE = {"family": "str", "token_id": "int32", "pair": "int32", "side": "int32", "x": "float64", "y": "float64"}
-
-
 @torch.no_grad()
 def plane(model: Transformer, found: list[Family], most: int) -> pd.DataFrame:
     """The first `most` pairs of every family in the plane of the first two principal components of their W_E rows."""
@@ -168,5 +155,5 @@ def plane(model: Transformer, found: list[Family], most: int) -> pd.DataFrame:
         values = {k: v.numpy() for k, v in columns.items()} | {"x": xy[:, 0].numpy(), "y": xy[:, 1].numpy()}
         tables.append(pd.DataFrame(values).assign(family=name))
     if not tables:
-        return pd.DataFrame(columns=list(PLANE)).astype(PLANE)
-    return pd.concat(tables, ignore_index=True)[list(PLANE)].astype(PLANE)
+        return PLANE.frame()
+    return PLANE.frame(pd.concat(tables, ignore_index=True))

@@ -10,34 +10,11 @@ from torch import Tensor
 from skiptrace.circuits.factored import head_name
 from skiptrace.composition import alignment
 from skiptrace.composition.alignment import Directions, Null, Scores
+from skiptrace.composition.tables import COMPOSITION
 from skiptrace.config.composition import CompositionParams
 from skiptrace.models.transformer import Transformer
 
 KINDS = ("Q", "K", "V")
-COLUMNS = {
-    "kind": "str",
-    "from_layer": "int32",
-    "from_head": "int32",
-    "to_layer": "int32",
-    "to_head": "int32",
-    "from": "str",
-    "to": "str",
-    "score": "float64",
-    "null_mean": "float64",
-    "null_sd": "float64",
-    "z": "float64",
-    "rotated_mean": "float64",
-    "rotated_sd": "float64",
-    "rotated_z": "float64",
-    "overlap": "float64",
-    "overlap_null_mean": "float64",
-    "overlap_null_sd": "float64",
-    "overlap_z": "float64",
-    "closest": "float64",
-    "impossible_max": "float64",
-    "significant": "bool",
-    "below": "bool",
-}
 
 
 def writers(model: Transformer, layer: int) -> Directions:
@@ -72,7 +49,7 @@ def composition(model: Transformer, params: CompositionParams) -> pd.DataFrame:
     room to vary), and above all impossible pairs; `below` is as far below the first.
     """
     if model.n_layers < 2:
-        return pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)
+        return COMPOSITION.frame()
     chance = alignment.gaussian(model.d_model, model.d_head, params.null_draws, params.seed)
     ranks = [(model.d_head, model.d_head)]
     (angles,) = alignment.random_overlaps(model.d_model, ranks, params.null_draws, params.seed)
@@ -84,7 +61,7 @@ def composition(model: Transformer, params: CompositionParams) -> pd.DataFrame:
         _table(case, alignment.scores(*pair), chance, null, angles, params.null_sd, impossible[case[2]])
         for case, pair, null in zip(cases, pairs, nulls, strict=True)
     ]
-    return pd.concat(tables, ignore_index=True)[list(COLUMNS)].astype(COLUMNS)
+    return COMPOSITION.frame(pd.concat(tables, ignore_index=True))
 
 
 def impossible_scores(model: Transformer, kind: str) -> Float[Tensor, " pairs"]:

@@ -14,10 +14,9 @@ from torch import Tensor
 
 from skiptrace.arithmetic import on_one_thread
 from skiptrace.circuits.paths import MOST, path_count, path_logits, paths
+from skiptrace.composition.tables import IDENTITIES
 from skiptrace.composition.terms import frozen_runs
 from skiptrace.models.transformer import Transformer
-
-COLUMNS = {"identity": "str", "error": "float64", "scale": "float64"}
 
 
 @torch.no_grad()
@@ -28,7 +27,7 @@ def identities(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> pd.DataF
     """
     exact = copy.deepcopy(model).double()
     rows = []
-    for statement, sides in IDENTITIES.items():
+    for statement, sides in EQUATIONS.items():
         if sides is _path_sum and path_count(model.n_layers, model.n_heads) > MOST:
             continue
         if not model.linear and sides in (_path_sum, _frozen, _any_basis):
@@ -36,7 +35,7 @@ def identities(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> pd.DataF
         if model.n_layers > 0 or sides in (_path_sum, _any_basis):
             left, right = sides(exact, tokens)
             rows.append((statement, (left - right).abs().max().item(), left.abs().max().item()))
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    return IDENTITIES.frame(rows)
 
 
 Sides = tuple[Float[Tensor, "..."], Float[Tensor, "..."]]
@@ -107,7 +106,7 @@ def _any_basis(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> Sides:
     return model(tokens), changed(tokens)
 
 
-IDENTITIES: dict[str, Callable[[Transformer, Tensor], Sides]] = {
+EQUATIONS: dict[str, Callable[[Transformer, Tensor], Sides]] = {
     "the logits are the sum over all paths": _path_sum,
     "every layer is the sum of its heads, each run alone": _additive,
     "moving and writing commute in every head: (A x) W_OV = A (x W_OV)": _moving,

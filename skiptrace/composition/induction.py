@@ -30,6 +30,7 @@ from skiptrace.circuits.scores import (
     softmax_causal,
     span_length,
 )
+from skiptrace.composition.tables import FORMATION, INDUCTION, KNOCKOUTS
 from skiptrace.config.composition import CompositionParams
 from skiptrace.models.evaluation import in_context_learning, window_losses
 from skiptrace.models.transformer import Transformer
@@ -91,17 +92,6 @@ def patterns_without(
     return patterns
 
 
-KNOCKOUT = {
-    "from": "str",
-    "to": "str",
-    "via": "str",
-    "intact": "float64",
-    "without": "float64",
-    "change": "float64",
-    "change_se": "float64",
-}
-
-
 @torch.no_grad()
 def knockouts(model: Transformer, params: CompositionParams) -> pd.DataFrame:
     """Prefix matching of every later head, in attention, when one earlier head is cut; ± over sequences."""
@@ -119,32 +109,7 @@ def knockouts(model: Transformer, params: CompositionParams) -> pd.DataFrame:
                     error = change.std().item() / math.sqrt(len(change))
                     names = (head_name(h) for h in (first, then))
                     rows.append((*names, via, before.mean().item(), after.mean().item(), change.mean().item(), error))
-    return pd.DataFrame(rows, columns=list(KNOCKOUT)).astype(KNOCKOUT)
-
-
-HEADS = {
-    "layer": "int32",
-    "head": "int32",
-    "name": "str",
-    "prefix_matching": "float64",
-    "prefix_matching_se": "float64",
-    "prefix_matching_text": "float64",
-    "prefix_matching_text_se": "float64",
-    "prefix_matching_uniform": "float64",
-    "copying_share": "float64",
-    "copying_share_chance": "float64",
-    "previous_token": "float64",
-    "previous_token_uniform": "float64",
-    "copying": "float64",
-    "copying_null_mean": "float64",
-    "copying_null_sd": "float64",
-    "earlier": "str",
-    "k_eigenvalues": "float64",
-    "k_null_mean": "float64",
-    "k_null_sd": "float64",
-    "k_own_top1": "float64",
-    "in_corner": "bool",
-}
+    return KNOCKOUTS.frame(rows)
 
 
 @torch.no_grad()
@@ -158,7 +123,7 @@ def induction(
     `null_sd` standard deviations above those of random heads.
     """
     if model.n_layers == 0:
-        return pd.DataFrame(columns=list(HEADS)).astype(HEADS)
+        return INDUCTION.frame()
     tokens, length = _repeated(model, params)
     real = repeated_spans(stream, length, params.repeats, params.contexts)
     texts = spread_windows(stream, model.n_ctx, params.contexts)[:, :-1]
@@ -205,7 +170,7 @@ def induction(
                 "in_corner": above and own > k_null.mean + params.null_sd * k_null.sd,
             }
         rows.append(row)
-    return pd.DataFrame(rows, columns=list(HEADS)).astype(HEADS)
+    return INDUCTION.frame(rows)
 
 
 def eigenvalue_nulls(model: Transformer, in_turn: int, params: CompositionParams) -> tuple[Null, Null]:
@@ -213,9 +178,6 @@ def eigenvalue_nulls(model: Transformer, in_turn: int, params: CompositionParams
     E, U = model.W_E.double(), model.W_U.double()
     draws = (model.d_head, params.null_draws, params.seed)
     return eigenvalue_null(U @ E, in_turn, *draws), eigenvalue_null(E.T @ E, 2, *draws)
-
-
-FORMATION = {"step": "int32", "name": "str", "score": "str", "value": "float64"}
 
 
 @torch.no_grad()
@@ -244,7 +206,7 @@ def formation(
             name = head_name((layer, head))
             one, other = before[layer][head].item(), matching[layer][:, head].mean().item()
             rows += [(step, name, "previous_token", one), (step, name, "prefix_matching", other)]
-    return pd.DataFrame(rows, columns=list(FORMATION)).astype(FORMATION)
+    return FORMATION.frame(rows)
 
 
 def _matching(

@@ -14,6 +14,7 @@ from torch import Tensor
 from skiptrace.arithmetic import on_one_thread
 from skiptrace.circuits.factored import Head, head_name
 from skiptrace.composition import alignment
+from skiptrace.composition.tables import OVERLAPS, WRITERS
 from skiptrace.config.composition import CompositionParams
 from skiptrace.models.transformer import Transformer
 
@@ -73,18 +74,6 @@ def subspace(vectors: Float[Tensor, "n d_model"], share: float) -> Float[Tensor,
     return directions[:, : 1 + int((kept < share - 1e-12).sum())]
 
 
-WRITERS = {
-    "name": "str",
-    "norm": "float64",
-    "rank": "int32",
-    "effective_rank": "float64",
-    "dimensions": "int32",
-    "weights_effective_rank": "float64",
-    "null_mean": "float64",
-    "null_sd": "float64",
-}
-
-
 @torch.no_grad()
 def writers(model: Transformer, stream: Stream, params: CompositionParams) -> pd.DataFrame:
     """How much of d_model each writer uses.
@@ -115,7 +104,7 @@ def writers(model: Transformer, stream: Stream, params: CompositionParams) -> pd
                 "null_sd": null.sd.item(),
             }
         )
-    return pd.DataFrame(rows, columns=list(WRITERS)).astype(WRITERS)
+    return WRITERS.frame(rows)
 
 
 RANK_DRAWS = 20  # the effective rank of a large random matrix hardly varies
@@ -149,16 +138,6 @@ def gaussian_sizes(rows: int, columns: int, generator: np.random.Generator) -> F
     return on_one_thread(torch.linalg.svdvals, torch.from_numpy(triangle))
 
 
-OVERLAPS = {
-    "writer": "str",
-    "other": "str",
-    "overlap": "float64",
-    "null_mean": "float64",
-    "null_sd": "float64",
-    "z": "float64",
-}
-
-
 @torch.no_grad()
 def overlaps(model: Transformer, stream: Stream, params: CompositionParams) -> pd.DataFrame:
     """Mean squared cosine of the principal angles between what every two writers write on text.
@@ -169,11 +148,11 @@ def overlaps(model: Transformer, stream: Stream, params: CompositionParams) -> p
     found = [writer for writer in stream.writers if writer.frame.shape[1]]
     met = [(one, other) for i, one in enumerate(found) for other in found[:i]]
     if not met:
-        return pd.DataFrame(columns=list(OVERLAPS)).astype(OVERLAPS)
+        return OVERLAPS.frame()
     ranks = [(one.frame.shape[1], other.frame.shape[1]) for one, other in met]
     nulls = alignment.random_overlaps(model.d_model, ranks, params.null_draws, params.seed)
     rows = []
     for (one, other), rank, null in zip(met, ranks, nulls, strict=True):
         overlap = (one.frame.T @ other.frame).square().sum() / min(rank)
         rows.append((one.name, other.name, overlap.item(), null.mean.item(), null.sd.item(), null.z(overlap).item()))
-    return pd.DataFrame(rows, columns=list(OVERLAPS)).astype(OVERLAPS)
+    return OVERLAPS.frame(rows)

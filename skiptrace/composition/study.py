@@ -8,7 +8,7 @@ from jaxtyping import Integer
 
 from skiptrace.circuits.factored import Head
 from skiptrace.circuits.paths import MOST, Path, path_count
-from skiptrace.composition import examples, features, stream
+from skiptrace.composition import examples, features, stream, tables
 from skiptrace.composition.deletion import deletion
 from skiptrace.composition.heads import composition
 from skiptrace.composition.identities import identities
@@ -19,6 +19,7 @@ from skiptrace.composition.virtual_weights import virtual_weights
 from skiptrace.config.composition import CompositionParams
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import spread_windows
+from skiptrace.tables import Table
 
 IDENTITY_CONTEXTS, IDENTITY_TOKENS = 2, 64  # float64 and every path: a little text is enough
 
@@ -29,41 +30,41 @@ def study(
     vocabulary: pd.DataFrame,
     params: CompositionParams,
     pairs: int | None = None,
-) -> Iterator[tuple[str, pd.DataFrame]]:
-    """(name, table) of all that needs the model, validation text and `vocabulary` (`token, count`) alone.
+) -> Iterator[tuple[Table, pd.DataFrame]]:
+    """(table, rows) of all that needs the model, validation text and `vocabulary` (`token, count`) alone.
 
     What needs more layers than there are is a table without rows. Of virtual heads, the `pairs` strongest are studied.
     """
     windows = spread_windows(valid, model.n_ctx, params.contexts)
     texts = windows[:, :-1]
-    yield "identities", identities(model, texts[:IDENTITY_CONTEXTS, :IDENTITY_TOKENS])
+    yield tables.IDENTITIES, identities(model, texts[:IDENTITY_CONTEXTS, :IDENTITY_TOKENS])
 
     # Where paths are too many to list, or do not add up, nothing is said of them one by one.
     listed = model.linear and path_count(model.n_layers, model.n_heads) <= MOST
     logits = examples.to_next_token(model, windows) if listed else {}
-    yield "paths", examples.path_table(logits)
+    yield tables.PATHS, examples.path_table(logits)
     sure = examples.probability(model, windows)
     chosen, before = examples.examples(model, windows, logits, sure, params)
-    yield "examples", chosen
-    yield "example_texts", before
+    yield tables.EXAMPLES, chosen
+    yield tables.EXAMPLE_TEXTS, before
 
     composed = composition(model, params)
-    yield "composition", composed
-    yield "virtual_heads", virtual_heads(model, params, pairs)
-    yield "patterns", examples.shown_patterns(model, windows, _shown(composed, logits), sure, params)
-    yield "induction", induction(model, valid, composed, params)
-    yield "knockouts", knockouts(model, params)
-    yield "terms", term_importance(model, windows)
+    yield tables.COMPOSITION, composed
+    yield tables.VIRTUAL_HEADS, virtual_heads(model, params, pairs)
+    yield tables.PATTERNS, examples.shown_patterns(model, windows, _shown(composed, logits), sure, params)
+    yield tables.INDUCTION, induction(model, valid, composed, params)
+    yield tables.KNOCKOUTS, knockouts(model, params)
+    yield tables.TERMS, term_importance(model, windows)
 
-    yield "virtual_weights", virtual_weights(model, params)
+    yield tables.VIRTUAL_WEIGHTS, virtual_weights(model, params)
     written = stream.on_text(model, texts, params.subspace_share)
-    yield "writers", stream.writers(model, written, params)
-    yield "overlaps", stream.overlaps(model, written, params)
-    yield "deletion", deletion(model, written, params)
+    yield tables.WRITERS, stream.writers(model, written, params)
+    yield tables.OVERLAPS, stream.overlaps(model, written, params)
+    yield tables.DELETION, deletion(model, written, params)
 
     families = features.families(vocabulary["token"], vocabulary["count"], params)
-    yield "directions", features.directions(model, families, params)
-    yield "plane", features.plane(model, families, params.pairs_per_family)
+    yield tables.DIRECTIONS, features.directions(model, families, params)
+    yield tables.PLANE, features.plane(model, families, params.pairs_per_family)
 
 
 def _shown(composed: pd.DataFrame, logits: examples.Logits) -> dict[str, tuple[Path, examples.Contributions]]:

@@ -17,21 +17,12 @@ from torch import Tensor
 
 from skiptrace.circuits.factored import heads, pairs
 from skiptrace.circuits.paths import label, path_outputs
+from skiptrace.composition.tables import TERMS
 from skiptrace.models.loss import token_losses
 from skiptrace.models.transformer import Transformer
 from skiptrace.progress import progress
 
 BATCH = 8  # contexts whose patterns are held at once
-COLUMNS = {
-    "scope": "str",
-    "order": "int32",
-    "name": "str",
-    "paths": "int32",
-    "added": "float64",
-    "added_se": "float64",
-    "removed": "float64",
-    "removed_se": "float64",
-}
 
 
 def frozen_runs(
@@ -61,7 +52,7 @@ def term_importance(model: Transformer, windows: Int[Tensor, "contexts width"]) 
     those of a virtual head the path through its two heads. No rows for a model whose terms do not add up.
     """
     if not model.linear:
-        return pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)
+        return TERMS.frame()
     losses: dict[tuple[str, str, str], list[Tensor]] = {}
     for batch in progress(windows.split(BATCH), "term importance"):
         for key, loss in _losses(model, batch):
@@ -81,7 +72,7 @@ def term_importance(model: Transformer, windows: Int[Tensor, "contexts width"]) 
                 without = whole[scope, key[1], "removed"] - full
                 rows.append((scope, order, key[1], count, orders[order] - whole[key], without))
     told = [(*row[:4], *_mean_se(row[4]), *_mean_se(row[5])) for row in rows]
-    return pd.DataFrame(told, columns=list(COLUMNS)).astype(COLUMNS)
+    return TERMS.frame(told)
 
 
 def _losses(

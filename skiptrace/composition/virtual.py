@@ -10,23 +10,9 @@ from skiptrace.circuits.factored import k_composition, strongest_pairs, virtual_
 from skiptrace.circuits.paths import label
 from skiptrace.circuits.scores import copying, own_row
 from skiptrace.composition.induction import eigenvalue_nulls
+from skiptrace.composition.tables import VIRTUAL_HEADS
 from skiptrace.config.composition import CompositionParams
 from skiptrace.models.transformer import Transformer
-
-COLUMNS = {
-    "name": "str",
-    "copying": "float64",
-    "copying_null_mean": "float64",
-    "copying_null_sd": "float64",
-    "copies": "bool",
-    "own_top1": "float64",
-    "own_top5": "float64",
-    "k_eigenvalues": "float64",
-    "k_null_mean": "float64",
-    "k_null_sd": "float64",
-    "k_own_top1": "float64",
-    "chance_top1": "float64",
-}
 
 
 @torch.no_grad()
@@ -58,4 +44,4 @@ def virtual_heads(model: Transformer, params: CompositionParams, most: int | Non
                 "chance_top1": 1 / model.d_vocab,
             }
         )
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    return VIRTUAL_HEADS.frame(rows)

@@ -14,20 +14,9 @@ from skiptrace.arithmetic import on_one_thread
 from skiptrace.circuits.factored import head_name
 from skiptrace.composition import alignment
 from skiptrace.composition.alignment import Directions
+from skiptrace.composition.tables import VIRTUAL_WEIGHTS
 from skiptrace.config.composition import CompositionParams
 from skiptrace.models.transformer import Transformer
-
-COLUMNS = {
-    "writer": "str",
-    "reader": "str",
-    "score": "float64",
-    "null_mean": "float64",
-    "null_sd": "float64",
-    "z": "float64",
-    "impossible_max": "float64",
-    "significant": "bool",
-    "below": "bool",
-}
 
 
 class _Group(NamedTuple):
@@ -95,7 +84,7 @@ def virtual_weights(model: Transformer, params: CompositionParams) -> pd.DataFra
         index = pd.MultiIndex.from_product([writers.names, readers.names], names=["writer", "reader"])
         values = {k: v.flatten().numpy() for k, v in columns.items()}
         tables.append(pd.DataFrame(values, index=index).reset_index())
-    return pd.concat(tables, ignore_index=True).astype(COLUMNS)
+    return VIRTUAL_WEIGHTS.frame(pd.concat(tables, ignore_index=True))
 
 
 def _impossible_max(writing: Sequence[_Group], reading: Sequence[_Group]) -> dict[tuple[str, str], float]:

@@ -5,6 +5,7 @@ import reprlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from skiptrace.config.account import AccountParams
 from skiptrace.config.base import Params, check, read_yaml
 from skiptrace.config.composition import CompositionParams
 from skiptrace.config.corpora import Corpus, check_corpus
@@ -27,6 +28,7 @@ SINGLE: dict[str, type[Params]] = {
     "verification": VerificationParams,
     "composition": CompositionParams,
     "superposition": SuperpositionParams,
+    "account": AccountParams,
     "exploration": ExplorationParams,
     "report": ReportParams,
 }

@@ -23,10 +23,13 @@ class VerificationParams(Params):
     min_p_out: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.05, description="least mean p(out) of a row that survives, between 0 and 1"
     )
-    matched_rows: Annotated[int, Field(ge=10)] = Field(
-        512, description="rows mined from stand-ins of the heads, of each kind, that are checked in the same way"
+    matched_rows: Annotated[int, Field(ge=10)] | None = Field(
+        None, description="rows checked of each kind of stand-in of the heads; left out, as many as `rows`"
     )
     other_destinations: Annotated[int, Field(ge=1)] = Field(
         9, description="destinations of similar frequency beside a row's own, with its source and output token"
+    )
+    bound_places: Count = Field(
+        64, description="places of the validation text at which the cost of all entries of the heads is bounded"
     )
     quartets: Count = Field(50, description="crossed pairs whose cost is measured")

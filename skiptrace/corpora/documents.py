@@ -1,4 +1,4 @@
-"""Documents: their schema, the split that never cuts one in two, and writing and reading them as a stream."""
+"""Documents: the split that never cuts one in two, and writing and reading them as a stream."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -8,10 +8,10 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from skiptrace.corpora.card import Card, Notes, Size
+from skiptrace.corpora.tables import DOCUMENTS
 from skiptrace.errors import InputError
 from skiptrace.files import open_table, table_writer
 
-SCHEMA = pa.schema([("doc_id", pa.int64()), ("source", pa.string()), ("split", pa.string()), ("text", pa.string())])
 GROUP = 2**24  # characters of a row group: what writing, and reading again, holds in memory
 SPLITS = ("train", "valid")
 
@@ -46,11 +46,11 @@ def write(documents: Iterable[Document], valid_share: float, name: str, notes: N
     longest, empty, repeated, kept = ("", 0), 0, 0, 0
     rows: list[tuple[int, str, str, str]] = []
     waiting = 0
-    with table_writer(path, SCHEMA) as writer:
+    with table_writer(path, DOCUMENTS.schema) as writer:
 
         def flush() -> None:
-            columns = [list(column) for column in zip(*rows, strict=True)] or [[]] * len(SCHEMA)
-            writer.write_table(pa.table(columns, schema=SCHEMA))
+            columns = [list(column) for column in zip(*rows, strict=True)] or [[]] * len(DOCUMENTS.names)
+            writer.write_table(pa.table(columns, schema=DOCUMENTS.schema))
             rows.clear()
 
         for source, text in documents:

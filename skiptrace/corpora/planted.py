@@ -13,16 +13,8 @@ import pyarrow as pa
 
 from skiptrace.config.corpora import PlantedCorpus, PlantedRule
 from skiptrace.corpora.documents import Document
+from skiptrace.corpora.tables import TRUTH
 
-TRUTH = pa.schema(
-    [
-        ("kind", pa.string()),
-        ("source", pa.string()),
-        ("destination", pa.string()),
-        ("out", pa.string()),
-        ("probability", pa.float64()),
-    ]
-)
 Triple = tuple[int, int, int]  # word numbers of source … destination → out; NONE for no destination
 NONE = -1
 
@@ -75,7 +67,7 @@ def grammar(params: PlantedCorpus) -> Grammar:
 
 
 def truth(params: PlantedCorpus) -> pa.Table:
-    """The table `kind, source, destination, out, probability` of everything planted.
+    """Everything planted (`TRUTH`).
 
     The halves of quartets are skip-trigrams like any other; a bug is a crossing, of probability 0.
     """
@@ -99,7 +91,7 @@ def truth(params: PlantedCorpus) -> pa.Table:
         for kind, triples, probability in kinds
         for source, destination, out in triples
     ]
-    return pa.Table.from_pylist(rows, TRUTH)
+    return pa.Table.from_pylist(rows, TRUTH.schema)
 
 
 def generate(params: PlantedCorpus) -> Iterator[Document]:

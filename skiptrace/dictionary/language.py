@@ -14,6 +14,7 @@ from skiptrace.dictionary import sites
 from skiptrace.dictionary.autoencoder import Autoencoders, Trainer, initial, scale_of
 from skiptrace.dictionary.measures import densities, loss_recovered, statistics, variance_explained
 from skiptrace.dictionary.sites import BATCH, Site
+from skiptrace.dictionary.tables import CONTEXTS
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import random_windows, spread_windows
 from skiptrace.progress import progress
@@ -227,4 +228,4 @@ def most_active(
                         "source": names[ids[source.position]],
                     }
                 )
-    return pd.DataFrame(rows).sort_values(["feature", "rank"], ignore_index=True)
+    return CONTEXTS.frame(rows).sort_values(["feature", "rank"], ignore_index=True)

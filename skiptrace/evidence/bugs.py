@@ -12,44 +12,21 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Integer
-from torch import Tensor
 
-from skiptrace.arithmetic import total
 from skiptrace.circuits import factored
 from skiptrace.config.verification import VerificationParams
+from skiptrace.evidence.bounds import ending_at
 from skiptrace.evidence.causal import Rows, Sampler, at_once, log_p, run_to_end
+from skiptrace.evidence.intervals import clustered
 from skiptrace.evidence.support import Positions, Support, support
+from skiptrace.evidence.tables import BUGS, CELLS, COSTS, CROSSED
 from skiptrace.evidence.verification import Streams
 from skiptrace.models.transformer import Transformer
-from skiptrace.models.windows import BOS_ID
 
+PLACES = 512  # of the validation text at which a crossing is measured, at most
 SEEN = 10  # occurrences that a supported row needs: fewer may be chance, whatever their lift
-CELLS = ("11", "12", "21", "22")  # destination 1 or 2, out 1 or 2; 12 and 21 are the crossings
-COLUMNS = {
-    "layer": "int32",
-    "head": "int32",
-    "source_id": "int32",
-    "destination_1_id": "int32",
-    "destination_2_id": "int32",
-    "out_1_id": "int32",
-    "out_2_id": "int32",
-    **{f"model_{cell}": "float64" for cell in CELLS},
-    **{f"corpus_{cell}": "float64" for cell in CELLS},
-    "cost_12": "float64",
-    "cost_se_12": "float64",
-    "positions_12": "int64",
-    "cost_21": "float64",
-    "cost_se_21": "float64",
-    "positions_21": "int64",
-}
-
-
-class Cost(NamedTuple):
-    """Mean change in loss, in nats, at the positions where a crossing applies, and how many there are."""
-
-    mean: float
-    se: float
-    positions: int
+# The texts of the tokens are added last, by `with_texts`.
+COLUMNS = {name: kind for name, kind in BUGS.dtypes.items() if f"{name}_id" not in BUGS.dtypes}
 
 
 def find(checked: pd.DataFrame, positions: Positions, params: VerificationParams) -> pd.DataFrame:
@@ -76,7 +53,8 @@ def find(checked: pd.DataFrame, positions: Positions, params: VerificationParams
     for cell in CELLS:
         counted = support(_cell(table, cell), positions, params.fdr)
         table[f"corpus_{cell}"] = counted["corpus_count"] / counted["precedes"].clip(lower=1)
-        if cell in ("12", "21"):
+        if cell in CROSSED:
+            table[f"support_{cell}"] = counted["support"]
             crossed &= (counted["support"] != Support.SUPPORTED).to_numpy()
     return table[crossed].head(most).drop(columns="strength").reset_index(drop=True)
 
@@ -94,11 +72,12 @@ def measure(model: Transformer, quartets: pd.DataFrame, streams: Streams, params
         for out in ("1", "2"):
             wanted = table[f"out_{out}_id"].to_numpy()
             table[f"model_{which}{out}"] = probabilities[np.arange(len(table)), wanted] if len(table) else []
-    for cell in ("12", "21"):
-        costs = [cost(model, row, positions, ctx, params) for row in _keyed(table, cell)]
-        table[f"cost_{cell}"] = [c.mean for c in costs]
-        table[f"cost_se_{cell}"] = [c.se for c in costs]
-        table[f"positions_{cell}"] = [c.positions for c in costs]
+    for cell in CROSSED:
+        found = [changes(model, row, positions, ctx) for row in _keyed(table, cell)]
+        costs = [clustered(c.nats, c.document) for c in found]
+        for end in ("mean", "low", "high"):
+            table[f"cost_{end}_{cell}".replace("_mean", "")] = [getattr(c, end) for c in costs]
+        table[f"positions_{cell}"] = [c.positions for c in found]
     return table[list(COLUMNS)].astype(COLUMNS)
 
 
@@ -112,69 +91,58 @@ class Crossing(NamedTuple):
     out: int
 
 
-def cost(model: Transformer, crossing: Crossing, positions: Positions, ctx: int, params: VerificationParams) -> Cost:
+class Changes(NamedTuple):
+    """Changes of the loss that a crossing makes, nats, at places of so many documents, of all where it applies."""
+
+    nats: Float[np.ndarray, " n"]
+    document: Integer[np.ndarray, " n"]
+    positions: int
+
+
+def changes(model: Transformer, crossing: Crossing, positions: Positions, ctx: int, most: int = PLACES) -> Changes:
     """What the head's direct contribution source → out costs where the destination follows the source.
 
-    Loss with it minus loss without it, at up to `params.contexts` such places of the validation
-    text; undefined (NaN) where there is none.
+    Loss with it minus loss without it, at up to `most` such places of the validation text, at even distances.
     """
     places = positions.of(crossing.destination)[positions.preceded(crossing.source, crossing.destination)]
     places = places[places >= ctx - 1]
-    if len(places) == 0:
-        return Cost(float("nan"), float("nan"), 0)
-    chosen = places[np.linspace(0, len(places) - 1, min(len(places), params.contexts)).astype(int)]
-    tokens, following = _ending_at(positions.stream, chosen, ctx)
-    end = run_to_end(model, tokens)
-    attended = (end.attention[crossing.layer][:, crossing.head] * (tokens == crossing.source)).sum(1)
+    chosen = places[np.linspace(0, len(places) - 1, min(len(places), most)).astype(int)]
     ov = factored.ov(model, crossing.layer, crossing.head).centred()
-    raised = attended * ov.entries(torch.tensor([crossing.source]), torch.tensor([crossing.out]))
-    without = end.logits.clone()
-    without[:, crossing.out] -= raised
-    change = log_p(without, following) - log_p(end.logits, following)
-    spread = change.std().item() / len(change) ** 0.5 if len(change) > 1 else float("nan")
-    return Cost(change.mean().item(), spread, len(places))
-
-
-def bill(
-    model: Transformer, checked: pd.DataFrame, streams: Streams, params: VerificationParams, tokens: int = 4096
-) -> float:
-    """An upper bound on what unsupported cells cost the model, in nats per token of validation text.
-
-    At each of `tokens` places spread over the text, every contribution of a checked row that the
-    corpus does not support is taken away together, but only from tokens that do not follow there:
-    so the loss can only fall, and the fall is the most that mending these rows could bring.
-    """
-    unsupported = checked.loc[
-        checked["support"] != Support.SUPPORTED, ["layer", "head", "source_id", "destination_id", "out_id", "ov"]
-    ]
-    ctx = min(params.context_tokens, model.n_ctx)
-    last = len(streams.valid) - 2
-    places = np.unique(np.linspace(ctx - 1, last, min(tokens, last - ctx + 2)).astype(np.int64))
-    saved = 0.0
-    batch = at_once(model, ctx)
-    for start in range(0, len(places), batch):
-        inputs, following = _ending_at(np.asarray(streams.valid), places[start : start + batch], ctx)
-        end = run_to_end(model, inputs)
-        seen = pd.DataFrame(
-            {
-                "text": np.repeat(np.arange(len(inputs)), ctx),
-                "place": np.tile(np.arange(ctx), len(inputs)),
-                "source_id": inputs.flatten().numpy(),
-                "destination_id": np.repeat(inputs[:, -1].numpy(), ctx),
-            }
-        )
-        # A row of the table applies at its source only if it stands before the destination.
-        hits = seen[seen["place"] < ctx - 1].merge(unsupported, on=["source_id", "destination_id"])
-        text, place, out = (torch.from_numpy(hits[n].to_numpy().astype(np.int64)) for n in ("text", "place", "out_id"))
+    entry = ov.entries(torch.tensor([crossing.source]), torch.tensor([crossing.out]))
+    found, batch = [np.zeros(0)], at_once(model, ctx)
+    for start in range(0, len(chosen), batch):
+        tokens, following = ending_at(positions.stream, chosen[start : start + batch], ctx)
+        end = run_to_end(model, tokens)
+        attended = (end.attention[crossing.layer][:, crossing.head] * (tokens == crossing.source)).sum(1)
         without = end.logits.clone()
-        if len(hits):
-            attention = torch.stack(end.attention)
-            layer, head = (torch.from_numpy(hits[n].to_numpy().astype(np.int64)) for n in ("layer", "head"))
-            raised = attention[layer, text, head, place] * torch.from_numpy(hits["ov"].to_numpy().astype(np.float32))
-            raised = raised * (out != following[text])
-            without.index_put_((text, out), -raised, accumulate=True)
-        saved += total(log_p(without, following) - log_p(end.logits, following)).item()
-    return saved / len(places)
+        without[:, crossing.out] -= attended * entry
+        found.append((log_p(without, following) - log_p(end.logits, following)).double().numpy())
+    return Changes(np.concatenate(found), positions.document(chosen), len(places))
+
+
+def crossing_costs(
+    model: Transformer, quartets: pd.DataFrame, streams: Streams, params: VerificationParams
+) -> pd.DataFrame:
+    """What a crossing costs where it applies, over the distinct crossings of quartets: rows of `COSTS`.
+
+    The mean over crossings of the mean over places, errors clustered by document: all of them, those that the
+    training text contradicts, and those of which it is too rare to say.
+    """
+    ctx = min(params.context_tokens, model.n_ctx)
+    positions = Positions(streams.valid, len(streams.count), ctx - 2)
+    said: dict[Crossing, str] = {}
+    for cell in CROSSED:
+        said |= dict(zip(_keyed(quartets, cell), quartets[f"support_{cell}"], strict=True))
+    found = {crossing: changes(model, crossing, positions, ctx) for crossing in said}
+    rows = []
+    for wanted in (None, Support.CONTRADICTED, Support.RARE):
+        each = [found[crossing] for crossing, support in said.items() if wanted is None or support == wanted]
+        group = np.repeat(np.arange(len(each)), [len(one.nats) for one in each])
+        nats = np.concatenate([np.zeros(0), *(one.nats for one in each)])
+        document = np.concatenate([np.zeros(0, dtype=np.int64), *(one.document for one in each)])
+        what = "crossings" if wanted is None else f"crossings: {wanted}"
+        rows.append((what, len(np.unique(group)), *clustered(nats, document, group)))
+    return pd.DataFrame(rows, columns=COSTS.names).astype(COSTS.dtypes)
 
 
 def _cell(table: pd.DataFrame, cell: str) -> pd.DataFrame:
@@ -193,15 +161,6 @@ def _probabilities(model: Transformer, sampler: Sampler, rows: Rows, n: int) -> 
     return np.stack(found) if found else np.zeros((0, model.d_vocab))
 
 
-def _ending_at(
-    stream: Integer[np.ndarray, " n"], places: Integer[np.ndarray, " batch"], ctx: int
-) -> tuple[Tensor, Tensor]:
-    """Contexts that end at the places, BOS first, and the tokens that follow them."""
-    tokens = stream[places[:, None] - np.arange(ctx - 1, -1, -1)].astype(np.int64)
-    tokens[:, 0] = BOS_ID
-    return torch.from_numpy(tokens), torch.from_numpy(stream[places + 1].astype(np.int64))
-
-
 def with_texts(table: pd.DataFrame, token: pd.Series) -> pd.DataFrame:
     """Add the text of every token column `<role>_id` as `<role>`."""
     texts = {n.removesuffix("_id"): token.iloc[table[n]].to_numpy() for n in table.columns if n.endswith("_id")}
@@ -210,6 +169,6 @@ def with_texts(table: pd.DataFrame, token: pd.Series) -> pd.DataFrame:
 
 def crossings(table: pd.DataFrame) -> list[tuple[int, int, int]]:
     """(source, destination, out) of both crossings of each quartet, in order."""
-    cells = [_cell(table, cell) for cell in ("12", "21")]
+    cells = [_cell(table, cell) for cell in CROSSED]
     both = pd.concat(cells).sort_index(kind="stable")
     return [(int(a), int(b), int(c)) for a, b, c in both.itertuples(index=False)]

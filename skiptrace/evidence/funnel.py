@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from skiptrace.config.verification import VerificationParams
+from skiptrace.evidence.tables import FUNNEL
 from skiptrace.evidence.verification import evidence_score
 
 IDS = ["source_id", "destination_id", "out_id"]
 LEVEL = 0.95  # of the matched null that a row has to exceed
-FUNNEL = {"heads": "str", "step": "str", "rows": "int64", "share": "float64"}
 STEPS = ("checked", "consistent", "beyond the matched null", "p(out)", "supported", "recurring")
 
 
@@ -43,7 +43,7 @@ def funnel(arms: dict[str, pd.DataFrame], params: VerificationParams) -> pd.Data
         for name, table in arms.items()
         for step, passed in zip(STEPS, _passed(table, params), strict=True)
     ]
-    return pd.DataFrame(rows, columns=list(FUNNEL)).astype(FUNNEL)
+    return FUNNEL.frame(rows)
 
 
 def _passed(table: pd.DataFrame, params: VerificationParams) -> list[pd.Series]:

@@ -11,11 +11,13 @@ from jaxtyping import Int, Integer
 from torch import Tensor
 
 from skiptrace.evidence.bugs import crossings
+from skiptrace.evidence.tables import SCORES
 
 Row = tuple[int, ...]
 FACTORS = (1, 2, 5, 20)
 CELLS = 2**28  # counts of triples that are held at once, in 1 GB
 SPARSE = 200_000  # tokens whose triples are counted where that many do not fit
+ACCEPTED, CONSISTENT, SURVIVING = "accepted skip-trigrams", "all that are consistent", "all that survive"
 RANKED = 20_000  # rows of a ranking by counts that are looked at
 
 
@@ -75,6 +77,8 @@ def evaluate(
     scores = []
     for name, rows in ranked.items():
         scores += score("skip_trigrams", name, known.of("skip_trigram"), rows, forced, real)
+    for test, name in (("consistent", CONSISTENT), ("survives", SURVIVING)):
+        scores += whole(ACCEPTED, name, known.of("skip_trigram"), triples(checked[checked[test]]), forced, real)
     direct = list(zip(tables["bigrams"]["token_id"], tables["bigrams"]["next_id"], strict=True))
     scores += score("bigrams", "weights", known.of("bigram"), direct)
     scores += score("bigrams", "corpus PMI, no model", known.of("bigram"), bigram_pmi(bigrams))
@@ -95,22 +99,46 @@ def score(
 
     A repeated row counts once. Precision counts against k also where the ranking is shorter.
     """
-    distinct, scores = list(dict.fromkeys(ranked)), []
-    for factor in FACTORS if truth else ():
-        k = factor * len(truth)
-        taken = distinct[:k]
-        wrong = [row for row in taken if row not in truth]
-        found = len(taken) - len(wrong)
-        crossed = sum(row in forced for row in wrong)
-        done = sum(row in real and row not in forced for row in wrong)
-        rest = len(wrong) - crossed - done
-        scores.append(Score(kind, ranking, len(truth), k, found, found / len(truth), found / k, crossed, done, rest))
-    return scores
+    distinct = list(dict.fromkeys(ranked))
+    cuts = [factor * len(truth) for factor in FACTORS] if truth else []
+    return [_at(k, kind, ranking, truth, distinct, forced, real) for k in cuts]
+
+
+def whole(
+    kind: str,
+    ranking: str,
+    truth: set[Row],
+    accepted: Sequence[Row],
+    forced: Collection[Row] = (),
+    real: Collection[Row] = (),
+) -> list[Score]:
+    """Precision and recall of all rows that a test accepts; k is their number. None where there is nothing to score."""
+    distinct = list(dict.fromkeys(accepted))
+    return [_at(len(distinct), kind, ranking, truth, distinct, forced, real)] if truth and distinct else []
+
+
+def _at(
+    k: int,
+    kind: str,
+    ranking: str,
+    truth: set[Row],
+    distinct: Sequence[Row],
+    forced: Collection[Row],
+    real: Collection[Row],
+) -> Score:
+    """The score of the first k of distinct rows."""
+    taken = distinct[:k]
+    wrong = [row for row in taken if row not in truth]
+    found = len(taken) - len(wrong)
+    crossed = sum(row in forced for row in wrong)
+    done = sum(row in real and row not in forced for row in wrong)
+    rest = len(wrong) - crossed - done
+    return Score(kind, ranking, len(truth), k, found, found / len(truth), found / k, crossed, done, rest)
 
 
 def to_frame(scores: Sequence[Score]) -> pd.DataFrame:
     """The scores as a table, empty where nothing was planted."""
-    return pd.DataFrame(scores, columns=list(Score._fields))
+    return SCORES.frame(scores)
 
 
 def bigram_pmi(bigrams: pd.DataFrame, min_count: int = 5) -> list[Row]:

@@ -10,9 +10,11 @@ from scipy.stats import false_discovery_control, norm
 from skiptrace.config.verification import VerificationParams
 from skiptrace.evidence.causal import Rows, Sampler, check, frequency_matched
 from skiptrace.evidence.support import Positions, support
+from skiptrace.evidence.tables import CHECKED, CHECKS
 from skiptrace.models.transformer import Transformer
 
 IDS = ["source_id", "destination_id", "out_id"]
+ADDED = {column.name: CHECKED.dtypes[column.name] for column in CHECKS}
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,8 @@ class Streams:
 def verify(model: Transformer, table: pd.DataFrame, streams: Streams, params: VerificationParams) -> pd.DataFrame:
     """Check the best rows of either ranking; return them with their evidence, in their order.
 
-    Added columns: `effect_nats` and `effect_se` (edge cut), `replaced_nats` and `replaced_se`
-    (source replaced by another of similar frequency), `p_out`, `n_contexts`, the null's `null_mean`
-    and `null_sd` per head, `p_value`, `consistent`,
-    `elsewhere_nats` (mean effect at other destinations) and `specific` (whether the effect exceeds all of those; a row
-    whose destination does not matter is a skip-bigram), the corpus columns of `support`, and
-    `rank_evidence`, which puts consistent rows first and orders by what they are worth on text.
+    Added columns: `CHECKS`. A row that is not `specific`, whose destination does not matter, is a skip-bigram.
+    `rank_evidence` puts consistent rows first and orders by what they are worth on text.
     """
     chosen = table[_best(table, params.rows)].reset_index(drop=True)
     if chosen.empty:
@@ -49,30 +47,6 @@ def verify(model: Transformer, table: pd.DataFrame, streams: Streams, params: Ve
     ordered = np.lexsort([checked["rank"], -worth.to_numpy()])
     checked["rank_evidence"] = 1 + np.argsort(ordered, kind="stable")
     return checked.astype(ADDED)
-
-
-ADDED = {
-    "effect_nats": "float64",
-    "effect_se": "float64",
-    "replaced_nats": "float64",
-    "replaced_se": "float64",
-    "p_out": "float64",
-    "n_contexts": "int32",
-    "null_mean": "float64",
-    "null_sd": "float64",
-    "elsewhere_nats": "float64",
-    "p_value": "float64",
-    "specific": "bool",
-    "consistent": "bool",
-    "precedes": "int64",
-    "corpus_count": "int64",
-    "corpus_expected": "float64",
-    "corpus_lift": "float64",
-    "lift_low": "float64",
-    "lift_high": "float64",
-    "support": "str",
-    "rank_evidence": "int32",
-}
 
 
 def evidence_score(checked: pd.DataFrame) -> pd.Series:

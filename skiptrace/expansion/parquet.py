@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float, Int
 
+from skiptrace.expansion.tables import PART
 from skiptrace.seals import KEY, UNSEALED, sealed
 
 MAGIC = b"PAR1"
@@ -32,11 +33,10 @@ UNCOMPRESSED, DATA_PAGE, CONVERTED_LIST = 0, 0, 3
 
 
 def schema(columns: int) -> pa.Schema:
-    """One row per row token: its id, its smallest and largest entry, and all its entries."""
+    """The schema of a part (`PART`), whose lists all have as many entries as there are columns."""
     entry = pa.field("element", pa.float16(), nullable=False)
     kinds = (pa.int32(), pa.float32(), pa.float32(), pa.list_(entry, columns))
-    names = ("token_id", "row_min", "row_max", "values")
-    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in zip(names, kinds, strict=True)])
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in zip(PART.names, kinds, strict=True)])
 
 
 @runtime_checkable

@@ -10,19 +10,9 @@ from torch import Tensor
 
 from skiptrace.circuits.factored import direct, ov, qk
 from skiptrace.circuits.scores import own_row
+from skiptrace.exploration.tables import CORNERS, DIRECT, LAYERS
 from skiptrace.mining.vocabulary import Vocabulary
 from skiptrace.models.transformer import Transformer
-
-CORNERS = {
-    "circuit": "str",
-    "layer": "int32",
-    "head": "int32",
-    "row_id": "int32",
-    "column_id": "int32",
-    "value": "float32",
-}
-LAYERS = {"layer": "int32", "own_top1": "float64", "own_top5": "float64", "own_positive": "float64"}
-PAIRS = {"token_id": "int32", "next_id": "int32", "corpus": "float64", "model": "float64"}
 
 
 def corners(
@@ -33,7 +23,7 @@ def corners(
     OV (logits): sources against themselves as outs. QK (attention scores): destinations against the sources.
     """
     if heads.empty:
-        return pd.DataFrame(columns=list(CORNERS)).astype(CORNERS)
+        return CORNERS.frame()
     best = heads.loc[heads["copying"].idxmax()]
     layer, head = int(best["layer"]), int(best["head"])
     mine = mined[(mined["layer"] == layer) & (mined["head"] == head)]
@@ -48,7 +38,7 @@ def corners(
         at = torch.tensor(rows).repeat_interleave(len(columns)), torch.tensor(columns).repeat(len(rows))
         values = {"row_id": at[0].numpy(), "column_id": at[1].numpy(), "value": circuit.entries(*at).numpy()}
         found.append(pd.DataFrame(values).assign(circuit=circuit.name, layer=layer, head=head))
-    return pd.concat(found, ignore_index=True)[list(CORNERS)].astype(CORNERS)
+    return CORNERS.frame(pd.concat(found, ignore_index=True))
 
 
 def _leading(table: pd.DataFrame, column: str, wanted: int, vocabulary: Vocabulary) -> list[int]:
@@ -67,7 +57,7 @@ def layers(model: Transformer) -> pd.DataFrame:
     for layer in range(model.n_layers):
         own = own_row([ov(model, layer, head) for head in range(model.n_heads)])
         rows.append((layer, own.top1, own.top5, own.positive))
-    return pd.DataFrame(rows, columns=list(LAYERS)).astype(LAYERS)
+    return LAYERS.frame(rows)
 
 
 def direct_against_corpus(model: Transformer, tokens: Sequence[int], bigrams: pd.DataFrame) -> pd.DataFrame:
@@ -79,4 +69,4 @@ def direct_against_corpus(model: Transformer, tokens: Sequence[int], bigrams: pd
     total = pairs.groupby("token_id")["count"].transform("sum")
     learned = logprob[place[pairs["token_id"]].to_numpy(), pairs["next_id"].to_numpy()]
     both = {"corpus": np.log(pairs["count"] / total).to_numpy(), "model": learned}
-    return pairs[["token_id", "next_id"]].assign(**both).reset_index(drop=True).astype(PAIRS)
+    return DIRECT.frame(pairs.assign(**both).reset_index(drop=True))

@@ -8,18 +8,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from skiptrace.circuits.factored import Circuit, direct, head_name, heads, ov, qk
+from skiptrace.exploration.tables import ENTRIES
 from skiptrace.mining.scan import Wanted, scan
 from skiptrace.models.transformer import Transformer
 
 DIRECT = "direct"
-COLUMNS = {
-    "name": "str",
-    "role": "str",
-    "token_id": "int32",
-    "rank": "int32",
-    "partner_id": "int32",
-    "value": "float32",
-}
 
 
 def entries(
@@ -49,8 +42,7 @@ def entries(
                 "value": top.values.flatten().numpy(),
             }
             found.append(pd.DataFrame(columns).assign(name=name, role=role))
-    table = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(COLUMNS))
-    return table[list(COLUMNS)].astype(COLUMNS)
+    return ENTRIES.frame(pd.concat(found, ignore_index=True) if found else ())
 
 
 def _views(model: Transformer, probability: Float[Tensor, " d_vocab"]) -> Iterator[tuple[str, str, Circuit]]:

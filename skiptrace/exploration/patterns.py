@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Integer
 
 from skiptrace.circuits.factored import head_name, heads
+from skiptrace.exploration.tables import PATTERNS, TEXTS
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import BOS_ID
 
@@ -24,10 +25,9 @@ def chosen(examples: pd.DataFrame, stream: Integer[np.ndarray, " n"]) -> list[li
 
 @torch.no_grad()
 def patterns(model: Transformer, texts: Iterable[list[int]]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What a model does on texts, cut at its context: (`text, position, token_id, guess_ids, probabilities`), patterns.
+    """What a model does on texts, cut at its context (`TEXTS`), and its patterns there (`PATTERNS`).
 
-    Guesses are the likeliest next tokens at each place. Patterns: `text, name, attention`, the lower triangle of a
-    head's pattern row after row, row i for the destination at place i.
+    A pattern is its lower triangle row after row, row i for the destination at place i.
     """
     read, seen = [], []
     for number, ids in enumerate(texts):
@@ -40,5 +40,4 @@ def patterns(model: Transformer, texts: Iterable[list[int]]) -> tuple[pd.DataFra
         for position, token in enumerate(tokens[0].tolist()):
             guesses = {"guess_ids": top.indices[position].numpy(), "probabilities": top.values[position].numpy()}
             read.append({"text": number, "position": position, "token_id": token} | guesses)
-    columns = ["text", "position", "token_id", "guess_ids", "probabilities"]
-    return pd.DataFrame(read, columns=columns), pd.DataFrame(seen, columns=["text", "name", "attention"])
+    return TEXTS.frame(read), PATTERNS.frame(seen)

@@ -9,30 +9,8 @@ from scipy.stats import spearmanr
 from skiptrace.circuits.factored import Circuit
 from skiptrace.config.mining import MiningParams
 from skiptrace.mining.scan import Wanted, scan
+from skiptrace.mining.tables import AGREEMENT, BIGRAMS
 from skiptrace.mining.vocabulary import Vocabulary
-
-SCHEMA = pa.schema(
-    [
-        ("rank", pa.int32()),
-        ("token_id", pa.int32()),
-        ("token", pa.string()),
-        ("next_id", pa.int32()),
-        ("next", pa.string()),
-        ("value", pa.float32()),
-        ("model_logprob", pa.float32()),
-        ("corpus_count", pa.int64()),
-        ("corpus_logprob", pa.float32()),
-    ]
-)
-AGREEMENT = pa.schema(
-    [
-        ("token_id", pa.int32()),
-        ("token", pa.string()),
-        ("observed", pa.int32()),
-        ("spearman", pa.float64()),
-        ("spearman_unigram", pa.float64()),
-    ]
-)
 
 
 def mine(
@@ -65,7 +43,7 @@ def mine(
         for places, entries in direct.restricted(frequent, torch.arange(direct.shape[1])).row_panels()
         for place, row in zip(places, entries.log_softmax(1), strict=True)
     ]
-    return _table(best, counts, vocabulary), pa.Table.from_pylist(agreement, AGREEMENT)
+    return _table(best, counts, vocabulary), pa.Table.from_pylist(agreement, AGREEMENT.schema)
 
 
 def _logprobs(direct: Circuit, pairs: pd.DataFrame) -> np.ndarray:
@@ -87,7 +65,7 @@ def _table(best: pd.DataFrame, counts: pd.DataFrame, vocabulary: Vocabulary) -> 
     table["rank"] = np.arange(1, len(table) + 1)
     table["token"] = vocabulary.token.iloc[table["token_id"]].to_numpy()
     table["next"] = vocabulary.token.iloc[table["next_id"]].to_numpy()
-    return pa.Table.from_pandas(table[SCHEMA.names], SCHEMA, preserve_index=False)
+    return BIGRAMS.arrow(table[BIGRAMS.names])
 
 
 def _agreement(

@@ -14,29 +14,12 @@ from skiptrace.config.mining import MiningParams
 from skiptrace.files import sha256
 from skiptrace.mining import skip_trigrams
 from skiptrace.mining.scan import Wanted, scan
+from skiptrace.mining.tables import LARGEST
 from skiptrace.mining.trigrams import largest
 from skiptrace.mining.vocabulary import Vocabulary
 from skiptrace.mining.vocabulary import load as load_vocabulary
 from skiptrace.models import checkpoint
 from skiptrace.models.transformer import Transformer
-
-STATISTICS = pa.schema(
-    [
-        ("circuit", pa.string()),
-        ("layer", pa.string()),
-        ("head", pa.string()),
-        ("mean", pa.float64()),
-        ("variance", pa.float64()),
-        ("min", pa.float64()),
-        ("max", pa.float64()),
-        ("low", pa.float64()),
-        ("high", pa.float64()),
-        ("counts", pa.list_(pa.int64())),
-    ]
-)
-LARGEST = pa.schema(
-    [field for field in skip_trigrams.SCHEMA if field.name not in ("expected", "rank_published", "rank_expected")]
-)
 
 
 class Mined(NamedTuple):
@@ -86,13 +69,13 @@ def mine_largest(found: Iterable[pd.DataFrame], vocabulary: Vocabulary) -> pa.Ta
     """The largest products of all heads, each from `largest_of_all`, ranked together by `score`."""
     tables = list(found)
     if not tables:
-        return LARGEST.empty_table()
+        return LARGEST.schema.empty_table()
     table = skip_trigrams.ranked(pd.concat(tables, ignore_index=True), "score")
     return skip_trigrams.with_texts(table, vocabulary, LARGEST)
 
 
 def statistics_of(circuit: Circuit, bins: int, threads: int = 1) -> list[dict[str, object]]:
-    """Mean, variance, extremes and a histogram of all entries of a circuit, as rows of its table: none without bins."""
+    """Mean, variance, extremes and a histogram of all entries of a circuit (`CIRCUITS`); no row without bins."""
     if not bins:
         return []
     found = scan(circuit, Wanted(bins=bins), threads=threads).statistics

@@ -26,32 +26,14 @@ from torch import Tensor
 from skiptrace.circuits.factored import Circuit, heads, ov, qk
 from skiptrace.config.mining import MiningParams
 from skiptrace.mining.scan import row_tops
+from skiptrace.mining.tables import COPIES, POSITIONAL, SKIP_TRIGRAMS
 from skiptrace.mining.topk import Top, order
 from skiptrace.mining.vocabulary import Vocabulary
 from skiptrace.models.transformer import Transformer
+from skiptrace.tables import Table
 
-SCHEMA = pa.schema(
-    [
-        ("rank", pa.int32()),
-        ("layer", pa.int32()),
-        ("head", pa.int32()),
-        ("source_id", pa.int32()),
-        ("source", pa.string()),
-        ("destination_id", pa.int32()),
-        ("destination", pa.string()),
-        ("out_id", pa.int32()),
-        ("out", pa.string()),
-        ("qk", pa.float32()),
-        ("ov", pa.float32()),
-        ("score", pa.float32()),
-        ("expected", pa.float32()),
-        ("rank_published", pa.int32()),
-        ("rank_expected", pa.int32()),
-    ]
-)
 ROLES = ("source", "destination", "out")
 PRIMARILY_POSITIONAL = "Primarily Positional"
-POSITIONAL = pa.schema([field for field in SCHEMA if not field.name.startswith(("destination_", "qk", "exp", "rank_"))])
 
 
 class Circuits(NamedTuple):
@@ -75,17 +57,13 @@ class Rule(NamedTuple):
 
 
 def mine(found: Iterable[pd.DataFrame], vocabulary: Vocabulary, params: MiningParams) -> pa.Table:
-    """The skip-trigrams of all heads (each from `of_head`), ranked together by `params.ranking`.
+    """The skip-trigrams of all heads (each from `of_head`) as `SKIP_TRIGRAMS`, ranked together by `params.ranking`.
 
-    `qk` is centred per destination by the corpus-weighted mean over sources, `ov` per source by
-    the mean over outs; softmax ignores both. `score` is the published product
-    qk·p(destination)^power·ov·p(source)^power, `expected` the expected gain in logits times
-    p(destination)^power.
-    `rank_published` and `rank_expected` are places in each rule's own selection, null outside it.
+    What softmax ignores is taken out of `qk` and `ov`.
     """
     tables = list(found)
     if not tables:
-        return SCHEMA.empty_table()
+        return SKIP_TRIGRAMS.schema.empty_table()
     return _ranked(pd.concat(tables, ignore_index=True), vocabulary, params)
 
 
@@ -150,7 +128,7 @@ def mine_positional(found: Iterable[pd.DataFrame], vocabulary: Vocabulary) -> pa
     """
     tables = list(found)
     if not tables:
-        return POSITIONAL.empty_table()
+        return POSITIONAL.schema.empty_table()
     table = ranked(pd.concat(tables, ignore_index=True), "score").assign(destination=PRIMARILY_POSITIONAL)
     return with_texts(table, vocabulary, POSITIONAL)
 
@@ -180,19 +158,6 @@ def ranked(table: pd.DataFrame, column: str) -> pd.DataFrame:
     return table.assign(rank=range(1, len(table) + 1))
 
 
-COPIES = pa.schema(
-    [
-        ("rank", pa.int32()),
-        ("layer", pa.int32()),
-        ("head", pa.int32()),
-        ("source_id", pa.int32()),
-        ("source", pa.string()),
-        ("ov", pa.float32()),
-        ("own_rank", pa.int32()),
-    ]
-)
-
-
 def mine_copies(found: Iterable[pd.DataFrame], vocabulary: Vocabulary) -> pa.Table:
     """The tokens that each head copies most, each from `copies`: largest centred OV[a, a], in logits.
 
@@ -200,7 +165,7 @@ def mine_copies(found: Iterable[pd.DataFrame], vocabulary: Vocabulary) -> pa.Tab
     """
     tables = list(found)
     if not tables:
-        return COPIES.empty_table()
+        return COPIES.schema.empty_table()
     return with_texts(ranked(pd.concat(tables, ignore_index=True), "ov"), vocabulary, COPIES)
 
 
@@ -265,10 +230,10 @@ def _ranked(table: pd.DataFrame, vocabulary: Vocabulary, params: MiningParams) -
     by = f"rank_{params.ranking}"
     table = table.sort_values(by, kind="stable", na_position="last")
     table["rank"] = range(1, len(table) + 1)
-    return with_texts(table, vocabulary, SCHEMA)
+    return with_texts(table, vocabulary, SKIP_TRIGRAMS)
 
 
-def with_texts(table: pd.DataFrame, vocabulary: Vocabulary, schema: pa.Schema) -> pa.Table:
-    """The table under `schema`, the text of every token beside its id."""
-    texts = {r: vocabulary.token.iloc[table[f"{r}_id"]].to_numpy() for r in ROLES if f"{r}_id" in table}
-    return pa.Table.from_pandas(table.assign(**texts)[schema.names], schema, preserve_index=False)
+def with_texts(rows: pd.DataFrame, vocabulary: Vocabulary, table: Table) -> pa.Table:
+    """The rows as the declared table, the text of every token beside its id."""
+    texts = {r: vocabulary.token.iloc[rows[f"{r}_id"]].to_numpy() for r in ROLES if f"{r}_id" in rows}
+    return table.arrow(rows.assign(**texts)[table.names])

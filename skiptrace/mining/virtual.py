@@ -10,34 +10,10 @@ from skiptrace.circuits.factored import Circuit, head_name, k_composition, stron
 from skiptrace.config.mining import MiningParams
 from skiptrace.mining.scan import row_tops
 from skiptrace.mining.skip_trigrams import best_outs, ranked, with_texts
+from skiptrace.mining.tables import K_COMPOSITION, VIRTUAL_OV
 from skiptrace.mining.topk import order
 from skiptrace.mining.vocabulary import Vocabulary
 from skiptrace.models.transformer import Transformer
-
-VIRTUAL_OV = pa.schema(
-    [
-        ("rank", pa.int32()),
-        ("name", pa.string()),
-        ("source_id", pa.int32()),
-        ("source", pa.string()),
-        ("out_id", pa.int32()),
-        ("out", pa.string()),
-        ("ov", pa.float32()),
-        ("score", pa.float32()),
-    ]
-)
-K_COMPOSITION = pa.schema(
-    [
-        ("rank", pa.int32()),
-        ("name", pa.string()),
-        ("destination_id", pa.int32()),
-        ("destination", pa.string()),
-        ("source_id", pa.int32()),
-        ("source", pa.string()),
-        ("qk", pa.float32()),
-        ("score", pa.float32()),
-    ]
-)
 
 
 def pair_circuits(model: Transformer, most: int) -> list["PairCircuits"]:
@@ -60,7 +36,7 @@ def mine_virtual_ov(pairs: Iterable[PairCircuits], vocabulary: Vocabulary, param
     """The sources that virtual heads act on most, and their outs; `score` = ov · p(source)^power, in logits."""
     found = [best_outs(pair.virtual_ov, vocabulary, params).assign(name=pair.name) for pair in pairs]
     if not found:
-        return VIRTUAL_OV.empty_table()
+        return VIRTUAL_OV.schema.empty_table()
     return with_texts(ranked(pd.concat(found, ignore_index=True), "score"), vocabulary, VIRTUAL_OV)
 
 
@@ -84,5 +60,5 @@ def mine_k_composition(pairs: Iterable[PairCircuits], vocabulary: Vocabulary, pa
         }
         found.append(pd.DataFrame({k: v.flatten().numpy() for k, v in columns.items()}).assign(name=pair.name))
     if not found:
-        return K_COMPOSITION.empty_table()
+        return K_COMPOSITION.schema.empty_table()
     return with_texts(ranked(pd.concat(found, ignore_index=True), "score"), vocabulary, K_COMPOSITION)

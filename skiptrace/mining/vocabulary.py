@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from skiptrace.errors import InputError
-from skiptrace.files import read_table
 from skiptrace.models.windows import BOS_ID
+from skiptrace.tokens.tables import VOCAB
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def load(path: Path, d_vocab: int) -> Vocabulary:
     Raises:
         InputError: it is unreadable, or its length is not the model's d_vocab.
     """
-    table = read_table(path).to_pandas()
+    table = VOCAB.read_file(path, ["token", "count", "probability"])
     if len(table) != d_vocab:
         raise InputError(f"{path}: {len(table)} tokens, but the model's d_vocab is {d_vocab}")
     probability = torch.tensor(table["probability"].to_numpy(), dtype=torch.float32)

@@ -33,7 +33,7 @@ def mean_loss(model: Transformer, windows: Iterable[Int[Tensor, "batch width"]])
 
 
 def losses_by_position(model: Transformer, stream: Integer[np.ndarray, " n"], most: int) -> pd.DataFrame:
-    """Loss over a stream cut into contexts, at most so many: `position, loss` (mean, nats), `se`, `contexts`.
+    """Loss over a stream cut into contexts, at most so many (`LOSSES`).
 
     Every position has the same number of contexts, so the mean over rows is the loss per token.
     """

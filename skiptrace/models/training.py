@@ -26,6 +26,7 @@ from skiptrace.models import checkpoint
 from skiptrace.models.evaluation import mean_loss
 from skiptrace.models.loss import cross_entropy
 from skiptrace.models.muon import Muon
+from skiptrace.models.tables import CURVE
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import random_windows, require_context, spread_windows
 from skiptrace.progress import progress
@@ -44,7 +45,7 @@ def train(
     scratch: Path,
     name: str,
 ) -> tuple[Transformer, pd.DataFrame]:
-    """Train one model; return it and its loss curve (`step, tokens, train_loss, valid_loss`, nats).
+    """Train one model; return it and its loss curve (`CURVE`).
 
     State is saved to `scratch` every few seconds (`SKIPTRACE_CHECKPOINT_SECONDS`, default 20) and
     found there again, so that a killed training ends with the bytes of an undisturbed one.
@@ -132,8 +133,7 @@ class Run:
                 f"models.{self.name}: {path} could not be written ({one_line(error)}); make room and run the same "
                 "command again, which continues from the last state that was saved"
             )
-        columns = ["step", "tokens", "train_loss", "valid_loss"]
-        return self.model.cpu().requires_grad_(False).eval(), pd.DataFrame(self.curve, columns=columns)
+        return self.model.cpu().requires_grad_(False).eval(), CURVE.frame(self.curve)
 
     def step(self, step: int) -> None:
         """Learn from one batch, and measure the losses where the curve has a point."""

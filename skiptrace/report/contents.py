@@ -10,10 +10,12 @@ from skiptrace.report.rendering.failures import attempt
 from skiptrace.report.sections.dictionaries.features import features as dictionary_features
 from skiptrace.report.sections.dictionaries.language import language
 from skiptrace.report.sections.dictionaries.toy import toy
+from skiptrace.report.sections.models.account import account
 from skiptrace.report.sections.models.bigrams import direct
 from skiptrace.report.sections.models.bugs import bugs
 from skiptrace.report.sections.models.circuits import circuits
 from skiptrace.report.sections.models.composition import composition
+from skiptrace.report.sections.models.cutoffs import cutoffs
 from skiptrace.report.sections.models.evidence import evidence
 from skiptrace.report.sections.models.features import features
 from skiptrace.report.sections.models.heads import heads
@@ -89,11 +91,13 @@ SECTIONS = (
         (
             truth,
             direct,
+            account,
             skip_trigrams,
             evidence,
             bugs,
             positional,
             heads,
+            cutoffs,
             circuits,
             expansion,
             terms,

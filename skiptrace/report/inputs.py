@@ -80,6 +80,17 @@ class Exploration:
 
 
 @dataclass(frozen=True)
+class Accounted:
+    """The tables of data/account/<m>, each under the name of its file."""
+
+    ladder: pd.DataFrame
+    curve: pd.DataFrame
+    entries: pd.DataFrame
+    skip_bigrams: pd.DataFrame
+    skip_trigrams: pd.DataFrame
+
+
+@dataclass(frozen=True)
 class ModelResult:
     """A model: its parameters and its tables."""
 
@@ -99,12 +110,18 @@ class ModelResult:
     matched: pd.DataFrame
     funnel: pd.DataFrame
     bugs: pd.DataFrame
+    costs: pd.DataFrame
     truth: pd.DataFrame
-    bill: float
     composed: Composition
     explored: Exploration
+    accounted: Accounted
     d_vocab: int
     config: ModelConfig | None = None
+
+    def cost(self, what: str) -> pd.Series | None:
+        """The estimate of that name in data/evidence/<m>/costs; None where there was nothing to measure."""
+        rows = self.costs[(self.costs["what"] == what) & self.costs["nats"].notna()]
+        return None if rows.empty else rows.iloc[0]
 
     @property
     def valid_loss(self) -> float:

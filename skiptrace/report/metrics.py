@@ -1,19 +1,25 @@
 """The few numbers by which runs are compared, and the targets they are held against."""
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from skiptrace.config.dictionaries import ToyDictionaryParams
+from skiptrace.evidence.intervals import clustered
+from skiptrace.evidence.truth import CONSISTENT, SURVIVING
 from skiptrace.models import evaluation
 from skiptrace.report.inputs import DictionaryResult, ModelResult, Results
 
+NORMAL = 1.96  # standard errors on each side of a 95 % interval
 NAMED = {"token_mean_recovered": "token_mean_null"}
 
 
 def metrics(results: Results, min_p_out: float) -> dict[str, Any]:
     """The content of metrics.json: losses in nats per token, scores and counts of heads.
+
+    `models.<m>.intervals` has 95 % intervals [low, high] under the names of what they are about.
 
     `min_p_out` is the least p(out) of a row that survives.
     """
@@ -58,13 +64,23 @@ def _model(model: ModelResult, results: Results, min_p_out: float) -> dict[str, 
     checked = model.evidence
     numbers |= {
         "evidence": evidence(model, min_p_out) if len(checked) else {},
-        "bug_cost_nats": rounded(model.bill),
+        "account": account(model),
     }
+    numbers |= {name: rounded(row["nats"]) for name, row in _costs(model)}
+    numbers["intervals"] = {name: [rounded(row["low"]), rounded(row["high"])] for name, row in _costs(model)}
+    if len(checked):
+        numbers["intervals"]["evidence"] = {name: by_source(checked, name) for name in ("consistent", "survives")}
     numbers |= planted(model)
     orders = model.composed.terms.query("scope == 'order'")
+    errors = dict(zip(orders["order"], orders["added_se"], strict=True))
     terms = dict(zip(orders["order"], orders["added"], strict=True))
     names = {0: "direct", 1: "heads", 2: "virtual_heads"}
     numbers["term_nats"] = {names[order]: rounded(terms[order]) for order in names if order in terms}
+    numbers["intervals"]["term_nats"] = {
+        names[order]: [rounded(terms[order] - NORMAL * errors[order]), rounded(terms[order] + NORMAL * errors[order])]
+        for order in names
+        if order in terms
+    }
     if model.params.n_layers > 1:
         scored = model.composed.induction
         matching = scored["prefix_matching"] > scored["prefix_matching_uniform"]
@@ -76,6 +92,52 @@ def _model(model: ModelResult, results: Results, min_p_out: float) -> dict[str, 
         "prefix_matching_max": rounded(heads["prefix_matching"].max()),
         "in_context_learning": rounded(in_context_learning(model)),
     }
+
+
+def recovered(model: ModelResult) -> dict[int, float]:
+    """The share of what interactions of tokens add that so many entries of QK and of OV recover, in the best order."""
+    curve = model.accounted.curve
+    points = curve[(curve["circuit"] == "both") & (curve["order"] == "rounds")]
+    return dict(zip(points["entries"], points["recovered"], strict=True))
+
+
+def account(model: ModelResult) -> dict[str, Any]:
+    """Losses on the ladder, the price of competition (nats per token), and what entries and mined rows recover."""
+    ladder = model.accounted.ladder
+    rungs = ladder[ladder["layers"] == "all"].set_index("rung")
+    found: dict[str, Any] = {
+        "direct": rounded(rungs.loc["direct path", "loss"]),
+        "positional": rounded(rungs.loc["distance alone", "loss"]),
+        "salience": rounded(rungs.loc["source salience", "loss"]),
+        "whole": rounded(rungs.loc["whole model", "loss"]),
+        "competition": rounded(rungs.loc["each source alone", "lost"]),
+    }
+    if shares := recovered(model):
+        found["recovered"] = {str(n): rounded(share) for n, share in shares.items()}
+    mined = model.accounted.curve.query("order == 'mined rows'")
+    if len(mined):
+        found["table_rows"] = rounded(mined.sort_values("entries")["recovered"].iloc[0])
+    return found
+
+
+COSTS = {
+    "crossing_cost_nats": "crossings",
+    "bug_cost_nats": "bound: unsupported rows",
+    "bug_cost_unsupported_nats": "bound: unsupported entries",
+    "bug_cost_contradicted_nats": "bound: contradicted entries",
+}
+
+
+def _costs(model: ModelResult) -> list[tuple[str, pd.Series]]:
+    """Name and estimate of what there was to measure."""
+    rows = ((name, model.cost(what)) for name, what in COSTS.items())
+    return [(name, row) for name, row in rows if row is not None]
+
+
+def by_source(checked: pd.DataFrame, column: str) -> list[float]:
+    """The 95 % interval of a share of checked rows; rows of one source token are not independent."""
+    found = clustered(checked[column].to_numpy(dtype=float), checked["source_id"].to_numpy())
+    return [rounded(found.low), rounded(found.high)]
 
 
 def evidence(model: ModelResult, min_p_out: float) -> dict[str, float]:
@@ -99,7 +161,8 @@ def evidence(model: ModelResult, min_p_out: float) -> dict[str, float]:
 def planted(model: ModelResult) -> dict[str, Any]:
     """Recall and precision at K, the number planted, of each kind; nothing where nothing was planted.
 
-    Skip-trigrams also have the recall at 5K that the weights alone reach.
+    Skip-trigrams also have the recall at 5K that the weights alone reach, and the precision of all rows that are
+    consistent and of all that survive.
     """
     found: dict[str, Any] = {}
     methods = {
@@ -118,6 +181,10 @@ def planted(model: ModelResult) -> dict[str, Any]:
         found["skip_trigrams"]["best_baseline"] = rounded(
             counting.loc[counting["k"] == counting["planted"], "recall"].max()
         )
+    for name, ranking in (("consistent_precision", CONSISTENT), ("surviving_precision", SURVIVING)):
+        accepted = model.truth[model.truth["ranking"] == ranking]
+        if len(accepted):
+            found["skip_trigrams"][name] = rounded(accepted["precision"].iloc[0])
     alone = model.truth[(model.truth["ranking"] == "weights, published rule")]
     alone = alone[alone["k"] == 5 * alone["planted"]]
     if len(alone):
@@ -134,6 +201,12 @@ def in_context_learning(model: ModelResult) -> float:
     """Loss late in the context minus loss early, nats; below 0 is learning."""
     position, loss = (model.losses[column].to_numpy() for column in ("position", "loss"))
     return evaluation.in_context_learning(position, loss, model.params.n_ctx)
+
+
+def late_against_early(model: ModelResult, digits: int) -> str:
+    """By how much the loss is lower, or higher, late in the context, in words; nats."""
+    change = in_context_learning(model)
+    return f"{abs(change):.{digits}f} nats {'lower' if change < 0 else 'higher'} late in the context than early in it"
 
 
 class Target(NamedTuple):
@@ -169,7 +242,7 @@ def targets(results: Results) -> list[Target]:
                 ("previous_token", "best previous-token head", 0.6),
                 ("prefix_matching", "best induction head, prefix matching", 0.3),
             ):
-                best = model.heads.loc[model.heads[score].idxmax()]
+                best = best_head(model.heads, score)
                 reached = f"{best[score]:.2f} ({best['name']})"
                 found.append(Target(name, what, f"≥ {wanted:.1f}", reached, bool(best[score] >= wanted)))
             found += _knockout(name, model)
@@ -187,16 +260,23 @@ class Knockout(NamedTuple):
     change_se: float
 
 
+def best_head(heads: pd.DataFrame, score: str, among: Collection[str] | None = None) -> pd.Series:
+    """The head with the highest score in data/tables/<m>/heads, of all or of those named in `among`.
+
+    Every "best head" of the report is chosen here, so that two sections never name two.
+    """
+    chosen = heads if among is None else heads[heads["name"].isin(among)]
+    return chosen.loc[chosen[score].idxmax()]
+
+
 def best_knockout(model: ModelResult) -> Knockout | None:
     """Whether the best induction head needs the best previous-token head; None where no two heads follow each other."""
     heads, cuts = model.heads, model.composed.knockouts
     if cuts.empty:
         return None
-    later = heads[heads["name"].isin(cuts["to"])]
-    induction = later.loc[later["prefix_matching"].idxmax(), "name"]
+    induction = best_head(heads, "prefix_matching", cuts["to"])["name"]
     cuts = cuts[(cuts["to"] == induction) & (cuts["via"] == "all")]
-    earlier = heads[heads["name"].isin(cuts["from"])]
-    before = earlier.loc[earlier["previous_token"].idxmax(), "name"]
+    before = best_head(heads, "previous_token", cuts["from"])["name"]
     one = cuts[cuts["from"] == before].iloc[0]
     return Knockout(induction, before, *(float(one[c]) for c in ("intact", "without", "change", "change_se")))
 

@@ -14,7 +14,7 @@ POSITIONAL_HEADS = "2 of 12"
 BUGS = "not measured"
 
 # Framework, two-layer attention-only transformers.
-COMPOSITION = "K alone, with one head of layer 0"
+COMPOSITION = "only through keys, with one head of layer 0"
 INDUCTION_HEADS = "6 clear ones of 12"
 IN_CONTEXT_LEARNING = "loss falls along the context"
 

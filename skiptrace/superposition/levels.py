@@ -8,10 +8,10 @@ from skiptrace.config.superposition import GeometryParams
 from skiptrace.superposition.features import Features
 from skiptrace.superposition.geometry import KEPT, LINES, dimensionality, dimensions_per_feature
 from skiptrace.superposition.outcome import Outcome, long
+from skiptrace.superposition.tables import LEVELS
 from skiptrace.superposition.toys import Kind, train
 from skiptrace.superposition.training import plan
 
-COLUMNS = ["measure", "name", "level", "within", "found", "null", "needed", "passes"]
 STICKY = {"one dimension each": 1.0, "two features per dimension": 0.5}
 
 
@@ -48,7 +48,7 @@ def sticky(dstar: pd.DataFrame, params: GeometryParams) -> pd.DataFrame:
     for name, level in STICKY.items():
         found, null = (int((np.abs(v - level) <= params.sticky).sum()) for v in (values, even))
         rows.append(("D*", name, level, params.sticky, found, float(null), 3, found >= 3 and found > null))
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return LEVELS.frame(rows)
 
 
 def lines(features: pd.DataFrame, params: GeometryParams, seed: int) -> pd.DataFrame:
@@ -71,4 +71,4 @@ def lines(features: pd.DataFrame, params: GeometryParams, seed: int) -> pd.DataF
         found = most(level)
         enough = found >= params.line_features and found > null
         rows.append(("D_i", name, level, params.line_width, found, null, params.line_features, enough))
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return LEVELS.frame(rows)

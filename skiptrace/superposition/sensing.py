@@ -9,6 +9,7 @@ from torch import Tensor
 
 from skiptrace.config.superposition import SensingParams
 from skiptrace.superposition.outcome import Outcome
+from skiptrace.superposition.tables import OWN_WEIGHTS, SENSING
 
 RECOVERED = 1e-4  # relative error below which a vector counts as recovered
 
@@ -21,7 +22,7 @@ def sensing(params: SensingParams) -> Outcome:
             rng = np.random.default_rng([params.seed, m, k])
             hits = [_trial(rng.normal(size=(m, params.n)), k, rng, signed=True) for _ in range(params.trials)]
             rows.append((params.n, m, k, params.trials, float(np.mean(hits)), transition(k / params.n, True)))
-    return Outcome({"sensing": pd.DataFrame(rows, columns=["n", "m", "k", "trials", "recovered", "expected"])}, {})
+    return Outcome({"sensing": SENSING.frame(rows)}, {})
 
 
 def own_weights(W: Float[Tensor, "m n"], params: SensingParams) -> pd.DataFrame:
@@ -37,7 +38,7 @@ def own_weights(W: Float[Tensor, "m n"], params: SensingParams) -> pd.DataFrame:
         gaussian = [_trial(rng.normal(size=(m, n)), k, rng, signed=False) for _ in range(params.toy_trials)]
         share = transition(k / n, False)
         rows.append((m, n, k, params.toy_trials, float(np.mean(toy)), float(np.mean(gaussian)), share))
-    return pd.DataFrame(rows, columns=["m", "n", "k", "trials", "toy", "gaussian", "expected"])
+    return pd.DataFrame(rows, columns=OWN_WEIGHTS.names[:-1])
 
 
 def recover(A: Float[np.ndarray, "m n"], h: Float[np.ndarray, " m"], signed: bool) -> Float[np.ndarray, " n"]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from skiptrace.config.superposition import VectorsParams
 from skiptrace.superposition.outcome import Outcome
+from skiptrace.superposition.tables import DISTORTION
 
 SLACK = 1e-3  # by how much a found set may exceed ε, for rounding
 RATE = 0.25  # of the descent, per vector
@@ -126,4 +127,4 @@ def distortion(params: VectorsParams) -> pd.DataFrame:
         error = (torch.pdist(points @ projection).square() / exact - 1).numpy()
         promised = next((e for e in np.arange(0.01, 1.0, 0.01) if jl_size(params.points, float(e)) <= m), math.nan)
         rows.append((m, float(np.sqrt((error**2).mean())), math.sqrt(2 / m), float(np.abs(error).max()), promised))
-    return pd.DataFrame(rows, columns=["m", "rms", "expected", "worst", "epsilon"])
+    return DISTORTION.frame(rows)

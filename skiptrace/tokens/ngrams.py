@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float, Integer
 
+from skiptrace.tokens.tables import BIGRAMS
+
 CHUNK = 2**22  # tokens that are counted, or looked up, at once
 
 
@@ -19,9 +21,8 @@ class Bigrams:
     count: Integer[np.ndarray, " pairs"]
 
     def to_table(self) -> pa.Table:
-        """The table `token_id, next_id, count`."""
-        ids = [pa.array(a, pa.int32()) for a in (self.token, self.next)]
-        return pa.table([*ids, pa.array(self.count, pa.int64())], ["token_id", "next_id", "count"])
+        """The pairs as a table (`BIGRAMS`)."""
+        return BIGRAMS.arrow(pa.table([self.token, self.next, self.count], BIGRAMS.names))
 
 
 def count_bigrams(stream: Integer[np.ndarray, " n"], vocab_size: int, chunk: int = CHUNK) -> Bigrams:

@@ -170,7 +170,7 @@ def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
 
 
 def vocabulary(tokenizer: Tokenizer, stream: np.ndarray) -> pa.Table:
-    """The table `token_id, token, count, probability` over the training stream.
+    """The vocabulary with its counts in the training stream (`VOCAB`).
 
     Raises:
         InputError: the tokenizer's decoder fails on a token.

@@ -6,6 +6,7 @@ import torch
 
 from skiptrace.circuits import scores
 from skiptrace.circuits.factored import Circuit, ov
+from skiptrace.circuits.tables import HEADS, OFFSETS
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.models.transformer import Transformer
 
@@ -172,13 +173,13 @@ def test_the_head_table_tells_the_wired_heads_apart(wired):
     assert first["positional"] and first["best_offset"] == 1
     assert not second["positional"]
     assert len(offsets) == 2 * 16
-    assert heads.dtypes.astype(str).to_dict() == scores.COLUMNS
+    assert heads.dtypes.astype(str).to_dict() == HEADS.dtypes
 
 
 def test_a_model_without_heads_has_empty_tables_of_the_same_columns(make_model, tokens):
     heads, offsets = scores.score_heads(make_model(0), tokens, PARAMS)
     assert len(heads) == len(offsets) == 0
-    assert list(heads.columns) == list(scores.COLUMNS)
+    assert list(heads.columns) == HEADS.names and list(offsets.columns) == OFFSETS.names
 
 
 def test_own_row_by_hand():

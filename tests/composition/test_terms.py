@@ -122,7 +122,8 @@ def test_with_too_many_paths_the_other_tables_still_come(make_model, params, mon
     for module in (study, identities_module):
         monkeypatch.setattr(module, "MOST", 8)
     words = pd.DataFrame({"token": [f"t{i}" for i in range(23)], "count": 9})
-    tables = dict(study.study(make_model(2), np.random.default_rng(0).integers(1, 23, 300), words, params))
+    valid = np.random.default_rng(0).integers(1, 23, 300)
+    tables = {table.name: rows for table, rows in study.study(make_model(2), valid, words, params)}
     assert tables["paths"].empty and tables["examples"].empty and tables["patterns"].empty
     assert len(tables["identities"]) == 5 and len(tables["composition"]) == 27 and len(tables["terms"]) == 20
 

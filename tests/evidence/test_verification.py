@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from skiptrace.config.verification import VerificationParams
-from skiptrace.evidence import bugs, truth
+from skiptrace.evidence import bounds, bugs, truth
 from skiptrace.evidence.bugs import Crossing
 from skiptrace.evidence.support import Positions
 from skiptrace.evidence.verification import ADDED, Streams, evidence_score, verify
@@ -33,7 +33,7 @@ def streams(*pieces: list[int], length: int = 6000, ends: float = 0.1) -> Stream
     return Streams(stream, stream[:3000], np.bincount(stream, minlength=12))
 
 
-def test_the_wired_row_is_verified_supported_and_first(wired_head):
+def test_the_wired_row_is_consistent_supported_and_first(wired_head):
     model, a, b, c = wired_head
     found = verify(model, table((8, 9, 10), (8, b, c), (a, b, c), (10, b, 11)), streams([a, 9, b, c], [b, 9]), PARAMS)
     assert found["consistent"].tolist() == [False, False, True, False]
@@ -83,13 +83,17 @@ def test_a_wired_quartet_is_found_and_its_crossings_cost(quartet):
     assert measured["corpus_11"] > 0.5 and measured["corpus_12"] < 0.05
     assert measured["cost_12"] > 0.1 and measured["cost_21"] > 0.1
     assert measured["positions_12"] > 50
+    costs = bugs.crossing_costs(quartet, found, data, PARAMS).set_index("what")
+    assert costs.loc["crossings", "entries"] == 2
+    assert costs.loc["crossings", "nats"] == pytest.approx((measured["cost_12"] + measured["cost_21"]) / 2)
+    assert costs.loc["crossings: too rare to say", "low"] > 0
 
 
 def test_the_cost_of_a_crossing_equals_a_slow_twin(quartet):
     data, ctx = streams(*TEXT, ends=0), 12
     positions = Positions(data.valid, 12, ctx - 2)
     crossing = Crossing(0, 0, 3, 5, 4)
-    found = bugs.cost(quartet, crossing, positions, ctx, PARAMS.model_copy(update={"contexts": 10_000}))
+    found = bugs.changes(quartet, crossing, positions, ctx, 10_000)
     changes = []
     layer = quartet.attention[0]
     OV = quartet.W_E @ layer.W_V[0] @ layer.W_O[0] @ quartet.W_U
@@ -107,26 +111,26 @@ def test_the_cost_of_a_crossing_equals_a_slow_twin(quartet):
         y = int(data.valid[i + 1])
         changes.append((mended.log_softmax(0)[y] - logits.log_softmax(0)[y]).item())
     assert found.positions == len(changes)
-    assert found.mean == pytest.approx(np.mean(changes), abs=1e-5)
+    assert found.nats == pytest.approx(changes, abs=1e-5)
 
 
 def test_a_crossing_without_a_place_has_no_cost(quartet):
     data = streams([8, 9])
-    cost = bugs.cost(quartet, Crossing(0, 0, 3, 5, 4), Positions(data.valid, 12, 9), 12, PARAMS)
-    assert cost.positions == 0 and np.isnan(cost.mean)
+    found = bugs.changes(quartet, Crossing(0, 0, 3, 5, 4), Positions(data.valid, 12, 9), 12)
+    assert found.positions == 0 and len(found.nats) == 0
 
 
-def test_the_bill_is_what_taking_the_crossings_away_saves(quartet):
+def test_the_bound_of_rows_is_what_taking_the_crossings_away_saves(quartet):
     data = streams(*TEXT)
     layer = quartet.attention[0]
     OV = quartet.W_E @ layer.W_V[0] @ layer.W_O[0] @ quartet.W_U
     centred = (OV[3, 7] - OV[3].mean()).item()
     checked = verify(quartet, table(*TRUE, *CROSSED, ov=centred), data, PARAMS)
-    saved = bugs.bill(quartet, checked, data, PARAMS)
-    assert saved > 0.01
+    saved = bounds.of_rows(quartet, checked, data, PARAMS)
+    assert saved.mean > 0.01 and saved.low < saved.mean < saved.high
     supported = checked[checked["support"] == "supported"]
     assert len(supported) == 2
-    assert bugs.bill(quartet, supported, data, PARAMS) == 0
+    assert bounds.of_rows(quartet, supported, data, PARAMS).mean == 0
 
 
 def test_scores_against_truth_by_hand():
@@ -138,6 +142,14 @@ def test_scores_against_truth_by_hand():
     ]  # fmt: skip
     assert [(s.false_forced, s.false_real, s.false_wrong) for s in found[:3]] == [(1, 0, 0), (1, 1, 1), (1, 1, 1)]
     assert truth.score("bugs", "x", set(), ranked) == []
+
+
+def test_the_whole_accepted_set_is_scored_at_its_own_size():
+    planted, accepted = {(1, 2, 3), (4, 5, 6)}, [(1, 2, 3), (9, 9, 9), (9, 9, 9), (8, 8, 8)]
+    (found,) = truth.whole("accepted", "x", planted, accepted, forced={(8, 8, 8)}, real={(9, 9, 9)})
+    assert (found.k, found.found, found.recall, found.precision) == (3, 1, 0.5, 1 / 3)
+    assert (found.false_forced, found.false_real, found.false_wrong) == (1, 1, 0)
+    assert truth.whole("accepted", "x", planted, []) == truth.whole("accepted", "x", set(), accepted) == []
 
 
 def test_pmi_finds_a_planted_triple_without_a_model():

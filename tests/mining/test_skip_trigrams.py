@@ -9,6 +9,7 @@ from skiptrace.circuits.factored import Circuit, ov, qk
 from skiptrace.config.mining import MiningParams
 from skiptrace.mining import skip_trigrams
 from skiptrace.mining.skip_trigrams import Circuits
+from skiptrace.mining.tables import POSITIONAL, SKIP_TRIGRAMS
 from skiptrace.models.transformer import Transformer
 
 
@@ -181,6 +182,6 @@ def test_positional_rows_name_no_destination(make_vocabulary, params):
 
 def test_no_heads_no_rows(make_vocabulary, params):
     vocabulary = make_vocabulary([1, 1])
-    assert skip_trigrams.mine([], vocabulary, params).schema == skip_trigrams.SCHEMA
+    assert skip_trigrams.mine([], vocabulary, params).schema == SKIP_TRIGRAMS.schema
     positional = skip_trigrams.mine_positional([], vocabulary)
-    assert positional.num_rows == 0 and positional.schema == skip_trigrams.POSITIONAL
+    assert positional.num_rows == 0 and positional.schema == POSITIONAL.schema

@@ -51,6 +51,7 @@ ALWAYS = {"check", "report"}  # both look at all of params.yaml
         ("superposition.sensing.seed", 3, {"superposition"}),  # a key that params.yaml had left to its default
         ("dictionaries.one.steps", 6, {"dictionary@one", "summarise"}),
         ("dictionaries.toy.shown", 2.0, {"dictionary@toy", "summarise"}),
+        ("account.contexts", 4, {"account@zero", "account@one", "account@two"}),
         ("exploration.corner", 5, {"explore@zero", "explore@one", "explore@two"}),
         ("report.bigrams", 5, set()),
     ],
@@ -85,6 +86,7 @@ def test_touching_a_users_file_changes_its_corpus(project):
 def test_a_change_runs_what_is_downstream_and_going_back_runs_nothing(project):
     project.set("mining.outs", 2)
     again = {f"{stage}@{model}" for stage in ("mine", "verify", "explore") for model in KEYS["models"]}
+    again |= {"account@one", "account@two"}  # zero has no skip-trigrams: what it reads of them stays the same
     assert project.repro("summarise") == {"check", "summarise"} | again
     assert project.repro("summarise") == set()
     project.set("mining.outs", 4)
@@ -117,7 +119,9 @@ def test_adding_a_model_runs_its_chain_alone_and_removing_it_forgets_it(project)
     params = project.params()
     params["models"]["extra"] = MODEL | {"seed": 5}
     project.write_params(params)
-    chain = {f"{stage}@extra" for stage in ("train", "score", "expand", "mine", "verify", "compose", "explore")}
+    chain = {
+        f"{stage}@extra" for stage in ("train", "score", "expand", "mine", "verify", "compose", "account", "explore")
+    }
     assert project.repro() == chain | {"check", "summarise", "report"}
     assert "extra: skip-trigrams" in report.read_text()
     del params["models"]["extra"]

@@ -350,7 +350,8 @@ def twins(run: Run) -> Iterator[Claim]:
 def bound(run: Run) -> Iterator[Claim]:
     """What the unsupported rows cost at the most: their contributions taken away where the output does not follow."""
     checked = run.table("evidence/skip_trigrams")
-    told = json.loads((run.folder / "data/evidence" / run.name / "bill.json").read_text())["nats_per_token"]
+    costs = run.table("evidence/costs").set_index("what")["nats"]
+    told = float(costs.get("bound: unsupported rows", 0.0))
     ctx = min(run.params["verification"]["context_tokens"], run.ctx)
     last = len(run.valid) - 2
     places = np.unique(np.linspace(ctx - 1, last, min(BOUND_PLACES, last - ctx + 2)).astype(np.int64))
@@ -373,7 +374,7 @@ def bound(run: Run) -> Iterator[Claim]:
             for place, source in enumerate(context[:-1]):
                 for row in rows.get((int(context[-1]), int(source)), ()):
                     if row.out_id != following[text]:
-                        without[text, row.out_id] -= patterns[row.layer, row.head][text, -1, place] * row.ov
+                        without[text, row.out_id] -= patterns[row.layer, row.head][text, -1, place] * max(row.ov, 0)
         saved += (log_p(without, following) - log_p(logits, following)).sum()
     yield Claim("bound of unsupported rows, nats", told, saved / len(places), 1e-5 + 1e-3 * abs(told))
 

@@ -5,10 +5,12 @@ import pandas as pd
 import pytest
 import torch
 
+from skiptrace.account import study as account
 from skiptrace.circuits.factored import direct, heads, ov, qk
 from skiptrace.circuits.scores import score_heads
 from skiptrace.composition.induction import formation
 from skiptrace.composition.study import study
+from skiptrace.config.account import AccountParams
 from skiptrace.config.composition import CompositionParams
 from skiptrace.config.corpora import FilesCorpus
 from skiptrace.config.exploration import ExplorationParams
@@ -21,12 +23,14 @@ from skiptrace.config.verification import VerificationParams
 from skiptrace.evidence import bugs, truth
 from skiptrace.evidence.funnel import funnel, judged
 from skiptrace.evidence.nulls import StandIn, stand_in
+from skiptrace.evidence.tables import COSTS
 from skiptrace.evidence.verification import Streams, verify
 from skiptrace.exploration.study import Known, Text, explore
 from skiptrace.mining import bigrams, skip_trigrams, virtual
 from skiptrace.mining.vocabulary import Vocabulary
 from skiptrace.report.contents import build
 from skiptrace.report.inputs import (
+    Accounted,
     Composition,
     CorpusResult,
     Exploration,
@@ -46,6 +50,17 @@ SCORING = ScoringParams(
 VERIFICATION = VerificationParams(
     seed=0, rows=20, contexts=4, context_tokens=6, null_rows=10, fdr=0.5, quartets=3, matched_rows=10
 )
+COSTED = pd.DataFrame(
+    [
+        ("crossings", 2, -0.031, -0.062, 0.001, 40, 9),
+        ("crossings: contradicted", 1, 0.0021, 0.0012, 0.0031, 20, 7),
+        ("crossings: too rare to say", 0, np.nan, np.nan, np.nan, 0, 0),
+        ("bound: unsupported rows", 12, 0.01, 0.008, 0.012, 90, 9),
+        ("bound: unsupported entries", 0, 1.74, 1.56, 1.92, 64, 9),
+        ("bound: contradicted entries", 0, 0.22, 0.18, 0.26, 64, 9),
+    ],
+    columns=COSTS.names,
+)
 MINING = MiningParams(
     ranking="published",
     context=8,
@@ -59,6 +74,7 @@ MINING = MiningParams(
     largest=4,
     bins=8,
 )
+ACCOUNT = AccountParams(contexts=3, selection=2, entries=[3, 10], rows=4, shown_rows=5)
 EXPLORATION = ExplorationParams(tokens=20, entries=3, corner=6)
 REPORT = ReportParams(bigrams=5, sources_per_head=2, offsets=5, explorer_rows=60)
 COUNTS = pd.DataFrame({"token_id": [1, 1, 1, 2], "next_id": [2, 3, 4, 1], "count": [5, 2, 1, 4]})
@@ -78,7 +94,7 @@ def study_of(results, settings=SETTINGS, **subject) -> Study:
 
 def composed(model, stream, vocabulary) -> Composition:
     words = pd.DataFrame({"token": vocabulary.token, "count": vocabulary.count})
-    tables = dict(study(model, stream, words, COMPOSITION))
+    tables = {table.name: rows for table, rows in study(model, stream, words, COMPOSITION)}
     kept = [(1, model), (2, model)] if model.n_layers > 1 else []
     return Composition(formation=formation(kept, stream, COMPOSITION), **tables)
 
@@ -112,12 +128,16 @@ def result(model, tokens, vocabulary) -> ModelResult:
     evidence = judged(checked, arms["rotated"], twins, VERIFICATION)
     evidence["survives"] = np.arange(len(evidence)) % 3 == 0  # of random heads hardly any row would
     arms = {kind: judged(rows, arms["rotated"], twins, VERIFICATION) for kind, rows in arms.items()}
-    quartet = dict.fromkeys(bugs.COLUMNS, 1) | {"positions_21": 0, "cost_21": np.nan, "destination_1_id": 2}
+    said = {"support_12": "contradicted", "support_21": "too rare to say"}
+    quartet = dict.fromkeys(bugs.COLUMNS, 1) | said | {"positions_21": 0, "cost_21": np.nan, "destination_1_id": 2}
     crossed = bugs.with_texts(pd.DataFrame([quartet]), vocabulary.token)
     scores = [] if model.n_layers < 2 else truth.score("skip_trigrams", "OV alone", {(1, 2, 3)}, [(1, 2, 3), (4, 5, 6)])
     composition = composed(model, stream, vocabulary)
     known = Known(table, mined, agreement.to_pandas(), composition.example_texts)
     looked = explore(model, known, vocabulary, Text(stream[:200], COUNTS), MINING.min_count, EXPLORATION)
+    frequency = torch.tensor(vocabulary.count.to_numpy() / vocabulary.count.sum(), dtype=torch.float32)
+    text = account.Text(stream, stream, frequency, vocabulary.token)
+    accounted = account.account(model, text, evidence, ACCOUNT)
     return ModelResult(
         params=params,
         heads=table,
@@ -135,10 +155,11 @@ def result(model, tokens, vocabulary) -> ModelResult:
         matched=pd.concat([rows.assign(heads=kind) for kind, rows in arms.items()], ignore_index=True),
         funnel=funnel({"trained": evidence, **arms}, VERIFICATION),
         bugs=crossed,
+        costs=COSTED if model.n_layers else COSTED.iloc[:0],
         truth=truth.to_frame(scores),
-        bill=0.01,
         composed=composition,
         explored=Exploration(**looked),
+        accounted=Accounted(**accounted._asdict()),
         d_vocab=model.d_vocab,
     )
 

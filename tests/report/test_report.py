@@ -13,9 +13,11 @@ from skiptrace.mining.vocabulary import Vocabulary
 from skiptrace.report import sections
 from skiptrace.report.contents import SECTIONS, build
 from skiptrace.report.inputs import Results, Study
-from skiptrace.report.metrics import attention_by_offset, in_context_learning, metrics, targets
+from skiptrace.report.intervals import bracketed, share
+from skiptrace.report.metrics import attention_by_offset, in_context_learning, late_against_early, metrics, targets
 from skiptrace.report.rendering import render
 from skiptrace.report.rendering.document import Example, Examples, Tokens
+from skiptrace.report.sections.models.positional import Attended, most_attended
 from skiptrace.report.sections.models.skip_trigrams import published_rows
 from skiptrace.report.sections.run.findings import findings
 from skiptrace.report.sections.run.papers import beside_the_papers
@@ -44,9 +46,21 @@ def test_the_same_results_give_the_same_bytes(hostile, built):
     again = build(study_of(hostile))
     assert render.html(again) == render.html(built)
     assert again.figures() == built.figures()
-    always = {"paths", "terms", "virtual_weights", "overlaps", "deletion", "copying", "offsets", "ov", "qk", "effects"}
+    always = {
+        "paths",
+        "terms",
+        "virtual_weights",
+        "overlaps",
+        "deletion",
+        "copying",
+        "cutoffs",
+        "offsets",
+        "ov",
+        "qk",
+        "effects",
+    }
     deeper = {"composition", "composition_graph", "corner", "knockouts", "formation"}
-    expected = {f"{kind}_one" for kind in always} | {f"{kind}_two" for kind in always | deeper}
+    expected = {f"{kind}_one" for kind in always | {"account"}} | {f"{kind}_two" for kind in always | deeper}
     assert {name.removesuffix(".svg") for name in built.figures()} == expected | {"loss_curves", "bigrams_zero"}
 
 
@@ -86,6 +100,29 @@ def test_the_published_row_of_a_source():
     assert examples == Examples((Example("·a", "…", ("d1", "o1")), Example("·a", "…", ("d2", "o2"))))
 
 
+def test_a_positional_head_is_placed_by_its_attention_on_text():
+    """The position term alone prefers the token itself; on text the head looks one back."""
+    offsets = pd.DataFrame({"offset": range(6), "text": [0.11, 0.34, 0.2, 0.0, 0.0, 0.9]}).assign(
+        layer=0, head=3, position_only=[0.29, 0.2, 0.1, 0.0, 0.0, 0.0], uniform=0.02
+    )
+    both = pd.concat([offsets.assign(head=2, text=0.5), offsets])
+    assert most_attended(both, 0, 3) == Attended(1, 0.34, 0.2, 0.02)
+
+
+@pytest.mark.parametrize(
+    ("estimate", "written"),
+    [
+        ((0.3141, 0.2512, 0.377), "0.31 [0.25, 0.38]"),
+        ((0.3141, 0.3021, 0.3261), "0.314 [0.302, 0.326]"),
+        ((1234.4, 1100.0, 1368.0), "1234 [1100, 1368]"),
+        ((0.5, float("-inf"), float("inf")), "0.500"),
+    ],
+    ids=["one digit of half the interval", "two where it begins with 1", "no decimals", "no interval"],
+)
+def test_an_estimate_is_written_with_the_digits_of_its_interval(estimate, written):
+    assert bracketed(*estimate) == written
+
+
 def test_metrics_by_hand(hostile):
     results = hostile
     found = metrics(results, 0.05)["models"]
@@ -121,10 +158,12 @@ def test_headlines_and_the_papers_table_say_what_the_tables_hold(hostile):
     results = hostile
     told = {f.evidence.anchor: f for f in findings(results, SETTINGS).rows}
     one = results.models["one"].evidence
-    assert told["one-evidence"].value == f"{one['survives'].mean():.1%}"
+    low, high = metrics(results, 0.05)["models"]["one"]["intervals"]["evidence"]["survives"]
+    assert low < one["survives"].mean() < high
+    assert told["one-evidence"].value == share(one["survives"].mean(), low, high)
     rotated = results.models["one"].matched.query("heads == 'rotated'")["consistent"].mean()
     assert f"{one['consistent'].mean():.1%} of the rows are, and {rotated:.1%} of those" in told["one-evidence"].text
-    assert told["one-bugs"].value == "≤ 0.0100 nats"
+    assert told["one-bugs"].value == "-0.03 [-0.06, 0.00] nats"
     heads, cuts = results.models["two"].heads.set_index("name"), results.models["two"].composed.knockouts
     induction = heads["prefix_matching"].drop(["L0H0", "L0H1", "L0H2"]).idxmax()
     before = heads["previous_token"].drop(["L1H0", "L1H1", "L1H2"]).idxmax()
@@ -173,3 +212,13 @@ def test_every_section_that_is_written_is_in_the_report():
     written = {f for f in functions if not f.__name__.startswith("_") and f.__annotations__.get("study") is Study}
     listed = [make for chapter in SECTIONS for make in chapter.sections]
     assert set(listed) == written and len(listed) == len(written)
+
+
+@pytest.mark.parametrize(("slope", "said"), [(-0.5, "lower"), (0.5, "higher")])
+def test_the_words_on_learning_in_context_have_its_sign(hostile, slope, said):
+    one = hostile.models["one"]
+    position = range(1, one.params.n_ctx)
+    losses = pd.DataFrame({"position": position, "loss": [5 + slope * p for p in position]})
+    told = late_against_early(replace(one, losses=losses), 2)
+    assert told.split()[1:] == ["nats", said, *["late", "in", "the", "context", "than", "early", "in", "it"]]
+    assert float(told.split()[0]) > 0

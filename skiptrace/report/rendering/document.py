@@ -1,8 +1,10 @@
 """A report as sections of text, tables and figures, before it is HTML or Markdown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
+
+from skiptrace import tables
 
 
 class Tokens(NamedTuple):
@@ -58,10 +60,11 @@ Cell = str | Tokens | SkipTrigram | Examples | Contexts | Link
 
 
 class Column(NamedTuple):
-    """The head of a column, and whether it holds numbers, which are set flush right."""
+    """The head of a column, whether it holds numbers, which are set flush right, and what the page says of it."""
 
     name: str
     numeric: bool
+    help: str = ""
 
 
 def words(*names: str) -> tuple[Column, ...]:
@@ -72,6 +75,22 @@ def words(*names: str) -> tuple[Column, ...]:
 def numbers(*names: str) -> tuple[Column, ...]:
     """Columns of numbers."""
     return tuple(Column(name, True) for name in names)
+
+
+def explained(columns: Iterable[Column], table: tables.Table, shown: str) -> tuple[Column, ...]:
+    """The columns with the meanings of those of a stored table that they show, named with blanks between.
+
+    A name `-` stands for a column that shows none of them.
+    """
+    return tuple(
+        column if name == "-" else column._replace(help=meaning(table[name]))
+        for column, name in zip(columns, shown.split(), strict=True)
+    )
+
+
+def meaning(column: tables.Column) -> str:
+    """What a stored column holds, and its unit."""
+    return f"{column.meaning} ({column.unit})" if column.unit else column.meaning
 
 
 @dataclass(frozen=True)

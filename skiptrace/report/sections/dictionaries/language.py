@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 
 from skiptrace.config.dictionaries import ModelDictionaryParams
+from skiptrace.dictionary.tables import SWEEP
 from skiptrace.report.inputs import Study
 from skiptrace.report.rendering.document import (
     Section,
     Table,
+    explained,
     numbers,
     words,
 )
@@ -52,8 +54,8 @@ def language(study: Study) -> Section | None:
     )
     text = (
         f"Sparse autoencoders of {result.params.entries} entries on the residual stream after the last layer and on "
-        f"what its heads found, side by side before W_O. At λ = {result.params.shown:g}: {told}. A dictionary that "
-        "does not beat the mean for the current token has found no more than bigrams."
+        f"the outputs of its heads before W_O, concatenated. At λ = {result.params.shown:g}: {told}. A dictionary "
+        "that does not beat the mean for the current token has found no more than bigrams."
     )
     table = Table(
         f"Loss recovered: (L_mean − L_recon)/(L_mean − L_orig), with L_orig = {sweep['original_loss'].iloc[0]:.3f} "
@@ -61,9 +63,14 @@ def language(study: Study) -> Section | None:
         + ", ".join(f"{s.mean_loss:.3f} ({s.site})" for s in shown.itertuples())
         + ". PCA: from as many principal components as entries are active. Token mean: the site replaced by its "
         "training mean for the current token.",
-        (
-            *words("Site"),
-            *numbers("λ", "L0", "Variance explained", "PCA", "Loss", "Loss recovered", "PCA", "Token mean", "Dead"),
+        explained(
+            (
+                *words("Site"),
+                *numbers("λ", "L0", "Variance explained", "PCA", "Loss", "Loss recovered", "PCA", "Token mean", "Dead"),
+            ),
+            SWEEP,
+            "site penalty l0 variance_explained pca_explained loss loss_recovered pca_recovered token_mean_recovered "
+            "dead_fraction",
         ),
         rows,
     )

@@ -1,13 +1,15 @@
-"""The features of toy models found again."""
+"""The features of toy models, recovered by a dictionary."""
 
 import pandas as pd
 
 from skiptrace.config.dictionaries import ToyDictionaryParams
+from skiptrace.dictionary.tables import TOY_SWEEP
 from skiptrace.report.inputs import Study
 from skiptrace.report.rendering.document import (
     Cell,
     Section,
     Table,
+    explained,
     numbers,
 )
 from skiptrace.report.rendering.failures import figure
@@ -22,7 +24,7 @@ AIM = 0.95  # mean max cosine similarity that a toy dictionary should reach
 
 
 def toy(study: Study) -> Section | None:
-    """How well a dictionary finds the true features of toy models again."""
+    """How well a dictionary recovers the true features of toy models."""
     name, result = study.name, study.dictionary
     if study.site or not isinstance(result.params, ToyDictionaryParams):
         return None
@@ -54,13 +56,17 @@ def toy(study: Study) -> Section | None:
     )
     table = Table(
         "Means over the models of a sparsity. Matched: mean cosine under the best one-to-one assignment.",
-        numbers("Sparsity", "λ", "MMCS", "Range", "Matched", "One entry", "L0", "Variance explained", "Dead"),
+        explained(
+            numbers("Sparsity", "λ", "MMCS", "Range", "Matched", "One entry", "L0", "Variance explained", "Dead"),
+            TOY_SWEEP,
+            "sparsity penalty mmcs - matched one_entry l0 variance_explained dead_fraction",
+        ),
         rows,
     )
     drawn = figure(
-        f"dictionary_{name}", "Features found again", "Mean and range over models.", draw_toy_sweep, sweep, AIM
+        f"dictionary_{name}", "Features recovered", "Mean and range over models.", draw_toy_sweep, sweep, AIM
     )
-    return Section(f"dictionary-{name}", f"Dictionary {name}: true features found again", [text], [drawn, table])
+    return Section(f"dictionary-{name}", f"Dictionary {name}: true features recovered", [text], [drawn, table])
 
 
 def _range(sweep: pd.DataFrame, sparsity: float, penalty: float) -> tuple[float, float]:

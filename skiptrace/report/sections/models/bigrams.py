@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 
+from skiptrace.mining.tables import AGREEMENT, BIGRAMS
 from skiptrace.report.inputs import Study
 from skiptrace.report.rendering.document import (
     Section,
     Table,
     Tokens,
+    explained,
     numbers,
     words,
 )
@@ -34,7 +36,11 @@ def direct(study: Study) -> Section:
         )
         for row in model.bigrams.head(params.bigrams).itertuples()
     ]
-    columns = (*words("Token", "Next token"), *numbers("Logit", "p(next) by direct path", "p(next) in corpus", "Count"))
+    columns = explained(
+        (*words("Token", "Next token"), *numbers("Logit", "p(next) by direct path", "p(next) in corpus", "Count")),
+        BIGRAMS,
+        "token next value - - corpus_count",
+    )
     agreement = model.agreement["spearman"].mean()
     unigram = model.agreement["spearman_unigram"].mean()
     table = Table(
@@ -44,15 +50,17 @@ def direct(study: Study) -> Section:
         rows,
     )
     whole = (
-        "Without attention this path is the whole model, so it should be the table of bigram log-likelihoods."
+        "Without attention this path is the whole model, so W_E W_U should approximate the bigram log-likelihoods."
         if model.params.n_layers == 0
-        else "With heads beside it, the direct path need only hold the bigrams that the heads do not supply."
+        else "With heads beside it, the direct path has to supply only the bigrams that the heads do not."
     )
     text = (
         f"{whole} Over the continuations of the {len(model.agreement.dropna())} most frequent tokens, the rank "
         f"correlation of the direct path's log-probabilities with the corpus counts is {agreement:.2f} on average (a "
         f"unigram model: {unigram:.2f})."
     )
+    if unigram >= agreement:
+        text += " It orders them no better than the frequency of tokens alone does."
     paragraphs = [text, *left_out(model)]
     if model.params.n_layers > 0:
         return Section(f"{name}-bigrams", f"{name}: bigrams of the direct path", paragraphs, [table])
@@ -61,14 +69,19 @@ def direct(study: Study) -> Section:
         f"bigrams_{name}",
         "Direct path against corpus",
         "Each point is a pair of tokens seen in the corpus, the first of them frequent. On the line the model's "
-        "log-probability is the corpus's; pairs seen once or twice lie to the left and the model smooths them.",
+        "log-probability equals the corpus's; pairs seen once or twice lie to the left and the model smooths them.",
         draw_bigram_scatter,
         model.explored.direct,
     )
     worst = model.agreement.dropna().nsmallest(8, "spearman")
     disagreement = Table(
-        "Frequent tokens whose continuations the direct path orders least like the corpus, beside a unigram model.",
-        (*words("Token"), *numbers("Continuations seen", "Rank correlation", "Unigram")),
+        "Frequent tokens for which the direct path's order of continuations agrees least with the corpus, beside a "
+        "unigram model.",
+        explained(
+            (*words("Token"), *numbers("Continuations seen", "Rank correlation", "Unigram")),
+            AGREEMENT,
+            "token observed spearman spearman_unigram",
+        ),
         [
             (Tokens((r.token,)), f"{r.observed:,}", f"{r.spearman:.2f}", f"{r.spearman_unigram:.2f}")
             for r in worst.itertuples()

@@ -1,12 +1,15 @@
 """Crossed skip-trigrams, and what they can cost."""
 
-from skiptrace.report.inputs import Study
+from skiptrace.report.inputs import ModelResult, Study
+from skiptrace.report.intervals import bracketed, estimate
 from skiptrace.report.rendering.document import (
+    Block,
     Cell,
     Example,
     Examples,
     Section,
     Table,
+    numbers,
     words,
 )
 
@@ -18,15 +21,13 @@ def bugs(study: Study) -> Section | None:
     name, model, settings = study.name, study.model, study.settings
     anchor, title = f"{name}-bugs", f"{name}: skip-trigram bugs"
     text = (
-        "A head adds a function of source and destination times a function of source and output, so two true "
-        "skip-trigrams of one source force their crossings: if A … B → C and A … D → E hold, the head also raises A … "
-        "B → E. Removing every checked row that the corpus does not support, where its output token does not follow, "
-        f"saves {model.bill:.5f} nats per token of held-out text: a bound for these rows alone, out of a loss of "
-        f"{model.valid_loss:.3f}."
+        "A head adds a function of source and destination times a function of source and output token. So if A … B → "
+        "C and A … D → E hold, the head must also raise A … B → E and A … D → C."
     )
+    estimates = _costs(model)
     found = model.bugs.head(settings.report.bigrams // 2)
     if found.empty:
-        return Section(anchor, title, [text, "No crossed pair was found among the checked rows."], [])
+        return Section(anchor, title, [text, "No crossed pair was found among the checked rows."], estimates)
     rows: list[tuple[Cell, ...]] = []
     for r in found.to_dict("records"):
         right, crossed = (
@@ -37,7 +38,8 @@ def bugs(study: Study) -> Section | None:
         )
         said = [f"{r[f'model_{c}']:.3f} / {r[f'corpus_{c}']:.3f}" for c in ("11", "22", "12", "21")]
         costs = [
-            f"{r[f'cost_{c}']:+.4f} ± {r[f'cost_se_{c}']:.4f} (n = {r[f'positions_{c}']:,})"
+            f"{bracketed(r[f'cost_{c}'], r[f'cost_low_{c}'], r[f'cost_high_{c}'])} (n = {r[f'positions_{c}']:,}, "
+            f"{r[f'support_{c}']})"
             if r[f"positions_{c}"] > 1
             else "–"
             for c in ("12", "21")
@@ -46,9 +48,44 @@ def bugs(study: Study) -> Section | None:
         rows.append((head, right, "; ".join(said[:2]), crossed, "; ".join(said[2:]), "; ".join(costs)))
     table = Table(
         f"{len(model.bugs)} crossed pairs were found; both rows of a pair are consistent and supported, neither "
-        "crossing is supported. Probabilities of the output token: in the model / in the corpus. Cost: change in loss, "
-        "in nats, where the crossing applies in validation text, when its contribution alone is added; n places.",
-        words("Head", "True", "Model / corpus", "Forced", "Model / corpus", "Cost of each"),
+        "crossing is supported. Probabilities of the output token: in the model / in the corpus. Cost: change in "
+        "loss, in nats, where the crossing applies in held-out text, when its contribution alone is added, with "
+        "its 95 % interval clustered by document; n positions, and what the training text says of the crossing.",
+        words("Head", "Supported rows", "Model / corpus", "Crossings", "Model / corpus", "Cost of each crossing"),
         rows,
     )
-    return Section(anchor, title, [text], [table])
+    return Section(anchor, title, [text], [*estimates, table])
+
+
+SAID = {
+    "crossings": "one crossing, where it applies",
+    "crossings: contradicted": "one that the training text contradicts",
+    "crossings: too rare to say": "one of which it is too rare to say",
+    "bound: unsupported rows": "all checked rows that are not supported, together, per token: at most",
+    "bound: unsupported entries": "all entries of all heads that are not supported, together, per token: at most",
+    "bound: contradicted entries": "those that the training text contradicts, together, per token: at most",
+}
+
+
+def _costs(model: ModelResult) -> list[Block]:
+    """What crossings cost, and the bounds; nothing where no row was checked."""
+    rows: list[tuple[Cell, ...]] = [
+        (
+            SAID[r["what"]],
+            f"{r['entries']:,}" if r["entries"] else "all",
+            estimate(r),
+            f"{r['places']:,}",
+            str(r["documents"]),
+        )
+        for _, r in model.costs[model.costs["nats"].notna()].iterrows()
+    ]
+    table = Table(
+        "What skip-trigram bugs cost on held-out text, nats with their 95 % intervals, clustered by document, out of a "
+        f"loss of {model.valid_loss:.3f}. A crossing: the loss with its contribution minus the loss without. The "
+        "bounds take every contribution that raises an output token away where that does not follow; an entry of "
+        "which the text is too rare to say may be right, so the bound over all "
+        "unsupported entries is loose.",
+        (*words("Of"), *numbers("Crossings or rows", "Cost", "Places", "Documents")),
+        rows,
+    )
+    return [table] if rows else []

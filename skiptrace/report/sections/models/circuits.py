@@ -39,7 +39,7 @@ def circuits(study: Study) -> Section | None:
         f"{name}: a corner of two circuits",
         [
             f"{label} copies most strongly. Its {side} leading sources, against themselves as output tokens, and "
-            "against the destinations that look for them.",
+            "against the destinations that attend to them.",
             *left_out(model),
         ],
         [
@@ -50,13 +50,13 @@ def circuits(study: Study) -> Section | None:
                 draw_corner,
                 ov_corner,
                 f"OV of {label}",
-                ("source", "out"),
+                ("source", "output token"),
                 "logits",
             ),
             figure(
                 f"qk_{name}",
                 f"QK circuit of {label}",
-                "Orange cells are the pairs in which the destination attends to the source, if it stands before.",
+                "Orange cells are pairs in which the destination attends to the source, if the source comes before it.",
                 draw_corner,
                 qk_corner,
                 f"QK of {label}",

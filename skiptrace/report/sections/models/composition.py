@@ -4,10 +4,12 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
+from skiptrace.composition.tables import COMPOSITION
 from skiptrace.report.inputs import Study
 from skiptrace.report.rendering.document import (
     Section,
     Table,
+    explained,
     numbers,
     words,
 )
@@ -33,7 +35,7 @@ def composition(study: Study) -> Section:
     name, model, settings = study.name, study.model, study.settings
     if model.params.n_layers < 2:
         text = (
-            "Not applicable: composition, virtual heads and induction heads take two heads in different layers, and "
+            "Not applicable: composition, virtual heads and induction heads need two heads in different layers, and "
             f"this model has {('no attention layer', 'one layer')[model.params.n_layers]}."
         )
         return Section(f"{name}-composition", f"{name}: composition of heads", [text], [])
@@ -46,10 +48,10 @@ def composition(study: Study) -> Section:
     below = "Below chance: " + (", ".join(f"{lower[kind]} {kind}" for kind in "QKV" if kind in lower) or "none")
     text = (
         "A later head composes with an earlier one when its queries (Q), keys (K) or values (V) read the directions "
-        f"that the earlier one writes. {len(found)} of {len(table)} head pairs compose ({counts}): they score "
-        f"{params.null_sd:g} standard deviations above random matrices of the same shapes and above these weights "
-        "turned at random, which keeps how unevenly each matrix uses its directions, and above every pair that cannot "
-        f"compose, because the reader is not later than the writer (largest: {impossible}). {below}."
+        f"that the earlier one writes. Of {len(table)} combinations of two heads and Q, K or V, {len(found)} compose: "
+        f"{counts}. They score {params.null_sd:g} standard deviations above random matrices of the same shapes and "
+        "above these weights rotated at random, which keeps the singular values of each matrix, and above every pair "
+        f"that cannot compose, because the reader is not later than the writer (largest: {impossible}). {below}."
     )
     if len(found):
         best = found.loc[found["above"].idxmax()]
@@ -74,12 +76,16 @@ def composition(study: Study) -> Section:
     ]
     told = Table(
         "The significant pairs, strongest first. Score: ‖W_QKᵀ W_OV‖ (Q), ‖W_QK W_OV‖ (K) or ‖W_OV W_OV‖ (V), the "
-        f"later head's matrix first, over the product of the norms; random and turned: {params.null_draws} draws, ± "
-        "standard deviation. Overlap: mean squared cosine of the principal angles between what is written and what is "
-        "read, which no scale enters; closest: the largest cosine.",
-        (
-            *words("Kind", "Heads"),
-            *numbers("Score", "Random", "z", "Turned", "z", "Overlap", "By chance", "Closest"),
+        f"later head's matrix first, over the product of the norms; random and rotated: {params.null_draws} draws, ± "
+        "standard deviation. Overlap: mean squared cosine of the principal angles between what is written and what "
+        "is read, which does not depend on scale; closest: the largest cosine.",
+        explained(
+            (
+                *words("Kind", "Heads"),
+                *numbers("Score", "Random", "z", "Rotated", "z", "Overlap", "By chance", "Closest"),
+            ),
+            COMPOSITION,
+            "kind - score null_mean z rotated_mean rotated_z overlap overlap_null_mean closest",
         ),
         rows,
     )
@@ -92,8 +98,8 @@ def composition(study: Study) -> Section:
             figure(
                 f"composition_{name}",
                 "Composition scores",
-                "Score less the mean of random matrices; framed cells are significant. Look for a row that stands out "
-                "under K: that earlier head feeds the keys of later ones.",
+                "Score minus the mean of random matrices; framed cells are significant. Look for a row that stands "
+                "out under K: that earlier head feeds the keys of later ones.",
                 draw_composition,
                 table,
             ),

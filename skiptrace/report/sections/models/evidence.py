@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from skiptrace.config.verification import VerificationParams
+from skiptrace.evidence.tables import CHECKED, FUNNEL
 from skiptrace.report.inputs import ModelResult, Study
 from skiptrace.report.rendering.document import (
     Cell,
@@ -13,6 +14,7 @@ from skiptrace.report.rendering.document import (
     Examples,
     Section,
     Table,
+    explained,
     numbers,
     words,
 )
@@ -28,42 +30,46 @@ LEADING = (50, 200, 1000)  # rows of a ranking that are compared
 
 
 def evidence(study: Study) -> Section | None:
-    """The best rows with their evidence, and the rankings compared by what survives."""
+    """The best rows with their evidence, and the share of each ranking that survives."""
     if study.model.params.n_layers == 0:
         return None
     name, model, settings = study.name, study.model, study.settings
     checked, params = model.evidence, settings.verification
     if checked.empty:
         text = "No row was mined, so none was checked."
-        return Section(f"{name}-evidence", f"{name}: which skip-trigrams are true", [text], [])
+        return Section(f"{name}-evidence", f"{name}: which skip-trigrams survive", [text], [])
     matched = model.matched.groupby("heads")["consistent"].mean()
     support = checked["support"].value_counts(normalize=True)
     text = (
-        f"{len(checked):,} mined rows were checked in {params.contexts} planted contexts each: held-out text that ends "
-        "in the destination, with the source written in before it. The effect is the change in log p(output) when the "
-        "head may not attend from the destination to the source (edge ablation). A row is causally consistent when its "
-        f"effect is above zero and above that of {params.null_rows} random rows per head of similar frequency "
-        f"(false-discovery rate {params.fdr:.0%}): {checked['consistent'].mean():.1%} are. That alone says little, "
-        "since mined rows are the largest entries of the product that the model computes: of rows mined by the same "
-        f"rule from heads whose weights are rotated at random {matched.get('rotated', np.nan):.1%} are consistent too, "
-        f"from Gaussian heads {matched.get('gaussian', np.nan):.1%}. The training text supports "
+        f"{len(checked):,} mined rows were checked in {params.contexts} constructed contexts each: held-out text that "
+        "ends in the destination, with the source written in before it. The effect is the change in log p(output) "
+        "when the head may not attend from the destination to the source (edge ablation). A row is causally "
+        f"consistent when its effect is above zero and above that of {params.null_rows} random rows per head of "
+        f"similar frequency (false-discovery rate {params.fdr:.0%}): {checked['consistent'].mean():.1%} are. That "
+        "alone says little, since mined rows are the largest entries of the product that the model computes: of rows "
+        f"mined by the same rule from heads whose weights are rotated at random {matched.get('rotated', np.nan):.1%} "
+        f"are consistent too, from Gaussian heads {matched.get('gaussian', np.nan):.1%}. The training text supports "
         f"{support.get('supported', 0):.1%} of the rows (A … B C comes more often than B C alone predicts, errors "
-        f"clustered by document), contradicts {support.get('contradicted', 0):.1%}, and is too rare to say of the "
-        "others: that the model does something is no sign that its text shows it. The effect exceeds that at each of "
+        f"clustered by document), contradicts {support.get('contradicted', 0):.1%}, and is too small to decide for "
+        "the others: the model can do what the training text does not show. The effect exceeds that at each of "
         f"{params.other_destinations} other destinations of similar frequency for {checked['specific'].mean():.0%} of "
         f"the rows (chance {1 / (1 + params.other_destinations):.0%}); a row whose destination does not matter is a "
         "skip-bigram."
     )
     best = checked.sort_values("rank_evidence").head(settings.report.bigrams)
     table = Table(
-        "The best rows by evidence: p(out) times the share of it that the edge brings. Effect and replaced: change in "
-        "log p(out), in nats, ± standard error, when the edge is cut and when the source is replaced by a token of "
-        "similar frequency. Random rows: mean effect ± standard deviation. Lift: count over expected count, with its "
-        "95 % interval.",
-        (
-            *words("Head", "Skip-trigram"),
-            *numbers("Effect", "Replaced", "Random rows", "p(out)", "A … B C", "Expected", "Lift"),
-            *words("Corpus", "Survives"),
+        "The best rows by evidence: p(output) times the share of it that the edge adds. Effect and replaced: change "
+        "in log p(output), in nats, ± standard error, under edge ablation and when the source is replaced by a token "
+        "of similar frequency. Random rows: mean effect ± standard deviation. Lift: count over expected count, with "
+        "its 95 % interval.",
+        explained(
+            (
+                *words("Head", "Skip-trigram"),
+                *numbers("Effect", "Replaced", "Random rows", "p(out)", "A … B C", "Expected", "Lift"),
+                *words("Corpus", "Survives"),
+            ),
+            CHECKED,
+            "- - effect_nats replaced_nats null_mean p_out corpus_count corpus_expected corpus_lift support survives",
         ),
         [_row(r) for r in best.to_dict("records")],
     )
@@ -71,14 +77,15 @@ def evidence(study: Study) -> Section | None:
     drawn = figure(
         f"effects_{name}",
         "Effect against lift",
-        "Rows to the right do what the weights say; rows above the dashed line are what the corpus says. Rows never "
-        "seen in the corpus are left out.",
+        "To the right of zero the attention edge raises the output token, as the weights say; above the dashed line "
+        "the training text has the skip-trigram more often than expected. Rows that the training text does not "
+        "contain are left out.",
         draw_effects,
         checked,
     )
     return Section(
         f"{name}-evidence",
-        f"{name}: which skip-trigrams are true",
+        f"{name}: which skip-trigrams survive",
         [text],
         [_funnel(model, params), table, _rankings(checked), drawn],
     )
@@ -103,7 +110,7 @@ def _row(row: dict[str, Any]) -> tuple[Cell, ...]:
 
 
 def _funnel(model: ModelResult, params: VerificationParams) -> Table:
-    """How many rows are left after each test, of the trained heads and of their stand-ins."""
+    """How many rows are left after each test, of trained, rotated and Gaussian heads."""
     steps = model.funnel["step"].drop_duplicates().tolist()
     labels = {"p(out)": f"p(output) ≥ {params.min_p_out:.0%}"}
     if model.evidence["recurs"].isna().all():
@@ -113,14 +120,20 @@ def _funnel(model: ModelResult, params: VerificationParams) -> Table:
         each = model.funnel[model.funnel["step"] == step].set_index("heads")
         cells = (f"{each.loc[h, 'rows']:,} ({each.loc[h, 'share']:.1%})" for h in ("trained", "rotated", "gaussian"))
         rows.append((labels.get(step, step), *cells))
+    deep = "of each stand-in as many."
+    if params.matched_rows is not None and params.matched_rows != params.rows:
+        deep = f"of each stand-in the best {params.matched_rows:,}, so the columns differ in depth."
     return Table(
         "Rows left after each test, in this order. Beyond the matched null: the edge adds more probability to the "
         "output token than the edges of 95 % of the rows mined from rotated heads. Recurring: mined, in any head, from "
         "a twin model that differs in its seed alone. Rotated heads keep the spectra of W_QK and W_OV and lose their "
         "directions. "
-        f"Of the model the best {params.rows:,} rows are checked, half by either ranking, of each stand-in the best "
-        f"{params.matched_rows:,}, which are stronger rows than deeper ones would be.",
-        (*words("Test"), *numbers("Trained heads", "Rotated heads", "Gaussian heads")),
+        f"Of the model the best {params.rows:,} rows are checked, half by either ranking; {deep}",
+        explained(
+            (*words("Test"), *numbers("Trained heads", "Rotated heads", "Gaussian heads")),
+            FUNNEL,
+            "step rows rows rows",
+        ),
         rows,
     )
 
@@ -137,7 +150,8 @@ def _rankings(checked: pd.DataFrame) -> Table:
         rows.append((label, *shares))
     heads = [f"{what}, first {n:,}" for n in LEADING for what in ("Supported", "Survive")]
     return Table(
-        "The rankings compared by what survives among their first rows. Ranking by evidence comes after the check.",
+        "The share of the first rows of each ranking that survives. The ranking by evidence uses the results of the "
+        "check.",
         (*words("Ranking"), *numbers(*heads)),
         rows,
     )
@@ -168,6 +182,6 @@ def draw_effects(checked: pd.DataFrame) -> str:
         axes.axvline(0, color=GREY, lw=1, ls="--")
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(PLAIN)
-        axes.set(xlabel="effect of the attention edge on log p(out) (nats)", ylabel="lift of A … B C over B C alone")
+        axes.set(xlabel="effect of the attention edge on log p(output) (nats)", ylabel="lift of A … B C over B C alone")
         axes.legend(loc="lower right", fontsize=8, markerscale=2)
     return drawn.svg

@@ -2,11 +2,13 @@
 
 import pandas as pd
 
+from skiptrace.composition.tables import DIRECTIONS
 from skiptrace.report.inputs import Study
 from skiptrace.report.rendering.document import (
     Block,
     Section,
     Table,
+    explained,
     numbers,
     words,
 )
@@ -34,8 +36,8 @@ def features(study: Study) -> Section:
         "family point the same way, and a + (b′ − a′) leads to b. "
         f"{int((known['z'] >= settings.composition.null_sd).sum())} of {len(known)} families and matrices have "
         f"differences more alike than first and second tokens of different pairs, by {settings.composition.null_sd:g} "
-        f"standard deviations; in {int((known['accuracy'] > known['accuracy_nearest']).sum())} the parallelogram finds "
-        "b more often than looking next to a does."
+        f"standard deviations; in {int((known['accuracy'] > known['accuracy_nearest']).sum())} the parallelogram "
+        "finds b more often than the nearest neighbour of a is b."
     )
     rows = [
         (
@@ -57,13 +59,17 @@ def features(study: Study) -> Section:
         for r in table.itertuples(index=False)
     ]
     told = Table(
-        "Families of token pairs. Cosine: mean between the differences of two pairs. Apart: the same when the first "
-        "tokens come from one random half of the pairs and the second from the other. Parallelogram: how often b is "
-        "the token nearest to a + (b′ − a′), over all two pairs; nearest to a: without any difference. Families of "
-        "fewer than four pairs: not applicable.",
-        (
-            *words("Family", "Matrix"),
-            *numbers("Pairs", "Cosine", "Apart", "z", "Parallelogram", "Nearest to a"),
+        "Families of token pairs. Cosine: mean between the differences of two pairs. Apart: the same for mismatched "
+        "pairs, with first tokens from one random half of the pairs and second tokens from the other. Parallelogram: "
+        "how often b is the token nearest to a + (b′ − a′), over all choices of two pairs; nearest to a: without any "
+        "difference. Families of fewer than four pairs: not applicable.",
+        explained(
+            (
+                *words("Family", "Matrix"),
+                *numbers("Pairs", "Cosine", "Apart", "z", "Parallelogram", "Nearest to a"),
+            ),
+            DIRECTIONS,
+            "family matrix pairs cosine null_mean z accuracy accuracy_nearest",
         ),
         rows,
     )
@@ -74,7 +80,7 @@ def features(study: Study) -> Section:
                 f"plane_{name}",
                 "Pairs in the plane",
                 f"The {PLANE_PAIRS} most frequent pairs of each family in the plane of the first two principal "
-                "components of W_E over the family. Arrows that run in parallel are a feature.",
+                "components of W_E over the family. Parallel arrows mean that the family differs by one direction.",
                 draw_plane,
                 model.composed.plane,
                 texts,

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from skiptrace.circuits.scores import OWN_ROWS, OwnRow, span_length
+from skiptrace.circuits.tables import HEADS
 from skiptrace.report.inputs import ModelResult, Study
 from skiptrace.report.rendering.document import (
     Cell,
@@ -15,6 +16,7 @@ from skiptrace.report.rendering.document import (
     Section,
     Table,
     Tokens,
+    explained,
     numbers,
     words,
 )
@@ -28,28 +30,34 @@ from skiptrace.report.rendering.figures import (
 
 
 class Score(NamedTuple):
-    """A column of the table of heads, and its cell for a row of data/tables/<m>/heads."""
+    """A column of the table of heads, its cell for a row of `HEADS`, and the stored column that it shows, if one."""
 
     column: Column
     cell: Callable[[Any], str]
+    shown: str
 
 
 SCORES = (
-    Score(Column("Head", numeric=False), lambda h: h.name),
-    Score(Column("Copying", numeric=True), lambda h: f"{h.copying:+.2f}"),
-    Score(Column("Random heads", numeric=True), lambda h: f"{h.copying_null_mean:z.2f} ± {h.copying_null_sd:.2f}"),
-    Score(Column("z", numeric=True), lambda h: f"{(h.copying - h.copying_null_mean) / h.copying_null_sd:+.1f}"),
-    Score(Column("Copies", numeric=False), lambda h: "yes" if h.copies else "no"),
-    Score(Column("Position share", numeric=True), lambda h: f"{h.position_share:.2f}"),
+    Score(Column("Head", numeric=False), lambda h: h.name, "name"),
+    Score(Column("Copying", numeric=True), lambda h: f"{h.copying:+.2f}", "copying"),
+    Score(
+        Column("Random heads", numeric=True),
+        lambda h: f"{h.copying_null_mean:z.2f} ± {h.copying_null_sd:.2f}",
+        "copying_null_mean",
+    ),
+    Score(Column("z", numeric=True), lambda h: f"{(h.copying - h.copying_null_mean) / h.copying_null_sd:+.1f}", "-"),
+    Score(Column("Copies", numeric=False), lambda h: "yes" if h.copies else "no", "copies"),
+    Score(Column("Position share", numeric=True), lambda h: f"{h.position_share:.2f}", "position_share"),
     Score(
         Column("Random heads", numeric=True),
         lambda h: f"{h.position_share_null_mean:.2f} ± {h.position_share_null_sd:.2f}",
+        "position_share_null_mean",
     ),
-    Score(Column("Previous token", numeric=True), lambda h: f"{h.previous_token:.2f}"),
-    Score(Column("Even", numeric=True), lambda h: f"{h.previous_token_uniform:.2f}"),
-    Score(Column("Prefix matching", numeric=True), lambda h: f"{h.prefix_matching:.2f}"),
-    Score(Column("Even", numeric=True), lambda h: f"{h.prefix_matching_uniform:.2f}"),
-    Score(Column("Attention to start", numeric=True), lambda h: f"{h.bos_attention:.2f}"),
+    Score(Column("Previous token", numeric=True), lambda h: f"{h.previous_token:.2f}", "previous_token"),
+    Score(Column("Even", numeric=True), lambda h: f"{h.previous_token_uniform:.2f}", "previous_token_uniform"),
+    Score(Column("Prefix matching", numeric=True), lambda h: f"{h.prefix_matching:.2f}", "prefix_matching"),
+    Score(Column("Even", numeric=True), lambda h: f"{h.prefix_matching_uniform:.2f}", "prefix_matching_uniform"),
+    Score(Column("Attention to start", numeric=True), lambda h: f"{h.bos_attention:.2f}", "bos_attention"),
 )
 
 
@@ -63,11 +71,11 @@ def heads(study: Study) -> Section | None:
     table = Table(
         "Each score beside its null. Copying: Σλ/Σ|λ| of the OV circuit; a head copies when it lies "
         f"{scoring.null_sd:g} standard deviations above {scoring.null_draws} random heads. Position share: r² of the "
-        "position term with the attention scores on text, beside that of random heads. Previous token: mean attention "
-        "to the token before, on text. Prefix matching: mean attention to what followed earlier occurrences, on "
-        f"{length} random tokens repeated {scoring.repeats} times. Even: the same for attention spread evenly. "
-        "Attention to start: the share that rests on the first token of the context.",
-        tuple(score.column for score in SCORES),
+        "position term with the attention scores on text, beside that of random heads. Previous token: mean "
+        "attention to the token before, on text. Prefix matching: mean attention to what followed earlier "
+        f"occurrences, on {length} random tokens repeated {scoring.repeats} times. Uniform: the same for uniform "
+        "attention. Attention sink: mean attention to the first token of the context.",
+        explained((s.column for s in SCORES), HEADS, " ".join(s.shown for s in SCORES)),
         rows,
     )
 
@@ -149,7 +157,7 @@ def draw_copying(model: ModelResult, null_sd: float) -> str:
 
 
 def draw_offsets(model: ModelResult, shown: int) -> str:
-    """Mean attention by distance: on text, by the position term alone, and spread evenly."""
+    """Mean attention by distance: on text, by the position term alone, and for uniform attention."""
     table = model.offsets[model.offsets["offset"] < shown]
     top = 1.1 * table[["text", "position_only"]].to_numpy().max()
     columns = min(4, model.params.n_heads)
@@ -158,7 +166,7 @@ def draw_offsets(model: ModelResult, shown: int) -> str:
         panels = grid(drawn, len(model.heads), columns, shared=True)
         for axes, head in zip(panels, model.heads.itertuples(), strict=True):
             mine = table[(table["layer"] == head.layer) & (table["head"] == head.head)]
-            axes.fill_between(mine["offset"], mine["uniform"], color=GREY, alpha=0.3, lw=0, label="spread evenly")
+            axes.fill_between(mine["offset"], mine["uniform"], color=GREY, alpha=0.3, lw=0, label="uniform")
             axes.plot(
                 mine["offset"], mine["position_only"], color=COLOURS[1], lw=1.4, ls="--", label="position term alone"
             )

@@ -5,12 +5,14 @@ import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from skiptrace.circuits.scores import span_length
+from skiptrace.composition.tables import INDUCTION
 from skiptrace.report.inputs import Study
-from skiptrace.report.metrics import in_context_learning
+from skiptrace.report.metrics import best_head, late_against_early
 from skiptrace.report.rendering.document import (
     Block,
     Section,
     Table,
+    explained,
     numbers,
     words,
 )
@@ -29,26 +31,26 @@ from skiptrace.report.rendering.figures import (
 
 
 def induction(study: Study) -> Section | None:
-    """Induction scores, eigenvalues, what cutting earlier heads does, and how it all formed."""
+    """Induction scores, eigenvalues, the effect of ablating earlier heads, and the formation of heads."""
     if study.model.params.n_layers < 2:
         return None
     name, model, settings = study.name, study.model, study.settings
     composed, params = model.composed, settings.composition
     table = composed.induction
     cornered = table.loc[table["in_corner"], "name"]
-    later = table[table["layer"] > 0]
-    best = later.loc[later["prefix_matching"].idxmax()]
+    later = table.loc[table["layer"] > 0, "name"]
+    best = table.set_index("name", drop=False).loc[best_head(model.heads, "prefix_matching", later)["name"]]
     cuts = composed.knockouts[composed.knockouts["to"] == best["name"]].set_index(["via", "from"])
     worst = cuts.loc["all", "change"].idxmin()
     cut, keys = cuts.loc[("all", worst)], cuts.loc[("keys", worst)]
     text = (
-        "An induction head attends to what followed earlier occurrences of the present token, and copies it. The best "
-        f"candidate, {best['name']}, gives {best['prefix_matching']:.2f} of its attention there on random repeated "
-        f"tokens (even attention: {best['prefix_matching_uniform']:.2f}). The earlier head it needs most is {worst}: "
-        f"without it that is {cut['without']:.2f} (a change of {cut['change']:+.2f} ± {cut['change_se']:.2f}), and "
-        f"{keys['without']:.2f} when it is hidden from later keys alone. In the corner where both eigenvalue scores "
-        f"are {params.null_sd:g} standard deviations above random heads: {', '.join(cornered) or 'no head'}. The loss "
-        f"late in the context minus the loss early in it is {in_context_learning(model):+.3f} nats."
+        "An induction head attends to what followed earlier occurrences of the current token, and copies it. The "
+        f"best candidate, {best['name']}, gives {best['prefix_matching']:.2f} of its attention there on random "
+        f"repeated tokens (uniform attention: {best['prefix_matching_uniform']:.2f}). The earlier head that it "
+        f"depends on most is {worst}: with that head ablated, this is {cut['without']:.2f} (a change of "
+        f"{cut['change']:+.2f} ± {cut['change_se']:.2f}), and {keys['without']:.2f} when its output is removed from "
+        f"later keys alone. In the corner where both eigenvalue scores are {params.null_sd:g} standard deviations "
+        f"above random heads: {', '.join(cornered) or 'no head'}. The loss is {late_against_early(model, 3)}."
     )
     rows = [
         (
@@ -68,17 +70,23 @@ def induction(study: Study) -> Section | None:
     scored = Table(
         f"Prefix matching: attention to what followed earlier occurrences, on {params.contexts} sequences of "
         f"{span_length(model.params.n_ctx, params.repeated_tokens, params.repeats)} random tokens, or spans of "
-        f"validation text, repeated {params.repeats} times after the start token, ± standard error; even attention "
-        f"gives {one['prefix_matching_uniform']:.2f}. The start token is no destination and no match. Copying share: "
-        "what a place adds to the logit of its own token, of all it adds to the logits of the sequence's tokens, by "
-        f"chance {one['copying_share_chance']:.2f}. Previous token: mean attention to it on validation text (even "
-        f"attention: {one['previous_token_uniform']:.2f}). Eigenvalues: Σλ/Σ|λ| of the OV circuit and of the "
-        "K-composition circuit through the earlier head that feeds its keys most; heads of the first layer have none.",
-        (
-            *words("Head"),
-            *numbers("Random tokens", "Repeated text", "Copying share", "Previous token", "OV eigenvalues"),
-            *numbers("K eigenvalues", "K: own top 1"),
-            *words("In the corner"),
+        f"held-out text, repeated {params.repeats} times after the start token, ± standard error; uniform attention "
+        f"gives {one['prefix_matching_uniform']:.2f}. The start token is left out as destination and as match. "
+        "Copying share: the share of a position's contribution to the logits of the sequence's tokens that goes to "
+        f"its own token, by chance {one['copying_share_chance']:.2f}. Previous token: mean attention to it on "
+        f"held-out text (uniform attention: {one['previous_token_uniform']:.2f}). Eigenvalues: Σλ/Σ|λ| of the OV "
+        "circuit and of the K-composition circuit through the earlier head that feeds its keys most; heads of the "
+        "first layer have none.",
+        explained(
+            (
+                *words("Head"),
+                *numbers("Random tokens", "Repeated text", "Copying share", "Previous token", "OV eigenvalues"),
+                *numbers("K eigenvalues", "K: own top 1"),
+                *words("In the corner"),
+            ),
+            INDUCTION,
+            "name prefix_matching prefix_matching_text copying_share previous_token copying k_eigenvalues k_own_top1 "
+            "in_corner",
         ),
         rows,
     )
@@ -96,9 +104,9 @@ def induction(study: Study) -> Section | None:
         ),
         figure(
             f"knockouts_{name}",
-            "Cutting earlier heads",
-            "Change of prefix matching of later heads when one earlier head's output is taken away from everything "
-            "that follows, from their queries, or from their keys. A previous-token head that feeds induction acts "
+            "Ablating earlier heads",
+            "Change of prefix matching of later heads when one earlier head's output is removed from everything that "
+            "follows, from their queries, or from their keys. A previous-token head that feeds induction acts "
             "through the keys.",
             draw_knockouts,
             composed.knockouts,
@@ -110,8 +118,8 @@ def induction(study: Study) -> Section | None:
                 f"formation_{name}",
                 "How induction forms",
                 "Scores of every head at checkpoints along the training, the two best of each named; dashed below: "
-                "even attention. Look for a previous-token head that comes first, then for prefix matching, and with "
-                "it the loss late in the context falling below the loss early in it.",
+                "uniform attention. Where induction needs K-composition, a previous-token head forms first, then "
+                "prefix matching, and with it the loss late in the context falls below the loss early in it.",
                 draw_formation,
                 composed.formation,
                 float(one["prefix_matching_uniform"]),
@@ -147,8 +155,8 @@ def draw_corner(table: pd.DataFrame, null_sd: float) -> str:
 
 
 def draw_knockouts(table: pd.DataFrame) -> str:
-    """Change of prefix matching of later heads when an earlier one is cut, from all, queries or keys."""
-    titles = {"all": "cut everywhere", "queries": "cut from queries", "keys": "cut from keys"}
+    """Change of prefix matching of later heads when an earlier one is removed everywhere, from queries or from keys."""
+    titles = {"all": "removed everywhere", "queries": "removed from queries", "keys": "removed from keys"}
     limits = symmetric(table["change"])
     shape = heads_grid(table[table["via"] == "all"], "change").shape
     with canvas(1.6 + 3 * (0.42 * shape[1] + 0.6), 1.4 + 0.36 * shape[0]) as drawn:
@@ -157,7 +165,7 @@ def draw_knockouts(table: pd.DataFrame) -> str:
             image = matrix(axes, values, limits, DIVERGING, 2 if shape[1] <= 8 else None)
             axes.set(title=title, xlabel="later head")
             if via == "all":
-                axes.set_ylabel("earlier head cut")
+                axes.set_ylabel("earlier head ablated")
         drawn.colorbar(image, ax=drawn.axes, label="change in attention", shrink=0.9)
     return drawn.svg
 

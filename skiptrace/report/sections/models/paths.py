@@ -3,12 +3,14 @@
 import numpy as np
 import pandas as pd
 
+from skiptrace.composition.tables import EXAMPLES
 from skiptrace.report.inputs import ModelResult, Study
 from skiptrace.report.rendering.document import (
     Cell,
     Section,
     Table,
     Tokens,
+    explained,
     numbers,
     words,
 )
@@ -25,7 +27,7 @@ PATHS_SHOWN = 4  # paths of each prediction taken apart
 
 
 def expansion(study: Study) -> Section | None:
-    """What each path says on text, predictions taken apart, and the identities behind it."""
+    """The contribution of each path on text, predictions split into paths, and the identities."""
     if study.model.params.n_layers == 0:
         return None
     name, model = study.name, study.model
@@ -35,19 +37,19 @@ def expansion(study: Study) -> Section | None:
     linear = model.config is None or (model.config.norm is None and model.config.attn_only)
     text = (
         "The logits are exactly the sum of one term per path from the embedding to the unembedding: the direct path "
-        "W_E W_U, one term for each head, and one for each virtual head, two heads in turn. Every prediction can be "
-        f'taken apart this way; `skiptrace explain --model {name} "text"` does it for any text.'
+        "W_E W_U, one term for each head, and one for each virtual head, two heads in sequence. Every prediction can "
+        f'be split this way; `skiptrace explain --model {name} "text"` does it for any text.'
     )
     numeric = Table(
-        "The identities this reading rests on: largest absolute difference between both sides, in float64, on real "
-        f"text. The worst of them is {error:.0e}.",
+        "The identities that the path expansion relies on: largest absolute difference between both sides, in "
+        f"float64, on real text. The worst of them is {error:.0e}.",
         (*words("Identity"), *numbers("Error", "Largest entry")),
         [(r.identity, f"{r.error:.1e}", f"{r.scale:.1f}") for r in composed.identities.itertuples()],
     )
     if not linear:
         text = (
-            "This model has layer norm or MLPs, which depend on the residual stream in ways that no path has: its "
-            "logits are not the sum of its paths, and what each of them is worth is not said."
+            "This model has layer norm or MLPs, which are not linear in the residual stream, so its logits are not "
+            "the sum of its paths and contributions of paths are not measured."
         )
     elif composed.paths.empty:
         text += " This model has too many paths to list them one by one."
@@ -57,8 +59,9 @@ def expansion(study: Study) -> Section | None:
     drawn = figure(
         f"paths_{name}",
         "What each path adds",
-        "What the largest paths add to the logit of the token that does come next, less what they add to all tokens on "
-        "average, over validation text. A blue bar as long as its grey one always helps; a short one helps and hurts.",
+        "What the largest paths add to the logit of the token that does come next, minus what they add to all tokens "
+        "on average, over held-out text. A path whose blue bar is as long as its grey one always raises the right "
+        "token; a shorter blue bar means that it sometimes lowers it.",
         draw_paths,
         composed.paths.nlargest(SHOWN, "size"),
     )
@@ -81,9 +84,14 @@ def _examples(model: ModelResult, texts: pd.Series) -> Table:
             rows.append((*head, r.name, f"{r.logit:+.2f}", Tokens((texts.iloc[r.source_id],)), source))
             head = ("", "", "")
     return Table(
-        "Right predictions of validation text taken apart: the paths that add most to the logit of the next token, and "
-        "the token that most of it comes from. For each number of heads, predictions in which such a path counts most.",
-        (*words("Text", "Next"), *numbers("p(next)"), *words("Path"), *numbers("Logit"), *words("From", "Where")),
+        "Right predictions on held-out text, split into paths: the paths that add most to the logit of the next "
+        "token, and the token that most of it comes from. For each number of heads, the predictions to which such a "
+        "path contributes most.",
+        explained(
+            (*words("Text", "Next"), *numbers("p(next)"), *words("Path"), *numbers("Logit"), *words("From", "Where")),
+            EXAMPLES,
+            "- out_id probability name logit source_id source_back",
+        ),
         rows,
     )
 

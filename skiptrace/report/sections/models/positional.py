@@ -1,5 +1,9 @@
 """Heads that attend by distance, whatever the tokens."""
 
+from typing import NamedTuple
+
+import pandas as pd
+
 from skiptrace.mining.skip_trigrams import PRIMARILY_POSITIONAL
 from skiptrace.report.inputs import Study
 from skiptrace.report.rendering.document import (
@@ -11,7 +15,7 @@ from skiptrace.report.sections.models.skip_trigrams import by_source, published_
 
 
 def positional(study: Study) -> Section | None:
-    """The heads that attend by distance, and what they say after each source."""
+    """The heads that attend by distance, and what they raise after each source."""
     if study.model.params.n_layers == 0:
         return None
     name, model, scoring, params = study.name, study.model, study.settings.scoring, study.settings.report
@@ -28,19 +32,21 @@ def positional(study: Study) -> Section | None:
             f"and puts {closest['best_offset_attention']:.0%} on one distance."
         )
         return Section(f"{name}-positional", f"{name}: primarily positional heads", [criterion + text], [])
+    on_text = {h.name: most_attended(model.offsets, h.layer, h.head) for h in found.itertuples()}
     places = [
-        f"{h.name} attends {_distance(h.best_offset)} ({h.best_offset_attention:.2f} by position alone, "
-        f"{h.best_offset_uniform:.2f} if spread evenly)"
-        for h in found.itertuples()
+        f"{head} attends most {_distance(at.offset)} on text ({at.text:.2f}; {at.position_only:.2f} by position alone, "
+        f"{at.uniform:.2f} for uniform attention)"
+        for head, at in on_text.items()
     ]
     rows = []
     for head, group in by_source(model.positional, params.sources_per_head):
-        offset = int(found.loc[found["name"] == head, "best_offset"].iloc[0])
+        offset = on_text[head].offset
         source, _, outs, worked = published_rows(group, " ".join("▢" * offset) if offset < 4 else "…")
         rows.append((head, source, PRIMARILY_POSITIONAL, outs, worked))
     table = Table(
-        "What such a head raises after each source, whatever the destination; ▢ stands for any token.",
-        words("Head", "Source Token", "Destination Token", "Out Token", "Example Skip Tri-grams"),
+        "What such a head raises after each source, whatever the destination. The examples have the source where the "
+        "head attends most on text; ▢ stands for any token, the last of them for the destination.",
+        words("Head", "Source Token", "Destination Token", "Output Token", "Example Skip Tri-grams"),
         rows,
     )
     return Section(
@@ -48,5 +54,24 @@ def positional(study: Study) -> Section | None:
     )
 
 
+class Attended(NamedTuple):
+    """A distance in tokens, and the mean attention to it on text, by position alone, and spread evenly."""
+
+    offset: int
+    text: float
+    position_only: float
+    uniform: float
+
+
+def most_attended(offsets: pd.DataFrame, layer: int, head: int) -> Attended:
+    """The distance that a head attends to most on text, from data/tables/<m>/offsets.
+
+    Of the first half of the context: attention to longer distances is an average over a handful of destinations.
+    """
+    mine = offsets[(offsets["layer"] == layer) & (offsets["head"] == head)]
+    best = mine.head(max(2, len(mine) // 2)).sort_values("text", ascending=False, kind="stable").iloc[0]
+    return Attended(int(best["offset"]), *(float(best[name]) for name in Attended._fields[1:]))
+
+
 def _distance(offset: int) -> str:
-    return {0: "to the present token", 1: "to the token before"}.get(offset, f"{offset} tokens back")
+    return {0: "to the current token", 1: "to the token before"}.get(offset, f"{offset} tokens back")

@@ -26,15 +26,15 @@ SHOWN = 3  # destinations and outs per row of the published table
 
 
 def skip_trigrams(study: Study) -> Section | None:
-    """The papers' table: source, destinations, outs and worked examples."""
+    """The papers' table: source, destinations, output tokens and worked examples."""
     if study.model.params.n_layers == 0:
         return None
     name, model, mining, params = study.name, study.model, study.settings.mining, study.settings.report
     rows = [(head, *published_rows(group)) for head, group in by_source(model.skip_trigrams, params.sources_per_head)]
     table = Table(
-        "If the source stands anywhere before and the destination is the present token, the head raises the output "
+        "If the source stands anywhere before and the destination is the current token, the head raises the output "
         f"token. {RULES[mining.ranking].format(power=mining.frequency_power)} Spaces read ·, line breaks ↵.",
-        words("Head", "Source Token", "Destination Token", "Out Token", "Example Skip Tri-grams"),
+        words("Head", "Source Token", "Destination Token", "Output Token", "Example Skip Tri-grams"),
         rows,
     )
     text = (

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from skiptrace.composition.tables import WRITERS
 from skiptrace.report.inputs import Study
 from skiptrace.report.rendering.document import (
     Block,
     Cell,
     Section,
     Table,
+    explained,
     numbers,
     words,
 )
@@ -24,7 +26,7 @@ from skiptrace.report.rendering.figures import (
 
 
 def residual(study: Study) -> Section | None:
-    """Virtual weights, the room that writers use, their overlaps, and who deletes."""
+    """Virtual weights, the dimensions that writers use, their overlaps, and deletion."""
     if study.model.params.n_layers == 0:
         return None
     name, model, settings = study.name, study.model, study.settings
@@ -38,15 +40,16 @@ def residual(study: Study) -> Section | None:
     d_model = model.params.d_model
     texts = [
         "The residual stream is where all parts of the model write and read. The virtual weights of a writer and a "
-        "reader are the product of their matrices; its norm says how strongly the two are wired, against the same "
-        f"matrices turned at random. The strongest: {strongest['writer']} to {strongest['reader']} "
+        "reader are the product of their matrices; its norm says how strongly the two are connected, against the "
+        f"same matrices rotated at random. The strongest: {strongest['writer']} to {strongest['reader']} "
         f"({strongest['score']:.3f}, chance {strongest['null_mean']:.3f}, z = {strongest['z']:+.0f})." + among,
-        "A head can delete what an earlier writer wrote: read it and write its negative. Of "
-        f"{len(deletion)} pairs of a head and an earlier writer, {len(deleting)} pass every test: the share of "
-        f"negative eigenvalues lies {params.null_sd:g} standard deviations above random heads; on text the output "
-        "points against what the stream holds there, by as much more than the same outputs at other places; and both "
-        "go beyond every pair in which the writer is not earlier, so that nothing can be deleted. In "
-        f"{len(shrinking)} of them the output leaves the stream smaller than before." + _strongest(deleting),
+        f"A head can delete what an earlier writer wrote: read it and write its negative. Of {len(deletion)} pairs of "
+        f"a head and an earlier writer, {len(deleting)} pass every test: the share of negative eigenvalues lies "
+        f"{params.null_sd:g} standard deviations above random heads; on text the output points against what the "
+        "stream holds there, with a cosine as many standard deviations below that of the same outputs at shuffled "
+        "positions; and both are more extreme than in every pair in which the writer is not earlier, so that nothing "
+        f"can be deleted. In {len(shrinking)} of them the output leaves the stream smaller than before."
+        + _strongest(deleting),
     ]
     rows: list[tuple[Cell, ...]] = [
         (
@@ -65,9 +68,15 @@ def residual(study: Study) -> Section | None:
         "Effective rank: exponential of the entropy of the squared singular values, of what it writes on text and of "
         "its weights, beside Gaussian matrices of the same shape. Dimensions: directions that hold "
         f"{params.subspace_share:.0%} of what it writes.",
-        (
-            *words("Writer"),
-            *numbers("Norm", "Effective rank", "Dimensions", "Of its weights", "Random weights", "Largest possible"),
+        explained(
+            (
+                *words("Writer"),
+                *numbers(
+                    "Norm", "Effective rank", "Dimensions", "Of its weights", "Random weights", "Largest possible"
+                ),
+            ),
+            WRITERS,
+            "name norm effective_rank dimensions weights_effective_rank null_mean rank",
         ),
         rows,
     )
@@ -77,7 +86,7 @@ def residual(study: Study) -> Section | None:
             f"virtual_weights_{name}",
             "Virtual weights",
             "Every writer against every reader after it, in standard deviations above chance. Orange: read more than "
-            "chance would have it; purple: avoided. Positions are added to what queries and keys read alone.",
+            "by chance; purple: read less. Positions are added only to what queries and keys read.",
             draw_virtual_weights,
             weights,
         ),
@@ -124,8 +133,8 @@ def _strongest(deleting: pd.DataFrame) -> str:
     one = deleting.loc[deleting["cosine"].idxmin()]
     return (
         f" The most: {one['head']} on what {one['writer']} wrote (cosine {one['cosine']:+.2f}; norm "
-        f"{one['before']:.2f} before, {one['after']:.2f} after, {one['after_shuffled']:.2f} with its outputs in other "
-        "places)."
+        f"{one['before']:.2f} before, {one['after']:.2f} after, {one['after_shuffled']:.2f} with its outputs at "
+        "shuffled positions)."
     )
 
 

@@ -3,12 +3,14 @@
 import numpy as np
 import pandas as pd
 
+from skiptrace.composition.tables import TERMS
 from skiptrace.report import published
 from skiptrace.report.inputs import Study
 from skiptrace.report.rendering.document import (
     Cell,
     Section,
     Table,
+    explained,
     numbers,
     words,
 )
@@ -28,9 +30,9 @@ def terms(study: Study) -> Section | None:
     orders = table[table["scope"] == "order"]
     paper = model.params.n_layers == 2
     text = (
-        "How much each term of the expansion lowers the loss on validation text: attention patterns are frozen, and "
-        "the outputs of heads are added one order at a time, as in the paper's term importance analysis. The direct "
-        "path is compared with uniform guessing. Each term is also removed from the whole model."
+        "How much each term of the expansion lowers the loss on held-out text: attention patterns are frozen, and "
+        "the outputs of heads are added order by order, as in the paper's term importance analysis. The direct path "
+        "is compared with uniform guessing. Each term is also removed from the whole model."
     )
     rows: list[tuple[Cell, ...]] = []
     for r in orders.itertuples():
@@ -47,20 +49,30 @@ def terms(study: Study) -> Section | None:
         "Reduction of the loss in nats per token, ± standard error over contexts. Added: when all lower orders are "
         "present; each: per path. Removed: how much the loss rises when the term alone is removed from the whole model."
         + (" Published: 24 heads and 144 virtual heads of the authors' two-layer model." if paper else ""),
-        (*words("Term"), *columns),
+        explained((*words("Term"), *columns), TERMS, "name paths added - removed" + " -" * bool(paper)),
         rows,
     )
 
     drawn = figure(
         f"terms_{name}",
         "Term importance",
-        "What the direct path, single heads and the strongest virtual heads are worth, with standard errors. In the "
-        "published model virtual heads add little, each of them almost nothing: see whether they do here.",
+        "What the direct path, single heads and the strongest virtual heads are worth, with standard errors."
+        + _of_virtual_heads(orders, paper),
         draw_terms,
         table,
         paper,
     )
     return Section(f"{name}-terms", f"{name}: term importance", [text], [told, drawn])
+
+
+def _of_virtual_heads(orders: pd.DataFrame, paper: bool) -> str:
+    """What virtual heads add in all, beside the published model's; nothing for a model without any."""
+    virtual = orders[orders["order"] == 2]
+    if virtual.empty:
+        return ""
+    one = virtual.iloc[0]
+    told = f" Virtual heads lower the loss by {one['added']:.2f} nats per token here"
+    return told + (f", by {published.TERMS[2].nats:g} in the published model." if paper else ".")
 
 
 def order_name(order: int) -> str:
@@ -90,7 +102,7 @@ def draw_terms(table: pd.DataFrame, paper: bool) -> str:
         right.barh(place - 0.2, single["added"], 0.38, xerr=single["added_se"], color=COLOURS[0],
                    label="added to all lower orders")  # fmt: skip
         right.barh(place + 0.2, single["removed"], 0.38, xerr=single["removed_se"], color=COLOURS[4],
-                   label="taken from the whole model")  # fmt: skip
+                   label="removed from the whole model")  # fmt: skip
         right.set_yticks(place, single["name"], fontsize=8)
         right.invert_yaxis()
         right.set(xlabel="loss reduction (nats per token)", title="by path")

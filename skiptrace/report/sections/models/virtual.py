@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from skiptrace.composition.tables import VIRTUAL_HEADS
+from skiptrace.mining.tables import K_COMPOSITION, VIRTUAL_OV
 from skiptrace.report.inputs import ModelResult, Study
 from skiptrace.report.rendering.document import (
     Failed,
@@ -9,6 +11,7 @@ from skiptrace.report.rendering.document import (
     Section,
     Table,
     Tokens,
+    explained,
     numbers,
     words,
 )
@@ -30,12 +33,12 @@ def virtual(study: Study) -> Section | None:
     terms = composed.terms.set_index("name")
     copies = composed.virtual_heads[composed.virtual_heads["copies"]]
     text = (
-        "Two heads in turn act as one: a virtual head with pattern A^h₂A^h₁ and OV circuit W_E W_OV^h₁ W_OV^h₂ W_U. Of "
-        f"the {len(composed.virtual_heads)} strongest, {len(copies)} have the eigenvalues of copying "
+        "Two heads in sequence act as one: a virtual head with pattern A^h₂A^h₁ and OV circuit W_E W_OV^h₁ W_OV^h₂ "
+        f"W_U. Of the {len(composed.virtual_heads)} strongest, {len(copies)} have the eigenvalues of copying "
         f"({settings.composition.null_sd:g} standard deviations above random heads); of all tokens, at most "
         f"{composed.virtual_heads['own_top1'].max():.1%} are first in their own row. Their K-composition circuits say "
-        "instead what the later head looks for through the earlier one: an induction head looks for its own token, so "
-        "its diagonal is largest."
+        "instead what the later head looks for through the earlier one: an induction head looks for its own token, "
+        "so its diagonal is largest."
     )
     one = composed.virtual_heads.iloc[0]
     rows = []
@@ -59,11 +62,15 @@ def virtual(study: Study) -> Section | None:
         "first in its own row of the OV circuit; loss: what the model loses without this path, in nats per token. Of "
         f"the K-composition circuit: Σλ/Σ|λ|, for random heads {one['k_null_mean']:z.2f} ± {one['k_null_sd']:.2f}, and "
         f"how often a token's own column is the largest of its row (chance {one['chance_top1']:.2%}).",
-        (
-            *words("Virtual head"),
-            *numbers("Copying"),
-            *words("Copies"),
-            *numbers("Own top 1", "Own top 5", "Loss", "K: Σλ/Σ|λ|", "K: own top 1"),
+        explained(
+            (
+                *words("Virtual head"),
+                *numbers("Copying"),
+                *words("Copies"),
+                *numbers("Own top 1", "Own top 5", "Loss", "K: Σλ/Σ|λ|", "K: own top 1"),
+            ),
+            VIRTUAL_HEADS,
+            "name copying copies own_top1 own_top5 - k_eigenvalues k_own_top1",
         ),
         rows,
     )
@@ -71,7 +78,11 @@ def virtual(study: Study) -> Section | None:
     said = Table(
         "What virtual heads do: the sources they act on most, and the output tokens that these raise. Score: OV, "
         f"centred, times p(source)^{settings.mining.frequency_power:g}.",
-        (*words("Virtual head", "Source", "Out"), *numbers("OV", "Score")),
+        explained(
+            (*words("Virtual head", "Source", "Output"), *numbers("OV", "Score")),
+            VIRTUAL_OV,
+            "name source out ov score",
+        ),
         [
             (r.name, Tokens((r.source,)), Tokens((r.out,)), f"{r.ov:.2f}", f"{r.score:.2f}")
             for r in model.virtual_ov.drop_duplicates(["name", "source_id"]).head(count).itertuples(index=False)
@@ -80,7 +91,11 @@ def virtual(study: Study) -> Section | None:
     wanted = Table(
         "What later heads look for through earlier ones: the largest entries of the K-composition circuits. A "
         "destination that looks for itself is the first half of induction.",
-        (*words("Heads", "Destination", "Looks for"), *numbers("QK", "Score")),
+        explained(
+            (*words("Heads", "Destination", "Looks for"), *numbers("QK", "Score")),
+            K_COMPOSITION,
+            "name destination source qk score",
+        ),
         [
             (r.name, Tokens((r.destination,)), Tokens((r.source,)), f"{r.qk:.2f}", f"{r.score:.2f}")
             for r in model.k_composition.drop_duplicates(["name", "destination_id"]).head(count).itertuples(index=False)
@@ -95,7 +110,7 @@ def virtual(study: Study) -> Section | None:
 
 
 def _patterns(name: str, model: ModelResult, texts: pd.Series) -> list[Figure | Failed]:
-    """The patterns of two pairs of heads, if the model gets any text right in which they count."""
+    """The patterns of two pairs of heads, if they contribute to any prediction that is right."""
     table = model.composed.patterns
     if table.empty:
         return []
@@ -105,8 +120,8 @@ def _patterns(name: str, model: ModelResult, texts: pd.Series) -> list[Figure | 
     drawn = figure(
         f"patterns_{name}",
         "Patterns of pairs of heads",
-        f"On validation text ({reasons}): the earlier head, the later head, and their product, which says where the "
-        "two together move information from. Where a later head attends to what follows an earlier occurrence and the "
+        f"On held-out text ({reasons}): the earlier head, the later head, and their product, which says where the two "
+        "together move information from. Where a later head attends to what follows an earlier occurrence and the "
         "earlier head to the token before, their product falls on the earlier occurrence itself.",
         draw_patterns,
         table,

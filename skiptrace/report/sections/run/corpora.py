@@ -21,7 +21,7 @@ NOTED = {
 
 
 def corpora(study: Study) -> Section:
-    """Sizes of all corpora, their cards, and what their tokens lose."""
+    """Sizes of all corpora, their cards, and the text that their tokens lose."""
     results = study.results
     measured = ("Documents", "Characters", "Tokens", "Characters per token", "Vocabulary")
     columns = (*words("Corpus", "Kind", "Split"), *numbers(*measured))
@@ -55,9 +55,9 @@ def cards(found: dict[str, Card]) -> list[Table]:
         leaking = f"{card.leaking:,} of {card.valid.documents:,}"
         rows.append((name, *(f"{n:,}" for n in counts), leaking, share))
     caption = (
-        "Corpus cards. Documents without text and exact repetitions of an earlier document are left out. A validation "
-        "document leaks when more than half of its lines (of 40 characters or more) stand in the training text too: "
-        "its loss then measures memory. Licence headers and imports repeat in any text."
+        "Corpus cards. Documents without text and exact repetitions of an earlier document are left out. A "
+        "validation document leaks when more than half of its lines (of 40 characters or more) occur in the training "
+        "text too: its loss then measures memorisation. Licence headers and imports repeat in any text."
     )
     tables = [Table(caption, (*words("Corpus"), *numbers(*left_out, *shared)), rows)]
     first = [
@@ -72,7 +72,7 @@ def cards(found: dict[str, Card]) -> list[Table]:
 
 
 def survivals(found: dict[str, Survival]) -> list[Table]:
-    """What of each corpus's text does not come back from its tokens."""
+    """The text of each corpus that encoding and decoding lose."""
     if not found:
         return []
     rows = [
@@ -81,8 +81,9 @@ def survivals(found: dict[str, Survival]) -> list[Table]:
         for name, one in found.items()
     ]  # fmt: skip
     caption = (
-        "Characters that are lost when text is encoded and decoded again, of the same share of every document from its "
-        "beginning, about two million in all. White space, which many tokenizers make one space, is counted apart."
+        "Characters that are lost when text is encoded and decoded again, of the same share of every document from "
+        "its beginning, about two million in all. White space, which many tokenizers collapse to one space, is "
+        "counted separately."
     )
     heads = (*words("Corpus"), *numbers("Characters lost", "White space lost"), *words("Most often lost"))
     return [Table(caption, heads, rows)]

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from skiptrace.report.inputs import ModelResult, Results, Settings
-from skiptrace.report.metrics import best_knockout, metrics
+from skiptrace.report.intervals import estimate, share
+from skiptrace.report.metrics import best_knockout, by_source, metrics
 from skiptrace.report.rendering.document import (
     Finding,
     Findings,
@@ -35,7 +36,7 @@ def _findings(results: Results, settings: Settings) -> Iterator[Finding]:
             left = model.funnel[model.funnel["step"] == model.funnel["step"].iloc[-1]].set_index("heads")["share"]
             twin = ", and the row recurs with another seed" if checked["recurs"].notna().any() else ""
             yield Finding(
-                f"{checked['survives'].mean():.1%}",
+                share(checked["survives"].mean(), *by_source(checked, "survives")),
                 f"of the {len(checked):,} mined skip-trigrams of model {name} that were checked pass every test: the "
                 "edge adds more to p(output) than those of 95% of the rows mined from rotated heads, p(output) is at "
                 f"least {settings.verification.min_p_out:.0%}, the training text supports the row{twin}. Of rows mined "
@@ -50,16 +51,18 @@ def _findings(results: Results, settings: Settings) -> Iterator[Finding]:
             yield Finding(
                 f"{knockout.intact:.2f} → {knockout.without:.2f}",
                 f"prefix matching of the induction head {knockout.induction} of model {name} when {knockout.before}, "
-                f"the best previous-token head before it, is cut ({knockout.change:+.2f} ± {knockout.change_se:.2f}).",
+                f"the best previous-token head before it, is ablated ({knockout.change:+.2f} ± "
+                f"{knockout.change_se:.2f}).",
                 Link(f"{name}: induction heads", f"{name}-induction"),
             )
     for name, model in models.items():
-        if model.params.n_layers > 0 and model.truth.empty:
+        cost = model.cost("crossings")
+        if cost is not None and model.truth.empty:
             yield Finding(
-                f"≤ {model.bill:.4f} nats",
-                f"per token is a bound on what the {_unsupported(model):,} checked rows of model {name} that the "
-                f"training text does not support cost together, out of a loss of {model.valid_loss:.3f}; other cells "
-                "are not bounded.",
+                estimate(cost),
+                f"is what a skip-trigram bug of model {name} costs where it applies: the mean over "
+                f"{cost['entries']} crossings of {len(model.bugs)} pairs of supported rows, none of them supported by "
+                f"the training text, with errors clustered by document.{_bounds(model)}",
                 Link(f"{name}: bugs", f"{name}-bugs"),
             )
     if results.superposition:
@@ -72,8 +75,16 @@ def _findings(results: Results, settings: Settings) -> Iterator[Finding]:
         )
 
 
-def _unsupported(model: ModelResult) -> int:
-    return int((model.evidence["support"] != "supported").sum())
+def _bounds(model: ModelResult) -> str:
+    """What bounds the cost of the rows that were checked and of all entries."""
+    rows, entries = model.cost("bound: unsupported rows"), model.cost("bound: contradicted entries")
+    if rows is None or entries is None:
+        return ""
+    return (
+        f" The {rows['entries']:,} checked rows that are not supported cost at most {estimate(rows)} per token "
+        f"together; all entries that the training text contradicts, at most {estimate(entries)}, of a loss of "
+        f"{model.valid_loss:.3f}."
+    )
 
 
 def _planted(model: ModelResult) -> int:

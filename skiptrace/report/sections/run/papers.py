@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from skiptrace.config.dictionaries import ToyDictionaryParams
 from skiptrace.report import published
 from skiptrace.report.inputs import ModelResult, Results, Settings
-from skiptrace.report.metrics import in_context_learning, metrics
+from skiptrace.report.intervals import estimate
+from skiptrace.report.metrics import late_against_early, metrics
 from skiptrace.report.rendering.document import (
     Cell,
     Link,
@@ -64,12 +65,23 @@ def _of_model(name: str, model: ModelResult, results: Results, settings: Setting
         yield (
             f"{name}: what do skip-trigram bugs cost?",
             published.BUGS,
-            f"at most {model.bill:.4f} nats",
-            f"loss {model.valid_loss:.3f} nats",
+            _crossings(model),
+            _bounded(model),
             Link("bugs", f"{name}-bugs"),
         )
     if layers == 2:
         yield from _of_two_layers(name, model, numbers)
+
+
+def _crossings(model: ModelResult) -> str:
+    cost = model.cost("crossings")
+    return "no crossed pair was found" if cost is None else f"{estimate(cost)} where a crossing applies"
+
+
+def _bounded(model: ModelResult) -> str:
+    bound = model.cost("bound: contradicted entries")
+    known = "" if bound is None else f"all entries that the text contradicts: at most {estimate(bound)} per token; "
+    return f"{known}loss {model.valid_loss:.3f} nats"
 
 
 def _of_two_layers(name: str, model: ModelResult, numbers: dict[str, float]) -> Iterator[tuple[Cell, ...]]:
@@ -78,8 +90,11 @@ def _of_two_layers(name: str, model: ModelResult, numbers: dict[str, float]) -> 
     yield (
         f"{name}: how do heads compose?",
         published.COMPOSITION,
-        ", ".join(f"{kinds.get(kind, 0)} {kind}" for kind in "KQV") + f" of {len(pairs)}",
-        "beyond random and turned weights",
+        f"{kinds.sum()} of {len(pairs)}: "
+        + ", ".join(
+            f"{kinds.get(k, 0)} through {what}" for k, what in zip("KQV", ("keys", "queries", "values"), strict=True)
+        ),
+        "beyond random and rotated weights",
         Link("composition", f"{name}-composition"),
     )
     matching = model.composed.induction["prefix_matching_uniform"].max()
@@ -88,7 +103,7 @@ def _of_two_layers(name: str, model: ModelResult, numbers: dict[str, float]) -> 
         published.INDUCTION_HEADS,
         f"{numbers['induction_heads']} of {model.params.n_heads}; prefix matching up to "
         f"{numbers['prefix_matching_max']:.2f}",
-        f"even attention {matching:.2f}",
+        f"uniform attention {matching:.2f}",
         Link("induction heads", f"{name}-induction"),
     )
     orders = model.composed.terms.query("scope == 'order'")
@@ -105,7 +120,7 @@ def _of_two_layers(name: str, model: ModelResult, numbers: dict[str, float]) -> 
     yield (
         f"{name}: does it learn within the context?",
         published.IN_CONTEXT_LEARNING,
-        f"{in_context_learning(model):+.2f} nats late in the context against early",
+        late_against_early(model, 2),
         "a bigram model: 0",
         Link("induction heads", f"{name}-induction"),
     )
@@ -120,7 +135,7 @@ def _of_superposition(results: Results) -> Iterator[tuple[Cell, ...]]:
             "superposition: does training follow the exact phase diagram?",
             published.PHASES,
             f"{two['agrees'].mean():.1%} of {len(two)} cells",
-            f"{commonest:.0%} by naming the commonest phase",
+            f"{commonest:.0%} by always naming the most common phase",
             Link("phase diagrams", "superposition-phase"),
         )
     for name, dictionary in results.dictionaries.items():

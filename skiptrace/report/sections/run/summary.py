@@ -52,15 +52,15 @@ def summary(study: Study) -> Section:
         "In-context learning",
     )
     models = Table(
-        "Validation loss in nats per token, beside an interpolated Kneser–Ney bigram model and a unigram model on the "
-        "same tokens. In-context learning: loss late in the context minus loss early, in nats; a bigram model has "
-        "none, so what it shows is chance.",
+        "Validation loss in nats per token, beside an interpolated Kneser–Ney bigram model and a unigram model on "
+        "the same tokens. In-context learning: loss late in the context minus loss early, in nats; a bigram model "
+        "has none, so its value is noise.",
         (*words("Model", "Corpus"), *numbers(*measured)),
         rows,
     )
     reached = Table(
         "What a model of each depth should reach with the default parameters, and what this run reached.",
-        (*words("Model", "Target"), *numbers("Wanted", "Reached"), *words("Met")),
+        (*words("Model", "Quantity"), *numbers("Target", "Reached"), *words("Met")),
         [(t.model, t.what, t.wanted, t.reached, "yes" if t.met else "no") for t in targets(results)],
     )
     if all(model.curve.empty for model in results.models.values()):  # nothing was trained here

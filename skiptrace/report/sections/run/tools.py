@@ -1,23 +1,33 @@
 """What the page lets its reader look up."""
 
+from skiptrace.evidence.tables import CHECKED
+from skiptrace.mining.tables import SKIP_TRIGRAMS
 from skiptrace.report.inputs import Study
 from skiptrace.report.rendering.document import (
     Section,
     Tool,
+    meaning,
 )
 
 EXPLORER = (
-    "Type a token: what every head does with it, read off the circuits. As source it is attended to by destinations "
+    "Type a token: what every head does with it, read from the circuits. As source it is attended to by destinations "
     "(QK) and raises output tokens (OV); as destination it attends to sources; as output token it is raised by "
     "sources. Scores are centred as in the tables; those of later layers are read as if the head's input were the "
-    "embedding. Below stand the skip-trigrams it takes part in, with their evidence, and places in the validation text."
+    "embedding. Below it are the skip-trigrams that contain it, with their evidence, and places in the held-out text."
 )
 
 SKIPS = (
-    "Sort by any column, filter by head, by what survives every test, and by copying (the output is the source, spaces "
-    "and case aside); a token leads to the explorer. Effect: change of log p(out), in nats, when the attention edge is "
-    "cut; lift: count in the corpus over the count expected without the source."
+    "Sort by any column, filter by head, by what survives every test, and by copying (the output is the source, "
+    "spaces and case aside); a token leads to the explorer."
 )
+SHOWN = {
+    "QK": SKIP_TRIGRAMS["qk"],
+    "OV": SKIP_TRIGRAMS["ov"],
+    "Score": SKIP_TRIGRAMS["score"],
+    "Effect": CHECKED["effect_nats"],
+    "Lift": CHECKED["corpus_lift"],
+    "Survives": CHECKED["survives"],
+}
 
 PATTERNS = (
     "Attention on short texts. Point at a token, or move with the arrow keys: the shaded tokens are those it attends "
@@ -34,7 +44,10 @@ def all_skip_trigrams(study: Study) -> Section | None:
     """Skip-trigrams of all models in one table."""
     if not _any_heads(study):
         return None
-    table = f"At most {study.settings.report.explorer_rows:,} rows a model, those with evidence first. {SKIPS}"
+    columns = " ".join(f"{heading}: {meaning(column)}." for heading, column in SHOWN.items())
+    table = (
+        f"At most {study.settings.report.explorer_rows:,} rows a model, those with evidence first. {SKIPS} {columns}"
+    )
     return Section("skip-trigrams", "All skip-trigrams", [], [Tool("skips", table)])
 
 

@@ -52,7 +52,7 @@ def five(study: Study) -> Section:
     )
     shown = Table(
         "The arrangement of the model with the least loss, by the angles between its features (right to 11.25°), and "
-        "how many seeds end in the same; of the linear models, how many hold two orthogonal features.",
+        "how many seeds reach the same one; of the linear models, how many hold two orthogonal features.",
         (*words("Sparsity", "Best model", "Published"), *numbers("Seeds alike", "Linear: two orthogonal")),
         rows,
     )
@@ -67,7 +67,7 @@ def five(study: Study) -> Section:
         figure(
             "five_matrices",
             "WᵀW and b",
-            "The ReLU models above: interference is off the diagonal, and negative biases clear it away.",
+            "The ReLU models above: interference is off the diagonal, and negative biases remove it.",
             draw_matrices,
             table,
         ),

@@ -28,7 +28,7 @@ def neurons(study: Study) -> Section:
         "polysemantic; without the ReLU the basis is arbitrary. Measured: with the ReLU, over the neurons of all "
         f"{every['seed'].nunique()} seeds, monosemantic are {over_seeds}. Of the best models alone, which flatters: "
         f"with the ReLU {dense.min():.0%} to {dense.max():.0%} at S ≤ 0.5 and {relu['own'].loc[last]:.0%} at S = "
-        f"{last:g}, where {relu['kept'].loc[last]:.0f} features stand on the neurons that held "
+        f"{last:g}, where {relu['kept'].loc[last]:.0f} features share the neurons that held "
         f"{relu['kept'].loc[first]:.0f} at S = {first:g}; without it {linear['own'].mean():.0%} on average."
     )
     drawn = figure(

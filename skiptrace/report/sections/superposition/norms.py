@@ -35,8 +35,9 @@ def norms(study: Study) -> Section:
         for size in counts["size"].unique()
     )
     text = (
-        "Expected: dense features are kept up to the number of dimensions, each alone; the sparser they are, the more "
-        f"are kept, and the more they interfere. Measured, features kept on average over seeds: {told}."
+        "Expected: dense features are kept up to the number of dimensions, each in a direction of its own; the "
+        "sparser they are, the more are kept, and the more they interfere. Measured, features kept on average over "
+        f"seeds: {told}."
     )
     return Section(
         "superposition-norms",

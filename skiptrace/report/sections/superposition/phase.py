@@ -38,7 +38,7 @@ def phase(study: Study) -> Section:
                 f"phase_{n}",
                 f"{n} features, {n - 1} dimension{'s' if n > 2 else ''}",
                 f"Trained and optimal agree on {share[n]:.1%} of {(cells['n'] == n).sum()} cells (always answering the "
-                f"most common would on {common:.1%}). Lines: the borders of the ideal weights.",
+                f"most common would on {common:.1%}). Lines: the boundaries of the ideal weights.",
                 draw_phases,
                 cells,
                 n,

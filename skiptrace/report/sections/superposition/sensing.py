@@ -27,7 +27,7 @@ def sensing(study: Study) -> Section:
     chance = own[own["gaussian"] >= 0.5].groupby("sparsity")["k"].max()
     m, n = int(own["m"].max()), int(own["n"].max())
     text = (
-        "A k-sparse vector can be found again from m random measurements when m grows like k log(n/k); what a layer "
+        "A k-sparse vector can be recovered from m random measurements when m grows like k log(n/k); what a layer "
         "holds in superposition is such a measurement. Expected: recovery by least ‖x‖₁ sets in at the phase "
         f"transition of Amelunxen et al. (2014). Measured: of {len(clear)} cells more than 0.1 n away from it, "
         f"{right:.0%} lie on the right side. The same from the hidden layer of toy models with about {n} features in "

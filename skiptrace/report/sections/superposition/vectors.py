@@ -35,7 +35,7 @@ def vectors(study: Study) -> Section:
         f"it{'' if (finite['optimised'] <= finite['welch']).all() else ', except by rounding'}; "
         f"it finds {most['optimised']:.0f} vectors in {most['d']:.0f} dimensions at ε = {most['epsilon']:g}"
         f"{f' ({capped} cells stopped at the limit of {most.largest:.0f})' if capped else ''}, random draws "
-        f"{most['drawn']:.0f}, the exponential bound promises {most['exponential']:.0f} and the "
+        f"{most['drawn']:.0f}, the exponential bound guarantees {most['exponential']:.0f} and the "
         "Johnson–Lindenstrauss size "
         f"{most['johnson_lindenstrauss']:.0f}. Random projections keep squared distances to "
         f"{(distortion['rms'] / distortion['expected'] - 1).abs().max():.0%} of the expected √(2/m), and no "

@@ -1,0 +1,1 @@
+"""What share of a model its tables are: attention with parts replaced, entry by entry, measured on held-out text."""

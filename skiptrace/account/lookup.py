@@ -1,0 +1,100 @@
+"""A one-layer model as tables: additive parts and kept entries, which run without the weights of its heads."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from skiptrace.account.entries import Running, Split
+from skiptrace.account.study import entries_of
+from skiptrace.account.tables import ENTRIES
+from skiptrace.errors import InputError
+from skiptrace.files import read_tensors, write_tensors
+
+LARGEST = 2**26  # numbers of the additive tables: 256 MB
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The additive parts of a one-layer model, each a table.
+
+    `salience[h, s]` is what a source draws whatever the destination, `by_place[h, d, j]` what the token at the
+    destination adds for place j, `from_place[h, i, s]` what the place of the destination adds for a source,
+    `places[h, i, j]` what the two places add; all in attention score. `mean_output` is in logits.
+    """
+
+    salience: Float[Tensor, "n_heads d_vocab"]
+    by_place: Float[Tensor, "n_heads d_vocab n_ctx"]
+    from_place: Float[Tensor, "n_heads n_ctx d_vocab"]
+    places: Float[Tensor, "n_heads n_ctx n_ctx"]
+    mean_output: Float[Tensor, " d_vocab"]
+    W_E: Float[Tensor, "d_vocab d_model"]
+    W_U: Float[Tensor, "d_model d_vocab"]
+
+    @property
+    def n_heads(self) -> int:
+        """How many heads there are."""
+        return len(self.salience)
+
+    @property
+    def d_vocab(self) -> int:
+        """How many tokens there are."""
+        return len(self.W_E)
+
+    def scores(self, tokens: Int[Tensor, " ctx"]) -> Float[Tensor, "n_heads ctx ctx"]:
+        """The additive attention scores of a context."""
+        ctx = len(tokens)
+        found: Tensor = (
+            self.salience[:, None, tokens]
+            + self.by_place[:, tokens, :ctx]
+            + self.from_place[:, :ctx][:, :, tokens]
+            + self.places[:, :ctx, :ctx]
+        )
+        return found
+
+    def logits(self, tokens: Int[Tensor, " ctx"]) -> Float[Tensor, "ctx d_vocab"]:
+        """The direct path and the mean output of every head."""
+        return self.W_E[tokens] @ self.W_U + self.mean_output
+
+
+def fits(split: Split) -> bool:
+    """Whether the additive tables of a model are small enough to be written."""
+    return split.n_heads * split.d_vocab * split.model.n_ctx * 2 <= LARGEST
+
+
+@torch.no_grad()
+def of_split(split: Split) -> Tables:
+    """The tables of a split model."""
+    return Tables(
+        (split.query_mean @ split.key.transpose(1, 2))[:, 0],
+        split.query @ split.key_place.transpose(1, 2),
+        split.query_place @ split.key.transpose(1, 2),
+        split.query_place @ split.key_place.transpose(1, 2),
+        split.mean_output,
+        split.model.W_E.detach(),
+        split.model.W_U.detach(),
+    )
+
+
+def save(path: Path, tables: Tables) -> None:
+    """Write the additive parts."""
+    write_tensors(path, {name: tensor.contiguous() for name, tensor in vars(tables).items()})
+
+
+def load(folder: Path, entries: int | None = None) -> Running:
+    """The model that the first `entries` rows of QK and of OV make with the additive parts: all of them by default.
+
+    Raises:
+        InputError: the account of this model has no tables, since it is not the sum of its circuits or too large.
+    """
+    if not (folder / "additive.safetensors").exists():
+        raise InputError(
+            f"{folder}/additive.safetensors is missing: tables are made for one-layer models without layer norm and "
+            "MLP, whose d_vocab · n_ctx is small enough; `dvc repro` writes them"
+        )
+    table = ENTRIES.read(folder)
+    qk, ov = (entries_of(table, circuit) for circuit in ("qk", "ov"))
+    n = len(table) if entries is None else entries
+    return Running(Tables(**read_tensors(folder / "additive.safetensors")), qk.first(n), ov.first(n))

@@ -1,0 +1,109 @@
+"""Rows by what they save on text: skip-bigrams (source … → output) and skip-trigrams, where the destination matters."""
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from skiptrace.account.entries import NO_ENTRIES, Entries, Running, Split
+
+KEYS = ["head", "source_id", "destination_id", "out_id"]
+
+
+@torch.no_grad()
+def savings(split: Split, ov: Entries, windows: Int[Tensor, "batch width"]) -> pd.DataFrame:
+    """What each entry OV[source, output] saves in each context at each destination, exact for one entry at a time.
+
+    With δ_i = Σ_{j: t_j = source} A_ij OV[source, output] and p_i the model's probability of the output token, taking
+    the entry away at destination i changes the loss by
+
+        log(1 + p_i (exp(−δ_i) − 1)) + δ_i [the next token is the output]
+
+    `saved` sums this over the places of a destination; `by_destination` is the same for δ_i − δ'_i, where δ'_i has the
+    attention that source salience alone would give: what is saved because this destination looks for this source.
+    Columns: `head`, `source_id`, `destination_id`, `out_id`, `context`, `places` (positions where the source stands
+    before, or at, the destination), `saved` and `by_destination` (nats).
+    """
+    whole = Running(split, split.qk, split.ov)
+    plain = Running(split, NO_ENTRIES, split.ov)
+    found = []
+    for number, window in enumerate(windows):
+        tokens, targets = window[:-1], window[1:]
+        patterns = whole.pattern(tokens), plain.pattern(tokens)
+        probability = whole.logits(tokens, patterns[0]).softmax(-1)
+        for head in range(split.n_heads):
+            mine = np.flatnonzero((ov.head == head) & np.isin(ov.row, tokens.numpy()))
+            if not len(mine):
+                continue
+            source, out = torch.from_numpy(ov.row[mine]), torch.from_numpy(ov.column[mine])
+            stands = (tokens[:, None] == source).float()
+            value = torch.from_numpy(ov.value[mine])
+            delta, additive = ((pattern[head] @ stands) * value for pattern in patterns)
+            p, follows = probability[:, out], targets[:, None] == out
+            seen = stands.cumsum(0) > 0
+            seen[0] = False  # nothing is predicted from the token that begins a context
+            place, entry = seen.nonzero(as_tuple=True)
+            found.append(
+                pd.DataFrame(
+                    {
+                        "head": np.int32(head),
+                        "source_id": source[entry].int().numpy(),
+                        "destination_id": tokens[place].int().numpy(),
+                        "out_id": out[entry].int().numpy(),
+                        "context": np.int32(number),
+                        "places": np.int32(1),
+                        "saved": _saved(delta, p, follows)[place, entry].double().numpy(),
+                        "by_destination": _saved(delta - additive, p, follows)[place, entry].double().numpy(),
+                    }
+                )
+                .groupby([*KEYS, "context"], as_index=False)
+                .sum()
+            )
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=[*KEYS, "context", *SUMS])
+
+
+SUMS = ["places", "saved", "by_destination"]
+
+
+def _saved(delta: Float[Tensor, "ctx n"], p: Float[Tensor, "ctx n"], follows: Tensor) -> Float[Tensor, "ctx n"]:
+    """By how much the loss rises when `delta` is taken from one logit."""
+    return torch.log1p(p * torch.expm1(-delta)) + delta * follows
+
+
+def worth(savings: pd.DataFrame, keys: list[str], contexts: int, n_ctx: int) -> pd.DataFrame:
+    """Nats per 1,000 tokens of every row, with standard errors over contexts; `n` counts places.
+
+    Columns: `keys`, `n`, `nats`, `nats_se`, `nats_destination`, `nats_destination_se`.
+    """
+    each = savings.groupby([*keys, "context"], as_index=False)[SUMS].sum()
+    rows = each.groupby(keys, as_index=False).agg(n=("places", "sum"))
+    per = 1000 / (n_ctx - 1)
+    for name, column in (("nats", "saved"), ("nats_destination", "by_destination")):
+        squares = each.assign(square=each[column] ** 2).groupby(keys)[[column, "square"]].sum().reset_index(drop=True)
+        mean = squares[column] / contexts
+        spread = (squares["square"] / contexts - mean**2).clip(lower=0)
+        rows[name], rows[f"{name}_se"] = per * mean, per * (spread / max(1, contexts - 1)) ** 0.5
+    return rows
+
+
+def tables(
+    split: Split, ov: Entries, selection: Int[Tensor, "chosen width"], held_out: Int[Tensor, "batch width"], rows: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Skip-bigrams and skip-trigrams: the `rows` that save most on `selection`, and what they save on held-out text.
+
+    Skip-bigrams are ranked by what they save, whatever the destination; skip-trigrams by what is saved because of the
+    destination. `worth` has the columns; `rank` is the order on `selection`.
+    """
+    chosen_on, measured_on = (savings(split, ov, windows) for windows in (selection, held_out))
+    n_ctx = split.model.n_ctx
+    found = []
+    for keys, by in ((["head", "source_id", "out_id"], "nats"), (KEYS, "nats_destination")):
+        first = worth(chosen_on, keys, len(selection), n_ctx).nlargest(rows, by)[keys]
+        first = first.assign(rank=np.arange(1, len(first) + 1, dtype=np.int32))
+        measured = worth(measured_on, keys, len(held_out), n_ctx)
+        table = first.merge(measured, on=keys, how="left").fillna(
+            {"n": 0, "nats": 0.0, "nats_se": 0.0, "nats_destination": 0.0, "nats_destination_se": 0.0}
+        )
+        found.append(table.astype({"n": "int64"}))
+    return found[0], found[1]

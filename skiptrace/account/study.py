@@ -1,0 +1,239 @@
+"""The account of one model: its ladder, the price of competition, and how much of attention its entries recover."""
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int, Integer
+from torch import Tensor
+
+from skiptrace.account import orders, rows
+from skiptrace.account.entries import NO_ENTRIES, Entries, Running, Split, applies, context_losses, split
+from skiptrace.account.replaced import OV, QK, Averages, averages, losses
+from skiptrace.account.tables import CURVE, ENTRIES, LADDER, SKIP_BIGRAMS, SKIP_TRIGRAMS
+from skiptrace.config.account import AccountParams
+from skiptrace.models.transformer import Transformer
+from skiptrace.models.windows import random_windows, spread_windows
+from skiptrace.progress import progress
+from skiptrace.tables import Table
+
+# The rungs, lowest first: (part that is replaced, its name, how a layer runs).
+RUNGS = (
+    ("attention", "direct path", (QK.WHOLE, OV.NONE)),
+    ("QK", "distance alone", (QK.DISTANCE, OV.WHOLE)),
+    ("QK", "tokens alone", (QK.TOKENS, OV.WHOLE)),
+    ("QK", "source salience", (QK.SALIENCE, OV.WHOLE)),
+    ("QK", "each source alone", (QK.ALONE, OV.WHOLE)),
+    ("OV", "mean output", (QK.WHOLE, OV.MEAN)),
+    ("OV", "rank one", (QK.WHOLE, OV.RANK_ONE)),
+    ("both", "salience and mean output", (QK.SALIENCE, OV.MEAN)),
+    ("none", "whole model", (QK.WHOLE, OV.WHOLE)),
+)
+ALL = "all"
+CANDIDATES = 5  # entries of OV, for each row that is wanted, that rows on text are chosen from
+MINED, BY_LOSS = "mined rows", "attribution"
+GREEDY = "rounds"  # the order of the table that runs
+
+
+class Text(NamedTuple):
+    """Token streams of a corpus, how often each token occurs in training (summing to one), and the tokens' texts."""
+
+    train: Integer[np.ndarray, " n"]
+    valid: Integer[np.ndarray, " m"]
+    frequency: Float[Tensor, " d_vocab"]
+    token: pd.Series
+
+
+class Account(NamedTuple):
+    """The tables of data/account/<m>; all but `ladder` are empty for models that are not the sum of their circuits."""
+
+    ladder: pd.DataFrame
+    curve: pd.DataFrame
+    entries: pd.DataFrame
+    skip_bigrams: pd.DataFrame
+    skip_trigrams: pd.DataFrame
+
+
+def account(model: Transformer, text: Text, mined: pd.DataFrame, params: AccountParams) -> Account:
+    """Account for the attention of a model on held-out contexts, which no average and no order has seen.
+
+    `mined` holds skip-trigrams in the order in which the report shows them: `head`, `source_id`, `destination_id`,
+    `out_id`.
+    """
+    held_out = spread_windows(text.valid, model.n_ctx, params.contexts)
+    means = averages(model, random_windows(text.train, model.n_ctx, params.selection, params.seed, 0), text.frequency)
+    found = ladder(model, held_out, means, text)
+    if not applies(model):
+        return Account(found, *(table.frame() for table in (CURVE, ENTRIES, SKIP_BIGRAMS, SKIP_TRIGRAMS)))
+    parts = split(model, text.frequency)
+    ranked, first = rank(parts, text, params)
+    ranked_on = random_windows(text.train, model.n_ctx, params.selection, params.seed, 1)
+    by_source, by_both = rows.tables(parts, first.ov, ranked_on, held_out, params.rows)
+    recovered = curve(parts, held_out, ranked, mined, params)
+    worth = _named(SKIP_BIGRAMS, by_source, text), _named(SKIP_TRIGRAMS, by_both, text)
+    return Account(found, recovered, table(ranked[GREEDY]), *worth)
+
+
+def _named(table: Table, rows: pd.DataFrame, text: Text) -> pd.DataFrame:
+    """The rows with the texts of their tokens."""
+    roles = [name.removesuffix("_id") for name in rows if str(name).endswith("_id")]
+    return table.frame(rows.assign(**{role: text.token[rows[f"{role}_id"]].to_numpy() for role in roles}))
+
+
+def ladder(model: Transformer, held_out: Int[Tensor, "batch width"], means: list[Averages], text: Text) -> pd.DataFrame:
+    """The loss on every rung, in all layers together and in one at a time, the others intact.
+
+    Columns: `account.tables.LADDER`.
+    """
+    whole = losses(model, held_out, means, {}).numpy()
+    unigram = -(text.frequency.double().clamp(min=1e-12).log())[held_out[:, 2:]].mean(1).numpy()
+    rows = [_rung("text", ALL, "unigram", unigram, whole)]
+    groups = [range(model.n_layers), *([index] for index in range(model.n_layers) if model.n_layers > 1)]
+    for layers in groups if model.n_layers else ():
+        name = ALL if len(layers) == model.n_layers else str(layers[0])
+        for part, rung, rule in progress(RUNGS, f"ladder, layers {name}", leave=False):
+            loss = whole if part == "none" else losses(model, held_out, means, dict.fromkeys(layers, rule)).numpy()
+            rows.append(_rung(part, name, rung, loss, whole))
+    if not model.n_layers:
+        rows.append(_rung("none", ALL, "whole model", whole, whole))
+    return LADDER.frame(rows)
+
+
+def _rung(part: str, layers: str, rung: str, loss: np.ndarray, whole: np.ndarray) -> dict[str, str | float]:
+    return {
+        "part": part,
+        "layers": layers,
+        "rung": rung,
+        "loss": loss.mean(),
+        "se": _se(loss),
+        "lost": (loss - whole).mean(),
+        "lost_se": _se(loss - whole),
+    }
+
+
+def _se(values: Float[np.ndarray, " n"]) -> float:
+    return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else float("nan")
+
+
+def rank(parts: Split, text: Text, params: AccountParams) -> tuple[dict[str, orders.Ranked], orders.Ranked]:
+    """The entries of either circuit by every order, as many as the curve asks for; and those that save most."""
+    tokens = orders.ranked_tokens(parts.n_heads, text.frequency)
+    counts = [c for c in params.entries if c <= parts.n_heads * len(tokens) ** 2]
+    most, n_ctx = max(counts), parts.model.n_ctx
+
+    def draw(number: int) -> Int[Tensor, "batch width"]:
+        return random_windows(text.train, n_ctx, params.selection, params.seed, 1 + number)
+
+    even = torch.full_like(text.frequency, 1.0)
+    by_loss, first = orders.attribution(parts, draw, tokens, most, max(counts[0], CANDIDATES * params.rows))
+    ranked = {
+        GREEDY: orders.rounds(parts, draw, tokens, _steps(counts), first),
+        BY_LOSS: by_loss,
+        "entry·frequency": orders.by_size(parts, tokens, text.frequency, most),
+        "entry": orders.by_size(parts, tokens, even, most),
+        "random": orders.at_random(parts, tokens, most, params.seed),
+    }
+    return ranked, first
+
+
+def _steps(counts: Sequence[int]) -> list[int]:
+    """The counts with the geometric mean between each and the next."""
+    between = [round((a * b) ** 0.5) for a, b in itertools.pairwise(counts)]
+    return sorted({*counts, *between})
+
+
+def curve(
+    parts: Split,
+    held_out: Int[Tensor, "batch width"],
+    ranked: dict[str, orders.Ranked],
+    mined: pd.DataFrame,
+    params: AccountParams,
+) -> pd.DataFrame:
+    """The share of what interactions add that the first entries of each order recover.
+
+    recovered = (L_additive − L) / (L_additive − L_whole), with a standard error over contexts by the delta method.
+    Columns: `account.tables.CURVE`. The order `mined rows` keeps the entries that so many rows of the mined table use.
+    """
+    whole = context_losses(Running(parts, parts.qk, parts.ov), held_out)
+    bases = {
+        "both": context_losses(Running(parts, NO_ENTRIES, NO_ENTRIES), held_out),
+        "qk": context_losses(Running(parts, NO_ENTRIES, parts.ov), held_out),
+        "ov": context_losses(Running(parts, parts.qk, NO_ENTRIES), held_out),
+    }
+    compared = params.entries[-1::-2]  # every second count, for the weaker orders and for one circuit alone
+    asked: list[tuple[str, str, int, Entries | None, Entries | None]] = []
+    for order, found in ranked.items():
+        for count in params.entries:
+            if count <= min(len(found.qk.head), len(found.ov.head)) and (
+                order in (GREEDY, BY_LOSS) or count in compared
+            ):
+                asked.append(("both", order, count, found.qk.first(count), found.ov.first(count)))
+                if order == GREEDY and count in compared:
+                    asked.append(("qk", order, count, found.qk.first(count), None))
+                    asked.append(("ov", order, count, None, found.ov.first(count)))
+    for shown in dict.fromkeys(min(r, len(mined)) for r in (params.shown_rows, len(mined))):
+        if shown:
+            asked.append(("both", MINED, shown, *of_rows(parts, mined.head(shown))))
+    points = [_point(circuit, "additive", 0, base, base, whole) for circuit, base in bases.items()]
+    for circuit, order, count, kept_qk, kept_ov in progress(asked, "curve", leave=False):
+        running = Running(parts, kept_qk or parts.qk, kept_ov or parts.ov)
+        points.append(_point(circuit, order, count, context_losses(running, held_out), bases[circuit], whole))
+    return CURVE.frame(points)
+
+
+def _point(
+    circuit: str, order: str, entries: int, loss: np.ndarray, base: np.ndarray, whole: np.ndarray
+) -> tuple[str, str, int, float, float, float]:
+    gained, possible = base - loss, base - whole
+    share = gained.mean() / possible.mean()
+    return (circuit, order, entries, loss.mean(), share, _se(gained - share * possible) / abs(possible.mean()))
+
+
+def of_rows(parts: Split, mined: pd.DataFrame) -> tuple[Entries, Entries]:
+    """The entries QK[destination, source] and OV[source, out] that mined skip-trigrams use, each once."""
+    both = []
+    for circuits, row, column in ((parts.qk, "destination_id", "source_id"), (parts.ov, "source_id", "out_id")):
+        used = mined[["head", row, column]].drop_duplicates()
+        head, at, to = (used[name].to_numpy().astype(np.int64) for name in ("head", row, column))
+        value = np.empty(len(used), dtype=np.float32)
+        for index, circuit in enumerate(circuits):
+            mine = head == index
+            value[mine] = circuit.entries(torch.from_numpy(at[mine]), torch.from_numpy(to[mine])).numpy()
+        both.append(Entries(head, at, to, value))
+    return both[0], both[1]
+
+
+def table(ranked: orders.Ranked) -> pd.DataFrame:
+    """The kept entries as a table: QK rows are destinations and columns sources, OV rows sources and columns outputs.
+
+    `value` is in units of attention score (QK) or logits (OV), centred; `nats` is the loss that the entry saves per
+    1,000 tokens of training text, to first order, in the round in which it was kept; `rank` counts within a circuit.
+    """
+    parts = []
+    for circuit, entries, worth in (("qk", ranked.qk, ranked.qk_worth), ("ov", ranked.ov, ranked.ov_worth)):
+        parts.append(
+            pd.DataFrame(
+                {
+                    "circuit": circuit,
+                    "layer": np.zeros(len(worth), dtype=np.int32),
+                    "head": entries.head.astype(np.int32),
+                    "row_id": entries.row.astype(np.int32),
+                    "column_id": entries.column.astype(np.int32),
+                    "value": entries.value,
+                    "nats": 1000 * worth,
+                    "rank": np.arange(1, len(worth) + 1, dtype=np.int32),
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def entries_of(table: pd.DataFrame, circuit: str) -> Entries:
+    """The entries of one circuit that a table holds, in its order."""
+    rows = table[table["circuit"] == circuit].sort_values("rank")
+    return Entries(
+        *(rows[name].to_numpy() for name in ("head", "row_id", "column_id", "value")),
+    )

@@ -1,0 +1,74 @@
+"""The tables of the account of attention."""
+
+from skiptrace.tables import HEAD, LAYER, RANK, Column, Table, token
+
+PER_TOKEN = "nats per token"
+PER_THOUSAND = "nats per 1,000 tokens"
+
+LADDER = Table(
+    "account/<m>/ladder",
+    "The loss on held-out text with parts of attention replaced; a row is a rung.",
+    [
+        Column("part", "string", "what is replaced: QK, OV, both, attention as a whole, none, or the model (text)"),
+        Column("layers", "string", "the layers it is replaced in: all, or one, the others intact"),
+        Column("rung", "string", "what stands in its place"),
+        Column("loss", "float64", "mean loss over held-out contexts", PER_TOKEN),
+        Column("se", "float64", "its standard error over contexts", PER_TOKEN),
+        Column("lost", "float64", "how much higher it is than the whole model's", PER_TOKEN),
+        Column("lost_se", "float64", "standard error of that, from the differences in each context", PER_TOKEN),
+    ],
+)
+CURVE = Table(
+    "account/<m>/curve",
+    "What the first entries of an order recover; a row is a number of entries. Empty where circuits are not the model.",
+    [
+        Column("circuit", "string", "both: so many entries of QK and of OV; qk or ov: the other circuit whole"),
+        Column("order", "string", "the order in which entries are kept"),
+        Column("entries", "int64", "entries kept of each circuit, or rows of the mined table whose entries are kept"),
+        Column("loss", "float64", "mean loss over held-out contexts", PER_TOKEN),
+        Column("recovered", "float64", "share of what the interactions of tokens add that is recovered"),
+        Column("recovered_se", "float64", "its standard error over contexts"),
+    ],
+)
+ENTRIES = Table(
+    "account/<m>/entries",
+    "The entries that the best order keeps; a row is an entry of a circuit, less the means of its row and column.",
+    [
+        Column(
+            "circuit", "string", "qk: rows are destinations, columns sources; ov: rows are sources, columns outputs"
+        ),
+        LAYER,
+        HEAD,
+        Column("row_id", "int32", "id of the row's token"),
+        Column("column_id", "int32", "id of the column's token"),
+        Column("value", "float32", "the entry", "logits (ov), attention score (qk)"),
+        Column(
+            "nats", "float64", "what it saved on training text in the round that kept it, to first order", PER_THOUSAND
+        ),
+        Column("rank", "int32", "the place in the order of its circuit, from 1"),
+    ],
+)
+_WORTH = (
+    RANK,
+    Column("n", "int64", "places of held-out text where the source stands before, or at, the destination"),
+    Column("nats", "float64", "what the row saves: the loss without it less the loss, on held-out text", PER_THOUSAND),
+    Column("nats_se", "float64", "its standard error over contexts", PER_THOUSAND),
+    Column("nats_destination", "float64", "the part that is saved because of the destination", PER_THOUSAND),
+    Column("nats_destination_se", "float64", "its standard error over contexts", PER_THOUSAND),
+)
+SKIP_BIGRAMS = Table(
+    "account/<m>/skip_bigrams",
+    "Skip-bigrams that save most on training text, and what they save on held-out text; a row is source … → output.",
+    [HEAD, *token("source", "the source token"), *token("out", "the output token"), *_WORTH],
+)
+SKIP_TRIGRAMS = Table(
+    "account/<m>/skip_trigrams",
+    "Rows whose destination saves most on training text; a row is source … destination → output, and what it saves.",
+    [
+        HEAD,
+        *token("source", "the source token"),
+        *token("destination", "the destination token"),
+        *token("out", "the output token"),
+        *_WORTH,
+    ],
+)

@@ -1,0 +1,24 @@
+"""`account`: what share of a model its entries are."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from skiptrace.config.base import Params
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class AccountParams(Params):
+    """On how much text attention is accounted for, and how many entries are kept on the way."""
+
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="of the training contexts and of the random order")
+    contexts: Annotated[int, Field(ge=2)] = Field(64, description="held-out contexts that every loss is measured on")
+    selection: Count = Field(
+        128, description="contexts of training text, new ones in every round, that entries are ranked on"
+    )
+    entries: list[Count] = Field(
+        [100, 300, 1000, 3000, 10000, 30000, 100000], description="entries kept of QK and of OV, along the curve"
+    )
+    rows: Count = Field(100, description="skip-bigrams, and skip-trigrams, that save most on text")
+    shown_rows: Count = Field(200, description="rows of the mined table that a reader sees, as a point of the curve")

@@ -1,0 +1,93 @@
+"""The tables of sparse autoencoders."""
+
+from skiptrace.tables import Column, Table
+
+PENALTY = Column("penalty", "float64", "λ, the weight of the L1 penalty")
+SITE = Column("site", "string", "residual: the final residual stream; heads: the last layer's heads before W_O")
+FEATURE = Column("feature", "int64", "number of the entry, from 0")
+STATISTICS = [
+    Column("l0", "float64", "mean number of entries active at once"),
+    Column("variance_explained", "float64", "share of the variance of the activations that is reconstructed"),
+    Column("dead_fraction", "float64", "share of entries that are never active"),
+]
+HOST = [
+    Column("sparsity", "float64", "S of the toy model"),
+    Column("seed", "int64", "number of the toy model of that sparsity"),
+    PENALTY,
+]
+TOY_SWEEP = Table(
+    "dictionary/<d>/sweep",
+    "Autoencoders of toy models (`kind: toy`); a row is a toy model at a penalty.",
+    [
+        *HOST,
+        Column("mmcs", "float64", "mean over true features of the largest cosine with an entry"),
+        Column("matched", "float64", "mean cosine of the best one-to-one matching"),
+        Column("one_entry", "int64", "features that exactly one entry stands for"),
+        Column("features", "int64", "true features that the toy model represents"),
+        *STATISTICS,
+        Column("random_mmcs", "float64", "mmcs of a random dictionary"),
+    ],
+)
+BEST = Table(
+    "dictionary/<d>/best",
+    "How well each true feature is recovered (`kind: toy`); a row is a feature of a toy model at a penalty.",
+    [
+        *HOST,
+        Column("feature", "int64", "number of the represented feature, from 0"),
+        Column("cosine", "float32", "its largest cosine with an entry"),
+    ],
+)
+SWEEP = Table(
+    "dictionary/<d>/sweep",
+    "Autoencoders of a language model (`kind: model`); a row is a site at a penalty.",
+    [
+        SITE,
+        PENALTY,
+        *STATISTICS,
+        Column("loss", "float64", "loss with the activations reconstructed", "nats per token"),
+        Column("original_loss", "float64", "loss of the model", "nats per token"),
+        Column("mean_loss", "float64", "loss with their mean in their place", "nats per token"),
+        Column("loss_recovered", "float64", "share of the loss between mean ablation and the model"),
+        Column("token_mean_recovered", "float64", "share of the loss recovered by the mean for the current token"),
+        Column("pca_explained", "float64", "variance explained by as many principal components as entries are active"),
+        Column("pca_recovered", "float64", "share of the loss recovered by as many principal components"),
+    ],
+)
+DENSITIES = Table(
+    "dictionary/<d>/densities",
+    "How often entries are active; a row is an entry at a site and a penalty.",
+    [SITE, PENALTY, FEATURE, Column("density", "float32", "share of positions at which it is active")],
+)
+FEATURES = Table(
+    "dictionary/<d>/features",
+    "The entries at the penalty shown; a row is an entry at a site.",
+    [
+        SITE,
+        FEATURE,
+        Column("density", "float32", "share of positions at which it is active"),
+        Column("activation", "float32", "mean activation where it is active"),
+        Column("out_ids", "list<int64>", "ids of the output tokens that it raises most"),
+        Column("outs", "list<string>", "their texts"),
+        Column("logits", "list<float64>", "what the mean activation adds to them", "logits"),
+        Column("head", "int64", "head with most of its direction, −1 for the residual stream"),
+        Column("head_share", "float64", "share of its squared norm in that head"),
+    ],
+)
+CONTEXTS = Table(
+    "dictionary/<d>/contexts",
+    "Where entries are most active; a row is a position of the validation text for an entry.",
+    [
+        SITE,
+        FEATURE,
+        Column("rank", "int64", "place by activation, from 0"),
+        Column("activation", "float64", "its activation there"),
+        Column("before", "list<string>", "texts of the tokens before"),
+        Column("token_id", "int64", "id of the token there"),
+        Column("token", "string", "its text"),
+        Column("after", "list<string>", "texts of the tokens after"),
+        Column("head", "int64", "head that contributes most to the activation; −1 without one"),
+        Column("distance", "int64", "how far back its source stands", "tokens"),
+        Column("source_id", "int64", "id of the source"),
+        Column("source", "string", "its text"),
+    ],
+)

@@ -1,0 +1,68 @@
+"""The tables of what the page looks up."""
+
+from skiptrace.tables import HEAD, LAYER, Column, Table
+
+ENTRIES = Table(
+    "explore/<m>/entries",
+    "The largest entries of tokens in every circuit; a row is an entry.",
+    [
+        Column("name", "string", "the head, or direct"),
+        Column("role", "string", "what the partners are to the token: outs, sources, attended or destinations"),
+        Column("token_id", "int32", "id of the token that is looked up"),
+        Column("rank", "int32", "place of the partner, from 1"),
+        Column("partner_id", "int32", "id of the partner"),
+        Column("value", "float32", "the entry, centred", "logits; attention scores for attended, destinations"),
+    ],
+)
+TEXTS = Table(
+    "explore/<m>/texts",
+    "Texts, and the likeliest next tokens at each place; a row is a token.",
+    [
+        Column("text", "int64", "number of the text, from 0"),
+        Column("position", "int64", "place in it, from 0"),
+        Column("token_id", "int64", "id of the token"),
+        Column("guess_ids", "list<int64>", "ids of the likeliest next tokens"),
+        Column("probabilities", "list<float32>", "their probabilities"),
+    ],
+)
+PATTERNS = Table(
+    "explore/<m>/patterns",
+    "Attention patterns on these texts; a row is a text and a head.",
+    [
+        Column("text", "int64", "number of the text"),
+        Column("name", "string", "the head"),
+        Column("attention", "list<float32>", "lower triangle of the pattern, row after row, a row for a destination"),
+    ],
+)
+CORNERS = Table(
+    "explore/<m>/corners",
+    "A corner of both circuits of the head that copies most; a row is an entry.",
+    [
+        Column("circuit", "string", "ov (source and output token) or qk (destination and source)"),
+        LAYER,
+        HEAD,
+        Column("row_id", "int32", "id of the row's token"),
+        Column("column_id", "int32", "id of the column's token"),
+        Column("value", "float32", "the entry, centred", "logits; attention scores for qk"),
+    ],
+)
+LAYERS = Table(
+    "explore/<m>/layers",
+    "Copying by the summed OV circuits of all heads of a layer; a row is a layer.",
+    [
+        Column("layer", "int32", "the layer, from 0"),
+        Column("own_top1", "float64", "share of tokens that are the largest entry of their own row"),
+        Column("own_top5", "float64", "share of tokens among the five largest of their own row"),
+        Column("own_positive", "float64", "share of tokens whose own entry exceeds the mean of their row"),
+    ],
+)
+DIRECT = Table(
+    "explore/<m>/direct",
+    "The direct path beside the corpus, of models without layers; a row is a pair that occurs.",
+    [
+        Column("token_id", "int32", "id of the current token"),
+        Column("next_id", "int32", "id of the next token"),
+        Column("corpus", "float64", "log of its share of what follows in the training text", "nats"),
+        Column("model", "float64", "its log-probability by the direct path alone", "nats"),
+    ],
+)

@@ -1,0 +1,199 @@
+"""What attention adds, part by part and entry by entry, and the rows that save most loss on text."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from skiptrace.account.tables import LADDER, SKIP_BIGRAMS, SKIP_TRIGRAMS
+from skiptrace.report import metrics
+from skiptrace.report.inputs import ModelResult, Study
+from skiptrace.report.rendering.document import (
+    Block,
+    Cell,
+    Section,
+    SkipTrigram,
+    Table,
+    Tokens,
+    explained,
+    numbers,
+    words,
+)
+from skiptrace.report.rendering.failures import figure
+from skiptrace.report.rendering.figures import COLOURS, GREY, PLAIN, canvas
+
+ROWS = 25  # rows of either table of what saves most
+SAID = {
+    "unigram": "unigram: token frequencies alone",
+    "direct path": "no heads: the direct path alone",
+    "distance alone": "scores: distance alone, tokens at their average",
+    "tokens alone": "scores: tokens alone, positions at their average",
+    "source salience": "scores: additive in source and destination",
+    "each source alone": "each source attended as if alone among average ones",
+    "mean output": "outputs: the same whatever the source",
+    "rank one": "outputs: one number for each source",
+    "salience and mean output": "additive scores and mean outputs",
+    "whole model": "whole model",
+}
+# Orders of the curve as they are drawn: their names for readers, colours and markers.
+ORDERS = {
+    "rounds": ("saves most beside those kept before, in rounds", COLOURS[0], "o"),
+    "attribution": ("|entry × slope|, integrated gradients", COLOURS[1], "s"),
+    "entry·frequency": ("|entry| √(p p)", COLOURS[2], "^"),
+    "entry": ("|entry|", COLOURS[3], "v"),
+    "random": ("at random", GREY, "."),
+}
+
+
+def account(study: Study) -> Section | None:
+    """The ladder, the curve, and skip-bigrams and skip-trigrams by what they save."""
+    if study.model.params.n_layers == 0:
+        return None
+    name, model = study.name, study.model
+    found = model.accounted
+    rungs = found.ladder[found.ladder["layers"] == "all"].set_index("rung")["loss"]
+    gain = rungs["direct path"] - rungs["whole model"]
+    kept = (rungs["direct path"] - rungs["source salience"]) / gain
+    competition = found.ladder.query("layers == 'all' and rung == 'each source alone'").iloc[0]
+    texts = [
+        f"Attention lowers the loss on held-out text from {rungs['direct path']:.2f} nats per token, of the direct "
+        "path alone, "
+        f"to {rungs['whole model']:.2f}. With attention scores that only add a number for the source and a number for "
+        f"the destination, so that no destination looks for any source, {kept:.0%} of that is left; with scores that "
+        f"know distance alone, {(rungs['direct path'] - rungs['distance alone']) / gain:.0%}. A table of skip-trigrams "
+        "also ignores that sources compete for attention: with each source attended as if it stood alone among "
+        f"average ones the loss is {competition['lost']:.3f} ± {competition['lost_se']:.3f} nats higher.",
+        *_curve(model),
+    ]
+    blocks: list[Block] = [_ladder(found.ladder)]
+    if len(found.curve):
+        blocks = [_skip_trigrams(found.skip_trigrams), _skip_bigrams(found.skip_bigrams), *blocks]
+        blocks.append(
+            figure(
+                f"account_{name}",
+                "What the first entries recover",
+                "Share of what the interactions of tokens add to the additive model that is recovered when so many "
+                "entries of QK and as many of OV are kept, on held-out text; bands are two standard errors. Diamonds: "
+                "the entries that the rows of the mined table use.",
+                draw_curve,
+                found.curve,
+            )
+        )
+    return Section(f"{name}-account", f"{name}: what attention adds", texts, blocks)
+
+
+def _curve(model: ModelResult) -> list[str]:
+    """What the curve says; why there is none for models that are more than one layer of circuits."""
+    curve = model.accounted.curve
+    if curve.empty:
+        return [
+            "Entry by entry, attention is accounted for in models of one layer without layer norm, MLP and biases, "
+            "which are the sum of their circuits; this model is not."
+        ]
+    best = metrics.recovered(model)
+    at = [f"{best[n]:.0%} with {n:,}" for n in (300, 3000, 10000, 100000) if n in best]
+    rows = curve[curve["order"] == "mined rows"].sort_values("entries")
+    said = (
+        " The entries that mined rows use recover "
+        + ", ".join(f"{r.recovered:.1%} ± {r.recovered_se:.1%} (first {r.entries:,} rows)" for r in rows.itertuples())
+        + ": what is large in the weights is not what carries the loss."
+        if len(rows)
+        else ""
+    )
+    return [
+        "Each circuit is split into an additive part and its entries, less the means of their rows and columns. "
+        "Keeping the entries that save most loss on training text, the share of what the interactions of tokens add "
+        f"that is recovered on held-out text is {', '.join(at)} entries of QK and as many of OV.{said}"
+    ]
+
+
+def _ladder(ladder: pd.DataFrame) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    several = ladder["layers"].nunique() > 1
+    for r in ladder.itertuples():
+        layers = ("all layers" if r.layers == "all" else f"layer {r.layers}",) if several else ()
+        lost = "–" if r.rung == "whole model" else f"{r.lost:+.3f} ± {r.lost_se:.3f}"
+        rows.append((SAID[r.rung], *layers, f"{r.loss:.3f} ± {r.se:.3f}", lost))
+    return Table(
+        "The loss on held-out text with one part of attention replaced by an average over the training text, the rest "
+        "as it is; ± standard error over contexts, of the difference from the whole model in the last column.",
+        explained(
+            (*words("What is left"), *words(*(["Where"] if several else [])), *numbers("Loss (nats)", "Above whole")),
+            LADDER,
+            "rung " + ("layers " if several else "") + "loss lost",
+        ),
+        rows,
+    )
+
+
+def _skip_bigrams(table: pd.DataFrame) -> Table:
+    rows: list[tuple[Cell, ...]] = [
+        (f"L0H{r.head}", Tokens((r.source,)), Tokens((r.out,)), f"{r.n:,}", f"{r.nats:.2f} ± {r.nats_se:.2f}")
+        for r in table.head(ROWS).itertuples()
+    ]
+    return Table(
+        "Skip-bigrams, source … output, whatever the destination: chosen on training text as those that save most, in "
+        "that order; what they save on held-out text, in nats per 1,000 tokens, ± standard error over contexts. Those "
+        "whose source the held-out text lacks save nothing there.",
+        explained(
+            (*words("Head", "Source", "Output"), *numbers("Places", "Saves")),
+            SKIP_BIGRAMS,
+            "head source out n nats",
+        ),
+        rows,
+    )
+
+
+def _skip_trigrams(table: pd.DataFrame) -> Table:
+    rows: list[tuple[Cell, ...]] = [
+        (
+            f"L0H{r.head}",
+            SkipTrigram(r.source, r.destination, r.out),
+            f"{r.n:,}",
+            f"{r.nats:.2f} ± {r.nats_se:.2f}",
+            f"{r.nats_destination:.2f} ± {r.nats_destination_se:.2f}",
+        )
+        for r in table.head(ROWS).itertuples()
+    ]
+    return Table(
+        "Skip-trigrams, source … destination → output, that save most because of their destination: chosen on training "
+        "text, in that order; what they save on held-out text, in nats per 1,000 tokens, ± standard error over "
+        "contexts. Because of the destination: beyond what the head would attend to the source by salience alone.",
+        explained(
+            (*words("Head", "Skip-trigram"), *numbers("Places", "Saves", "By destination")),
+            SKIP_TRIGRAMS,
+            "head - n nats nats_destination",
+        ),
+        rows,
+    )
+
+
+def draw_curve(curve: pd.DataFrame) -> str:
+    """The share recovered against the number of entries, by order; and for one circuit with the other whole."""
+    with canvas(9.0, 4.0) as drawn:
+        left, right = drawn.subplots(1, 2, sharey=True, width_ratios=[1.5, 1])
+        both = curve[curve["circuit"] == "both"]
+        for order, (label, colour, marker) in ORDERS.items():
+            _line(left, both[both["order"] == order], label, colour, marker)
+        mined = both[both["order"] == "mined rows"]
+        left.plot(mined["entries"], mined["recovered"], "D", ms=6, mfc="white", mec="black", ls="", label="mined rows")
+        left.set(title="entries of both circuits", xlabel="entries kept of each circuit", ylabel="share recovered")
+        left.legend(fontsize=7.5, loc="upper left")
+        for circuit, label, colour, marker in (
+            ("ov", "OV, with QK whole", COLOURS[0], "o"),
+            ("qk", "QK, with OV whole", COLOURS[1], "s"),
+        ):
+            each = curve[(curve["circuit"] == circuit) & (curve["order"] == "rounds")]
+            _line(right, each, label, colour, marker)
+        right.set(title="of one circuit", xlabel="entries kept of it")
+        right.legend(fontsize=7.5, loc="upper left")
+        for axes in (left, right):
+            axes.set_xscale("log")
+            axes.axhline(0, color=GREY, lw=0.8)
+            axes.axhline(1, color=GREY, lw=0.8, ls=":")
+            axes.xaxis.set_major_formatter(PLAIN)
+    return drawn.svg
+
+
+def _line(axes: Axes, points: pd.DataFrame, label: str, colour: str, marker: str) -> None:
+    low, high = (points["recovered"] + side * 2 * points["recovered_se"] for side in (-1, 1))
+    axes.plot(points["entries"], points["recovered"], marker=marker, ms=4, color=colour, label=label)
+    axes.fill_between(points["entries"], low, high, color=colour, alpha=0.15, lw=0)

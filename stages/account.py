@@ -1,0 +1,57 @@
+"""Account for the attention of a model: its ladder, the price of competition, and what its largest entries recover.
+
+Reads   params.yaml  account
+        data/models/<m>/, data/evidence/<m>/skip_trigrams.parquet, data/tokens/<corpus of m>/
+Writes  data/account/<m>/ladder.parquet          the loss with parts of attention replaced
+        data/account/<m>/curve.parquet           the share that the first entries of each order recover
+        data/account/<m>/entries.parquet         the kept entries of QK and OV, in order
+        data/account/<m>/skip_bigrams.parquet    the rows that save most on text, whatever the destination
+        data/account/<m>/skip_trigrams.parquet   the rows whose destination saves most on text
+        data/account/<m>/additive.safetensors    with the entries, a model of tables (skiptrace.account.lookup)
+"""
+
+import numpy as np
+import torch
+
+from skiptrace.account import lookup, tables
+from skiptrace.account.entries import applies, split
+from skiptrace.account.study import Text, account
+from skiptrace.config.account import AccountParams
+from skiptrace.config.base import load
+from skiptrace.config.models import load_model
+from skiptrace.evidence.tables import CHECKED
+from skiptrace.files import atomic_folder, read_tokens
+from skiptrace.layout import ACCOUNT, EVIDENCE, MODELS, PARAMS, TOKENS
+from skiptrace.models import checkpoint
+from skiptrace.tables import write_all
+from skiptrace.tokens.tables import VOCAB
+from stages.common import asked_for, run, wrote
+
+BOUNDED_BY = "account.contexts and account.selection"
+
+
+def main() -> None:
+    """Account for one model."""
+    name = asked_for("model", __doc__)
+    params = load(AccountParams, "account", PARAMS)
+    corpus = load_model(name, PARAMS).corpus
+    model = checkpoint.load(MODELS / name)
+    train, valid = (
+        np.asarray(read_tokens(TOKENS / corpus / f"{part}.npy", model.d_vocab)) for part in ("train", "valid")
+    )
+    count = torch.from_numpy(np.bincount(train, minlength=model.d_vocab))
+    words = VOCAB.read(TOKENS / corpus)["token"]
+    text = Text(train, valid, (count.double() / len(train)).float(), words)
+    mined = CHECKED.read(EVIDENCE / name).sort_values(["survives", "rank_evidence"], ascending=[False, True])
+
+    found = account(model, text, mined, params)
+    with atomic_folder(ACCOUNT / name) as folder:
+        write_all(folder, tables, found._asdict())
+        if applies(model) and lookup.fits(parts := split(model, text.frequency)):
+            lookup.save(folder / "additive.safetensors", lookup.of_split(parts))
+    ladder = found.ladder.set_index(["layers", "rung"])["loss"]
+    wrote(ACCOUNT / name, f"loss {ladder['all', 'whole model']:.3f}, unigram {ladder['all', 'unigram']:.3f}")
+
+
+if __name__ == "__main__":
+    run(main, BOUNDED_BY)

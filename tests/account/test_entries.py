@@ -1,0 +1,253 @@
+"""Entries kept one by one: against the running model, slow twins, derivatives and hand-built weights."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skiptrace.account import lookup, orders, rows, study
+from skiptrace.account.entries import NO_ENTRIES, Entries, Running, applies, context_losses, split
+from skiptrace.account.study import Text, account, entries_of
+from skiptrace.config.account import AccountParams
+from skiptrace.errors import InputError
+from skiptrace.models.evaluation import window_losses
+from tests.account.test_replaced import seeded
+
+PARAMS = AccountParams(contexts=4, selection=3, entries=[2, 9, 40], rows=5, shown_rows=3)
+
+
+@pytest.fixture(scope="module")
+def windows():
+    return torch.cat([torch.zeros(5, 1, dtype=torch.long), torch.randint(1, 23, (5, 7), generator=seeded(3))], 1)
+
+
+@pytest.fixture(scope="module")
+def frequency():
+    count = torch.rand(23, generator=seeded(4))
+    return count / count.sum()
+
+
+@pytest.fixture(scope="module")
+def model(make_model):
+    return make_model(1).float()
+
+
+@pytest.fixture(scope="module")
+def parts(model, frequency):
+    return split(model, frequency)
+
+
+@pytest.fixture(scope="module")
+def everything(parts):
+    """All entries of both circuits."""
+    n = parts.d_vocab
+    return [orders._at(c, torch.arange(n), np.arange(parts.n_heads * n * n)) for c in (parts.qk, parts.ov)]
+
+
+def test_with_every_entry_kept_it_is_the_model(model, parts, windows, everything):
+    wanted = window_losses(model, windows).double().mean(1).numpy()
+    np.testing.assert_allclose(context_losses(Running(parts, parts.qk, parts.ov), windows), wanted, rtol=1e-5)
+    np.testing.assert_allclose(context_losses(Running(parts, *everything), windows), wanted, rtol=1e-5)
+
+
+def test_without_entries_rows_and_columns_have_no_interaction(parts, frequency, everything):
+    for circuits in (parts.qk, parts.ov):
+        for circuit in circuits:
+            dense = circuit.dense()
+            assert (frequency @ dense).abs().max() < 1e-5
+            assert (dense @ frequency).abs().max() < 1e-5
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 200))
+def test_kept_entries_are_added_where_they_stand(parts, windows, seed, count):
+    """Against dense matrices with the kept entries in their places, in any order."""
+    generator = np.random.default_rng(seed)
+    n, heads = parts.d_vocab, parts.n_heads
+    picked = [generator.choice(heads * n * n, count, replace=False) for _ in range(2)]
+    qk, ov = (orders._at(c, torch.arange(n), p) for c, p in zip((parts.qk, parts.ov), picked, strict=True))
+    masks = [np.zeros((heads, n, n), dtype=bool) for _ in range(2)]
+    for mask, kept in zip(masks, (qk, ov), strict=True):
+        mask[kept.head, kept.row, kept.column] = True
+    tokens = windows[0, :-1]
+    scores, logits = parts.scores(tokens), parts.logits(tokens)
+    future = torch.ones(len(tokens), len(tokens), dtype=torch.bool).triu(1)
+    for h in range(heads):
+        dense = parts.qk[h].dense() * torch.from_numpy(masks[0][h])
+        pattern = (scores[h] + dense[tokens][:, tokens]).masked_fill(future, -torch.inf).softmax(-1)
+        logits = logits + pattern @ (parts.ov[h].dense() * torch.from_numpy(masks[1][h]))[tokens]
+    running = Running(parts, qk, ov)
+    torch.testing.assert_close(running.logits(tokens, running.pattern(tokens)), logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("chosen", ["all tokens", "some"])
+def test_slopes_are_derivatives_of_the_loss(parts, windows, everything, chosen):
+    tokens = torch.arange(23) if chosen == "all tokens" else torch.tensor([0, 2, 3, 5, 8, 11, 13, 21])
+    kept = [e.first(400) for e in everything]
+    found = orders.empty(parts.n_heads, len(tokens))
+    orders.slopes(Running(parts, *kept), windows, tokens, found)
+    step = 1e-2
+    for circuit, slope in enumerate(found):
+        for flat in slope.flatten().abs().topk(5).indices.tolist():
+            head, row, column = np.unravel_index(flat, slope.shape)
+            at = (head, tokens[row].item(), tokens[column].item())
+            changed = []
+            for sign in (1, -1):
+                more = list(kept)
+                e = kept[circuit]
+                known = (e.head == at[0]) & (e.row == at[1]) & (e.column == at[2])
+                value = e.value.astype(np.float64).copy()
+                if known.any():
+                    value[known] += sign * step
+                    more[circuit] = e._replace(value=value)
+                else:
+                    more[circuit] = Entries(*(np.append(a, b) for a, b in zip(e, (*at, sign * step), strict=True)))
+                changed.append(context_losses(Running(parts, *more), windows).mean())
+            measured = (changed[0] - changed[1]) / (2 * step)
+            assert measured == pytest.approx(slope[head, row, column].item(), rel=0.05, abs=2e-5)
+
+
+def test_integrated_gradients_add_up_to_the_gain(parts, windows):
+    """The attributions along a path sum to the difference of its ends (Sundararajan et al. 2017)."""
+    tokens = torch.arange(23)
+    found = orders.empty(parts.n_heads, 23)
+    places = np.linspace(0, 1, 41)
+    for at in places:
+        share = (0.5 if at in (0, 1) else 1) / 40
+        scaled = [orders._scaled(c, float(at)) for c in (parts.qk, parts.ov)]
+        orders.slopes(Running(parts, *scaled), windows, tokens, found, share)
+    orders.times_entries(parts, tokens, found)
+    both = (NO_ENTRIES, NO_ENTRIES), (parts.qk, parts.ov)
+    ends = [context_losses(Running(parts, *each), windows).mean() for each in both]
+    assert sum(float(f.sum()) for f in found) == pytest.approx(ends[0] - ends[1], rel=0.02, abs=1e-4)
+
+
+def test_rounds_keep_each_entry_once_and_the_built_one_first(make_model, frequency):
+    """A head that turns token 5 into token 7, in text where only 7 comes after 5."""
+    model = make_model(1, d_model=24).float()
+    for parameter in model.parameters():
+        parameter.data.mul_(0.05)
+    model.W_E.data = torch.eye(23, 24)
+    model.W_U.data = torch.eye(24, 23)
+    layer = model.attention[0]
+    layer.v.data.view(24, model.n_heads, -1)[:, 1] = 0
+    layer.v.data.view(24, model.n_heads, -1)[5, 1, 2] = 1
+    layer.o.data.view(model.n_heads, model.d_head, -1)[1, 2] = 10 * torch.eye(24)[7]
+    text = torch.randint(10, 23, (40, 8), generator=seeded(5))
+    text[:, 0], text[:, 1] = 0, 5
+    text[:20, 2:] = 7
+    text[20:, 1] = 8  # without 5, anything follows
+    parts = split(model, frequency)
+    tokens = torch.arange(23)
+    assert parts.ov[1].dense()[5, 7] > 5
+    _, first = orders.attribution(parts, lambda number: text, tokens, 40, 3)
+    assert (first.ov.head[0], first.ov.row[0], first.ov.column[0]) == (1, 5, 7)
+    found = orders.rounds(parts, lambda number: text, tokens, [3, 10, 40], first)
+    for kept, worth in ((found.qk, found.qk_worth), (found.ov, found.ov_worth)):
+        assert len(set(zip(kept.head, kept.row, kept.column, strict=True))) == len(kept.head) == len(worth) <= 40
+        assert (worth > 0).all()  # what saves nothing is not kept
+
+
+def test_random_entries_and_sizes(parts, frequency):
+    tokens = torch.arange(23)
+    drawn = orders.at_random(parts, tokens, 50, 0)
+    assert len(set(zip(drawn.qk.head, drawn.qk.row, drawn.qk.column, strict=True))) == 50
+    largest = orders.by_size(parts, tokens, torch.ones(23), 7)
+    values = np.sort(np.abs(np.stack([c.dense().numpy() for c in parts.ov])).ravel())[::-1]
+    np.testing.assert_allclose(np.abs(largest.ov.value), values[:7], rtol=1e-4)
+    weighted = orders.by_size(parts, tokens, frequency, 1)
+    root = frequency.sqrt()
+    each = torch.stack([c.dense().abs() * root[:, None] * root for c in parts.qk])
+    h, d, s = np.unravel_index(int(each.argmax()), each.shape)
+    assert (weighted.qk.head[0], weighted.qk.row[0], weighted.qk.column[0]) == (h, d, s)
+
+
+def test_savings_equal_cutting_the_entry(parts, windows, everything):
+    """Slow twin: the whole model's logits with one entry's contribution taken away at one destination."""
+    ov = everything[1].first(30)
+    found = rows.savings(parts, ov, windows)
+    running = Running(parts, parts.qk, parts.ov)
+    checked = 0
+    for number, window in enumerate(windows):
+        tokens, targets = window[:-1], window[1:]
+        pattern = running.pattern(tokens)
+        plain = Running(parts, NO_ENTRIES, parts.ov).pattern(tokens)
+        logits = running.logits(tokens, pattern)
+        for head, source, out, value in zip(*ov, strict=True):
+            stands = tokens == int(source)
+            for i in range(1, len(tokens)):
+                if not stands[: i + 1].any():
+                    continue
+                before = -logits[i].log_softmax(-1)[targets[i]]
+                less = [value * pattern[head, i][stands].sum(), value * (pattern - plain)[head, i][stands].sum()]
+                after = []
+                for delta in less:
+                    cut = logits[i].clone()
+                    cut[int(out)] -= delta
+                    after.append(-cut.log_softmax(-1)[targets[i]])
+                at = (head, source, int(tokens[i]), out, number)
+                mine = found[(found[[*rows.KEYS, "context"]] == at).all(axis=1)]
+                same = [j for j in range(1, len(tokens)) if tokens[j] == tokens[i] and stands[: j + 1].any()]
+                assert mine["places"].item() == len(same)
+                if len(same) == 1:
+                    checked += 1
+                    assert mine["saved"].item() == pytest.approx(float(after[0] - before), abs=2e-5)
+                    assert mine["by_destination"].item() == pytest.approx(float(after[1] - before), abs=2e-5)
+    assert checked > 20
+
+
+def test_worth_is_a_mean_over_contexts():
+    each = pd.DataFrame(
+        {"head": 0, "source_id": 1, "destination_id": [2, 2, 3], "out_id": 4, "context": [0, 1, 1], "places": [2, 1, 1],
+         "saved": [0.3, 0.1, 0.2], "by_destination": [0.0, 0.1, 0.1]}
+    )  # fmt: skip
+    found = rows.worth(each, ["head", "source_id", "out_id"], contexts=3, n_ctx=11).iloc[0]
+    per_context = np.array([0.3, 0.3, 0.0]) * 1000 / 10
+    assert found["n"] == 4
+    assert found["nats"] == pytest.approx(per_context.mean())
+    assert found["nats_se"] == pytest.approx(per_context.std(ddof=1) / 3**0.5)
+
+
+@pytest.fixture(scope="module")
+def found(model, frequency):
+    stream = np.random.default_rng(0).integers(1, 23, 300).astype(np.uint16)
+    mined = pd.DataFrame({"head": [0, 1, 1], "source_id": [3, 4, 4], "destination_id": [5, 6, 7], "out_id": [8, 9, 9]})
+    text = Text(stream, stream[:100], frequency, pd.Series([f"t{i}" for i in range(23)]))
+    return account(model, text, mined, PARAMS)
+
+
+def test_the_curve_ends_where_the_model_is(found, parts):
+    curve = found.curve
+    assert curve[(curve["order"] == "additive")]["recovered"].abs().max() == 0
+    mined = curve[curve["order"] == "mined rows"]
+    assert mined["entries"].tolist() == [3]
+    for order in ("rounds", "attribution", "entry", "entry·frequency", "random"):
+        each = curve[(curve["circuit"] == "both") & (curve["order"] == order)]
+        assert each["entries"].tolist() == ([2, 9, 40] if order in ("rounds", "attribution") else [2, 40])
+
+
+def test_the_table_that_runs_has_the_loss_of_the_curve(found, parts, model, tmp_path):
+    stream = np.random.default_rng(0).integers(1, 23, 300).astype(np.uint16)
+    held_out = study.spread_windows(stream[:100], model.n_ctx, PARAMS.contexts)
+    study.ENTRIES.write(tmp_path, found.entries)
+    with pytest.raises(InputError, match=r"additive\.safetensors is missing"):
+        lookup.load(tmp_path)
+    lookup.save(tmp_path / "additive.safetensors", lookup.of_split(parts))
+    for count in (2, 9, 40):
+        wanted = found.curve.query("circuit == 'both' and order == 'rounds' and entries == @count")["loss"].item()
+        assert context_losses(lookup.load(tmp_path, count), held_out).mean() == pytest.approx(wanted, rel=1e-5)
+    assert len(entries_of(found.entries, "qk").head) == 40
+
+
+def test_models_that_are_more_than_their_circuits_have_a_ladder_alone(make_model, frequency):
+    stream = np.random.default_rng(0).integers(1, 23, 300).astype(np.uint16)
+    text = Text(stream, stream[:100], frequency, pd.Series([f"t{i}" for i in range(23)]))
+    for n_layers in (0, 2):
+        model = make_model(n_layers).float()
+        assert not applies(model)
+        told = account(model, text, pd.DataFrame(), PARAMS)
+        assert told.curve.empty and told.entries.empty and told.skip_trigrams.empty
+        assert set(told.ladder["layers"]) == ({"all"} if n_layers == 0 else {"all", "0", "1"})
+        assert told.ladder.query("rung == 'whole model'")["lost"].abs().max() == 0
