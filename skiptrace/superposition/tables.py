@@ -144,6 +144,8 @@ PHASE = Table(
         Column("expected", "string", "the configuration of least loss by theory"),
         Column("expected_loss", "float32", "loss of that configuration"),
         Column("agrees", "bool", "both are the same"),
+        Column("ideal", "string", "configuration of least loss with ideal weights, which are fixed"),
+        Column("ideal_loss", "float32", "loss of that configuration"),
     ],
 )
 SENSING = Table(
