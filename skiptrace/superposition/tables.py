@@ -132,7 +132,7 @@ PAIRS = Table(
 )
 PHASE = Table(
     "superposition/phase",
-    "Phase diagrams beside exact theory; a row is a cell.",
+    "Phase diagrams beside the exact optimum; a row is a cell.",
     [
         Column("n", "int64", "features, in n − 1 dimensions"),
         Column("density", "float32", "1 − S, the probability that a feature is present"),
