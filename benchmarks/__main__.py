@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks import scaling, training, ways
 from benchmarks.measure import in_turns, peak_memory
-from skiptrace.mining.scan import Wanted
+from skiptrace.mining.scan import Request
 
 HERE = Path(__file__).parent
 VOCABULARIES, RANKS = (2048, 10_000, 50_257, 128_256), (32, 64, 128)
@@ -31,7 +31,7 @@ def main() -> None:
             tell(f"top-k at V = {d_vocab}, rank {rank}")
             most = 10**12 if (d_vocab, rank) == HEADLINE else MOST
             results["top"][f"{d_vocab} {rank}"] = in_turns(ways.top(ways.circuit(d_vocab, rank), most))
-    everything = Wanted(ways.K, ways.K, ways.K, 100)
+    everything = Request(ways.K, ways.K, ways.K, 100)
     results["memory"] = {}
     for d_vocab in MEMORY:
         tell(f"memory at V = {d_vocab}")

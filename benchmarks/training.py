@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from skiptrace.config.models import ModelParams
+from skiptrace.models.config import ModelConfig
 from skiptrace.models.training import Run, deterministic
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import random_windows
@@ -42,7 +43,16 @@ def ways() -> dict[str, Callable[[], float]]:
 
     def plain() -> float:
         p = PARAMS
-        model = Transformer(D_VOCAB, p.d_model, p.n_ctx, p.n_layers, p.n_heads, p.d_head)
+        model = Transformer(
+            ModelConfig(
+                d_vocab=D_VOCAB,
+                d_model=p.d_model,
+                n_ctx=p.n_ctx,
+                n_layers=p.n_layers,
+                n_heads=p.n_heads,
+                d_head=p.d_head,
+            )
+        )
         model.initialise(0)
         optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
         with deterministic():

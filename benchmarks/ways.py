@@ -13,7 +13,7 @@ from skiptrace.circuits.factored import Circuit
 from skiptrace.config.expansion import ExpansionParams
 from skiptrace.expansion.reader import read_row
 from skiptrace.expansion.writer import write
-from skiptrace.mining.scan import Wanted, scan
+from skiptrace.mining.scan import Request, scan
 
 K = 10
 THREADS = os.cpu_count() or 1
@@ -34,18 +34,18 @@ def top(c: Circuit, most: int) -> dict[str, Callable[[], float]]:
     few = Circuit(c.name, c.layer, c.head, c.left[: max(512, min(n, most // m))], c.right)
     slow = Circuit(c.name, c.layer, c.head, c.left[: min(n, ROWS)], c.right)
 
-    def ours(wanted: Wanted) -> Callable[[], float]:
+    def ours(request: Request) -> Callable[[], float]:
         def run() -> float:
-            scan(few, wanted, threads=THREADS)
+            scan(few, request, threads=THREADS)
             return few.shape[0] * m
 
         return run
 
     ways = {
-        "product in the same tiles": ours(Wanted()),
-        "rows": ours(Wanted(rows=K)),
-        "rows + columns + whole": ours(Wanted(K, K, K)),
-        "rows + columns + whole + statistics": ours(Wanted(K, K, K, 100)),
+        "product in the same tiles": ours(Request()),
+        "rows": ours(Request(rows=K)),
+        "rows + columns + whole": ours(Request(K, K, K)),
+        "rows + columns + whole + statistics": ours(Request(K, K, K, 100)),
         "dense, then topk": lambda: dense(slow, len(slow.left)),
         "row batches, each topk": lambda: dense(slow, BATCH),
     }
@@ -82,10 +82,10 @@ def sgemm_peak() -> Callable[[], float]:
     return run
 
 
-def scanning(d_vocab: int, rank: int, wanted: Wanted) -> Callable[[], object]:
+def scanning(d_vocab: int, rank: int, request: Request) -> Callable[[], object]:
     """Prepare one pass over a circuit."""
     c = circuit(d_vocab, rank)
-    return lambda: scan(c, wanted, threads=THREADS)
+    return lambda: scan(c, request, threads=THREADS)
 
 
 def others(name: str, d_vocab: int, rank: int) -> Callable[[], object]:

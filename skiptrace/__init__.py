@@ -28,12 +28,14 @@ if TYPE_CHECKING:
         verify_skip_trigrams,
     )
     from skiptrace.errors import InputError
+    from skiptrace.models.config import ModelConfig
     from skiptrace.models.transformer import Transformer
 
     __version__: str
 
 __all__ = [
     "InputError",
+    "ModelConfig",
     "Transformer",
     "circuit",
     "count_vocabulary",
@@ -47,7 +49,11 @@ __all__ = [
     "top_entries",
     "verify_skip_trigrams",
 ]
-_ELSEWHERE = {"InputError": "skiptrace.errors", "Transformer": "skiptrace.models.transformer"}
+_ELSEWHERE = {
+    "InputError": "skiptrace.errors",
+    "ModelConfig": "skiptrace.models.config",
+    "Transformer": "skiptrace.models.transformer",
+}
 
 
 def __getattr__(name: str) -> Any:

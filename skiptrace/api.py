@@ -29,7 +29,7 @@ from skiptrace.evidence.verification import Streams, verify
 from skiptrace.expansion import writer
 from skiptrace.mining import skip_trigrams
 from skiptrace.mining import vocabulary as vocabularies
-from skiptrace.mining.scan import Wanted, scan
+from skiptrace.mining.scan import Request, scan
 from skiptrace.mining.vocabulary import Vocabulary
 from skiptrace.models import checkpoint
 from skiptrace.models.transformer import Transformer
@@ -115,7 +115,7 @@ def top_entries(
     _same_size(model, vocabulary)
     found, kept = circuit(model, name), vocabulary.eligible_ids(min_count)
     centred = found.centred(vocabulary.probability if found.name in IN_SCORES else None)
-    best = scan(centred.restricted(kept, kept), Wanted(whole=most), threads=torch.get_num_threads()).whole
+    best = scan(centred.restricted(kept, kept), Request(whole=most), threads=torch.get_num_threads()).whole
     assert best is not None
     rows, columns = kept[best.rows.long()], kept[best.columns.long()]
     return pd.DataFrame(

@@ -41,7 +41,8 @@ from skiptrace.mining.tables import (
     SKIP_TRIGRAMS,
     VIRTUAL_OV,
 )
-from skiptrace.models.checkpoint import ModelConfig, read_config
+from skiptrace.models.checkpoint import read_config
+from skiptrace.models.config import ModelConfig
 from skiptrace.models.tables import CURVE, LOSSES
 from skiptrace.report.inputs import (
     Accounted,

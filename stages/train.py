@@ -35,12 +35,12 @@ def main() -> None:
     params = load_model(name, PARAMS)
     d_vocab = len(VOCAB.read(TOKENS / params.corpus, ["token_id"]))
     if isinstance(params, ImportedModel):
-        bring(name, params, d_vocab)
+        import_one(name, params, d_vocab)
     else:
-        make(name, params, d_vocab)
+        train_one(name, params, d_vocab)
 
 
-def bring(name: str, params: ImportedModel, d_vocab: int) -> None:
+def import_one(name: str, params: ImportedModel, d_vocab: int) -> None:
     """Import one model.
 
     Raises:
@@ -48,7 +48,7 @@ def bring(name: str, params: ImportedModel, d_vocab: int) -> None:
     """
     origin = TOKENS / params.corpus / "origin.json"
     bos_id = read_json(origin)["bos_id"] if origin.exists() else 0
-    model, config = import_model(Path(params.source), params.n_ctx, bos_id)
+    model = import_model(Path(params.source), params.n_ctx, bos_id)
     if model.d_vocab != d_vocab:
         raise InputError(
             f"models.{name}.import: {params.source} has {model.d_vocab} tokens, but the tokenizer of corpus "
@@ -58,12 +58,12 @@ def bring(name: str, params: ImportedModel, d_vocab: int) -> None:
     streams = {split: read_tokens(TOKENS / params.corpus / f"{file}.npy", d_vocab) for split, file in splits.items()}
     require_context(streams, model.n_ctx, params.corpus, name)
     shutil.rmtree(MODELS / name / "checkpoints", ignore_errors=True)
-    checkpoint.save(model, MODELS / name, config=config)
+    checkpoint.save(model, MODELS / name)
     CURVE.write(MODELS / name, CURVE.frame())
-    wrote(MODELS / name, f"{config.n_layers} layers imported from {params.source} ({config.imported_from})")
+    wrote(MODELS / name, f"{model.n_layers} layers imported from {params.source} ({model.config.imported_from})")
 
 
-def make(name: str, params: ModelParams, d_vocab: int) -> None:
+def train_one(name: str, params: ModelParams, d_vocab: int) -> None:
     """Train one model."""
     inputs = [TOKENS / params.corpus / "train.npy", TOKENS / params.corpus / "valid.npy"]
     code = sorted(Path(skiptrace.models.__path__[0]).glob("*.py"))

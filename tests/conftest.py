@@ -15,6 +15,7 @@ LIBRARY = Path(__file__).parents[1] / "skiptrace"
 ROOMS = {path.stem for path in LIBRARY.iterdir()} - {"__init__", "__main__", "__pycache__", "command", "py"}
 install_import_hook([f"skiptrace.{room}" for room in sorted(ROOMS)], "beartype.beartype")
 
+from skiptrace.models.config import ModelConfig  # noqa: E402  after the hook
 from skiptrace.models.transformer import Transformer  # noqa: E402  after the hook
 
 SIZES = {"d_vocab": 23, "d_model": 10, "n_ctx": 7, "n_heads": 3, "d_head": 4}
@@ -28,7 +29,7 @@ def make_model() -> Callable[..., Transformer]:
         sizes = SIZES | changed
         if n_layers == 0:
             sizes |= {"n_heads": 0, "d_head": 0}
-        model = Transformer(n_layers=n_layers, **sizes).double()
+        model = Transformer(ModelConfig(n_layers=n_layers, **sizes)).double()
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for weight in model.parameters():

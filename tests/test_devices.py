@@ -9,7 +9,7 @@ from skiptrace.devices import device
 from skiptrace.errors import InputError
 from skiptrace.expansion import writer
 from skiptrace.expansion.writer import Part, write
-from skiptrace.mining.scan import Wanted, scan
+from skiptrace.mining.scan import Request, scan
 from skiptrace.models.training import train
 
 PARTS = ExpansionParams(
@@ -47,10 +47,10 @@ def test_an_accelerator_finds_what_the_cpu_finds(monkeypatch, name):
         pytest.skip(f"this machine has no {name}")
     g = torch.Generator().manual_seed(0)
     left, right = (torch.randint(-3, 4, shape, generator=g).float() for shape in ((2100, 8), (8, 17_000)))
-    circuit, wanted = Circuit("ov", "0", "0", left, right), Wanted(7, 5, 30, 16)
-    here = scan(circuit, wanted)
+    circuit, request = Circuit("ov", "0", "0", left, right), Request(7, 5, 30, 16)
+    here = scan(circuit, request)
     monkeypatch.setenv("SKIPTRACE_DEVICE", name)
-    there = scan(circuit, wanted)
+    there = scan(circuit, request)
     assert torch.equal(here.rows.index, there.rows.index) and torch.equal(here.columns.index, there.columns.index)
     assert torch.equal(here.whole.rows, there.whole.rows) and torch.equal(here.whole.columns, there.whole.columns)
     assert here.statistics.counts.tolist() == there.statistics.counts.tolist()

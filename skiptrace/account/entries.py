@@ -105,7 +105,7 @@ class Split:
 @torch.no_grad()
 def split(model: Transformer, frequency: Float[Tensor, " d_vocab"]) -> Split:
     """Split a model of one layer, without layer norm and MLP and with positions beside the stream; see `applies`."""
-    layer, pos, scale = model.attention[0], model.positions(model.n_ctx), model.d_head**-0.5
+    layer, pos, scale = model.blocks[0], model.positions(model.n_ctx), model.d_head**-0.5
     p = frequency.to(model.W_E.dtype)
     query, key, value = (layer.split((model.W_E @ w)[None])[0] for w in (layer.q * scale, layer.k, layer.v))
     query_place, key_place = (layer.split((pos @ w)[None])[0] for w in (layer.q * scale, layer.k))
@@ -128,7 +128,7 @@ def split(model: Transformer, frequency: Float[Tensor, " d_vocab"]) -> Split:
 
 def applies(model: Transformer) -> bool:
     """Whether a model is the sum of its direct path and its heads' circuits, whose positions are beside the stream."""
-    bias = any(layer.b_O is not None for layer in model.attention)
+    bias = any(layer.b_O is not None for layer in model.blocks)
     return model.n_layers == 1 and model.linear and not model.standard_positions and not bias
 
 

@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from skiptrace.models.loss import token_losses
-from skiptrace.models.transformer import Attention, Transformer
+from skiptrace.models.transformer import Block, Transformer
 
 BATCH = 8  # contexts run together
 BANK = 4096  # keys of the training text that stand for all of them, in layers that read more than single tokens
@@ -86,9 +86,9 @@ def averages(
     """
     found = []
     reads = [_reads(model, part) for part in windows[:, :-1].split(BATCH)]
-    for index, layer in enumerate(model.attention):
+    for index, layer in enumerate(model.blocks):
         if index == 0 and not model.standard_positions:
-            rows, weight = layer.read(model.W_E), frequency.to(model.W_E.dtype)
+            rows, weight = layer.normalise(model.W_E), frequency.to(model.W_E.dtype)
             query, key, value = (layer.split((rows @ w)[None])[0] for w in (layer.q, layer.k, layer.v))
             means = [(x * weight[:, None]).sum(1, keepdim=True) for x in (query, key, value)]
         else:
@@ -110,16 +110,16 @@ def averages(
 
 def _reads(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> list[Float[Tensor, "batch ctx d_model"]]:
     """What every layer reads of the residual stream."""
-    x, pos = model.enter(tokens)
+    x, pos = model.embed(tokens)
     reads = []
-    for layer in model.attention:
-        reads.append(layer.read(x))
-        x = layer.leave(x, layer(x, pos))
+    for layer in model.blocks:
+        reads.append(layer.normalise(x))
+        x = layer.add(x, layer(x, pos))
     return reads
 
 
 def _rank_one(
-    layer: Attention, model: Transformer, value: Float[Tensor, "n_heads n d_head"], weight: Float[Tensor, " n"]
+    layer: Block, model: Transformer, value: Float[Tensor, "n_heads n d_head"], weight: Float[Tensor, " n"]
 ) -> tuple[Float[Tensor, "n_heads d_head"], Float[Tensor, "n_heads d_head"]]:
     """A and b such that the rows ((v − v̄) · a) b W_O W_U are the best rank-one OV circuit, rows weighted by frequency.
 
@@ -148,8 +148,8 @@ def losses(
     """The mean loss of each context, nats per token, when these layers run by `rules` and the others intact."""
     found = []
     for part in windows.split(BATCH):
-        x, pos = model.enter(part[:, :-1])
-        for index, layer in enumerate(model.attention):
+        x, pos = model.embed(part[:, :-1])
+        for index, layer in enumerate(model.blocks):
             qk, ov = rules.get(index, INTACT)
             if (qk, ov) == INTACT:
                 written = layer(x, pos)
@@ -157,15 +157,15 @@ def losses(
                 written = torch.zeros_like(x)
             else:
                 written = _written(layer, x, pos, means[index], qk, ov)
-            x = layer.leave(x, written)
-        last = model.read(x)[:, 1:]
+            x = layer.add(x, written)
+        last = model.normalise(x)[:, 1:]
         each = token_losses(last.flatten(0, 1), model.W_U, part[:, 2:].flatten())
         found.append(each.unflatten(0, last.shape[:2]).double().mean(1))
     return torch.cat(found)
 
 
 def _written(
-    layer: Attention,
+    layer: Block,
     x: Float[Tensor, "batch ctx d_model"],
     pos: Float[Tensor, "ctx d_model"],
     means: Averages,
@@ -174,7 +174,7 @@ def _written(
 ) -> Float[Tensor, "batch ctx d_model"]:
     """What the heads of a layer write to the residual stream under its rungs."""
     ctx = x.shape[1]
-    read = layer.read(x)
+    read = layer.normalise(x)
     query, key, value = (layer.split(read @ w) for w in (layer.q, layer.k, layer.v))
     at_query, at_key = (layer.split((pos @ w)[None]) for w in (layer.q, layer.k))
     query_mean, key_mean, value_mean = means.query[:, :ctx], means.key[:, :ctx], means.value[:, :ctx]

@@ -107,21 +107,21 @@ def direct(model: Transformer) -> Circuit:
 
 def ov(model: Transformer, layer: int, head: int) -> Circuit:
     """W_E W_V W_O W_U, in logits: what attending to a source does to each out token."""
-    heads = model.attention[layer]
+    heads = model.blocks[layer]
     left, right = model.W_E @ heads.W_V[head], heads.W_O[head] @ model.W_U
     return Circuit("ov", str(layer), str(head), left, right)
 
 
 def qk(model: Transformer, layer: int, head: int) -> Circuit:
     """W_E W_Q W_Kᵀ W_Eᵀ/√d_head, in attention scores: how much each destination wants each source."""
-    heads = model.attention[layer]
+    heads = model.blocks[layer]
     left = model.W_E @ heads.W_Q[head] / math.sqrt(model.d_head)
     return Circuit("qk", str(layer), str(head), left, (model.W_E @ heads.W_K[head]).T)
 
 
 def virtual_ov(model: Transformer, first: Head, then: Head) -> Circuit:
     """W_E W_OV^h₁ W_OV^h₂ W_U, in logits: what a source does to each out token through two heads in turn."""
-    one, two = model.attention[first[0]], model.attention[then[0]]
+    one, two = model.blocks[first[0]], model.blocks[then[0]]
     left = model.W_E @ one.W_V[first[1]]
     right = one.W_O[first[1]] @ two.W_V[then[1]] @ two.W_O[then[1]] @ model.W_U
     return Circuit("virtual_ov", f"{first[0]}-{then[0]}", f"{first[1]}-{then[1]}", left, right)
@@ -133,7 +133,7 @@ def k_composition(model: Transformer, first: Head, then: Head) -> Circuit:
     How much each destination of the later head wants a place to which the earlier head has moved
     each source. An induction head wants its own token there (section "How Induction Heads Work").
     """
-    one, two = model.attention[first[0]], model.attention[then[0]]
+    one, two = model.blocks[first[0]], model.blocks[then[0]]
     left = model.W_E @ two.W_Q[then[1]] / math.sqrt(model.d_head)
     moved = model.W_E @ one.W_V[first[1]] @ (one.W_O[first[1]] @ two.W_K[then[1]])
     return Circuit("k_composition", f"{first[0]}-{then[0]}", f"{first[1]}-{then[1]}", left, moved.T)
@@ -157,12 +157,12 @@ def pairs(model: Transformer) -> list[tuple[Head, Head]]:
 def strongest_pairs(model: Transformer, most: int | None) -> list[tuple[Head, Head]]:
     """At most `most` pairs, or all, those with the largest ‖W_OV^h₁ W_OV^h₂‖ first."""
     # The norm of a product of thin factors needs their triangular factors alone, which are d_head × d_head.
-    into = [on_one_thread(torch.linalg.qr, layer.W_V).R for layer in model.attention]
-    out = [on_one_thread(torch.linalg.qr, layer.W_O.mT).R.mT for layer in model.attention]
+    into = [on_one_thread(torch.linalg.qr, layer.W_V).R for layer in model.blocks]
+    out = [on_one_thread(torch.linalg.qr, layer.W_O.mT).R.mT for layer in model.blocks]
 
     def size(pair: tuple[Head, Head]) -> float:
         (i, h), (j, g) = pair
-        inner = model.attention[i].W_O[h] @ model.attention[j].W_V[g]
+        inner = model.blocks[i].W_O[h] @ model.blocks[j].W_V[g]
         return float((into[i][h] @ inner @ out[j][g]).norm())
 
     return sorted(pairs(model), key=size, reverse=True)[:most]

@@ -58,9 +58,9 @@ def path_outputs(
     path: Path,
 ) -> Float[Tensor, "batch ctx d_model"]:
     """What one path writes to the residual stream, with the attention patterns held fixed."""
-    x, _ = model.enter(tokens)
+    x, _ = model.embed(tokens)
     for layer, head in path:
-        weights = model.attention[layer]
+        weights = model.blocks[layer]
         x = patterns[layer][:, head] @ x @ weights.W_V[head] @ weights.W_O[head]
     return x
 
@@ -105,7 +105,7 @@ def contributions(model: Transformer, tokens: Int[Tensor, " ctx"], position: int
     if not model.linear:
         raise InputError("the paths of a model with layer norm or MLPs do not add up to its logits")
     here = tokens[: position + 1]
-    patterns, stream = model.patterns(here[None]), model.enter(here[None])[0][0]
+    patterns, stream = model.patterns(here[None]), model.embed(here[None])[0][0]
     towards = model.W_U[:, out] - model.W_U.mean(1)
     here_alone = F.one_hot(torch.tensor(position), len(here)).to(model.W_E)
     found = []
@@ -113,7 +113,7 @@ def contributions(model: Transformer, tokens: Int[Tensor, " ctx"], position: int
         # From the prediction backwards: where the path looks, and what it reads from a token there.
         looks, reads = here_alone[None], towards[:, None]
         for layer, head in reversed(path):
-            weights = model.attention[layer]
+            weights = model.blocks[layer]
             looks = looks @ patterns[layer][0, head]
             reads = weights.W_V[head] @ (weights.W_O[head] @ reads)
         by_source = looks[0] * (stream @ reads)[:, 0]

@@ -233,7 +233,7 @@ def score_heads(
     even_induced = prefix_matching(softmax_causal(torch.zeros(repeated.shape[1], repeated.shape[1])), length, repeats)
     rows, curves = [], []
     for layer, head in heads(model):
-        weights, seen = model.attention[layer], text[layer]
+        weights, seen = model.blocks[layer], text[layer]
         term = position_scores(model.W_pos, weights.W_Q[head], weights.W_K[head])
         mean, square = seen.moments.mean[head], seen.moments.square[head].item()
         share = position_share(term, mean, square).item()

@@ -27,6 +27,6 @@ def answer(model: str, to: Format, out: Path) -> None:
     load_model(model, PARAMS)
     if out.exists():
         raise InputError(f"export: {out} exists; name a folder that does not")
-    config = checkpoint.read_config(made(MODELS / model) / "config.json")
-    to_transformer_lens(checkpoint.load(MODELS / model), config, out)
-    typer.echo(f"{out}: {to.value}, {config.n_layers} layers, {config.d_vocab} tokens")
+    found = checkpoint.load(made(MODELS / model))
+    to_transformer_lens(found, out)
+    typer.echo(f"{out}: {to.value}, {found.n_layers} layers, {found.d_vocab} tokens")

@@ -131,7 +131,7 @@ def _products(x: _Side, y: _Side, weight: Float[Tensor, " shared"]) -> list[Floa
 def _heads(model: Transformer) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """W_Q, W_K, W_V and W_O of every head, in order, in double precision."""
     for layer, head in heads(model):
-        of = model.attention[layer]
+        of = model.blocks[layer]
         yield of.W_Q[head].double(), of.W_K[head].double(), of.W_V[head].double(), of.W_O[head].double()
 
 

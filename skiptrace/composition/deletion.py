@@ -45,7 +45,7 @@ def deletion(model: Transformer, stream: Stream, params: CompositionParams) -> p
         if reader.head is None:
             continue
         layer, head = reader.head
-        W_V, W_O = (w[head].double() for w in (model.attention[layer].W_V, model.attention[layer].W_O))
+        W_V, W_O = (w[head].double() for w in (model.blocks[layer].W_V, model.blocks[layer].W_O))
         orders = [torch.randperm(len(reader.vectors), generator=generator) for _ in range(SHUFFLES)]
         for writer in stream.writers:
             frame, k = writer.frame, writer.frame.shape[1]

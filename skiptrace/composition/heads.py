@@ -19,13 +19,13 @@ KINDS = ("Q", "K", "V")
 
 def writers(model: Transformer, layer: int) -> Directions:
     """What the heads of a layer write: W_OV."""
-    weights = model.attention[layer]
+    weights = model.blocks[layer]
     return alignment.written(weights.W_V, weights.W_O)
 
 
 def readers(model: Transformer, layer: int, kind: str) -> Directions:
     """What the heads of a layer read for their queries (W_QK), keys (W_QKᵀ) or values (W_OV)."""
-    weights = model.attention[layer]
+    weights = model.blocks[layer]
     left, right = {
         "Q": (weights.W_Q, weights.W_K.mT),
         "K": (weights.W_K, weights.W_Q.mT),

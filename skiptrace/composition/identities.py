@@ -50,28 +50,28 @@ def _path_sum(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> Sides:
 
 
 def _additive(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> Sides:
-    x, pos = model.enter(tokens)
+    x, pos = model.embed(tokens)
     together, alone = [], []
-    for layer in model.attention:
+    for layer in model.blocks:
         pattern = layer.pattern(x, pos)
         together.append(layer(x, pos))
-        each = [pattern[:, h] @ (layer.read(x) @ layer.W_V[h]) @ layer.W_O[h] for h in range(model.n_heads)]
+        each = [pattern[:, h] @ (layer.normalise(x) @ layer.W_V[h]) @ layer.W_O[h] for h in range(model.n_heads)]
         alone.append(torch.stack(each).sum(0))
-        x = layer.leave(x, together[-1])
+        x = layer.add(x, together[-1])
     return torch.stack(together), torch.stack(alone)
 
 
 def _moving(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> Sides:
-    x, pos = model.enter(tokens)
+    x, pos = model.embed(tokens)
     moved, written = [], []
-    for layer in model.attention:
+    for layer in model.blocks:
         pattern = layer.pattern(x, pos)
         for head in range(model.n_heads):
             A, W_OV = pattern[:, head], layer.W_V[head] @ layer.W_O[head]
-            read = layer.read(x)
+            read = layer.normalise(x)
             moved.append((A @ read) @ W_OV)
             written.append(A @ (read @ W_OV))
-        x = layer.leave(x, layer(x, pos))
+        x = layer.add(x, layer(x, pos))
     return torch.stack(moved), torch.stack(written)
 
 
@@ -83,7 +83,7 @@ def _frozen(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> Sides:
 
 def _products_alone(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> Sides:
     changed, generator = copy.deepcopy(model), torch.Generator().manual_seed(0)
-    for layer in changed.attention:
+    for layer in changed.blocks:
         shape = (2, model.n_heads, model.d_head, model.d_head)
         M, N = on_one_thread(torch.linalg.qr, torch.randn(shape, dtype=torch.float64, generator=generator)).Q * 2
         new = layer.W_Q @ M, layer.W_K @ M.mT.inverse(), layer.W_V @ N, N.inverse() @ layer.W_O
@@ -99,7 +99,7 @@ def _any_basis(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> Sides:
     changed.W_E.copy_(model.W_E @ turn)
     changed.W_pos.copy_(model.W_pos @ turn)
     changed.W_U.copy_(turn.T @ model.W_U)
-    for layer in changed.attention:
+    for layer in changed.blocks:
         for weight in (layer.q, layer.k, layer.v):
             weight.copy_(turn.T @ weight)
         layer.o.copy_(layer.o @ turn)

@@ -58,16 +58,16 @@ def copying_share(
     `length` tokens of the span, less their mean, positive part. By chance 1/`length`. Its rescaling from [0, 1]
     to [−1, 1] is left out.
     """
-    x, pos = model.enter(tokens)
+    x, pos = model.embed(tokens)
     towards = model.W_U.T[tokens[:, 1 : 1 + length]].mT[:, None]
     own = F.one_hot(torch.arange(tokens.shape[1] - 1) % length, length)
     found = []
-    for layer in model.attention:
+    for layer in model.blocks:
         raised = (layer.values(x) @ layer.W_O @ towards)[:, :, 1:]
         raised = (raised - raised.mean(-1, keepdim=True)).clamp(min=0)
         shares = (raised * own).sum(-1) / raised.sum(-1).clamp(min=1e-30)
         found.append(shares.mean((0, 2)))
-        x = layer.leave(x, layer.head_outputs(x, layer.pattern(x, pos)).sum(1))
+        x = layer.add(x, layer.head_outputs(x, layer.pattern(x, pos)).sum(1))
     return torch.stack(found)
 
 
@@ -80,15 +80,15 @@ def patterns_without(
     `via`: its output is taken from the whole stream, or from what later queries or later keys read alone. Heads in
     between, whose own patterns change by that, count too.
     """
-    x, pos = model.enter(tokens)
+    x, pos = model.embed(tokens)
     hidden, patterns = torch.zeros_like(x), []
-    for index, layer in enumerate(model.attention):
+    for index, layer in enumerate(model.blocks):
         queries, keys = (x - hidden if via in ("all", reader) else x for reader in ("queries", "keys"))
         patterns.append(layer.pattern(queries, pos, keys=keys))
         outputs = layer.head_outputs(x - hidden if via == "all" else x, patterns[-1])
         if index == head[0]:
             hidden = outputs[:, head[1]]
-        x = layer.leave(x, outputs.sum(1))
+        x = layer.add(x, outputs.sum(1))
     return patterns
 
 

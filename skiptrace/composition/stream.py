@@ -48,19 +48,19 @@ class Stream(NamedTuple):
 @torch.no_grad()
 def on_text(model: Transformer, tokens: Int[Tensor, "batch ctx"], share: float) -> Stream:
     """Run the model and keep what everyone writes."""
-    x, pos = model.enter(tokens)
+    x, pos = model.embed(tokens)
 
     def written(name: str, head: Head | None, vectors: Tensor) -> Written:
         flat = vectors[:, 1:].flatten(0, 1).double()
         return Written(name, head, flat, subspace(flat, share))
 
     writers, before = [written("embedding", None, x)], []
-    for index, layer in enumerate(model.attention):
+    for index, layer in enumerate(model.blocks):
         before.append(x[:, 1:].flatten(0, 1).double())
         outputs = layer.head_outputs(x, layer.pattern(x, pos))
         for h in range(model.n_heads):
             writers.append(written(head_name((index, h)), (index, h), outputs[:, h]))
-        x = layer.leave(x, outputs.sum(1))
+        x = layer.add(x, outputs.sum(1))
     return Stream(writers, before)
 
 
@@ -88,7 +88,7 @@ def writers(model: Transformer, stream: Stream, params: CompositionParams) -> pd
         if one.head is None:
             sizes = alignment.writes(model.W_E[None]).sizes
         else:
-            layer, head = model.attention[one.head[0]], one.head[1]
+            layer, head = model.blocks[one.head[0]], one.head[1]
             sizes = alignment.written(layer.W_V[head][None], layer.W_O[head][None]).sizes
         null = nulls[one.head is None]
         moment = one.vectors.T @ one.vectors

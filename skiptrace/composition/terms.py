@@ -31,11 +31,11 @@ def frozen_runs(
     patterns: list[Float[Tensor, "batch n_heads ctx ctx"]],
 ) -> Iterator[Float[Tensor, "batch ctx d_model"]]:
     """The final residual stream of run 0, 1, … with frozen patterns, without end."""
-    embedding, _ = model.enter(tokens)
-    before = [torch.zeros_like(embedding) for _ in model.attention]
+    embedding, _ = model.embed(tokens)
+    before = [torch.zeros_like(embedding) for _ in model.blocks]
     while True:
         x, outputs = embedding, []
-        for layer, pattern, written in zip(model.attention, patterns, before, strict=True):
+        for layer, pattern, written in zip(model.blocks, patterns, before, strict=True):
             outputs.append(layer.head_outputs(x, pattern).sum(1))
             x = x + written
         yield x

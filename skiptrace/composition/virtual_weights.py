@@ -33,13 +33,13 @@ def _writers(model: Transformer) -> Iterator[_Group]:
     yield _Group("W_E", ["W_E"], -1, alignment.writes(model.W_E[None]))
     if model.n_layers:
         yield _Group("W_pos", ["W_pos"], -1, alignment.writes(model.W_pos[None]))
-    for index, layer in enumerate(model.attention):
+    for index, layer in enumerate(model.blocks):
         names = [f"{head_name((index, h))} W_O" for h in range(model.n_heads)]
         yield _Group("W_O", names, index, alignment.writes(layer.W_O))
 
 
 def _readers(model: Transformer) -> Iterator[_Group]:
-    for index, layer in enumerate(model.attention):
+    for index, layer in enumerate(model.blocks):
         for name in ("W_Q", "W_K", "W_V"):
             names = [f"{head_name((index, h))} {name}" for h in range(model.n_heads)]
             yield _Group(name, names, index, alignment.reads(getattr(layer, name)))

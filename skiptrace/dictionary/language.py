@@ -174,7 +174,7 @@ def describe(
         }
     )
     if site == "heads":
-        layer = model.attention[-1]
+        layer = model.blocks[-1]
         norms = one.decoder[0].unflatten(0, (layer.n_heads, layer.d_head)).square().sum(1)
         frame["head"], frame["head_share"] = norms.argmax(0).numpy(), norms.amax(0).numpy()
     else:

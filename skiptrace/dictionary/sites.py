@@ -25,10 +25,10 @@ class State(NamedTuple):
 
 def run(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> State:
     """Run a model, stopping short of W_O of its last layer."""
-    x, pos = model.enter(tokens)
-    for layer in model.attention[:-1]:
-        x = layer.leave(x, layer(x, pos))
-    last = model.attention[-1]
+    x, pos = model.embed(tokens)
+    for layer in model.blocks[:-1]:
+        x = layer.add(x, layer(x, pos))
+    last = model.blocks[-1]
     pattern, values = last.pattern(x, pos), last.values(x)
     return State(x, pattern, values, (pattern @ values).transpose(1, 2).flatten(2))
 
@@ -42,7 +42,7 @@ def activations(model: Transformer, windows: Int[Tensor, "batch width"], site: S
     parts = []
     for tokens in windows[:, :-1].split(BATCH):
         state = run(model, tokens)
-        here = state.z if site == "heads" else model.attention[-1].leave(state.before, state.z @ model.attention[-1].o)
+        here = state.z if site == "heads" else model.blocks[-1].add(state.before, state.z @ model.blocks[-1].o)
         parts.append(here[:, 1:].flatten(0, 1))
     return torch.cat(parts).T.contiguous()
 
@@ -54,20 +54,20 @@ def loss_with(
     """The mean loss (nats per token) when the site holds `instead`."""
     targets = windows[:, 2:].flatten()
     if site == "residual":
-        return float(token_losses(model.read(instead.T), model.W_U, targets).double().mean())
+        return float(token_losses(model.normalise(instead.T), model.W_U, targets).double().mean())
     losses, start = [], 0
     for batch in windows.split(BATCH):
         before = run(model, batch[:, :-1]).before[:, 1:].flatten(0, 1)
         here = instead[:, start : start + len(before)].T
-        after = model.attention[-1].leave(before, here @ model.attention[-1].o)
-        losses.append(token_losses(model.read(after), model.W_U, batch[:, 2:].flatten()))
+        after = model.blocks[-1].add(before, here @ model.blocks[-1].o)
+        losses.append(token_losses(model.normalise(after), model.W_U, batch[:, 2:].flatten()))
         start += len(before)
     return float(torch.cat(losses).double().mean())
 
 
 def to_logits(model: Transformer, site: Site, directions: Float[Tensor, "d k"]) -> Float[Tensor, "k d_vocab"]:
     """The direct effect of directions at a site on the logits, the mean over tokens removed."""
-    residual = directions.T if site == "residual" else directions.T @ model.attention[-1].o
+    residual = directions.T if site == "residual" else directions.T @ model.blocks[-1].o
     logits = residual @ model.W_U
     return logits - logits.mean(1, keepdim=True)
 
@@ -83,7 +83,7 @@ def sources(
     model: Transformer, state: State, site: Site, encoder: Float[Tensor, " d"], window: int, position: int
 ) -> Source:
     """Split a feature's input along its encoder row by head and source: A_h[position, s] · (v_h[s] · e_h)."""
-    layer = model.attention[-1]
+    layer = model.blocks[-1]
     wide = encoder if site == "heads" else layer.o @ encoder
     by_head = wide.unflatten(0, (layer.n_heads, layer.d_head))
     given = (state.values[window] @ by_head[:, :, None])[:, :, 0] * state.pattern[window, :, position]

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 
-from skiptrace.models.transformer import Attention, Transformer
+from skiptrace.models.transformer import Block, Transformer
 from skiptrace.models.windows import BOS_ID
 from skiptrace.progress import progress
 
@@ -100,17 +100,17 @@ class End(NamedTuple):
 @torch.no_grad()
 def run_to_end(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> End:
     """Run the model for the sake of what follows each context."""
-    x, pos = model.enter(tokens)
+    x, pos = model.embed(tokens)
     end = End(torch.empty(0, model.d_vocab), [], [], [])
-    for index, layer in enumerate(model.attention):
-        end.read.append(layer.read(x))
+    for index, layer in enumerate(model.blocks):
+        end.read.append(layer.normalise(x))
         end.last.append(x[:, -1:])
         end.attention.append(_attention(layer, end.read[-1], pos))
-        last = _leave(layer, end.last[-1], end.read[-1], end.attention[-1])
+        last = _add(layer, end.last[-1], end.read[-1], end.attention[-1])
         if index == model.n_layers - 1:
             x = last  # nothing reads what the last layer writes to earlier tokens
         else:
-            x = layer.leave(x, layer(x, pos))
+            x = layer.add(x, layer(x, pos))
             x[:, -1:] = last
     return end._replace(logits=model.logits(x[:, -1]))
 
@@ -126,17 +126,17 @@ def without_edges(
     attention = end.attention[layer].clone()
     rest = attention[:, head].masked_fill(sources, 0)
     attention[:, head] = rest / rest.sum(-1, keepdim=True).clamp(min=1e-30)
-    last = _leave(model.attention[layer], end.last[layer], end.read[layer], attention)
+    last = _add(model.blocks[layer], end.last[layer], end.read[layer], attention)
     pos = model.positions(end.read[0].shape[1])
     for after in range(layer + 1, model.n_layers):
-        weights = model.attention[after]
-        read = torch.cat([end.read[after][:, :-1], weights.read(last)], 1)
-        last = _leave(weights, last, read, _attention(weights, read, pos))
+        weights = model.blocks[after]
+        read = torch.cat([end.read[after][:, :-1], weights.normalise(last)], 1)
+        last = _add(weights, last, read, _attention(weights, read, pos))
     return model.logits(last[:, 0])
 
 
 def _attention(
-    layer: Attention, read: Float[Tensor, "batch ctx d_model"], pos: Float[Tensor, "ctx d_model"]
+    layer: Block, read: Float[Tensor, "batch ctx d_model"], pos: Float[Tensor, "ctx d_model"]
 ) -> Float[Tensor, "batch n_heads ctx"]:
     """Attention from the last token: (xᵀ W_Q W_Kᵀ) x, so that W_K is applied once and not to every source."""
     x = read + pos
@@ -144,15 +144,15 @@ def _attention(
     return (torch.einsum("bhe,hde->bhd", query, layer.W_K) @ x.transpose(1, 2)).softmax(-1)
 
 
-def _leave(
-    layer: Attention,
+def _add(
+    layer: Block,
     last: Float[Tensor, "batch 1 d_model"],
     read: Float[Tensor, "batch ctx d_model"],
     attention: Float[Tensor, "batch n_heads ctx"],
 ) -> Float[Tensor, "batch 1 d_model"]:
     """The last token after the layer: (A x) W_V W_O, so that W_V is applied once and not to every source."""
     value = torch.einsum("bhd,hde->bhe", attention @ read, layer.W_V)
-    return layer.leave(last, (value.flatten(1) @ layer.o)[:, None])
+    return layer.add(last, (value.flatten(1) @ layer.o)[:, None])
 
 
 def log_p(logits: Float[Tensor, "batch d_vocab"], token: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:

@@ -31,7 +31,7 @@ def stand_in(model: Transformer, kind: StandIn, seed: int) -> Transformer:
     """A copy of a model with every head replaced; embeddings, positions and all else stay."""
     made = copy.deepcopy(model)
     generator = torch.Generator().manual_seed(seed)
-    for layer in made.attention:
+    for layer in made.blocks:
         for weight in (layer.W_Q, layer.W_K, layer.W_V):  # views of the layer's parameters, head by head
             for head in weight:
                 head.copy_(_replaced(head, kind, generator))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from skiptrace.circuits.factored import Circuit, direct, head_name, heads, ov, qk
 from skiptrace.exploration.tables import ENTRIES
-from skiptrace.mining.scan import Wanted, scan
+from skiptrace.mining.scan import Request, scan
 from skiptrace.models.transformer import Transformer
 
 DIRECT = "direct"
@@ -32,7 +32,7 @@ def entries(
     found = []
     for name, role, circuit in _views(model, probability):
         if len(partners) and len(shown):
-            top = scan(circuit.restricted(shown, partners), Wanted(rows=count), threads=torch.get_num_threads()).rows
+            top = scan(circuit.restricted(shown, partners), Request(rows=count), threads=torch.get_num_threads()).rows
             assert top is not None
             width = top.index.shape[1]
             columns = {

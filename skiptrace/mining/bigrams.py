@@ -8,7 +8,7 @@ from scipy.stats import spearmanr
 
 from skiptrace.circuits.factored import Circuit
 from skiptrace.config.mining import MiningParams
-from skiptrace.mining.scan import Wanted, scan
+from skiptrace.mining.scan import Request, scan
 from skiptrace.mining.tables import AGREEMENT, BIGRAMS
 from skiptrace.mining.vocabulary import Vocabulary
 
@@ -24,7 +24,7 @@ def mine(
     """
     eligible = vocabulary.eligible_ids(params.min_count)
     largest = scan(
-        direct.centred().restricted(eligible, eligible), Wanted(whole=params.bigrams), threads=torch.get_num_threads()
+        direct.centred().restricted(eligible, eligible), Request(whole=params.bigrams), threads=torch.get_num_threads()
     ).whole
     assert largest is not None
     best = pd.DataFrame(

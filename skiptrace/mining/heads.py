@@ -13,7 +13,7 @@ from skiptrace.circuits.factored import Circuit, Head, ov, qk
 from skiptrace.config.mining import MiningParams
 from skiptrace.files import sha256
 from skiptrace.mining import skip_trigrams
-from skiptrace.mining.scan import Wanted, scan
+from skiptrace.mining.scan import Request, scan
 from skiptrace.mining.tables import LARGEST
 from skiptrace.mining.trigrams import largest
 from skiptrace.mining.vocabulary import Vocabulary
@@ -78,7 +78,7 @@ def statistics_of(circuit: Circuit, bins: int, threads: int = 1) -> list[dict[st
     """Mean, variance, extremes and a histogram of all entries of a circuit (`CIRCUITS`); no row without bins."""
     if not bins:
         return []
-    found = scan(circuit, Wanted(bins=bins), threads=threads).statistics
+    found = scan(circuit, Request(bins=bins), threads=threads).statistics
     return [{"circuit": circuit.name, "layer": circuit.layer, "head": circuit.head, **vars(found)}]
 
 

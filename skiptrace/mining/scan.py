@@ -28,7 +28,7 @@ MERGED = 8192  # columns whose best entries are merged at once
 SPREAD = 8.0  # the histogram spans this many standard deviations on both sides of the mean
 
 
-class Wanted(NamedTuple):
+class Request(NamedTuple):
     """How many of the largest entries are asked for: of every row, every column, the whole; bins of a histogram.
 
     More than there are means all there are.
@@ -57,7 +57,7 @@ class Statistics:
 
 
 @dataclass(frozen=True)
-class Found:
+class Result:
     """What one pass found; None for what was not asked for. `columns` has the columns of the circuit as its rows."""
 
     rows: Top | None
@@ -66,11 +66,11 @@ class Found:
     statistics: Statistics | None
 
 
-# Changes a tile in place; it is told the tile's first row and first column.
+# Changes a tile in place; it is given the tile's first row and first column.
 Change = Callable[[Float[Tensor, "rows columns"], int, int], None]
 
 
-def scan(circuit: Circuit, wanted: Wanted, change: Change | None = None, threads: int = 1) -> Found:
+def scan(circuit: Circuit, request: Request, change: Change | None = None, threads: int = 1) -> Result:
     """The largest entries of a circuit, exact, ties by the smaller token id, and its statistics.
 
     `change` maps the entries of a tile to what is ranked instead. The result does not depend on `threads`, up to the
@@ -79,16 +79,16 @@ def scan(circuit: Circuit, wanted: Wanted, change: Change | None = None, threads
     Raises:
         InputError: the circuit is empty, of rank 0 or not finite, or statistics are asked for of changed entries.
     """
-    _check(circuit, wanted, change)
+    _check(circuit, request, change)
     n, m = circuit.shape
-    wanted = Wanted(min(wanted.rows, m), min(wanted.columns, n), min(wanted.whole, n * m), wanted.bins)
+    request = Request(min(request.rows, m), min(request.columns, n), min(request.whole, n * m), request.bins)
     where = device()
-    moments = _moments(circuit) if wanted.bins else None
+    moments = _moments(circuit) if request.bins else None
     left, right = circuit.left.float().contiguous(), circuit.right.float().contiguous()
     if where.type != "cpu":
-        return _accelerated(left.to(where), right.to(where), wanted, change, moments)
+        return _accelerated(left.to(where), right.to(where), request, change, moments)
     height = -(-n // threads // HEIGHT) * HEIGHT or HEIGHT
-    slabs = [_Slab(left, right, range(r, min(r + height, n)), wanted, change, moments) for r in range(0, n, height)]
+    slabs = [_Slab(left, right, range(r, min(r + height, n)), request, change, moments) for r in range(0, n, height)]
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -99,23 +99,23 @@ def scan(circuit: Circuit, wanted: Wanted, change: Change | None = None, threads
                 list(pool.map(_Slab.run, slabs))
     finally:
         torch.set_num_threads(before)
-    return _merge(slabs, wanted, moments)
+    return _merge(slabs, request, moments)
 
 
 def row_tops(circuit: Circuit, k: int, change: Change | None = None) -> Top:
     """The k largest entries of every row, in one pass on one thread."""
-    rows = scan(circuit, Wanted(rows=k), change).rows
+    rows = scan(circuit, Request(rows=k), change).rows
     assert rows is not None
     return rows
 
 
-def _check(circuit: Circuit, wanted: Wanted, change: Change | None) -> None:
+def _check(circuit: Circuit, request: Request, change: Change | None) -> None:
     n, m = circuit.shape
     if n == 0 or m == 0 or circuit.left.shape[1] == 0:
         raise InputError(f"{circuit.label}: {n} × {m} of rank {circuit.left.shape[1]} has no entries to look at")
     if not (circuit.left.isfinite().all() and circuit.right.isfinite().all()):
         raise InputError(f"{circuit.label}: an entry is NaN or infinite; the weights of its model are not usable")
-    if wanted.bins and change is not None:
+    if request.bins and change is not None:
         raise InputError(f"{circuit.label}: statistics are of the circuit's own entries, not of changed ones")
 
 
@@ -144,18 +144,18 @@ class _Slab:
         left: Tensor,
         right: Tensor,
         rows: range,
-        wanted: Wanted,
+        request: Request,
         change: Change | None,
         moments: _Moments | None,
     ) -> None:
-        self.left, self.right, self.slab, self.wanted = left, right, rows, wanted
+        self.left, self.right, self.slab, self.request = left, right, rows, request
         self.change, self.moments = change, moments
-        self.rows = _empty(len(rows), wanted.rows)
-        self.columns = _empty(right.shape[1], wanted.columns)
+        self.rows = _empty(len(rows), request.rows)
+        self.columns = _empty(right.shape[1], request.columns)
         self.worst = np.full(right.shape[1], -np.inf, np.float32)
-        self.whole = (*_empty(wanted.whole), np.full(wanted.whole, -1, np.int32))
+        self.whole = (*_empty(request.whole), np.full(request.whole, -1, np.int32))
         self.min, self.max = np.inf, -np.inf
-        self.counts = np.zeros((kernels.LANES, wanted.bins), np.int64)
+        self.counts = np.zeros((kernels.LANES, request.bins), np.int64)
 
     def run(self) -> None:
         """Look at every tile, rows of tiles in order and each from left to right."""
@@ -173,22 +173,22 @@ class _Slab:
                 self._look(tile, row, column)
 
     def _look(self, tile: Tensor, row: int, column: int) -> None:
-        wanted, entries = self.wanted, tile.numpy()
-        if wanted.rows or wanted.whole:
+        request, entries = self.request, tile.numpy()
+        if request.rows or request.whole:
             across = _block_maxima(tile, 1, kernels.ROW_BLOCK)
-        if wanted.rows:
+        if request.rows:
             here = slice(row - self.slab.start, row - self.slab.start + len(tile))
             kernels.take_rows(entries, across, column, self.rows[0][here], self.rows[1][here])
-        if wanted.whole:
+        if request.whole:
             kernels.take_whole(entries, across, row, column, *self.whole)
-        if wanted.columns:
+        if request.columns:
             here = slice(column, column + tile.shape[1])
             best = (a[here] for a in (self.worst, *self.columns))
             kernels.take_columns(entries, _block_maxima(tile, 0, kernels.COLUMN_BLOCK), row, *best)
         if self.moments is not None:
             low, high = tile.aminmax()
             self.min, self.max = min(self.min, low.item()), max(self.max, high.item())
-            per_unit = wanted.bins / (self.moments.high - self.moments.low)
+            per_unit = request.bins / (self.moments.high - self.moments.low)
             kernels.count(entries, np.float32(self.moments.low), np.float32(per_unit), self.counts)
 
 
@@ -208,20 +208,20 @@ def _block_maxima(tile: Tensor, dim: int, block: int) -> np.ndarray:
     return (parts[0] if len(parts) == 1 else torch.cat(parts, dim)).numpy()
 
 
-def _merge(slabs: list[_Slab], wanted: Wanted, moments: _Moments | None) -> Found:
+def _merge(slabs: list[_Slab], request: Request, moments: _Moments | None) -> Result:
     rows = columns = whole = statistics = None
-    if wanted.rows:
+    if request.rows:
         rows = Top(*(torch.from_numpy(np.concatenate([s.rows[i] for s in slabs])) for i in (0, 1)))
-    if wanted.columns:
-        columns = _merge_columns([s.columns for s in slabs], wanted.columns)
-    if wanted.whole:
+    if request.columns:
+        columns = _merge_columns([s.columns for s in slabs], request.columns)
+    if request.whole:
         values, at_row, at_column = (torch.from_numpy(np.concatenate([s.whole[i] for s in slabs])) for i in range(3))
-        whole = Entries.sorted(values, at_row, at_column, wanted.whole)
+        whole = Entries.sorted(values, at_row, at_column, request.whole)
     if moments is not None:
         counts = sum(s.counts.sum(0) for s in slabs)
         extremes = min(s.min for s in slabs), max(s.max for s in slabs)
         statistics = Statistics(moments.mean, moments.variance, *extremes, moments.low, moments.high, counts)
-    return Found(rows, columns, whole, statistics)
+    return Result(rows, columns, whole, statistics)
 
 
 def _merge_columns(found: list[tuple[np.ndarray, np.ndarray]], k: int) -> Top:
@@ -236,31 +236,33 @@ def _merge_columns(found: list[tuple[np.ndarray, np.ndarray]], k: int) -> Top:
     return Top(torch.cat([top.values for top in best]), torch.cat([top.index for top in best]))
 
 
-def _accelerated(left: Tensor, right: Tensor, wanted: Wanted, change: Change | None, moments: _Moments | None) -> Found:
+def _accelerated(
+    left: Tensor, right: Tensor, request: Request, change: Change | None, moments: _Moments | None
+) -> Result:
     (n, _), (_, m) = left.shape, right.shape
-    rows, columns = Best(n, wanted.rows, left.device), Best(m, wanted.columns, left.device)
-    whole, counts = Largest(wanted.whole), np.zeros(wanted.bins, np.int64)
+    rows, columns = Best(n, request.rows, left.device), Best(m, request.columns, left.device)
+    whole, counts = Largest(request.whole), np.zeros(request.bins, np.int64)
     least, most = np.inf, -np.inf
     for tile in tiles(left, right):
         if change is not None:
             change(tile.values, tile.row, tile.column)
-        if wanted.rows:
+        if request.rows:
             rows.add(tile.values, tile.row, tile.column)
-        if wanted.columns:
+        if request.columns:
             columns.add(tile.values.T, tile.column, tile.row)
-        if wanted.whole:
+        if request.whole:
             whole.add(tile)
         if moments is not None:
             low, high = tile.values.aminmax()
             least, most = min(least, low.item()), max(most, high.item())
             inside = tile.values.clamp(moments.low, moments.high)
-            counts += torch.histc(inside, wanted.bins, moments.low, moments.high).cpu().numpy().astype(np.int64)
+            counts += torch.histc(inside, request.bins, moments.low, moments.high).cpu().numpy().astype(np.int64)
     statistics = None
     if moments is not None:
         statistics = Statistics(moments.mean, moments.variance, least, most, moments.low, moments.high, counts)
-    return Found(
-        rows.top() if wanted.rows else None,
-        columns.top() if wanted.columns else None,
-        whole.entries() if wanted.whole else None,
+    return Result(
+        rows.top() if request.rows else None,
+        columns.top() if request.columns else None,
+        whole.entries() if request.whole else None,
         statistics,
     )

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from skiptrace.circuits.factored import Circuit
-from skiptrace.mining.scan import Wanted, scan
+from skiptrace.mining.scan import Request, scan
 
 FIRST = 8  # partners looked at per source to begin with
 DEEPER = 4  # times as many where that was not enough
@@ -34,8 +34,8 @@ def largest(qk: Circuit, ov: Circuit, k: int, threads: int = 1) -> Trigrams:
     sources, depth = torch.arange(ov.shape[0]), FIRST
     everything = torch.arange(qk.shape[0]), torch.arange(ov.shape[1])
     while len(sources):
-        destinations = scan(by_source.restricted(sources, everything[0]), Wanted(rows=depth), threads=threads).rows
-        outs = scan(ov.restricted(sources, everything[1]), Wanted(rows=depth), threads=threads).rows
+        destinations = scan(by_source.restricted(sources, everything[0]), Request(rows=depth), threads=threads).rows
+        outs = scan(ov.restricted(sources, everything[1]), Request(rows=depth), threads=threads).rows
         assert destinations is not None and outs is not None
         # The product of two single-precision numbers is exact in double precision.
         qk_best, ov_best = (t.values.double().clamp(min=0) for t in (destinations, outs))

@@ -23,7 +23,7 @@ LATE, EARLY = 500 / 512, 50 / 512
 @torch.no_grad()
 def window_losses(model: Transformer, tokens: Int[Tensor, "batch width"]) -> Float[Tensor, "batch targets"]:
     """The loss at each position from 1 on; nothing is predicted from BOS alone."""
-    x = model.read(model.residual(tokens[:, :-1])[:, 1:])
+    x = model.normalise(model.residual(tokens[:, :-1])[:, 1:])
     return token_losses(x.flatten(0, 1), model.W_U, tokens[:, 2:].flatten()).unflatten(0, x.shape[:2])
 
 

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from skiptrace.errors import InputError
 from skiptrace.files import atomic_folder, write_json, write_tensors
-from skiptrace.models.checkpoint import ModelConfig
+from skiptrace.models.config import ModelConfig
 from skiptrace.models.transformer import Transformer
 
 
-def to_transformer_lens(model: Transformer, config: ModelConfig, folder: Path) -> None:
+def to_transformer_lens(model: Transformer, folder: Path) -> None:
     """Write model.safetensors and config.json, the fields of a HookedTransformerConfig, into `folder`.
 
     The dimension that always holds 1 becomes biases again. What was folded stays folded: layer norm is `RMSPre`, b_K
@@ -21,6 +21,7 @@ def to_transformer_lens(model: Transformer, config: ModelConfig, folder: Path) -
     Raises:
         InputError: the model's positions stand in dimensions of their own, for which TransformerLens has no model.
     """
+    config = model.config
     width = config.d_model_imported or config.d_model
     if config.d_model - width > 1:
         raise InputError("positions that layer norm does not touch have no place in TransformerLens: not exported")
@@ -64,7 +65,7 @@ def _state(model: Transformer, width: int) -> dict[str, Tensor]:
         "unembed.W_U": into(model.W_U),
         "unembed.b_U": bias(model.W_U),
     }
-    for index, layer in enumerate(model.attention):
+    for index, layer in enumerate(model.blocks):
         block, zero = f"blocks.{index}", torch.zeros(model.n_heads, model.d_head)
         state |= {f"{block}.attn.{name}": into(getattr(layer, name)) for name in ("W_Q", "W_K", "W_V")}
         state |= {f"{block}.attn.b_Q": bias(layer.W_Q), f"{block}.attn.b_K": zero, f"{block}.attn.b_V": zero.clone()}

@@ -8,13 +8,12 @@ from torch import Tensor
 
 from skiptrace.errors import InputError
 from skiptrace.models import formats
-from skiptrace.models.checkpoint import ModelConfig, config_of
 from skiptrace.models.original import Original, fold
 from skiptrace.models.transformer import Transformer
 
 
-def import_model(path: Path, n_ctx: int | None, bos_id: int) -> tuple[Transformer, ModelConfig]:
-    """Read a checkpoint, fold it and give its start-of-document token the id 0.
+def import_model(path: Path, n_ctx: int | None, bos_id: int) -> Transformer:
+    """Read a checkpoint, fold it and give its start-of-document token the id 0; `config` says where it came from.
 
     `n_ctx` shortens the context; `bos_id` is that token's id in the checkpoint, which token 0 takes in exchange.
 
@@ -31,14 +30,14 @@ def import_model(path: Path, n_ctx: int | None, bos_id: int) -> tuple[Transforme
     _exchange(original, bos_id)
     d_model = original.W_E.shape[1]
     model, processing, approximate = fold(original)
-    config = replace(
-        config_of(model),
+    model.config = replace(
+        model.config,
         imported_from=kind,
         d_model_imported=d_model,
         processing=processing,
         approximate=approximate,
     )
-    return model, config
+    return model
 
 
 def _exchange(original: Original, bos_id: int) -> None:

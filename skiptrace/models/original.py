@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from skiptrace.models.transformer import MLP, Norm, Transformer
+from skiptrace.models.config import Activation, ModelConfig
+from skiptrace.models.transformer import Transformer
 
 
 class LayerNorm(NamedTuple):
@@ -29,7 +30,7 @@ class OriginalMLP:
     b_in: Float[Tensor, " d_mlp"]
     W_out: Float[Tensor, "d_mlp d_model"]
     b_out: Float[Tensor, " d_model"]
-    activation: str
+    activation: Activation
     ln: LayerNorm | None
 
 
@@ -168,9 +169,23 @@ def _assemble(o: Original) -> Transformer:
     apart = width if any(layer.from_positions is not None for layer in o.layers) else 0
     biases = [o.b_U, *(layer.b_Q for layer in o.layers), *(n.mlp.b_in for n in o.layers if n.mlp is not None)]
     one = int(any(bool(b.any()) for b in biases))
-    norm = None if o.norm is None else Norm(width, o.eps)
-    sizes = (len(o.W_E), width + apart + one, len(o.W_pos), len(o.layers), n_heads, d_head)
-    model = Transformer(*sizes, norm=norm, standard_positions=o.positions == "standard")
+    mlp = next((layer.mlp for layer in o.layers if layer.mlp is not None), None)
+    config = ModelConfig(
+        n_layers=len(o.layers),
+        n_heads=n_heads,
+        d_model=width + apart + one,
+        d_head=d_head,
+        n_ctx=len(o.W_pos),
+        d_vocab=len(o.W_E),
+        attn_only=mlp is None,
+        normalization_type=None if o.norm is None else "RMSPre",
+        positional_embedding_type=o.positions,
+        eps=None if o.norm is None else o.eps,
+        d_normed=None if o.norm is None else width,
+        d_mlp=None if mlp is None else mlp.W_in.shape[1],
+        act_fn=None if mlp is None else mlp.activation,
+    )
+    model = Transformer(config)
 
     def fill(place: Tensor, rows: Tensor, positions: Tensor | None = None, bias: Tensor | None = None) -> None:
         place.zero_()
@@ -183,16 +198,15 @@ def _assemble(o: Original) -> Transformer:
     fill(model.W_E.T, o.W_E.T, bias=torch.ones(len(o.W_E)))
     fill(model.W_U, o.W_U, bias=o.b_U)
     model.W_pos.zero_()[:, apart : apart + width] = o.W_pos
-    for layer, into in zip(o.layers, model.attention, strict=True):
+    for layer, into in zip(o.layers, model.blocks, strict=True):
         query, key = layer.from_positions or (None, None)
         fill(into.W_Q, layer.W_Q, query, layer.b_Q)
         fill(into.W_K, layer.W_K, key)
         fill(into.W_V, layer.W_V)
         fill(into.W_O.mT, layer.W_O.mT)
-        if not o.linear:
-            into.b_O = F.pad(layer.b_O, (0, apart + one))
-        if layer.mlp is not None:
-            into.mlp = MLP(model.d_model, layer.mlp.W_in.shape[1], layer.mlp.activation)
+        if into.b_O is not None:
+            into.b_O.copy_(F.pad(layer.b_O, (0, apart + one)))
+        if layer.mlp is not None and into.mlp is not None:
             fill(into.mlp.W_in, layer.mlp.W_in, bias=layer.mlp.b_in)
             fill(into.mlp.W_out.T, layer.mlp.W_out.T)
             into.mlp.b_out.copy_(F.pad(layer.mlp.b_out, (0, apart + one)))

@@ -23,6 +23,7 @@ from skiptrace.devices import device
 from skiptrace.errors import InputError, one_line
 from skiptrace.files import atomic
 from skiptrace.models import checkpoint
+from skiptrace.models.config import ModelConfig
 from skiptrace.models.evaluation import mean_loss
 from skiptrace.models.loss import cross_entropy
 from skiptrace.models.muon import Muon
@@ -102,7 +103,16 @@ class Run:
         self.params, self.name, self.stream = params, name, train_stream
         self.device = device()
         self.check = spread_windows(valid_stream, p.n_ctx, CHECK_WINDOWS).to(self.device)
-        self.model = Transformer(d_vocab, p.d_model, p.n_ctx, p.n_layers, p.n_heads, p.d_head)
+        self.model = Transformer(
+            ModelConfig(
+                n_layers=p.n_layers,
+                n_heads=p.n_heads,
+                d_model=p.d_model,
+                d_head=p.d_head,
+                n_ctx=p.n_ctx,
+                d_vocab=d_vocab,
+            )
+        )
         self.model.initialise(p.seed)
         self.model.to(self.device)  # after the initial weights, which are the same everywhere
         self.optimisers = _optimisers(self.model, params)
@@ -242,7 +252,7 @@ def _seconds_between_checkpoints() -> float:
 
 def _optimisers(model: Transformer, params: ModelParams) -> list[torch.optim.Optimizer]:
     embeddings = [model.W_E, model.W_U]
-    attention = [w for layer in model.attention for w in layer.parameters()]
+    attention = [w for layer in model.blocks for w in layer.parameters()]
     decay: dict[str, Any] = {"weight_decay": params.weight_decay}
     adam = torch.optim.AdamW(embeddings, lr=params.lr_embedding, betas=(0.9, 0.98), **decay)
     if not attention:

@@ -4,7 +4,7 @@ No MLPs, no biases, no layer norm, untied embeddings. Positions are sinusoids ad
 of W_Q and W_K in every layer ("shortformer"), never to W_V or to the residual stream, so that
 what heads move about is tokens alone.
 
-Models that were trained elsewhere bring more. Their biases are weights from a dimension of the residual
+Imported models have more parts. Their biases are weights from a dimension of the residual
 stream that always holds 1 (section "Model Simplifications"), so that all that is said of weights holds
 for them; positions that stand in the stream itself, the division by the standard deviation that is left
 of layer norm, and MLPs are parts that a trained model here does not have.
@@ -12,12 +12,14 @@ of layer norm, and MLPs are parts that a trained model here does not have.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from skiptrace.models.config import Activation, ModelConfig
 
 
 def sinusoids(n_ctx: int, d_model: int) -> Float[Tensor, "n_ctx d_model"]:
@@ -35,6 +37,11 @@ class Norm(NamedTuple):
     width: int
     eps: float
 
+    @classmethod
+    def of(cls, config: ModelConfig) -> "Norm | None":
+        """That of a model, or None."""
+        return None if config.d_normed is None or config.eps is None else cls(config.d_normed, config.eps)
+
     def __call__(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """What layers and the unembedding read of a residual stream."""
         stream, rest = x[..., : self.width], x[..., self.width :]
@@ -46,13 +53,13 @@ def gelu_new(x: Float[Tensor, "*batch d_mlp"]) -> Float[Tensor, "*batch d_mlp"]:
     return F.gelu(x, approximate="tanh")
 
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu_new": gelu_new, "gelu": F.gelu, "relu": F.relu}
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {"gelu_new": gelu_new, "gelu": F.gelu, "relu": F.relu}
 
 
 class MLP(nn.Module):
     """The MLP of an imported model: it runs, and no circuit goes through it."""
 
-    def __init__(self, d_model: int, d_mlp: int, activation: str) -> None:
+    def __init__(self, d_model: int, d_mlp: int, activation: Activation) -> None:
         super().__init__()
         self.activation = activation
         self.W_in = nn.Parameter(torch.empty(d_model, d_mlp))
@@ -64,8 +71,8 @@ class MLP(nn.Module):
         return ACTIVATIONS[self.activation](x @ self.W_in) @ self.W_out + self.b_out
 
 
-class Attention(nn.Module):
-    """One layer of heads: h(x) = (A ⊗ W_O W_V) x, summed over heads.
+class Block(nn.Module):
+    """One layer: its heads, h(x) = (A ⊗ W_O W_V) x summed over heads, and the MLP of an imported model.
 
     Section "Attention Heads are Independent and Additive".
     The four weights are held as matrices with the heads side by side, because the optimiser
@@ -73,17 +80,18 @@ class Attention(nn.Module):
     """
 
     b_O: Float[Tensor, " d_model"] | None
-    mlp: MLP | None
 
-    def __init__(self, n_heads: int, d_model: int, d_head: int, norm: Norm | None = None) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.n_heads, self.d_head, self.norm = n_heads, d_head, norm
-        self.register_buffer("b_O", None)
-        self.mlp = None
+        d_model, n_heads, d_head = config.d_model, config.n_heads, config.d_head
+        self.n_heads, self.d_head, self.norm = n_heads, d_head, Norm.of(config)
+        self.register_buffer("b_O", None if config.linear else torch.empty(d_model))
         self.q = nn.Parameter(torch.empty(d_model, n_heads * d_head))
         self.k = nn.Parameter(torch.empty(d_model, n_heads * d_head))
         self.v = nn.Parameter(torch.empty(d_model, n_heads * d_head))
         self.o = nn.Parameter(torch.empty(n_heads * d_head, d_model))
+        d_mlp, activation = config.d_mlp, config.act_fn
+        self.mlp = None if d_mlp is None or activation is None else MLP(d_model, d_mlp, activation)
 
     @property
     def W_Q(self) -> Float[Tensor, "n_heads d_model d_head"]:
@@ -105,22 +113,22 @@ class Attention(nn.Module):
         """Output weights of every head."""
         return self.o.unflatten(0, (self.n_heads, self.d_head))
 
-    def read(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+    def normalise(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """What the weights of this layer are multiplied with: the stream, through layer norm if there is one."""
         return x if self.norm is None else self.norm(x)
 
     def values(self, x: Float[Tensor, "batch ctx d_model"]) -> Float[Tensor, "batch n_heads ctx d_head"]:
         """What each head would move from each place."""
-        return self.split(self.read(x) @ self.v)
+        return self.split(self.normalise(x) @ self.v)
 
-    def leave(
+    def add(
         self, x: Float[Tensor, "*batch d_model"], written: Float[Tensor, "*batch d_model"]
     ) -> Float[Tensor, "*batch d_model"]:
         """The residual stream after the layer, given what its heads wrote."""
         x = x + written
         if self.b_O is not None:
             x = x + self.b_O
-        return x if self.mlp is None else x + self.mlp(self.read(x))
+        return x if self.mlp is None else x + self.mlp(self.normalise(x))
 
     def split(self, x: Float[Tensor, "batch ctx wide"]) -> Float[Tensor, "batch n_heads ctx d_head"]:
         """Cut the last axis into heads."""
@@ -130,7 +138,7 @@ class Attention(nn.Module):
         self, x: Float[Tensor, "batch ctx d_model"], pos: Float[Tensor, "ctx d_model"]
     ) -> Float[Tensor, "batch ctx d_model"]:
         """What all heads together write to the residual stream."""
-        x = self.read(x)
+        x = self.normalise(x)
         query, key = self.split((x + pos) @ self.q), self.split((x + pos) @ self.k)
         z = F.scaled_dot_product_attention(query, key, self.split(x @ self.v), is_causal=True)
         return z.transpose(1, 2).flatten(2) @ self.o
@@ -146,8 +154,8 @@ class Attention(nn.Module):
 
         `keys` is the residual stream that W_K reads, `x` by default.
         """
-        query = self.split((self.read(x) + pos)[:, destinations] @ self.q)
-        key = self.split((self.read(x if keys is None else keys) + pos) @ self.k)
+        query = self.split((self.normalise(x) + pos)[:, destinations] @ self.q)
+        key = self.split((self.normalise(x if keys is None else keys) + pos) @ self.k)
         scores = query @ key.transpose(-1, -2) / math.sqrt(self.d_head)
         ctx = scores.shape[-1]
         future = torch.ones(ctx, ctx, dtype=torch.bool, device=x.device).triu(1)[destinations]
@@ -167,28 +175,17 @@ class Transformer(nn.Module):
 
     W_pos: Float[Tensor, "n_ctx d_model"]
 
-    def __init__(
-        self,
-        d_vocab: int,
-        d_model: int,
-        n_ctx: int,
-        n_layers: int,
-        n_heads: int = 0,
-        d_head: int = 0,
-        *,
-        norm: Norm | None = None,
-        standard_positions: bool = False,
-    ) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.norm, self.standard_positions = norm, standard_positions
-        self.d_vocab, self.d_model, self.n_ctx = d_vocab, d_model, n_ctx
-        self.n_layers, self.n_heads, self.d_head = n_layers, n_heads, d_head
+        self.config, self.norm, self.standard_positions = config, Norm.of(config), config.standard_positions
+        self.d_vocab, self.d_model, self.n_ctx = d_vocab, d_model, n_ctx = config.d_vocab, config.d_model, config.n_ctx
+        self.n_layers, self.n_heads, self.d_head = config.n_layers, config.n_heads, config.d_head
         self.W_E = nn.Parameter(torch.empty(d_vocab, d_model))
         self.W_U = nn.Parameter(torch.empty(d_model, d_vocab))
         W_pos = torch.empty(n_ctx, d_model)
         # A model of shapes alone has none; arithmetic on its device would import torch's compiler, which takes seconds.
         self.register_buffer("W_pos", W_pos if W_pos.is_meta else sinusoids(n_ctx, d_model)[:, :d_model])
-        self.layers = nn.ModuleList(Attention(n_heads, d_model, d_head, norm) for _ in range(n_layers))
+        self.blocks = cast("Sequence[Block]", nn.ModuleList(Block(config) for _ in range(config.n_layers)))
 
     def initialise(self, seed: int) -> None:
         """Draw all weights: W_Q, W_K and W_V keep the variance of their input, the others are small.
@@ -206,7 +203,7 @@ class Transformer(nn.Module):
         """Logits of the next token at every position."""
         return self.logits(self.residual(tokens))
 
-    def enter(
+    def embed(
         self, tokens: Int[Tensor, "batch ctx"]
     ) -> tuple[Float[Tensor, "batch ctx d_model"], Float[Tensor, "ctx d_model"]]:
         """The residual stream before the first layer, and the positions that queries and keys read beside it."""
@@ -220,34 +217,29 @@ class Transformer(nn.Module):
 
     def residual(self, tokens: Int[Tensor, "batch ctx"]) -> Float[Tensor, "batch ctx d_model"]:
         """The residual stream after the last layer."""
-        x, pos = self.enter(tokens)
-        for layer in self.attention:
-            x = layer.leave(x, layer(x, pos))
+        x, pos = self.embed(tokens)
+        for block in self.blocks:
+            x = block.add(x, block(x, pos))
         return x
 
-    def read(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+    def normalise(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """What W_U is multiplied with: the final residual stream, through layer norm if there is one."""
         return x if self.norm is None else self.norm(x)
 
     def logits(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:
         """The logits of a final residual stream."""
-        return self.read(x) @ self.W_U
+        return self.normalise(x) @ self.W_U
 
     def patterns(self, tokens: Int[Tensor, "batch ctx"]) -> list[Float[Tensor, "batch n_heads ctx ctx"]]:
         """The attention patterns of every layer, the residual stream running as in `forward`."""
-        x, pos = self.enter(tokens)
+        x, pos = self.embed(tokens)
         patterns = []
-        for layer in self.attention:
-            patterns.append(layer.pattern(x, pos))
-            x = layer.leave(x, layer.head_outputs(x, patterns[-1]).sum(1))
+        for block in self.blocks:
+            patterns.append(block.pattern(x, pos))
+            x = block.add(x, block.head_outputs(x, patterns[-1]).sum(1))
         return patterns
 
     @property
     def linear(self) -> bool:
-        """Whether the logits are the sum over all paths once the patterns are given: neither layer norm nor MLPs."""
-        return self.norm is None and all(layer.mlp is None for layer in self.attention)
-
-    @property
-    def attention(self) -> Sequence[Attention]:
-        """The layers, in order."""
-        return [layer for layer in self.layers if isinstance(layer, Attention)]
+        """As `ModelConfig.linear`."""
+        return self.config.linear

@@ -16,7 +16,7 @@ from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.config.verification import VerificationParams
 from skiptrace.corpora.card import Card, Survival
-from skiptrace.models.checkpoint import ModelConfig
+from skiptrace.models.config import ModelConfig
 
 
 @dataclass(frozen=True)

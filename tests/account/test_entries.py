@@ -131,7 +131,7 @@ def test_rounds_keep_each_entry_once_and_the_built_one_first(make_model, frequen
         parameter.data.mul_(0.05)
     model.W_E.data = torch.eye(23, 24)
     model.W_U.data = torch.eye(24, 23)
-    layer = model.attention[0]
+    layer = model.blocks[0]
     layer.v.data.view(24, model.n_heads, -1)[:, 1] = 0
     layer.v.data.view(24, model.n_heads, -1)[5, 1, 2] = 1
     layer.o.data.view(model.n_heads, model.d_head, -1)[1, 2] = 10 * torch.eye(24)[7]

@@ -41,7 +41,7 @@ def test_without_heads_the_direct_path_is_left(make_model, windows, frequency):
 
 def dense(model: Transformer, frequency, qk: str, ov: str, window):
     """A slow twin: QK and OV of one layer written out over the vocabulary, and reduced as matrices."""
-    layer, p, n = model.attention[0], frequency, len(window) - 1
+    layer, p, n = model.blocks[0], frequency, len(window) - 1
     tokens, pos = window[:-1], model.W_pos[: len(window) - 1]
     logits = model.W_E[tokens] @ model.W_U
     for h in range(model.n_heads):
@@ -89,7 +89,7 @@ def test_a_rung_equals_the_circuits_written_out(make_model, windows, frequency, 
 
 def test_each_source_alone_equals_its_equation(make_model, windows, frequency):
     model, p = make_model(1), frequency.double()
-    layer, scale = model.attention[0], make_model(1).d_head ** 0.5
+    layer, scale = model.blocks[0], make_model(1).d_head ** 0.5
     found = losses(model, windows, averages(model, windows, p), {0: (QK.ALONE, OV.WHOLE)})
     for window, loss in zip(windows, found, strict=True):
         tokens = window[:-1]
@@ -112,14 +112,14 @@ def test_each_source_alone_equals_its_equation(make_model, windows, frequency):
 
 def test_scores_of_any_size_have_an_answer(make_model, windows, frequency):
     model = make_model(1)
-    model.attention[0].q.data.mul_(1e4)
+    model.blocks[0].q.data.mul_(1e4)
     found = losses(model, windows, averages(model, windows, frequency.double()), {0: (QK.ALONE, OV.WHOLE)})
     assert found.isfinite().all()
 
 
 def test_a_model_whose_sources_are_alike_loses_nothing_to_competition(make_model, windows, frequency):
     model = make_model(1)
-    model.attention[0].k.data.zero_()  # every source draws the same, so average ones are the real ones
+    model.blocks[0].k.data.zero_()  # every source draws the same, so average ones are the real ones
     means = averages(model, windows, frequency.double())
     alone, whole = (losses(model, windows, means, {0: (qk, OV.WHOLE)}) for qk in (QK.ALONE, QK.WHOLE))
     torch.testing.assert_close(alone, whole)

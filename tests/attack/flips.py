@@ -18,6 +18,7 @@ from skiptrace.config.models import ModelParams
 from skiptrace.expansion.reader import Tiles, read_row
 from skiptrace.expansion.writer import write
 from skiptrace.models import checkpoint, training
+from skiptrace.models.config import ModelConfig
 from skiptrace.models.importing import import_model
 from skiptrace.models.transformer import Transformer
 from skiptrace.neighbours import Stored
@@ -42,7 +43,7 @@ class Target(NamedTuple):
 
 
 def _model() -> Transformer:
-    model = Transformer(V, 10, 7, 1, 2, 4)
+    model = Transformer(ModelConfig(d_vocab=V, d_model=10, n_ctx=7, n_layers=1, n_heads=2, d_head=4))
     model.initialise(0)
     return model.requires_grad_(False).eval()
 
@@ -96,7 +97,7 @@ def _saved(name: str) -> Callable[[Path], Target]:
 
 def _archive(folder: Path) -> Target:
     write_lens(folder)
-    return Target(folder / "model.pth", lambda: _weights(import_model(folder, None, 0)[0]))
+    return Target(folder / "model.pth", lambda: _weights(import_model(folder, None, 0)))
 
 
 def _interrupted(name: str) -> Callable[[Path], Target]:

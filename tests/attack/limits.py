@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from skiptrace.files import write_array, write_table
 from skiptrace.models import checkpoint
+from skiptrace.models.config import ModelConfig
 from skiptrace.models.transformer import Transformer
 from tests.attack.outcome import Attempt, Outcome, Part
 
@@ -48,7 +49,8 @@ def create(folder: Path, d_vocab: int, tokens: int, seed: int) -> None:
     }
     write_table(of_corpus / "vocab.parquet", pa.Table.from_pandas(pd.DataFrame(columns), preserve_index=False))
     for name, n_layers in (("one", 1), ("two", 2)):
-        model = Transformer(d_vocab, 128, 256, n_layers, 4, 32)
+        sizes = {"d_model": 128, "n_ctx": 256, "n_heads": 4, "d_head": 32}
+        model = Transformer(ModelConfig(d_vocab=d_vocab, n_layers=n_layers, **sizes))
         model.initialise(seed)
         checkpoint.save(model, folder / "data" / "models" / name)
 

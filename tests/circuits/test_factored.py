@@ -12,7 +12,7 @@ def test_circuits_equal_their_dense_products(make_model):
     model = make_model(2)
     torch.testing.assert_close(factored.direct(model).dense(), model.W_E @ model.W_U)
     for layer, head in factored.heads(model):
-        w = model.attention[layer]
+        w = model.blocks[layer]
         W_Q, W_K, W_V, W_O = w.W_Q[head], w.W_K[head], w.W_V[head], w.W_O[head]
         ov = model.W_E @ (W_V @ W_O) @ model.W_U
         qk = model.W_E @ (W_Q @ W_K.T) @ model.W_E.T / math.sqrt(model.d_head)
@@ -35,7 +35,7 @@ def test_the_strongest_pairs_have_two_circuits_more(make_model):
 
     def size(pair):
         (i, h), (j, g) = pair
-        one, two = model.attention[i], model.attention[j]
+        one, two = model.blocks[i], model.blocks[j]
         return (one.W_V[h] @ one.W_O[h] @ two.W_V[g] @ two.W_O[g]).norm()
 
     (i, h), (j, g) = max(factored.pairs(model), key=size)
@@ -44,7 +44,7 @@ def test_the_strongest_pairs_have_two_circuits_more(make_model):
 
 def test_circuits_of_pairs_are_dense_products(make_model):
     model = make_model(2)
-    one, two = model.attention
+    one, two = model.blocks
     moved = one.W_V[2] @ one.W_O[2]
     expected = model.W_E @ moved @ two.W_V[0] @ two.W_O[0] @ model.W_U
     torch.testing.assert_close(factored.virtual_ov(model, (0, 2), (1, 0)).dense(), expected)

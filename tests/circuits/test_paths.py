@@ -19,7 +19,7 @@ def test_a_path_of_two_heads_is_a_virtual_head(make_model, tokens):
     patterns = model.patterns(tokens)
     first, second = (0, 2), (1, 1)
     A = patterns[1][:, 1] @ patterns[0][:, 2]
-    W_OV = [model.attention[layer].W_V[head] @ model.attention[layer].W_O[head] for layer, head in (first, second)]
+    W_OV = [model.blocks[layer].W_V[head] @ model.blocks[layer].W_O[head] for layer, head in (first, second)]
     virtual = A @ (model.W_E @ W_OV[0] @ W_OV[1] @ model.W_U)[tokens]
     torch.testing.assert_close(path_logits(model, tokens, patterns, (first, second)), virtual, rtol=0, atol=1e-10)
 

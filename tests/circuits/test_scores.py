@@ -8,6 +8,7 @@ from skiptrace.circuits import scores
 from skiptrace.circuits.factored import Circuit, ov
 from skiptrace.circuits.tables import HEADS, OFFSETS
 from skiptrace.config.scoring import ScoringParams
+from skiptrace.models.config import ModelConfig
 from skiptrace.models.transformer import Transformer
 
 PARAMS = ScoringParams(
@@ -39,14 +40,14 @@ def rotation(model: Transformer, back: int) -> torch.Tensor:
 def wired():
     """One layer: L0H0 attends one token back and copies it, L0H1 attends evenly and suppresses."""
     d = 24
-    model = Transformer(d_vocab=d, d_model=d, n_ctx=16, n_layers=1, n_heads=2, d_head=d).double()
+    model = Transformer(ModelConfig(d_vocab=d, d_model=d, n_ctx=16, n_layers=1, n_heads=2, d_head=d)).double()
     identity = torch.eye(d, dtype=torch.float64)
     with torch.no_grad():
         for weight in model.parameters():
             weight.zero_()
         model.W_E.copy_(0.001 * identity)  # so small that positions decide where heads attend
         model.W_U.copy_(identity)
-        layer = model.attention[0]
+        layer = model.blocks[0]
         layer.W_Q[0].copy_(100 * rotation(model, 1))
         layer.W_K[0].copy_(identity)
         layer.W_V[0].copy_(identity)
@@ -71,7 +72,7 @@ def test_copying_by_hand():
 
 def test_the_copying_null_of_wide_random_models_has_the_known_width():
     """For Gaussian matrices the score has mean 0 and standard deviation 1.5/d_head."""
-    model = Transformer(d_vocab=300, d_model=200, n_ctx=4, n_layers=1, n_heads=1, d_head=32)
+    model = Transformer(ModelConfig(d_vocab=300, d_model=200, n_ctx=4, n_layers=1, n_heads=1, d_head=32))
     with torch.no_grad():
         model.W_E.copy_(torch.eye(300)[:, :200])
         model.W_U.copy_(torch.eye(300)[:200])
@@ -81,7 +82,7 @@ def test_the_copying_null_of_wide_random_models_has_the_known_width():
 
 
 def test_a_head_wired_to_the_previous_token(wired):
-    layer = wired.attention[0]
+    layer = wired.blocks[0]
     term = scores.position_scores(wired.W_pos, layer.W_Q, layer.W_K)
     pattern = scores.softmax_causal(term)
     assert scores.previous_token(pattern)[0] > 0.99
@@ -134,7 +135,7 @@ def test_position_share_is_one_for_position_and_small_for_content(make_model):
     text[:, 0] = 0
     for strength, low, high in ((0.0, 0.999, 1.001), (200.0, 0.0, 0.05)):
         model = make_model(1, d_vocab=24, d_model=24, n_ctx=16, n_heads=1, d_head=24)
-        layer = model.attention[0]
+        layer = model.blocks[0]
         layer.W_Q[0].copy_(4 * rotation(model, 2))
         layer.W_K[0].copy_(torch.eye(24))
         model.W_E.mul_(strength / math.sqrt(24))
@@ -147,7 +148,7 @@ def test_position_share_is_one_for_position_and_small_for_content(make_model):
 def test_moments_by_a_slow_twin(make_model, tokens):
     model = make_model(1)
     found = scores.on_text(model, tokens)[0]
-    layer = model.attention[0]
+    layer = model.blocks[0]
     x = model.W_E[tokens] + model.W_pos
     for head in range(3):
         raw = (x @ layer.W_Q[head]) @ (x @ layer.W_K[head]).transpose(1, 2) / 2

@@ -25,7 +25,7 @@ assert skiptrace.__file__.startswith(WHEEL), skiptrace.__file__
 """
 THREE_LINES = """
 import numpy as np
-model = skiptrace.Transformer(30, 8, 6, 1, 2, 3)
+model = skiptrace.Transformer(skiptrace.ModelConfig(d_vocab=30, d_model=8, n_ctx=6, n_layers=1, n_heads=2, d_head=3))
 model.initialise(0)
 model.requires_grad_(False)
 texts, stream = [f"t{i}" for i in range(30)], np.arange(600) % 30

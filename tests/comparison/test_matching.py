@@ -43,11 +43,11 @@ def turned(model: Transformer, order: list[int], seed: int = 0) -> Transformer:
         return torch.randn(size, size, generator=generator, dtype=torch.double) + 3 * torch.eye(size)
 
     stream = torch.linalg.qr(basis(model.d_model)).Q
-    other = Transformer(model.d_vocab, model.d_model, model.n_ctx, model.n_layers, model.n_heads, model.d_head).double()
+    other = Transformer(model.config).double()
     with torch.no_grad():
         other.W_E.copy_(model.W_E @ stream)
         other.W_U.copy_(stream.T @ model.W_U)
-        for new, old in zip(other.attention, model.attention, strict=True):
+        for new, old in zip(other.blocks, model.blocks, strict=True):
             for place, head in enumerate(order):
                 inner, value = basis(model.d_head), basis(model.d_head)
                 new.W_Q[place].copy_(stream.T @ old.W_Q[head] @ inner)
@@ -95,7 +95,7 @@ def test_vocabularies_in_another_order_are_matched_by_text(make_model):
 def test_heads_left_over_are_gone_or_new_and_a_dead_head_is_like_none(make_model):
     three, two = make_model(1), make_model(1, n_heads=2, seed=1)
     with torch.no_grad():
-        two.attention[0].W_O[1].zero_()
+        two.blocks[0].W_O[1].zero_()
     tokens = shared_tokens(vocabulary(23), vocabulary(23))
     alike = similarity(three, two, tokens)
     assert (alike.ov[:, 1] == 0).all()

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from skiptrace.config.composition import CompositionParams
+from skiptrace.models.config import ModelConfig
 from skiptrace.models.transformer import Transformer
 
 V, CTX, D_HEAD = 60, 13, 64
@@ -25,7 +26,8 @@ def wired():
     Dimensions: the token, the token before, the position.
     """
     token, before, place = (slice(0, V), slice(V, 2 * V), slice(2 * V, 2 * V + CTX))
-    model = Transformer(d_vocab=V, d_model=2 * V + CTX + 1, n_ctx=CTX, n_layers=2, n_heads=2, d_head=D_HEAD).double()
+    sizes = {"n_layers": 2, "n_heads": 2, "d_head": D_HEAD}
+    model = Transformer(ModelConfig(d_vocab=V, d_model=2 * V + CTX + 1, n_ctx=CTX, **sizes)).double()
     match = SHARP * D_HEAD**0.5
     with torch.no_grad():
         for weight in model.parameters():
@@ -34,7 +36,7 @@ def wired():
         model.W_E[:, token] = torch.eye(V)
         model.W_U[token] = torch.eye(V)
         model.W_pos[:, place] = torch.eye(CTX)
-        early, late = model.attention
+        early, late = model.blocks
         early.W_Q[0][place, :CTX] = match * torch.eye(CTX).roll(-1, 1).tril()
         early.W_K[0][place, :CTX] = torch.eye(CTX)
         early.W_V[0][token, :V] = torch.eye(V)

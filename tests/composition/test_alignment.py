@@ -15,7 +15,7 @@ def test_scores_are_norms_of_dense_products(make_model, params):
     table = composition(model, params)
     assert len(table) == 3 * 3 * 9
     for row in table.to_dict("records"):
-        one, two = model.attention[row["from_layer"]], model.attention[row["to_layer"]]
+        one, two = model.blocks[row["from_layer"]], model.blocks[row["to_layer"]]
         W_OV = one.W_V[row["from_head"]] @ one.W_O[row["from_head"]]
         W_QK = two.W_Q[row["to_head"]] @ two.W_K[row["to_head"]].T
         later = {"Q": W_QK, "K": W_QK.T, "V": two.W_V[row["to_head"]] @ two.W_O[row["to_head"]]}[row["kind"]]
@@ -47,7 +47,7 @@ def test_what_cannot_compose_is_the_null_of_what_can(make_model, params):
     table = composition(model, params)
 
     def score(kind: str, writer: tuple[int, int], reader: tuple[int, int]) -> float:
-        one, two = model.attention[writer[0]], model.attention[reader[0]]
+        one, two = model.blocks[writer[0]], model.blocks[reader[0]]
         W_OV, W_QK = one.W_V[writer[1]] @ one.W_O[writer[1]], two.W_Q[reader[1]] @ two.W_K[reader[1]].T
         later = {"Q": W_QK, "K": W_QK.T, "V": two.W_V[reader[1]] @ two.W_O[reader[1]]}[kind]
         return ((W_OV @ later).norm() / W_OV.norm() / later.norm()).item()

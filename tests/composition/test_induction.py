@@ -51,7 +51,7 @@ def test_a_cut_head_is_absent_from_what_follows(make_model, tokens):
     model, text = make_model(3), tokens[:, :7] % 23
     cut = induction.patterns_without(model, text, (1, 2), "all")
     silent = make_model(3)
-    silent.attention[1].W_O[2].zero_()
+    silent.blocks[1].W_O[2].zero_()
     for found, expected in zip(cut, silent.patterns(text), strict=True):
         torch.testing.assert_close(found, expected)
 
@@ -68,8 +68,8 @@ def test_copying_share_by_a_slow_twin(make_model):
     model = make_model(2)
     tokens = repeated_tokens(23, 3, 2, 2, 0)
     share = induction.copying_share(model, tokens, 3)
-    x = model.W_E[tokens] + model.attention[0](model.W_E[tokens], model.W_pos[:7])
-    layer, total = model.attention[1], []
+    x = model.W_E[tokens] + model.blocks[0](model.W_E[tokens], model.W_pos[:7])
+    layer, total = model.blocks[1], []
     for text in range(2):
         for position in range(1, 7):
             logits = x[text, position] @ layer.W_V[1] @ layer.W_O[1] @ model.W_U

@@ -10,6 +10,7 @@ from skiptrace.composition import features, stream
 from skiptrace.composition.deletion import deletion
 from skiptrace.composition.virtual_weights import virtual_weights
 from skiptrace.errors import InputError
+from skiptrace.models.config import ModelConfig
 from skiptrace.models.transformer import Transformer
 from tests.composition.conftest import V
 
@@ -20,17 +21,17 @@ def test_virtual_weights_are_norms_of_dense_products(make_model, params):
     readers, later = 2 * 9, 9
     assert len(table) == (readers + 1) + 2 * 6 + 3 * (later + 1) + 3
     pairs = {
-        ("W_E", "L1H2 W_K"): (model.W_E, model.attention[1].W_K[2]),
-        ("W_pos", "L0H1 W_Q"): (model.W_pos, model.attention[0].W_Q[1]),
-        ("L0H2 W_O", "L1H0 W_V"): (model.attention[0].W_O[2], model.attention[1].W_V[0]),
-        ("L1H1 W_O", "W_U"): (model.attention[1].W_O[1], model.W_U),
+        ("W_E", "L1H2 W_K"): (model.W_E, model.blocks[1].W_K[2]),
+        ("W_pos", "L0H1 W_Q"): (model.W_pos, model.blocks[0].W_Q[1]),
+        ("L0H2 W_O", "L1H0 W_V"): (model.blocks[0].W_O[2], model.blocks[1].W_V[0]),
+        ("L1H1 W_O", "W_U"): (model.blocks[1].W_O[1], model.W_U),
         ("W_E", "W_U"): (model.W_E, model.W_U),
     }
     for key, (writer, reader) in pairs.items():
         expected = (writer @ reader).norm() / writer.norm() / reader.norm()
         assert table.loc[key, "score"] == pytest.approx(expected.item())
     impossible = [
-        ((one := model.attention[i].W_O[h]) @ (two := model.attention[j].W_K[g])).norm() / one.norm() / two.norm()
+        ((one := model.blocks[i].W_O[h]) @ (two := model.blocks[j].W_K[g])).norm() / one.norm() / two.norm()
         for i, j in ((0, 0), (1, 0), (1, 1))
         for h in range(3)
         for g in range(3)
@@ -59,16 +60,16 @@ def test_a_subspace_is_the_fewest_directions_that_hold_the_share():
 def deleting():
     """L0H0 copies the token into other dimensions, L1H0 reads it there and takes it away; attention is on itself."""
     d, n = 8, 6
-    model = Transformer(d_vocab=d, d_model=2 * d, n_ctx=n, n_layers=2, n_heads=1, d_head=d).double()
+    model = Transformer(ModelConfig(d_vocab=d, d_model=2 * d, n_ctx=n, n_layers=2, n_heads=1, d_head=d)).double()
     with torch.no_grad():
         for weight in model.parameters():
             weight.zero_()
         model.W_pos.copy_(F.pad(100 * torch.eye(n), (d, d - n)))
         model.W_E[:, :d] = torch.eye(d)
-        for layer in model.attention:
+        for layer in model.blocks:
             layer.W_Q[0][d:] = torch.eye(d)
             layer.W_K[0][d:] = torch.eye(d)
-        early, late = model.attention
+        early, late = model.blocks
         early.W_V[0][:d] = torch.eye(d)
         early.W_O[0][:, d:] = torch.eye(d)
         late.W_V[0][d:] = torch.eye(d)
@@ -101,7 +102,7 @@ def test_what_a_head_cancels_of_a_later_writer_too_is_no_deletion(deleting, para
     """L1H0 points against what L0H0 wrote; L0H0 points more against what only L1H0 writes, later."""
     with torch.no_grad():
         deleting.W_E[:, 8:] = torch.eye(8)
-        early, late = deleting.attention
+        early, late = deleting.blocks
         early.W_V[0].zero_()
         early.W_V[0][8:] = torch.eye(8)
         early.W_O[0][:, 8:] = -2 * torch.eye(8)
@@ -131,7 +132,7 @@ def test_an_output_that_has_nothing_to_do_with_the_stream_deletes_nothing(make_m
 
 def test_who_writes_nothing_has_no_room(deleting, params):
     with torch.no_grad():
-        deleting.attention[0].W_O.zero_()
+        deleting.blocks[0].W_O.zero_()
     written = stream.on_text(deleting, TEXT, params.subspace_share)
     table = stream.writers(deleting, written, params).set_index("name")
     assert table.loc["L0H0", ["norm", "dimensions", "effective_rank", "weights_effective_rank"]].tolist() == [0] * 4
@@ -271,6 +272,6 @@ def test_virtual_weights_are_significant_only_above_pairs_that_cannot_pass_anyth
 
     assert row()["significant"] and row()["impossible_max"] == pytest.approx(0)
     with torch.no_grad():
-        wired.attention[1].W_O[1].copy_(wired.attention[0].W_O[0])  # L1H1 writes it too, beside L1H0
+        wired.blocks[1].W_O[1].copy_(wired.blocks[0].W_O[0])  # L1H1 writes it too, beside L1H0
     assert row()["impossible_max"] == pytest.approx(row()["score"]) and row()["z"] > params.null_sd
     assert not row()["significant"]

@@ -47,7 +47,7 @@ def test_the_residual_is_the_models_own(make_model, windows):
 def test_the_source_of_a_feature_by_the_double_loop(make_model, windows, site):
     """What every head moves from every position, through the feature's encoder row, one at a time."""
     model = make_model(1).float()
-    layer, tokens = model.attention[0], windows[:, :-1]
+    layer, tokens = model.blocks[0], windows[:, :-1]
     state = sites.run(model, tokens)
     encoder = torch.randn({"residual": 10, "heads": 12}[site], generator=torch.Generator().manual_seed(3))
     pattern = model.patterns(tokens)[0]
@@ -67,7 +67,7 @@ def test_directions_reach_the_logits_through_the_heads_outputs(make_model):
     model = make_model(1).float()
     direction = torch.zeros(12, 1)
     direction[5] = 2.0  # the second head's second coordinate
-    slow = 2 * model.attention[0].W_O[1, 1] @ model.W_U
+    slow = 2 * model.blocks[0].W_O[1, 1] @ model.W_U
     assert torch.allclose(sites.to_logits(model, "heads", direction)[0], slow - slow.mean(), atol=1e-5)
 
 
@@ -124,7 +124,7 @@ def test_token_means_by_hand():
 def test_a_model_without_attention_to_context_is_recovered_by_the_mean_for_the_token(make_model, windows):
     """Its residual stream is a function of the token, so that nothing is left for a dictionary to find."""
     model = make_model(1).float()
-    model.attention[0].o.zero_()
+    model.blocks[0].o.zero_()
     text = language.Text(windows.flatten().numpy(), windows.flatten().numpy(), pd.Series([f"t{i}" for i in range(23)]))
     params = PARAMS.model_copy(update={"windows": 40})
     sweep = language.decompose(model, text, "residual", params).sweep

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from skiptrace.models.config import ModelConfig
 from skiptrace.models.transformer import Transformer
 
 SOURCE, DESTINATION, OUT = 3, 5, 7
@@ -8,7 +9,7 @@ SOURCE, DESTINATION, OUT = 3, 5, 7
 
 def wire(model: Transformer, source: int, destinations: list[int], outs: list[int]) -> None:
     """Let the only head attend from the destinations to the source and raise the outs for it."""
-    layer = model.attention[0]
+    layer = model.blocks[0]
     layer.W_Q[0, destinations, 0] = 9
     layer.W_K[0, source, 0] = 9
     layer.W_V[0, source, 1] = 2
@@ -19,7 +20,7 @@ def wire(model: Transformer, source: int, destinations: list[int], outs: list[in
 def blank_head() -> Transformer:
     """One head over one-hot embeddings that does nothing yet."""
     d = 12
-    model = Transformer(d_vocab=d, d_model=d, n_ctx=16, n_layers=1, n_heads=1, d_head=2)
+    model = Transformer(ModelConfig(d_vocab=d, d_model=d, n_ctx=16, n_layers=1, n_heads=1, d_head=2))
     with torch.no_grad():
         for weight in model.parameters():
             weight.zero_()

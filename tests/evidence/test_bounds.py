@@ -54,5 +54,5 @@ def test_crossings_of_a_wired_quartet_are_what_the_text_contradicts(blank_head):
     found = of_all_entries(blank_head, Positions(data.train, 12, 11), data, params)
     assert found["contradicted"].low > 0
     assert found["unsupported"].mean >= found["contradicted"].mean
-    blank_head.attention[0].W_O.data.zero_()
+    blank_head.blocks[0].W_O.data.zero_()
     assert of_all_entries(blank_head, Positions(data.train, 12, 11), data, params)["unsupported"].mean == 0

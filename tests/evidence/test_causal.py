@@ -25,7 +25,7 @@ def test_the_end_of_a_context_is_what_the_forward_pass_says(make_model, tokens, 
 
 def test_so_it_is_with_layer_norm_mlps_and_positions_in_the_stream(tmp_path, tokens):
     write_gpt2(tmp_path)
-    model, _ = import_model(tmp_path, None, 0)
+    model = import_model(tmp_path, None, 0)
     end = causal.run_to_end(model, tokens)
     torch.testing.assert_close(end.logits, model(tokens)[:, -1], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(end.attention[1], model.patterns(tokens)[1][:, :, -1])
@@ -39,7 +39,7 @@ def test_cutting_an_edge_equals_a_slow_twin(make_model, tokens, layer, head):
     edges = torch.zeros_like(tokens, dtype=torch.bool)
     edges[:, [1, 4]] = True
     x = model.W_E[tokens]
-    for index, weights in enumerate(model.attention):
+    for index, weights in enumerate(model.blocks):
         pattern = weights.pattern(x, model.W_pos).clone()
         if index == layer:
             for text in range(len(tokens)):

@@ -14,7 +14,7 @@ PARAMS = VerificationParams(min_p_out=0.2)
 
 
 def products(model, layer: int, head: int) -> list[torch.Tensor]:
-    block = model.attention[layer]
+    block = model.blocks[layer]
     return [block.W_Q[head] @ block.W_K[head].T, block.W_V[head] @ block.W_O[head]]
 
 
@@ -32,12 +32,12 @@ def test_stand_ins_replace_every_head_and_nothing_else(make_model, kind):
                 same = torch.allclose(torch.linalg.svdvals(mine), torch.linalg.svdvals(theirs))
                 assert same == (kind is StandIn.ROTATED)
             for name in ("W_Q", "W_K", "W_V", "W_O"):
-                mine, theirs = (getattr(m.attention[layer], name)[head] for m in (made, model))
+                mine, theirs = (getattr(m.blocks[layer], name)[head] for m in (made, model))
                 assert mine.norm() == pytest.approx(theirs.norm().item())
             for circuit in (qk, ov):  # what is mined is of the stand-in
                 assert circuit(made, layer, head).left.shape == circuit(model, layer, head).left.shape
-    assert torch.equal(stand_in(model, kind, 3).attention[1].W_V, made.attention[1].W_V)
-    assert not torch.equal(stand_in(model, kind, 4).attention[1].W_V, made.attention[1].W_V)
+    assert torch.equal(stand_in(model, kind, 3).blocks[1].W_V, made.blocks[1].W_V)
+    assert not torch.equal(stand_in(model, kind, 4).blocks[1].W_V, made.blocks[1].W_V)
 
 
 def rows(effect: list[float], p_out: list[float], support: str = "supported") -> pd.DataFrame:

@@ -95,7 +95,7 @@ def test_the_cost_of_a_crossing_equals_a_slow_twin(quartet):
     crossing = Crossing(0, 0, 3, 5, 4)
     found = bugs.changes(quartet, crossing, positions, ctx, 10_000)
     changes = []
-    layer = quartet.attention[0]
+    layer = quartet.blocks[0]
     OV = quartet.W_E @ layer.W_V[0] @ layer.W_O[0] @ quartet.W_U
     for i in range(ctx - 1, len(data.valid) - 1):
         window = data.valid[i - ctx + 1 : i + 1].copy()
@@ -122,7 +122,7 @@ def test_a_crossing_without_a_place_has_no_cost(quartet):
 
 def test_the_bound_of_rows_is_what_taking_the_crossings_away_saves(quartet):
     data = streams(*TEXT)
-    layer = quartet.attention[0]
+    layer = quartet.blocks[0]
     OV = quartet.W_E @ layer.W_V[0] @ layer.W_O[0] @ quartet.W_U
     centred = (OV[3, 7] - OV[3].mean()).item()
     checked = verify(quartet, table(*TRUE, *CROSSED, ov=centred), data, PARAMS)

@@ -13,7 +13,7 @@ from skiptrace.mining.vocabulary import Vocabulary
 
 def dense(model, layer, head):
     """QK and OV of a head, entry by entry as the circuits are written down."""
-    block = model.attention[layer]
+    block = model.blocks[layer]
     query, key = model.W_E @ block.W_Q[head], model.W_E @ block.W_K[head]
     value = model.W_E @ block.W_V[head] @ block.W_O[head] @ model.W_U
     return query @ key.T / math.sqrt(model.d_head), value

@@ -25,6 +25,7 @@ from skiptrace.expansion.layout import partition
 from skiptrace.expansion.reader import Tiles
 from skiptrace.files import read_array, read_table
 from skiptrace.models import checkpoint
+from skiptrace.models.config import ModelConfig
 from skiptrace.models.importing import import_model
 from skiptrace.models.transformer import Transformer
 from skiptrace.tokens.existing import load_existing
@@ -90,14 +91,14 @@ def existing(path: Path) -> None:
 
 @reads("model.safetensors", lambda path: checkpoint.load(path.parent))
 def safetensors(path: Path) -> None:
-    model = Transformer(11, 6, 5, 1, 2, 3)
+    model = Transformer(ModelConfig(d_vocab=11, d_model=6, n_ctx=5, n_layers=1, n_heads=2, d_head=3))
     model.initialise(0)
     checkpoint.save(model, path.parent)
 
 
 @reads("config.json", lambda path: checkpoint.load(path.parent))
 def config(path: Path) -> None:
-    model = Transformer(11, 6, 5, 1, 2, 3)
+    model = Transformer(ModelConfig(d_vocab=11, d_model=6, n_ctx=5, n_layers=1, n_heads=2, d_head=3))
     model.initialise(0)
     checkpoint.save(model, path.parent)
 

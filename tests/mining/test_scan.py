@@ -14,7 +14,7 @@ from skiptrace.errors import InputError
 from skiptrace.mining import accelerated, kernels
 from skiptrace.mining import scan as scanning
 from skiptrace.mining.heads import statistics_of
-from skiptrace.mining.scan import Found, Wanted, scan
+from skiptrace.mining.scan import Request, Result, scan
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -54,11 +54,11 @@ SIZES = st.integers(1, 230)
 def test_every_kind_of_top_equals_sorting_the_dense_matrix(device, n, m, rank, k, threads, seed):
     c = circuit(n, m, rank, seed)
     dense = c.left @ c.right
-    wanted = Wanted(rows=k, columns=k + 1, whole=2 * k)
+    request = Request(rows=k, columns=k + 1, whole=2 * k)
     if device == "cpu":
-        found = scan(c, wanted, threads=threads)
+        found = scan(c, request, threads=threads)
     else:
-        found = scanning._accelerated(c.left, c.right, Wanted(min(k, m), min(k + 1, n), min(2 * k, n * m)), None, None)
+        found = scanning._accelerated(c.left, c.right, Request(min(k, m), min(k + 1, n), min(2 * k, n * m)), None, None)
     assert found.rows.index.tolist() == slow_rows(dense, k)
     assert torch.equal(found.rows.values, dense.gather(1, found.rows.index.long()))
     assert found.columns.index.tolist() == slow_rows(dense.T, k + 1)
@@ -71,11 +71,11 @@ def test_every_kind_of_top_equals_sorting_the_dense_matrix(device, n, m, rank, k
 
 def test_each_request_alone_finds_what_all_together_find():
     c = circuit(200, 170, 3, 0, largest=9)
-    together = scan(c, Wanted(7, 5, 11, 16))
-    assert torch.equal(scan(c, Wanted(rows=7)).rows.index, together.rows.index)
-    assert torch.equal(scan(c, Wanted(columns=5)).columns.index, together.columns.index)
-    assert torch.equal(scan(c, Wanted(whole=11)).whole.columns, together.whole.columns)
-    assert scan(c, Wanted(bins=16)).statistics.counts.tolist() == together.statistics.counts.tolist()
+    together = scan(c, Request(7, 5, 11, 16))
+    assert torch.equal(scan(c, Request(rows=7)).rows.index, together.rows.index)
+    assert torch.equal(scan(c, Request(columns=5)).columns.index, together.columns.index)
+    assert torch.equal(scan(c, Request(whole=11)).whole.columns, together.whole.columns)
+    assert scan(c, Request(bins=16)).statistics.counts.tolist() == together.statistics.counts.tolist()
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -83,11 +83,11 @@ def test_each_request_alone_finds_what_all_together_find():
 def test_statistics_equal_those_of_the_dense_matrix(threads, device):
     c = circuit(190, 210, 4, 1, largest=5)
     dense = (c.left @ c.right).double()
-    wanted = Wanted(bins=31)
+    request = Request(bins=31)
     if device == "cpu":
-        s = scan(c, wanted, threads=threads).statistics
+        s = scan(c, request, threads=threads).statistics
     else:
-        s = scanning._accelerated(c.left, c.right, wanted, None, scanning._moments(c)).statistics
+        s = scanning._accelerated(c.left, c.right, request, None, scanning._moments(c)).statistics
     assert s.mean == pytest.approx(dense.mean().item(), abs=1e-9)
     assert s.variance == pytest.approx(dense.var(correction=0).item())
     assert (s.min, s.max) == (dense.min().item(), dense.max().item())
@@ -100,7 +100,7 @@ def test_statistics_equal_those_of_the_dense_matrix(threads, device):
 def test_what_lies_beyond_the_histogram_is_counted_at_its_ends():
     left = torch.zeros(200, 1)
     left[0], left[1] = 1000, -1000
-    s = scan(Circuit("ov", "0", "0", left, torch.ones(1, 3)), Wanted(bins=4)).statistics
+    s = scan(Circuit("ov", "0", "0", left, torch.ones(1, 3)), Request(bins=4)).statistics
     assert s.counts.tolist() == [3, 0, 594, 3] and s.max == 1000
 
 
@@ -111,7 +111,7 @@ def test_a_change_is_ranked_instead_of_the_entries():
     def negative_weighted(tile, row, column):
         tile.neg_().mul_(weight[column : column + tile.shape[1]])
 
-    found = scan(c, Wanted(rows=4, whole=9), negative_weighted, threads=2)
+    found = scan(c, Request(rows=4, whole=9), negative_weighted, threads=2)
     dense = -(c.left @ c.right) * weight
     assert found.rows.index.tolist() == slow_rows(dense, 4)
     assert list(zip(found.whole.rows.tolist(), found.whole.columns.tolist(), strict=True)) == slow_whole(dense, 9)
@@ -142,18 +142,18 @@ def test_centring_weights_and_choice_of_tokens_stand_in_the_factors():
 )
 def test_what_has_no_largest_entry_is_refused(left, right, message):
     with pytest.raises(InputError, match=message):
-        scan(Circuit("ov", "0", "1", left, right), Wanted(rows=1))
+        scan(Circuit("ov", "0", "1", left, right), Request(rows=1))
 
 
 def test_a_vocabulary_of_one_and_more_than_there_is():
-    found = scan(Circuit("ov", "0", "1", torch.tensor([[2.0]]), torch.tensor([[3.0]])), Wanted(9, 9, 9, 2))
+    found = scan(Circuit("ov", "0", "1", torch.tensor([[2.0]]), torch.tensor([[3.0]])), Request(9, 9, 9, 2))
     assert found.rows.values.tolist() == found.columns.values.tolist() == [[6.0]]
     assert found.whole.values.tolist() == [6.0] and found.statistics.counts.sum() == 1
 
 
 def test_nothing_asked_for_is_nothing_looked_at():
     circuit = Circuit("ov", "0", "0", torch.ones(5, 2), torch.ones(2, 7))
-    assert scan(circuit, Wanted()) == Found(None, None, None, None)
+    assert scan(circuit, Request()) == Result(None, None, None, None)
     assert statistics_of(circuit, 0) == []
     assert statistics_of(circuit, 3, threads=2)[0]["mean"] == 2
 

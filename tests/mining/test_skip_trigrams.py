@@ -10,6 +10,7 @@ from skiptrace.config.mining import MiningParams
 from skiptrace.mining import skip_trigrams
 from skiptrace.mining.skip_trigrams import Circuits
 from skiptrace.mining.tables import POSITIONAL, SKIP_TRIGRAMS
+from skiptrace.models.config import ModelConfig
 from skiptrace.models.transformer import Transformer
 
 
@@ -25,13 +26,13 @@ def mine(circuits, vocabulary, params):
 def head_wired_for(source: int, destination: int, out: int) -> Transformer:
     """One head that does one skip-trigram and nothing else."""
     d = 8
-    model = Transformer(d_vocab=d, d_model=d, n_ctx=4, n_layers=1, n_heads=1, d_head=2)
+    model = Transformer(ModelConfig(d_vocab=d, d_model=d, n_ctx=4, n_layers=1, n_heads=1, d_head=2))
     with torch.no_grad():
         for weight in model.parameters():
             weight.zero_()
         model.W_E.copy_(torch.eye(d))
         model.W_U.copy_(torch.eye(d))
-        layer = model.attention[0]
+        layer = model.blocks[0]
         layer.W_Q[0, destination, 0] = 5
         layer.W_K[0, source, 0] = 5
         layer.W_V[0, source, 1] = 3

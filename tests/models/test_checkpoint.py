@@ -38,7 +38,7 @@ def test_names_and_shapes_are_those_of_transformer_lens(saved):
 
 
 def test_W_Q_of_a_head_is_its_slice_of_the_matrix(make_model):
-    layer = make_model(1).attention[0]
+    layer = make_model(1).blocks[0]
     assert torch.equal(layer.W_Q[1], layer.q[:, 4:8])
     assert torch.equal(layer.W_O[2], layer.o[8:12])
 

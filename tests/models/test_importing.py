@@ -28,7 +28,8 @@ def centred(logits: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_imported_transformer_lens_model_has_the_logits_of_the_original(tmp_path, contexts, kind, positions, suffix):
     config, tensors = write_lens(tmp_path, suffix, normalization_type=kind, positional_embedding_type=positions)
-    model, told = import_model(tmp_path, None, 0)
+    model = import_model(tmp_path, None, 0)
+    told = model.config
     expected = centred(lens_logits(config, tensors, contexts))
     torch.testing.assert_close(model(contexts).double(), expected, rtol=0, atol=1e-4)
     assert told.imported_from == "transformer-lens"
@@ -41,23 +42,20 @@ def test_shared_keys_and_values_scores_and_scales_are_those_of_the_original(tmp_
     changed = {"n_heads": 4, "n_key_value_heads": 2, "normalization_type": "LN"}
     config, tensors = write_lens(tmp_path, **changed)
     expected = lens_logits(config, tensors, contexts)
-    torch.testing.assert_close(
-        import_model(tmp_path, None, 0)[0](contexts).double(), centred(expected), rtol=0, atol=1e-4
-    )
+    torch.testing.assert_close(import_model(tmp_path, None, 0)(contexts).double(), centred(expected), rtol=0, atol=1e-4)
     (tmp_path / "config.json").write_text(json.dumps(config | {"use_attn_scale": True, "attn_scale": 1.0}))
     for layer in range(2):
         for name in ("W_Q", "b_Q"):
             tensors[f"blocks.{layer}.attn.{name}"] = tensors[f"blocks.{layer}.attn.{name}"] * 2  # √d_head
     expected = lens_logits(config, tensors, contexts)
-    torch.testing.assert_close(
-        import_model(tmp_path, None, 0)[0](contexts).double(), centred(expected), rtol=0, atol=1e-4
-    )
+    torch.testing.assert_close(import_model(tmp_path, None, 0)(contexts).double(), centred(expected), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("prefix", ["transformer.", ""])
 def test_an_imported_gpt2_has_the_logits_of_the_original_mlps_included(tmp_path, contexts, prefix):
     config, tensors = write_gpt2(tmp_path, prefix)
-    model, told = import_model(tmp_path, None, 0)
+    model = import_model(tmp_path, None, 0)
+    told = model.config
     expected = centred(gpt2_logits(config, tensors, contexts))
     torch.testing.assert_close(model(contexts).double(), expected, rtol=0, atol=1e-4)
     assert (told.imported_from, told.d_model, told.d_model_imported, told.d_mlp) == ("gpt2", 13, 12, 48)
@@ -66,17 +64,17 @@ def test_an_imported_gpt2_has_the_logits_of_the_original_mlps_included(tmp_path,
 
 def test_an_imported_model_survives_the_disk(tmp_path, contexts):
     write_gpt2(tmp_path / "theirs")
-    model, config = import_model(tmp_path / "theirs", 6, 0)
-    checkpoint.save(model, tmp_path / "ours", config=config)
+    model = import_model(tmp_path / "theirs", 6, 0)
+    checkpoint.save(model, tmp_path / "ours")
     assert torch.equal(checkpoint.load(tmp_path / "ours")(contexts), model(contexts))
-    assert checkpoint.read_config(tmp_path / "ours" / "config.json") == config
+    assert checkpoint.read_config(tmp_path / "ours" / "config.json") == model.config
     assert checkpoint.load(tmp_path / "ours").n_ctx == 6
 
 
 def test_b_Q_stays_in_QK_up_to_a_constant_of_each_destination(tmp_path):
     """The score of a pair in the original, its biases included, differs from the circuit's by what softmax ignores."""
     _, w = write_lens(tmp_path, positional_embedding_type="shortformer", n_layers=1)
-    model, _ = import_model(tmp_path, None, 0)
+    model = import_model(tmp_path, None, 0)
     for head in range(3):
         query = w["embed.W_E"] @ w["blocks.0.attn.W_Q"][head] + w["blocks.0.attn.b_Q"][head]
         key = w["embed.W_E"] @ w["blocks.0.attn.W_K"][head] + w["blocks.0.attn.b_K"][head]
@@ -89,7 +87,7 @@ def test_b_Q_stays_in_QK_up_to_a_constant_of_each_destination(tmp_path):
 
 def test_the_paths_of_an_imported_model_with_biases_add_up_to_its_logits(tmp_path, contexts):
     write_lens(tmp_path)
-    model, _ = import_model(tmp_path, None, 0)
+    model = import_model(tmp_path, None, 0)
     found = contributions(model, contexts[0], 4, out=9)
     assert sum(c.logit for c in found) == pytest.approx(centred(model(contexts))[0, 4, 9].item(), abs=1e-4)
 
@@ -97,12 +95,12 @@ def test_the_paths_of_an_imported_model_with_biases_add_up_to_its_logits(tmp_pat
 def test_paths_are_refused_where_they_do_not_add_up(tmp_path, contexts):
     write_gpt2(tmp_path)
     with pytest.raises(InputError, match="layer norm or MLPs do not add up"):
-        contributions(import_model(tmp_path, None, 0)[0], contexts[0], 4, out=9)
+        contributions(import_model(tmp_path, None, 0), contexts[0], 4, out=9)
 
 
 def test_the_start_of_a_document_changes_places_with_token_0(tmp_path, contexts):
     config, tensors = write_gpt2(tmp_path)
-    model, _ = import_model(tmp_path, None, 22)
+    model = import_model(tmp_path, None, 22)
     swapped = torch.where(contexts == 0, 22, torch.where(contexts == 22, 0, contexts))
     order = [22, *range(1, 22), 0]
     expected = centred(gpt2_logits(config, tensors, contexts))[..., order]
@@ -112,28 +110,28 @@ def test_the_start_of_a_document_changes_places_with_token_0(tmp_path, contexts)
 @pytest.mark.parametrize("kind", [None, "LN", "RMS"])
 def test_an_exported_model_comes_back_with_the_same_logits(tmp_path, contexts, kind):
     write_lens(tmp_path / "theirs", normalization_type=kind)
-    model, config = import_model(tmp_path / "theirs", None, 0)
-    to_transformer_lens(model, config, tmp_path / "out")
-    again, _ = import_model(tmp_path / "out", None, 0)
+    model = import_model(tmp_path / "theirs", None, 0)
+    to_transformer_lens(model, tmp_path / "out")
+    again = import_model(tmp_path / "out", None, 0)
     torch.testing.assert_close(again(contexts), model(contexts), rtol=0, atol=1e-5)
 
 
 def test_a_trained_model_and_one_with_mlps_come_back_too(tmp_path, make_model, tokens):
     trained = make_model(2).float()
-    to_transformer_lens(trained, checkpoint.config_of(trained), tmp_path / "trained")
-    again, _ = import_model(tmp_path / "trained", None, 0)
+    to_transformer_lens(trained, tmp_path / "trained")
+    again = import_model(tmp_path / "trained", None, 0)
     torch.testing.assert_close(again(tokens), centred(trained(tokens)), rtol=0, atol=1e-4)
     write_gpt2(tmp_path / "gpt2")
-    model, config = import_model(tmp_path / "gpt2", None, 0)
-    to_transformer_lens(model, config, tmp_path / "lens")
-    again, _ = import_model(tmp_path / "lens", None, 0)
+    model = import_model(tmp_path / "gpt2", None, 0)
+    to_transformer_lens(model, tmp_path / "lens")
+    again = import_model(tmp_path / "lens", None, 0)
     torch.testing.assert_close(again(tokens), model(tokens), rtol=0, atol=1e-5)
 
 
 def test_positions_apart_cannot_be_exported(tmp_path):
     write_lens(tmp_path, normalization_type="LN", positional_embedding_type="shortformer")
     with pytest.raises(InputError, match="no place in TransformerLens"):
-        to_transformer_lens(*import_model(tmp_path, None, 0), tmp_path / "out")
+        to_transformer_lens(import_model(tmp_path, None, 0), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -213,7 +211,7 @@ def test_half_precision_checkpoints_become_float32(tmp_path, contexts):
     _, tensors = write_gpt2(tmp_path)
     rounded = {f"transformer.{n}": t.bfloat16() for n, t in tensors.items()}
     save_file(rounded, tmp_path / "model.safetensors")
-    model, _ = import_model(tmp_path, None, 0)
+    model = import_model(tmp_path, None, 0)
     assert model.W_E.dtype == torch.float32
     config = {"n_embd": 12, "n_head": 3, "layer_norm_epsilon": 1e-5, "n_layer": 2}
     expected = centred(gpt2_logits(config, {n: t.bfloat16() for n, t in tensors.items()}, contexts))
@@ -224,14 +222,14 @@ def test_no_flipped_bit_of_an_archive_is_imported_as_another_model(tmp_path):
     write_lens(tmp_path)
     path = tmp_path / "model.pth"
     content = path.read_bytes()
-    sound = dict(import_model(tmp_path, None, 0)[0].named_parameters())
+    sound = dict(import_model(tmp_path, None, 0).named_parameters())
     noticed = 0
     for at in np.random.default_rng(0).integers(0, len(content), 150):
         flipped = bytearray(content)
         flipped[at] ^= 1 << int(at) % 8
         path.write_bytes(flipped)
         try:
-            model = import_model(tmp_path, None, 0)[0]
+            model = import_model(tmp_path, None, 0)
         except InputError as error:
             noticed += 1
             assert str(error).startswith(f"{path}: ") and "\n" not in str(error)

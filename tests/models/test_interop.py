@@ -7,7 +7,6 @@ from importlib import metadata
 import pytest
 import torch
 
-from skiptrace.models import checkpoint
 from skiptrace.models.export import to_transformer_lens
 from skiptrace.models.importing import import_model
 
@@ -50,7 +49,7 @@ def test_a_hooked_transformer_keeps_its_logits(lens, tmp_path, contexts, kind, p
     original = randomised(HookedTransformer(Config(**config, act_fn=None)))
     torch.save(original.state_dict(), tmp_path / "model.pth")
     (tmp_path / "config.json").write_text(json.dumps(original.cfg.to_dict(), default=str))
-    model, _ = import_model(tmp_path, None, 0)
+    model = import_model(tmp_path, None, 0)
     close(model(contexts), original(contexts))
 
 
@@ -63,11 +62,10 @@ def test_transformer_lens_runs_what_was_exported(lens, tmp_path, contexts, make_
     HookedTransformer, Config = lens
     if origin == "trained":
         model = make_model(2).float()
-        config = checkpoint.config_of(model)
     else:
         write_gpt2(tmp_path / "gpt2")
-        model, config = import_model(tmp_path / "gpt2", None, 0)
-    to_transformer_lens(model, config, tmp_path / "out")
+        model = import_model(tmp_path / "gpt2", None, 0)
+    to_transformer_lens(model, tmp_path / "out")
     theirs = HookedTransformer(Config(**json.loads((tmp_path / "out" / "config.json").read_text())))
     missing = theirs.load_state_dict(load_file(tmp_path / "out" / "model.safetensors"), strict=False).missing_keys
     assert all(name.endswith((".mask", ".IGNORE")) for name in missing)
@@ -89,6 +87,7 @@ def test_a_gpt2_of_transformers_keeps_its_logits(tmp_path, contexts, tied, safe)
     if not safe:
         (tmp_path / "model.safetensors").unlink()
         torch.save(original.state_dict(), tmp_path / "pytorch_model.bin")
-    model, told = import_model(tmp_path, None, 0)
+    model = import_model(tmp_path, None, 0)
+    told = model.config
     assert told.imported_from == "gpt2"
     close(model(contexts), original(contexts).logits)

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from skiptrace.models.config import ModelConfig
 from skiptrace.models.transformer import Transformer, sinusoids
 
 
@@ -15,7 +16,7 @@ def test_forward_equals_a_loop_over_heads_and_positions(make_model, tokens, n_la
 
 def _slow_logits(model: Transformer, row: torch.Tensor) -> torch.Tensor:
     x = model.W_E[row]
-    for layer in model.attention:
+    for layer in model.blocks:
         written = torch.zeros_like(x)
         for head in range(model.n_heads):
             for i in range(len(row)):
@@ -32,7 +33,7 @@ def _slow_logits(model: Transformer, row: torch.Tensor) -> torch.Tensor:
 def test_heads_one_by_one_add_up_to_the_concatenated_heads_times_W_O(make_model, tokens, n_layers):
     model = make_model(n_layers)
     x = model.W_E[tokens]
-    for layer, pattern in zip(model.attention, model.patterns(tokens), strict=True):
+    for layer, pattern in zip(model.blocks, model.patterns(tokens), strict=True):
         z = pattern @ layer.split(x @ layer.v)
         concatenated = z.transpose(1, 2).flatten(2) @ torch.cat(list(layer.W_O))
         separate = layer.head_outputs(x, pattern).sum(1)
@@ -43,7 +44,7 @@ def test_heads_one_by_one_add_up_to_the_concatenated_heads_times_W_O(make_model,
 
 def test_a_head_is_the_kronecker_product_of_its_pattern_and_OV(make_model, tokens):
     model = make_model(1)
-    layer, pattern = model.attention[0], model.patterns(tokens)[0]
+    layer, pattern = model.blocks[0], model.patterns(tokens)[0]
     x = model.W_E[tokens]
     for head in range(model.n_heads):
         W_OV = layer.W_V[head] @ layer.W_O[head]
@@ -57,7 +58,7 @@ def test_a_head_is_the_kronecker_product_of_its_pattern_and_OV(make_model, token
 def test_positions_reach_queries_and_keys_but_never_values_or_the_residual_stream(make_model, tokens):
     model = make_model(1)
     with torch.no_grad():
-        model.attention[0].q.zero_()
+        model.blocks[0].q.zero_()
     before = model(tokens)
     with torch.no_grad():
         model.W_pos.mul_(3)
@@ -82,7 +83,7 @@ def test_sinusoids_turn_by_a_fixed_angle_per_position():
 
 def test_initial_weights_depend_on_the_seed_alone():
     def drawn(seed: int) -> torch.Tensor:
-        model = Transformer(11, 6, 5, 2, 2, 3)
+        model = Transformer(ModelConfig(d_vocab=11, d_model=6, n_ctx=5, n_layers=2, n_heads=2, d_head=3))
         model.initialise(seed)
         return torch.cat([w.flatten() for w in model.parameters()])
 

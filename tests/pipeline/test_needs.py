@@ -13,6 +13,7 @@ from skiptrace.config.verification import VerificationParams
 from skiptrace.errors import InputError
 from skiptrace.evidence.causal import at_once
 from skiptrace.memory import Available, available
+from skiptrace.models.config import ModelConfig
 from skiptrace.models.loss import ROWS
 from skiptrace.models.transformer import Transformer
 from stages import needs
@@ -30,7 +31,7 @@ def wide() -> Transformer:
     import torch
 
     with torch.device("meta"):
-        return Transformer(60_000, 128, 256, 2, 4, 32)
+        return Transformer(ModelConfig(d_vocab=60_000, d_model=128, n_ctx=256, n_layers=2, n_heads=4, d_head=32))
 
 
 def everything(model: Transformer) -> dict[str, Needs]:

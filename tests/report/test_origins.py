@@ -3,7 +3,7 @@ from dataclasses import fields, replace
 import pytest
 
 from skiptrace.corpora.card import Card, Notes, Size, Survival, Tally
-from skiptrace.models.checkpoint import ModelConfig
+from skiptrace.models.config import ModelConfig
 from skiptrace.report.inputs import Results
 from skiptrace.report.rendering.document import Report, Section
 from skiptrace.report.rendering.render import html, markdown
@@ -14,7 +14,7 @@ from tests.report.test_tokens import HOSTILE, read
 
 NOTES = Notes(Tally(7), Tally(1), Tally(4), Tally(5), Tally(6))
 CARD = Card(Size(90, 9000), Size(10, 1000), 3, 2, NOTES, "long.txt", 512, lines=40, lines_seen=10, leaking=1)
-CONFIG = ModelConfig(2, 3, 13, 4, 7, 23)
+CONFIG = ModelConfig(n_layers=2, n_heads=3, d_model=13, d_head=4, n_ctx=7, d_vocab=23)
 
 
 def test_a_card_is_a_row_of_counts():

@@ -34,7 +34,7 @@ def expansion(study: Study) -> Section | None:
     texts = study.corpus.vocabulary["token"]
     composed = model.composed
     error = composed.identities["error"].max()
-    linear = model.config is None or (model.config.norm is None and model.config.attn_only)
+    linear = model.config is None or model.config.linear
     text = (
         "The logits are exactly the sum of one term per path from the embedding to the unembedding: the direct path "
         "W_E W_U, one term for each head, and one for each virtual head, two heads in sequence. Every prediction can "
