@@ -73,7 +73,8 @@ def _findings(results: Results, settings: Settings) -> Iterator[Finding]:
         two = cells[cells["n"] == 2]
         yield Finding(
             f"{two['agrees'].mean():.1%}",
-            f"of {len(two)} cells of the phase diagram of two features match the exact optimum, in weights and biases, after training.",
+            f"of {len(two)} cells of the phase diagram of two features match the exact optimum, in weights and biases, "
+            "after training.",
             Link("phase diagrams", "superposition-phase"),
         )
 

@@ -60,8 +60,8 @@ def phase(study: Study) -> Section:
     )
     text = (
         "Whether the extra feature is left out, pushes another out, or shares a dimension with it depends on its "
-        "importance and on density. Expected: with ideal weights, unit columns that stay fixed, the losses L = r(p/3 − p²/4), "
-        "p/3 − p²/4 and (1 + r)p²/6 meet at "
+        "importance and on density. Expected: with ideal weights, unit columns that stay fixed, the losses "
+        "L = r(p/3 − p²/4), p/3 − p²/4 and (1 + r)p²/6 meet at "
         f"the triple point r = {theory.TRIPLE.importance:g}, p = 4/7 = {theory.TRIPLE.density:.3f}. The optimum moves "
         "norms and biases too: it is found by descent on the exact expected loss from every configuration and from "
         f"the trained weights. Measured: {told}; {reached}. Losses are expected exactly, over which features are "
