@@ -101,6 +101,12 @@ def recovered(model: ModelResult) -> dict[int, float]:
     return dict(zip(points["entries"], points["recovered"], strict=True))
 
 
+def salience_left(model: ModelResult) -> float:
+    """The share of what attention adds to the direct path that is left without interactions of tokens in its scores."""
+    numbers = account(model)
+    return float((numbers["direct"] - numbers["salience"]) / (numbers["direct"] - numbers["whole"]))
+
+
 def account(model: ModelResult) -> dict[str, Any]:
     """Losses on the ladder, the price of competition (nats per token), and what entries and mined rows recover."""
     ladder = model.accounted.ladder

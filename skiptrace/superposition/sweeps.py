@@ -61,4 +61,4 @@ def widths(params: WidthsParams, seed: int) -> Outcome:
             "multiplications": 2 * n * shown,
         }
     )
-    return Outcome({"widths": table}, {})
+    return Outcome({"widths": table}, {"widths.W": toys.W, "widths.b": toys.b})

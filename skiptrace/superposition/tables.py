@@ -132,7 +132,7 @@ PAIRS = Table(
 )
 PHASE = Table(
     "superposition/phase",
-    "Phase diagrams beside exact theory; a row is a cell.",
+    "Phase diagrams beside the exact optimum; a row is a cell.",
     [
         Column("n", "int64", "features, in n − 1 dimensions"),
         Column("density", "float32", "1 − S, the probability that a feature is present"),
@@ -144,6 +144,8 @@ PHASE = Table(
         Column("expected", "string", "the configuration of least loss by theory"),
         Column("expected_loss", "float32", "loss of that configuration"),
         Column("agrees", "bool", "both are the same"),
+        Column("ideal", "string", "configuration of least loss with ideal weights, which are fixed"),
+        Column("ideal_loss", "float32", "loss of that configuration"),
     ],
 )
 SENSING = Table(

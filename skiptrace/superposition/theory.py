@@ -31,6 +31,13 @@ CONFIGURATIONS = {
     3: ("extra left out", "other left out", "antipodal with extra", "others antipodal"),
 }
 OTHER = "another"
+# Their ideal weights; a feature left out, whose column is zero, has its mean p/2 for a bias.
+IDEAL = {
+    2: torch.tensor([[[1.0, 0]], [[0, 1.0]], [[1.0, -1.0]]]),
+    3: torch.tensor(
+        [[[1.0, 0, 0], [0, 1, 0]], [[1.0, 0, 0], [0, 0, 1]], [[1.0, 0, 0], [0, 1, -1]], [[1.0, -1, 0], [0, 0, 1]]]
+    ),
+}
 
 
 def left_out(p: Float[Tensor, "*k"]) -> Float[Tensor, "*k"]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from skiptrace.config.superposition import PhaseParams
-from skiptrace.superposition import theory
+from skiptrace.superposition import expected, theory
 from skiptrace.superposition.phase import apex, boundary_line, phase
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(60)
@@ -99,4 +99,25 @@ def test_a_small_diagram_agrees_with_the_theory_far_from_its_borders():
     cells = phase(params, 0).tables["phase"]
     assert len(cells) == 8
     assert cells["agrees"].all()
-    assert (cells["loss"] < 1.1 * cells["expected_loss"]).all()
+    assert cells["loss"].between((1 - 1e-6) * cells["expected_loss"], 1.1 * cells["expected_loss"]).all()
+    assert (cells["expected_loss"] <= (1 + 1e-6) * cells["ideal_loss"]).all()
+
+
+@pytest.mark.parametrize("p", [0.03, 0.6, 1.0])
+def test_the_expected_loss_is_that_of_a_grid_over_all_patterns(p):
+    generator = torch.Generator().manual_seed(4)
+    W, b = torch.randn(3, 1, 2, generator=generator), 0.2 * torch.randn(3, 2, generator=generator)
+    importance = torch.tensor([[1.0, 0.4]]).expand(3, 2)
+    slow = [numeric(W[i].numpy(), b[i].numpy(), p, np.array([1.0, 0.4])) for i in range(3)]
+    assert expected.losses(W, b, importance, torch.full((3,), p)).tolist() == pytest.approx(slow, rel=2e-3)
+
+
+def test_no_cell_of_the_ideal_weights_beats_the_optimum_and_it_is_flat_there():
+    p, importance = torch.tensor([0.05, 0.4]), torch.tensor([[1.0, 0.5], [1.0, 2.0]])
+    ideal = theory.IDEAL[2][:, None].expand(3, 2, 1, 2)
+    ends = expected.descend(ideal + 0.03, torch.zeros(3, 2, 2), importance, p)
+    least = ends.losses.min(0)
+    assert (least.values <= theory.losses(2, p, importance[:, 1]).amin(0) * (1 + 1e-6)).all()
+    W, b = (t[least.indices, [0, 1]].requires_grad_() for t in (ends.W, ends.b))
+    gradients = torch.autograd.grad(expected.losses(W, b, importance, p).sum(), (W, b))
+    assert max(g.abs().max().item() for g in gradients) < 1e-5

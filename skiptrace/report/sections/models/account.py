@@ -51,7 +51,7 @@ def account(study: Study) -> Section | None:
     found = model.accounted
     rungs = found.ladder[found.ladder["layers"] == "all"].set_index("rung")["loss"]
     gain = rungs["direct path"] - rungs["whole model"]
-    kept = (rungs["direct path"] - rungs["source salience"]) / gain
+    kept = metrics.salience_left(model)
     competition = found.ladder.query("layers == 'all' and rung == 'each source alone'").iloc[0]
     texts = [
         f"Attention lowers the loss on held-out text from {rungs['direct path']:.2f} nats per token, of the direct "

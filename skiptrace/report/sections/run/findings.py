@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from skiptrace.report.inputs import ModelResult, Results, Settings
 from skiptrace.report.intervals import estimate, share
-from skiptrace.report.metrics import best_knockout, by_source, metrics
+from skiptrace.report.metrics import account, best_knockout, by_source, metrics, recovered, salience_left
 from skiptrace.report.rendering.document import (
     Finding,
     Findings,
@@ -46,6 +46,9 @@ def _findings(results: Results, settings: Settings) -> Iterator[Finding]:
                 Link(f"{name}: evidence", f"{name}-evidence"),
             )
     for name, model in models.items():
+        if model.params.n_layers > 0 and model.truth.empty:
+            yield _accounted(name, model)
+    for name, model in models.items():
         knockout = best_knockout(model)
         if knockout is not None:
             yield Finding(
@@ -70,9 +73,30 @@ def _findings(results: Results, settings: Settings) -> Iterator[Finding]:
         two = cells[cells["n"] == 2]
         yield Finding(
             f"{two['agrees'].mean():.1%}",
-            f"of {len(two)} cells of the phase diagram of two features match exact theory after training.",
+            f"of {len(two)} cells of the phase diagram of two features match the exact optimum, in weights and biases, "
+            "after training.",
             Link("phase diagrams", "superposition-phase"),
         )
+
+
+def _accounted(name: str, model: ModelResult) -> Finding:
+    """What attention adds, and how much of it needs no interaction of tokens."""
+    numbers, left = account(model), salience_left(model)
+    shares, mined = recovered(model), numbers.get("table_rows")
+    largest = max((n for n in shares if n <= 10_000), default=None)
+    entries = (
+        f" Of what the interactions add, the mined rows shown first recover {mined:.1%}; {largest:,} entries of QK and "
+        f"of OV, chosen for the loss they save, {shares[largest]:.0%}."
+        if largest is not None and mined is not None
+        else ""
+    )
+    return Finding(
+        f"{left:.0%}",
+        f"of the {numbers['direct'] - numbers['whole']:.2f} nats per token that attention adds to the direct path of "
+        f"model {name} is left when attention scores are a sum of one number for the destination and one for the "
+        f"source, so that no token looks for another.{entries}",
+        Link(f"{name}: what attention adds", f"{name}-account"),
+    )
 
 
 def _bounds(model: ModelResult) -> str:

@@ -17,7 +17,7 @@ from skiptrace.report.rendering.figures import (
     canvas,
     decades,
 )
-from skiptrace.superposition.geometry import LINES
+from skiptrace.superposition.geometry import KEPT, LINES
 
 
 def geometry(study: Study) -> Section:
@@ -30,11 +30,16 @@ def geometry(study: Study) -> Section:
     count, wide = int(features["feature"].max()) + 1, tables["dstar"]["dstar"]
     reached = ", ".join(f"{r.measure} at {r.level:g} ({r.found:.0f})" for r in found.itertuples()) or "nothing"
     others = ", ".join(missed)
+    kept = features.assign(kept=features["norm"] >= KEPT).groupby(["density", "seed"])["kept"].sum()
+    at_one = tables["dstar"][(wide - 1).abs() <= levels["within"].iloc[0]].set_index(["density", "seed"]).index
+    empty = int((kept.loc[at_one] == 0).sum())
     text = (
         f"{count} equally important features at {len(wide)} densities. Expected: D* = m/‖W‖² pauses at 1 and ½, and "
         "the dimensionalities D_i gather on lines at 1, 3/4 (tetrahedron), 2/3 (triangle), 1/2 (antipodal pair), 2/5 "
         "(pentagon) and 3/8 (square antiprism); in the authors' own saved run only ½ and one more are sharp. Measured "
-        f"by the tests below: {reached}{f'; not found as lines: {others}' if others else ''}."
+        f"by the tests below: {reached}{f'; not found as lines: {others}' if others else ''}. "
+        f"D* at 1 is not one dimension per feature: {empty} of the {len(at_one)} models there represent no feature at "
+        "all (no norm reaches ½), since every feature has a little of every dimension."
     )
     table = Table(
         "D*: models within the tolerance of the level (null: D* falling evenly from first to last). D_i: the most "
@@ -83,7 +88,7 @@ def draw_dstar(table: pd.DataFrame, tolerance: float) -> str:
     """D* against 1/density, with the bands of the sticky levels."""
     with canvas(6.4, 3.6) as drawn:
         axes = drawn.subplots()
-        for level, label in ((1.0, "1: one feature per dimension"), (0.5, "½: antipodal pairs")):
+        for level, label in ((1.0, "1: at high density no feature is represented"), (0.5, "½: antipodal pairs")):
             axes.axhspan(level - tolerance, level + tolerance, color=GREY, alpha=0.3, lw=0)
             axes.annotate(
                 label,

@@ -14,7 +14,10 @@ def neurons(study: Study) -> Section:
     table = tables["neurons"]
     shown = table.rename(columns={"hidden": "hidden layer"})
 
-    best = table[table["best"]].assign(own=lambda t: t["semantics"] == "monosemantic")
+    every = table.assign(own=lambda t: t["semantics"] == "monosemantic")
+    best = every[every["best"]]
+    counted = every[every["hidden"] == "relu"].groupby("sparsity")["own"].agg(["sum", "count"])
+    over_seeds = ", ".join(f"{int(r['sum'])} of {r['count']} (S = {s:g})" for s, r in counted.iterrows())
     by = best.groupby(["hidden", "sparsity"]).agg(own=("own", "mean"), kept=("kept", "first"))
     relu, linear = by.loc["relu"], by.loc["linear"]
     dense = relu[relu.index <= 0.5]["own"]
@@ -22,7 +25,8 @@ def neurons(study: Study) -> Section:
     text = (
         "A ReLU gives the hidden layer a basis, so neurons can mean something. Expected: at densities of ½ and more "
         "every neuron has one feature; in sparser data there are more features than neurons, and neurons become "
-        "polysemantic; without the ReLU the basis is arbitrary. Measured for the best models: monosemantic neurons "
+        "polysemantic; without the ReLU the basis is arbitrary. Measured: with the ReLU, over the neurons of all "
+        f"{every['seed'].nunique()} seeds, monosemantic are {over_seeds}. Of the best models alone, which flatters: "
         f"with the ReLU {dense.min():.0%} to {dense.max():.0%} at S ≤ 0.5 and {relu['own'].loc[last]:.0%} at S = "
         f"{last:g}, where {relu['kept'].loc[last]:.0f} features share the neurons that held "
         f"{relu['kept'].loc[first]:.0f} at S = {first:g}; without it {linear['own'].mean():.0%} on average."
