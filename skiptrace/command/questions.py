@@ -36,15 +36,23 @@ def top(
     words: Annotated[
         bool, typer.Option("--words", help="only rows whose three tokens are words, of two letters or more")
     ] = False,
+    saves: Annotated[
+        bool, typer.Option("--saves", help="by the loss that rows save on held-out text (one-layer models)")
+    ] = False,
     most: Annotated[int, typer.Option(min=1, help="rows to print")] = 20,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
     """List the best skip-trigrams of a model with their evidence, those that survive every test first."""
     printed = form(as_json, as_csv)
-    from skiptrace.command.top import answer
+    from skiptrace.command.top import answer, by_saving
 
-    answer(model, head or [], supported, words, most, printed)
+    if saves and supported:
+        raise typer.BadParameter("rows by what they save have no column of support; leave one of the two out")
+    if saves:
+        by_saving(model, head or [], words, most, printed)
+    else:
+        answer(model, head or [], supported, words, most, printed)
 
 
 def explain(

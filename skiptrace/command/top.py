@@ -2,6 +2,7 @@
 
 Reads   params.yaml  models.<m>
         data/models/<m>/config.json, data/evidence/<m>/skip_trigrams.parquet
+        data/account/<m>/skip_trigrams.parquet   with --saves
 """
 
 import math
@@ -10,16 +11,21 @@ from typing import Any
 import pandas as pd
 import typer
 
+from skiptrace.account.tables import SKIP_TRIGRAMS
 from skiptrace.command.models import check_heads, in_pipeline, made
 from skiptrace.command.output import Form, console, print_csv, print_json, table, token
 from skiptrace.config.models import load_model
+from skiptrace.errors import InputError
 from skiptrace.evidence.tables import CHECKED
 from skiptrace.files import read_json
-from skiptrace.layout import EVIDENCE, MODELS, PARAMS
+from skiptrace.layout import ACCOUNT, EVIDENCE, MODELS, PARAMS
 
 COLUMNS = (
     "rank", "head", "source", "destination", "out", "effect_nats", "effect_se", "p_out", "consistent", "corpus_count",
     "corpus_lift", "lift_low", "support", "survives",
+)  # fmt: skip
+SAVES = (
+    "rank", "head", "source", "destination", "out", "n", "nats", "nats_se", "nats_destination", "nats_destination_se",
 )  # fmt: skip
 TOKENS = ["source", "destination", "out"]
 
@@ -30,12 +36,7 @@ def answer(model: str, asked: list[str], supported: bool, words: bool, most: int
     Raises:
         InputError: there is no such model or head, or its rows have not been checked yet.
     """
-    in_pipeline()
-    load_model(model, PARAMS)
-    shape = read_json(made(MODELS / model) / "config.json")
-    check_heads(
-        model, [f"L{layer}H{head}" for layer in range(shape["n_layers"]) for head in range(shape["n_heads"])], asked
-    )
+    _check(model, asked)
     found = CHECKED.read(made(EVIDENCE / model))
     found["head"] = "L" + found["layer"].astype(str) + "H" + found["head"].astype(str)
     found["rank"] = found["rank_evidence"]
@@ -53,6 +54,52 @@ def answer(model: str, asked: list[str], supported: bool, words: bool, most: int
             "the output token after source …\ndestination than after the destination alone. survives: beyond rows "
             "mined from rotated heads, p(output) high\nenough, supported by the corpus, and in a twin if there is one."
         )
+
+
+def by_saving(model: str, asked: list[str], words: bool, most: int, printed: Form) -> None:
+    """Print the rows whose destination saves most loss, in the order chosen on training text, and what they save.
+
+    Raises:
+        InputError: there is no such model or head, it has not been accounted for, or it is more than its circuits.
+    """
+    _check(model, asked)
+    found = SKIP_TRIGRAMS.read(made(ACCOUNT / model))
+    if found.empty:
+        raise InputError(
+            f"{model}: rows by what they save are made for models of one layer without layer norm and MLP; leave "
+            "--saves out"
+        )
+    found["head"] = "L0H" + found["head"].astype(str)
+    kept = found[chosen(found, asked, False, words)].sort_values("rank")[list(SAVES)]
+    rows = [_plain(row) for row in kept.head(most).to_dict("records")]
+    if printed is Form.JSON:
+        print_json({"model": model, "found": len(kept), "rows": rows})
+    elif printed is Form.CSV:
+        print_csv(rows, SAVES)
+    else:
+        numbers = ("rank", "places", "saves", "by destination")
+        title = f"{model}: skip-trigrams by the loss they save, nats per 1,000 tokens of held-out text"
+        shown = table(title, "rank", "head", *TOKENS, *numbers[1:], right=numbers)
+        for row in rows:
+            saved = (f"{row[n]:.2f} ± {row[f'{n}_se']:.2f}" for n in ("nats", "nats_destination"))
+            shown.add_row(
+                str(row["rank"]), row["head"], *(token(row[name]) for name in TOKENS), f"{row['n']:,}", *saved
+            )
+        console().print(shown)
+        typer.echo(
+            f"{len(rows)} of {len(kept):,} rows, chosen on training text in this order. saves: by how much the loss "
+            "rises without the row.\nby destination: beyond what the head would attend to the source at any destination."
+        )
+
+
+def _check(model: str, asked: list[str]) -> None:
+    """Check that there is a pipeline, the model in it, and the heads in the model."""
+    in_pipeline()
+    load_model(model, PARAMS)
+    shape = read_json(made(MODELS / model) / "config.json")
+    check_heads(
+        model, [f"L{layer}H{head}" for layer in range(shape["n_layers"]) for head in range(shape["n_heads"])], asked
+    )
 
 
 def chosen(rows: pd.DataFrame, heads: list[str], supported: bool, words: bool) -> pd.Series:

@@ -46,6 +46,19 @@ def test_the_best_rows_are_those_of_the_evidence_in_its_order(ask, reproduced):
     assert {row["head"] for row in csv.DictReader(io.StringIO(of_head))} == {"L0H1"}
 
 
+def test_rows_by_what_they_save_are_those_of_the_account(ask, reproduced):
+    account = pq.read_table(reproduced.path / "data/account/one/skip_trigrams.parquet").to_pandas()
+    told = ask(reproduced, "top", "--model", "one", "--saves", "--json")
+    assert told.code == 0, told.error
+    rows = json.loads(told.out)["rows"]
+    assert len(rows) == len(account) > 2
+    for name in ("rank", "source", "destination", "out", "n", "nats", "nats_destination_se"):
+        assert [row[name] for row in rows] == account.sort_values("rank")[name].tolist()
+    shown = ask(reproduced, "top", "--model", "one", "--saves", "--most", "2").out
+    assert "nats per 1,000 tokens" in shown and f"2 of {len(account)} rows" in shown
+    assert ask(reproduced, "top", "--model", "one", "--saves", "--supported").code == 2
+
+
 def test_rows_are_chosen_by_head_support_and_words():
     rows = pd.DataFrame(
         [
@@ -68,6 +81,7 @@ def test_rows_are_chosen_by_head_support_and_words():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("top", "--model", "two", "--saves"), "two: rows by what they save are made for models of one layer"),
         (("top", "--model", "nope"), "models.nope: no such key; there is zero, one, two"),
         (("top", "--model", "two", "--head", "L5H0"), "--head L5H0: model two has L0H0, L0H1, L1H0, L1H1"),
         (("top", "--model", "zero", "--head", "L0H0"), "--head L0H0: model zero has none"),

@@ -13,7 +13,7 @@ from tests.pipeline.conftest import ROOT
 def test_every_block_of_the_guide_runs(reproduced, monkeypatch, capsys):
     text = (ROOT / "docs" / "guide.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 8
+    assert len(blocks) == 9
     # The tiny project's model of two layers reads another corpus.
     blocks[1] = blocks[1].replace('"two", "code"', '"two", "notes"')
     monkeypatch.chdir(reproduced.path)
