@@ -25,6 +25,7 @@ from skiptrace.evidence.funnel import funnel, judged
 from skiptrace.evidence.nulls import StandIn, stand_in
 from skiptrace.evidence.support import Positions
 from skiptrace.evidence.tables import BUGS, CHECKED, COSTS, FUNNEL, MATCHED, SCORES
+from skiptrace.evidence.used import use
 from skiptrace.evidence.verification import Streams, verify
 from skiptrace.files import read_tokens
 from skiptrace.layout import CORPORA, EVIDENCE, MODELS, NGRAMS, PARAMS, TABLES, TOKENS
@@ -68,6 +69,9 @@ def main() -> None:
     checked = verify(model, tables["skip_trigrams"], streams, params)
     checked = judged(checked, arms[StandIn.ROTATED], theirs, params)
     arms = {kind: judged(rows, arms[StandIn.ROTATED], theirs, params) for kind, rows in arms.items()}
+    context = min(params.context_tokens, model.n_ctx)
+    on_text = use(model, checked, streams.valid, context, params.text_places, params.fdr)
+    checked = pd.concat([checked, on_text], axis=1)
     positions = Positions(streams.train, len(vocab), model.n_ctx - 1)
     found = bugs.measure(model, bugs.find(checked, positions, params), streams, params)
     planted = TRUTH.file(CORPORA / corpus)

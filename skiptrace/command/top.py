@@ -22,7 +22,7 @@ from skiptrace.layout import ACCOUNT, EVIDENCE, MODELS, PARAMS
 
 COLUMNS = (
     "rank", "head", "source", "destination", "out", "effect_nats", "effect_se", "p_out", "consistent", "corpus_count",
-    "corpus_lift", "lift_low", "support", "survives",
+    "corpus_lift", "lift_low", "support", "use", "used_nats", "used_se", "survives",
 )  # fmt: skip
 SAVES = (
     "rank", "head", "source", "destination", "out", "n", "nats", "nats_se", "nats_destination", "nats_destination_se",
@@ -88,7 +88,7 @@ def by_saving(model: str, asked: list[str], words: bool, most: int, printed: For
         console().print(shown)
         typer.echo(
             f"{len(rows)} of {len(kept):,} rows, chosen on training text in this order. saves: by how much the loss "
-            "rises without the row.\nby destination: beyond what the head would attend to the source at any destination."
+            "rises\nwithout the row. by destination: beyond what the head would attend to the source anywhere."
         )
 
 
@@ -136,6 +136,7 @@ def _print(model: str, rows: list[dict[str, Any]]) -> None:
         "count",
         "lift",
         "corpus",
+        "on text",
         "survives",
     )
     shown = table(f"{model}: skip-trigrams, source … destination → out", *heading, right=numbers)
@@ -149,6 +150,7 @@ def _print(model: str, rows: list[dict[str, Any]]) -> None:
             f"{row['corpus_count']:,}",
             "–" if row["corpus_lift"] is None else f"{row['corpus_lift']:.1f}",
             row["support"],
+            row["use"],
             "yes" if row["survives"] else "no",
         )
     console().print(shown)

@@ -29,6 +29,9 @@ class VerificationParams(Params):
     other_destinations: Annotated[int, Field(ge=1)] = Field(
         9, description="destinations of similar frequency beside a row's own, with its source and output token"
     )
+    text_places: Count = Field(
+        32, description="places of the validation text, as it is, at which the edge of a row is cut"
+    )
     bound_places: Count = Field(
         64, description="places of the validation text at which the cost of all entries of the heads is bounded"
     )

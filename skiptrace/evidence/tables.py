@@ -35,16 +35,28 @@ JUDGED = [
     Column("recurs", "float64", "share of twins of other seeds that have the row in any head; null without twins"),
     Column("survives", "bool", "passes every test that could be made"),
 ]
+USED = [
+    Column("used_places", "int64", "places of held-out text, as it is, at which the edge was cut"),
+    Column("used_nats", "float64", "mean rise of the loss on the true next token there", "nats"),
+    Column("used_se", "float64", "its standard error, clustered by document", "nats"),
+    Column("used_p", "float64", "mean fall of p(output) there"),
+    Column("use", "string", "used, harmful, no effect seen, or too rare to say: fewer than five documents"),
+]
 CHECKED = Table(
     "evidence/<m>/skip_trigrams",
     "The best mined skip-trigrams and what the running model and the corpus say of them; a row is a skip-trigram.",
-    [*SKIP_TRIGRAMS.columns, *CHECKS, *JUDGED],
+    [*SKIP_TRIGRAMS.columns, *CHECKS, *JUDGED, *USED],
 )
 ARM = "trained, or the kind of the stand-ins: rotated or gaussian"
 MATCHED = Table(
     "evidence/<m>/matched",
     "Skip-trigrams mined from stand-ins of the heads and checked in the same way; a row is a skip-trigram.",
-    [*CHECKED.columns, Column("heads", "string", "kind of the stand-ins: rotated or gaussian")],
+    [
+        *SKIP_TRIGRAMS.columns,
+        *CHECKS,
+        *JUDGED,
+        Column("heads", "string", "kind of the stand-ins: rotated or gaussian"),
+    ],
 )
 FUNNEL = Table(
     "evidence/<m>/funnel",

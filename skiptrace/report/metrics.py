@@ -159,6 +159,7 @@ def evidence(model: ModelResult, min_p_out: float) -> dict[str, float]:
         "supported": (checked["support"] == "supported").mean(),
         "contradicted": (checked["support"] == "contradicted").mean(),
         "recurring": (checked["recurs"] >= 0.5).mean() if checked["recurs"].notna().any() else np.nan,
+        "used": (checked["use"] == "used").mean(),
         "survives": checked["survives"].mean(),
     }
     return {name: rounded(share) for name, share in found.items() if np.isfinite(share)}

@@ -24,6 +24,7 @@ from skiptrace.evidence import bugs, truth
 from skiptrace.evidence.funnel import funnel, judged
 from skiptrace.evidence.nulls import StandIn, stand_in
 from skiptrace.evidence.tables import COSTS
+from skiptrace.evidence.used import use
 from skiptrace.evidence.verification import Streams, verify
 from skiptrace.exploration.study import Known, Text, explore
 from skiptrace.mining import bigrams, skip_trigrams, virtual
@@ -126,6 +127,7 @@ def result(model, tokens, vocabulary) -> ModelResult:
         arms[kind.value] = verify(other, skip_trigrams.of_model(other, vocabulary, MINING), streams, VERIFICATION)
     twins = [mined] if model.n_layers == 1 else []
     evidence = judged(checked, arms["rotated"], twins, VERIFICATION)
+    evidence = pd.concat([evidence, use(model, evidence, stream, 6, 8, 0.5)], axis=1)
     evidence["survives"] = np.arange(len(evidence)) % 3 == 0  # of random heads hardly any row would
     arms = {kind: judged(rows, arms["rotated"], twins, VERIFICATION) for kind, rows in arms.items()}
     said = {"support_12": "contradicted", "support_21": "too rare to say"}
