@@ -124,7 +124,7 @@ def disks(count: int, seed: int, project: Project | None = None, stages: list[St
             command = f"ulimit -f {blocks}; exec {sys.executable} -m stages.{' '.join(stage)}"
             done = here.call("bash", "-c", command)
             what = f"{stage[0]} with files of at most {blocks} kB"
-            errors = done.stderr.count("error:")  # warnings may come first
+            errors = sum(line.startswith("error:") for line in done.stderr.splitlines())  # warnings may come first
             if "Traceback" in done.stderr or (done.returncode and errors != 1):
                 yield Attempt(what, Outcome.traceback, done.stderr)
                 continue
