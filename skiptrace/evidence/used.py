@@ -11,6 +11,7 @@ from scipy.stats import false_discovery_control, t
 from skiptrace.evidence.causal import at_once, log_p, run_to_end, without_edges
 from skiptrace.evidence.intervals import clustered
 from skiptrace.evidence.support import Positions
+from skiptrace.evidence.tables import CHECKED, USED
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import BOS_ID
 from skiptrace.progress import progress
@@ -45,7 +46,7 @@ def use(
         for (layer, head), each in progress(list(rows.groupby(["layer", "head"])), "edges on text", leave=False)
     ]
     if not parts:
-        return pd.DataFrame({"used_places": [], "used_nats": [], "used_se": [], "used_p": [], "use": []})
+        return pd.DataFrame({c.name: pd.Series(dtype=CHECKED.dtypes[c.name]) for c in USED}, index=rows.index)
     found = pd.concat(parts).sort_index()
     told = np.full(len(found), Use.RARE, dtype=object)
     tested = (found["documents"] >= LEAST).to_numpy()

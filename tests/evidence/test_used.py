@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from skiptrace.evidence.intervals import clustered
+from skiptrace.evidence.tables import CHECKED, USED
 from skiptrace.evidence.used import LEAST, use
 
 NAMES = ["layer", "head", "source_id", "destination_id", "out_id"]
@@ -87,4 +88,5 @@ def test_the_effect_equals_a_slow_twin(make_model):
 
 
 def test_no_rows_have_no_use(make_model):
-    assert use(make_model(1).float(), rows(), stream(), 6, 3, 0.05).empty
+    found = use(make_model(1).float(), rows(), stream(), 6, 3, 0.05)
+    assert found.empty and found.dtypes.astype(str).to_dict() == {c.name: CHECKED.dtypes[c.name] for c in USED}
