@@ -81,8 +81,8 @@ def of_all_entries(
         at = (tokens[None, :-1] == sources[:, None]).float()
         raised = torch.zeros(len(sources), model.d_vocab)
         for (layer, head), circuit in circuits.items():
-            attended = at @ end.attention[layer][0, head, :-1]
-            raised += (attended[:, None] * circuit.rows(sources)).clamp(min=0)
+            attended = at @ end.attention[layer][0, head, :-1, None]  # a matrix: equal for any number of threads
+            raised += (attended * circuit.rows(sources)).clamp(min=0)
         raised[:, following] = 0
         supported, contradicted = entry_support(sources.numpy(), int(tokens[-1]), positions, model.d_vocab, params.fdr)
         for name, taken in (("unsupported", ~supported), ("contradicted", contradicted)):

@@ -27,10 +27,14 @@ MODEL = {
     "corpus": "planted", "seed": 0, "n_heads": 4, "d_head": 12, "d_model": 48, "n_ctx": 64, "steps": 12,
     "batch_size": 32, "warmup_steps": 2, "lr_embedding": 0.02, "lr_attention": 0.05, "weight_decay": 0.1,
 }  # fmt: skip
-KINDS = ("models", "circuits", "tables", "evidence", "compose", "superposition", "dictionary")
+KINDS = ("models", "circuits", "tables", "evidence", "compose", "account", "superposition", "dictionary")
 PLAN = (
     *((stage, "corpus", "planted") for stage in ("corpus", "tokens", "ngrams")),
-    *((s, "model", m) for s in ("train", "score", "expand", "mine", "verify", "compose") for m in ("one", "two")),
+    *(
+        (s, "model", m)
+        for s in ("train", "score", "expand", "mine", "verify", "compose", "account")
+        for m in ("one", "two")
+    ),
     ("superposition", "", ""),
     *(("dictionary", "dictionary", name) for name in ("toy", "one")),
 )
@@ -62,6 +66,7 @@ def params() -> dict[str, dict]:
     found["models"] = {"one": MODEL | {"n_layers": 1}, "two": MODEL | {"n_layers": 2, "checkpoints": 2}}
     found["verification"] |= {"rows": 40, "contexts": 8, "null_rows": 20, "context_tokens": 48}
     found["composition"] |= {"null_draws": 20, "contexts": 16}
+    found["account"] |= {"contexts": 8, "selection": 8, "entries": [30, 300], "rows": 10, "shown_rows": 20}
     found["mining"] |= {"sources": 20}
     found["dictionaries"]["one"] |= {"steps": 20, "batch_size": 256, "entries": 64, "windows": 16, "check_windows": 16}
     found["superposition"]["five"] |= {"steps": 40, "batch_size": 64}
