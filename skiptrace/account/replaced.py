@@ -28,6 +28,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from skiptrace.arithmetic import on_one_thread
 from skiptrace.models.loss import token_losses
 from skiptrace.models.transformer import Block, Transformer
 
@@ -127,12 +128,12 @@ def _rank_one(
     circuit solve G^½ S G^½ y = σ² y; then a = G^½ y and b = S a / σ².
     """
     out = (layer.W_O @ (model.W_U - model.W_U.mean(1, keepdim=True))).double()
-    values, vectors = torch.linalg.eigh(out @ out.transpose(1, 2))
+    values, vectors = on_one_thread(torch.linalg.eigh, out @ out.transpose(1, 2))
     root = (vectors * values.clamp(min=0).sqrt()[:, None]) @ vectors.transpose(1, 2)
     each = value.double()
     each = each - (each * weight[:, None]).sum(1, keepdim=True)
     spread = (each * weight[:, None]).transpose(1, 2) @ each
-    squares, tops = torch.linalg.eigh(root @ spread @ root)
+    squares, tops = on_one_thread(torch.linalg.eigh, root @ spread @ root)
     a = root @ tops[..., -1:]
     b = spread @ a / squares[:, -1:, None].clamp(min=1e-30)
     return a[..., 0].to(value.dtype), b[..., 0].to(value.dtype)
