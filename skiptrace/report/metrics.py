@@ -1,5 +1,6 @@
 """The few numbers by which runs are compared, and the targets they are held against."""
 
+import math
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
@@ -31,7 +32,17 @@ def metrics(results: Results, min_p_out: float) -> dict[str, Any]:
         found["superposition"] = {"phase_agreement": rounded(cells.loc[cells["n"] == 2, "agrees"].mean())}
     if results.dictionaries:
         found["dictionary"] = {name: _dictionary(d) for name, d in results.dictionaries.items()}
-    return found
+    numbers: dict[str, Any] = _finite(found)
+    return numbers
+
+
+def _finite(value: Any) -> Any:
+    """The value without numbers that are undefined or infinite, which JSON lacks; an interval without end has a null."""
+    if isinstance(value, dict):
+        return {name: _finite(v) for name, v in value.items() if not isinstance(v, float) or math.isfinite(v)}
+    if isinstance(value, list):
+        return [v if math.isfinite(v) else None for v in value]
+    return value
 
 
 def _dictionary(result: DictionaryResult) -> dict[str, Any]:
@@ -56,8 +67,6 @@ def _model(model: ModelResult, results: Results, min_p_out: float) -> dict[str, 
         "bigram_rank_correlation": rounded(model.agreement["spearman"].mean()),
         "bigram_rank_correlation_unigram": rounded(model.agreement["spearman_unigram"].mean()),
     }
-    # Undefined where no token is frequent enough to rank its continuations.
-    numbers = {name: value for name, value in numbers.items() if np.isfinite(value)}
     if model.params.n_layers == 0:
         return numbers
     heads = model.heads
@@ -104,7 +113,8 @@ def recovered(model: ModelResult) -> dict[int, float]:
 def salience_left(model: ModelResult) -> float:
     """The share of what attention adds to the direct path that is left without interactions of tokens in its scores."""
     numbers = account(model)
-    return float((numbers["direct"] - numbers["salience"]) / (numbers["direct"] - numbers["whole"]))
+    gain = numbers["direct"] - numbers["whole"]
+    return float((numbers["direct"] - numbers["salience"]) / gain) if gain else math.nan
 
 
 def account(model: ModelResult) -> dict[str, Any]:

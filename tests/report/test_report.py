@@ -14,7 +14,14 @@ from skiptrace.report import sections
 from skiptrace.report.contents import SECTIONS, build
 from skiptrace.report.inputs import Results, Study
 from skiptrace.report.intervals import bracketed, share
-from skiptrace.report.metrics import attention_by_offset, in_context_learning, late_against_early, metrics, targets
+from skiptrace.report.metrics import (
+    _finite,
+    attention_by_offset,
+    in_context_learning,
+    late_against_early,
+    metrics,
+    targets,
+)
 from skiptrace.report.rendering import render
 from skiptrace.report.rendering.document import Example, Examples, Tokens
 from skiptrace.report.sections.models.positional import Attended, most_attended
@@ -222,3 +229,8 @@ def test_the_words_on_learning_in_context_have_its_sign(hostile, slope, said):
     told = late_against_early(replace(one, losses=losses), 2)
     assert told.split()[1:] == ["nats", said, *["late", "in", "the", "context", "than", "early", "in", "it"]]
     assert float(told.split()[0]) > 0
+
+
+def test_what_is_undefined_or_without_end_is_no_number_in_metrics():
+    given = {"a": {"x": float("nan"), "y": 1.5, "n": 3}, "intervals": {"y": [float("-inf"), 2.0]}, "z": float("inf")}
+    assert _finite(given) == {"a": {"y": 1.5, "n": 3}, "intervals": {"y": [None, 2.0]}}

@@ -1,5 +1,6 @@
 """What a run found, in a few numbers."""
 
+import math
 from collections.abc import Iterator
 
 from skiptrace.report.inputs import ModelResult, Results, Settings
@@ -46,7 +47,7 @@ def _findings(results: Results, settings: Settings) -> Iterator[Finding]:
                 Link(f"{name}: evidence", f"{name}-evidence"),
             )
     for name, model in models.items():
-        if model.params.n_layers > 0 and model.truth.empty:
+        if model.params.n_layers > 0 and model.truth.empty and math.isfinite(salience_left(model)):
             yield _accounted(name, model)
     for name, model in models.items():
         knockout = best_knockout(model)
