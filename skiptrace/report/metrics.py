@@ -37,7 +37,7 @@ def metrics(results: Results, min_p_out: float) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> Any:
-    """The value without numbers that are undefined or infinite, which JSON lacks; an interval without end has a null."""
+    """The value without undefined and infinite numbers, which JSON lacks; the open end of an interval is null."""
     if isinstance(value, dict):
         return {name: _finite(v) for name, v in value.items() if not isinstance(v, float) or math.isfinite(v)}
     if isinstance(value, list):
