@@ -11,7 +11,6 @@ Writes  data/account/<m>/ladder.parquet          the loss with parts of attentio
 """
 
 import numpy as np
-import torch
 
 from skiptrace.account import lookup, tables
 from skiptrace.account.entries import applies, split
@@ -22,6 +21,7 @@ from skiptrace.config.models import load_model
 from skiptrace.evidence.tables import CHECKED
 from skiptrace.files import atomic_folder, read_tokens
 from skiptrace.layout import ACCOUNT, EVIDENCE, MODELS, PARAMS, TOKENS
+from skiptrace.mining import vocabulary
 from skiptrace.models import checkpoint
 from skiptrace.tables import write_all
 from skiptrace.tokens.tables import VOCAB
@@ -39,10 +39,9 @@ def main() -> None:
     train, valid = (
         np.asarray(read_tokens(TOKENS / corpus / f"{part}.npy", model.d_vocab)) for part in ("train", "valid")
     )
-    count = torch.from_numpy(np.bincount(train, minlength=model.d_vocab))
-    words = VOCAB.read(TOKENS / corpus)["token"]
-    text = Text(train, valid, (count.double() / len(train)).float(), words)
-    mined = CHECKED.read(EVIDENCE / name).sort_values(["survives", "rank_evidence"], ascending=[False, True])
+    words = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab)
+    text = Text(train, valid, words.probability, words.token)
+    mined = CHECKED.read(EVIDENCE / name).sort_values("rank_evidence")
 
     found = account(model, text, mined, params)
     with atomic_folder(ACCOUNT / name) as folder:

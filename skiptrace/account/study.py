@@ -121,7 +121,8 @@ def _se(values: Float[np.ndarray, " n"]) -> float:
 def rank(parts: Split, text: Text, params: AccountParams) -> tuple[dict[str, orders.Ranked], orders.Ranked]:
     """The entries of either circuit by every order, as many as the curve asks for; and those that save most."""
     tokens = orders.ranked_tokens(parts.n_heads, text.frequency)
-    counts = [c for c in params.entries if c <= parts.n_heads * len(tokens) ** 2]
+    every = parts.n_heads * len(tokens) ** 2
+    counts = [c for c in params.entries if c <= every] or [every]
     most, n_ctx = max(counts), parts.model.n_ctx
 
     def draw(number: int) -> Int[Tensor, "batch width"]:

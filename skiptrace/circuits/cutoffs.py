@@ -1,15 +1,13 @@
 """Counts of heads by the cut-off that makes them, and copying called token by token."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Integer
+from scipy.stats import binomtest
 
 from skiptrace.circuits.scores import OWN_ROWS
-
-Z = 1.959963984540054  # of a 95 % interval
 
 
 class Interval(NamedTuple):
@@ -21,9 +19,8 @@ class Interval(NamedTuple):
 
 def wilson(share: float, n: int) -> Interval:
     """The 95 % score interval of a share of n trials (Wilson 1927)."""
-    middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
-    return Interval(max(0.0, middle - half), min(1.0, middle + half))
+    found = binomtest(round(share * n), n).proportion_ci(method="wilson")
+    return Interval(float(found.low), float(found.high))
 
 
 def own_first(heads: pd.DataFrame, d_vocab: int) -> pd.DataFrame:

@@ -1,12 +1,24 @@
 """`account`: what share of a model its entries are."""
 
+from itertools import pairwise
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from skiptrace.config.base import Params
 
 Count = Annotated[int, Field(ge=1)]
+
+
+def ascending(counts: list[int]) -> list[int]:
+    """The counts, if each is larger than the one before.
+
+    Raises:
+        ValueError: one is not.
+    """
+    if any(b <= a for a, b in pairwise(counts)):
+        raise ValueError("each number must be larger than the one before")
+    return counts
 
 
 class AccountParams(Params):
@@ -17,7 +29,7 @@ class AccountParams(Params):
     selection: Count = Field(
         128, description="contexts of training text, new ones in every round, that entries are ranked on"
     )
-    entries: list[Count] = Field(
+    entries: Annotated[list[Count], Field(min_length=1), AfterValidator(ascending)] = Field(
         [100, 300, 1000, 3000, 10000, 30000, 100000], description="entries kept of QK and of OV, along the curve"
     )
     rows: Count = Field(100, description="skip-bigrams, and skip-trigrams, that save most on text")

@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Integer
 from scipy.stats import false_discovery_control, t
 
+from skiptrace.evidence.bounds import ending_at
 from skiptrace.evidence.causal import at_once, log_p, run_to_end, without_edges
 from skiptrace.evidence.intervals import clustered
 from skiptrace.evidence.support import Positions
 from skiptrace.evidence.tables import CHECKED, USED
 from skiptrace.models.transformer import Transformer
-from skiptrace.models.windows import BOS_ID
 from skiptrace.progress import progress
 
 LEAST = 5  # documents below which nothing is said
@@ -76,10 +76,7 @@ def _head(
     batch = at_once(model, context)
     for start in range(0, len(end), batch):
         part = slice(start, start + batch)
-        window = positions.stream[end[part, None] + np.arange(2 - context, 2)].astype(np.int64)
-        tokens = torch.from_numpy(window[:, :-1])
-        tokens = torch.cat([torch.full((len(tokens), 1), BOS_ID), tokens], 1)
-        following = torch.from_numpy(window[:, -1])
+        tokens, following = ending_at(positions.stream, end[part], context)
         out = torch.from_numpy(rows["out_id"].to_numpy()[of[part]].astype(np.int64))
         edges = tokens == torch.from_numpy(rows["source_id"].to_numpy()[of[part]].astype(np.int64))[:, None]
         edges[:, 0] = False

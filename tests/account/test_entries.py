@@ -218,7 +218,7 @@ def found(model, frequency):
     return account(model, text, mined, PARAMS)
 
 
-def test_the_curve_ends_where_the_model_is(found, parts):
+def test_the_curve_has_a_point_for_every_count_and_every_order(found):
     curve = found.curve
     assert curve[(curve["order"] == "additive")]["recovered"].abs().max() == 0
     mined = curve[curve["order"] == "mined rows"]
@@ -251,3 +251,30 @@ def test_models_that_are_more_than_their_circuits_have_a_ladder_alone(make_model
         assert told.curve.empty and told.entries.empty and told.skip_trigrams.empty
         assert set(told.ladder["layers"]) == ({"all"} if n_layers == 0 else {"all", "0", "1"})
         assert told.ladder.query("rung == 'whole model'")["lost"].abs().max() == 0
+
+
+def test_the_curve_reaches_the_model_with_all_of_its_entries(model, frequency):
+    """Two tokens of text, so that every entry that saves anything is known; with all entries the share is one."""
+    parts = split(model, frequency)
+    held_out = torch.randint(1, 23, (4, 8), generator=seeded(6))
+    everything = orders.by_size(parts, torch.arange(23), torch.ones(23), parts.n_heads * 23**2)
+    counts = [1, parts.n_heads * 23**2]
+    curve = study.curve(
+        parts, held_out, {"rounds": everything}, pd.DataFrame(), PARAMS.model_copy(update={"entries": counts})
+    )
+    both = curve[(curve["circuit"] == "both") & (curve["order"] == "rounds")].set_index("entries")["recovered"]
+    assert both[counts[1]] == pytest.approx(1, abs=1e-4)
+    assert abs(both[1] - 1) > 0.01
+
+
+@pytest.mark.parametrize("counts", [[], [100, 100], [300, 100]])
+def test_counts_of_entries_have_to_ascend(counts):
+    with pytest.raises(ValueError, match=r"at least 1 item|larger than the one before"):
+        AccountParams(entries=counts)
+
+
+def test_a_vocabulary_with_fewer_entries_than_any_count_keeps_all(parts, frequency):
+    stream = np.random.default_rng(0).integers(1, 23, 300).astype(np.uint16)
+    text = Text(stream, stream[:100], frequency, pd.Series(["t"] * 23))
+    ranked, _ = study.rank(parts, text, PARAMS.model_copy(update={"entries": [10**9]}))
+    assert len(ranked["entry"].ov.head) <= parts.n_heads * 23**2

@@ -340,7 +340,7 @@ def tests_passed(run: Run) -> Iterator[Claim]:
 
 
 def twins(run: Run) -> Iterator[Claim]:
-    """That recurrence is told where, and only where, there is a twin of another seed."""
+    """Recurrence is given where, and only where, there is a twin of another seed."""
     checked = run.table("evidence/skip_trigrams")
     folders = sorted((run.folder / "data/models" / run.name / "twins").glob("*/"))
     told = "recurs" in checked and checked["recurs"].notna().any()
