@@ -55,13 +55,13 @@ def main() -> None:
     corpus = load_model(name, PARAMS).corpus
     model, words, out = checkpoint.load(MODELS / name), VOCAB.file(TOKENS / corpus), TABLES / name
     vocab = vocabulary.load(words, model.d_vocab)
-    counts, scores = COUNTS.read(NGRAMS / corpus), HEADS.read(out)
+    scores = HEADS.read(out)
     positional = {(row.layer, row.head) for row in scores.itertuples() if row.positional}
 
     asked = [head for head in heads(model) if expansion.only is None or head_name(head) in expansion.only]
     pairs = virtual.pair_circuits(model, expansion.virtual_heads)
     needs.state(f"mine {name}", needs.of_circuits(model, len(asked) + len(pairs)), BOUNDED_BY)
-    largest, agreement = bigrams.mine(direct(model), counts, vocab, params)
+    largest, agreement = bigrams.mine(direct(model), COUNTS.read(NGRAMS / corpus), vocab, params)
     BIGRAMS.write(out, largest)
     AGREEMENT.write(out, agreement)
     jobs = [(str((MODELS / name).resolve()), str(words.resolve()), head, params) for head in asked]

@@ -103,7 +103,8 @@ def expected(circuits: Circuits, vocabulary: Vocabulary, params: MiningParams) -
     p = vocabulary.probability[seen]
     for places, entries in circuits.qk.restricted(seen, seen).row_panels():
         level[seen[places]] = (entries + p.log()).logsumexp(1) + math.log(params.context)
-        average[seen] += p[places] @ torch.sigmoid(entries - level[seen[places], None])
+        average[seen] += p[places] @ entries.sub_(level[seen[places], None]).sigmoid_()
+        del entries  # or the next panel is held beside it
     level, average = level[eligible], average[eligible]
     qk = circuits.qk.restricted(eligible, eligible)
 
