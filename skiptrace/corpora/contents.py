@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from skiptrace.config.corpora import TextParams
-from skiptrace.corpora import rows, text
+from skiptrace.corpora import columns, rows, text
 from skiptrace.corpora.card import Notes
 from skiptrace.corpora.compression import DAMAGED, Bytes, Opened, opened
 from skiptrace.corpora.documents import Document
@@ -106,7 +106,7 @@ def _columns(
         raise InputError(f"{source}: {BINARY[kind]} is compressed already; decompress the file around it")
     whole: Any = file
     whole.seek(0)
-    return rows.arrow_texts(source, whole, kind, params, notes)
+    return columns.arrow_texts(source, whole, kind, params, notes)
 
 
 def _texts(source: str, window: Window, params: TextParams) -> Iterator[Document]:
