@@ -15,7 +15,8 @@ from rich.text import Text
 
 from skiptrace.command.models import in_pipeline
 from skiptrace.command.output import Form, console, print_csv, print_json, table
-from skiptrace.command.versions import WORKSPACE, changed_stages, read_version
+from skiptrace.command.revision import WORKSPACE
+from skiptrace.command.versions import changed_stages, read_version
 from skiptrace.comparison.compare import Comparison, ModelChange, compare
 from skiptrace.comparison.overlap import Place
 from skiptrace.comparison.render import html, markdown

@@ -1,5 +1,7 @@
 """Revisions that somebody made to be compared: nothing of theirs is read from, or written to, anywhere else."""
 
+import hashlib
+import json
 import re
 import subprocess
 from contextlib import closing
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from skiptrace.command import versions
+from skiptrace.command import revision as revisions
 from skiptrace.errors import InputError
 from tests.pipeline.conftest import Project, assert_one_line
 
@@ -63,24 +65,70 @@ def test_yaml_that_unfolds_without_end_is_refused_before_anybody_parses_it(ask, 
     assert_one_line(ask(project, "compare", revision(project, {file: BOMB})), f"{file}: its aliases")
 
 
-@pytest.mark.parametrize("file", ["other/more.dvc", "deep/er/dvc.yaml", "deep/dvc.lock", "deep/params.yaml"])
-def test_files_that_dvc_parses_are_bounded_wherever_they_are(ask, project, file):
-    assert_one_line(ask(project, "compare", revision(project, {file: BOMB})), f"{file}: its aliases")
+ENDLESS = yaml.safe_dump(
+    {
+        "vars": ["bomb.yaml"],
+        "stages": {
+            "x": {"matrix": {axis: list(range(1000)) for axis in "abc"}, "cmd": "echo ${item.a}", "outs": ["x"]}
+        },
+    }
+)
 
 
-def test_a_dvc_file_elsewhere_whose_hash_is_a_path_is_refused(ask, project):
-    text = yaml.safe_dump({"outs": [{"md5": "aa/../../../secret", "path": "x"}]})
-    assert_one_line(ask(project, "compare", revision(project, {"other/x.dvc": text})), "is no MD5 hash")
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"other/more.dvc": BOMB, "deep/er/dvc.yaml": BOMB, "deep/dvc.lock": BOMB, "deep/params.yaml": BOMB},
+        {"dvc.yaml": ENDLESS, "bomb.yaml": BOMB},
+        {"other/x.dvc": yaml.safe_dump({"outs": [{"md5": "aa/../../../secret", "path": "x"}]})},
+    ],
+    ids=["bombs", "variables and a matrix without end", "a hash that is a path"],
+)
+def test_of_a_revision_dvc_parses_nothing(ask, project, files):
+    told = ask(project, "compare", revision(project, files), "HEAD", "--json")
+    assert told.code == 0, told.error
+    found = json.loads(told.out)
+    assert found["notes"] == [] and len(found["models"]) == 3 and not any(m["difference"] for m in found["metrics"])
+
+
+def test_a_lock_may_list_the_files_of_a_folder(ask, project):
+    """As DVC writes it where the remote keeps versions of files itself."""
+    lock = yaml.safe_load((project.path / "dvc.lock").read_text())
+    for out in lock["stages"]["train@one"]["outs"]:
+        if (md5 := out["md5"]).endswith(".dir"):
+            listing = project.path / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+            del out["md5"]
+            out["files"] = json.loads(listing.read_text())
+    assert any("files" in out for out in lock["stages"]["train@one"]["outs"])
+    told = ask(project, "compare", revision(project, {"dvc.lock": yaml.safe_dump(lock)}), "HEAD", "--json")
+    assert told.code == 0 and json.loads(told.out)["notes"] == [], told.error
+
+
+@pytest.mark.parametrize("lock", ["stages: [1]", "stages: {a: {outs: [{path: x}]}}", "stages: {a: {outs: {b: c}}}"])
+def test_a_lock_that_names_no_outputs_is_one_line(ask, project, lock):
+    assert_one_line(ask(project, "compare", revision(project, {"dvc.lock": lock})), "dvc.lock: an output has no path")
+
+
+def test_what_the_cache_holds_under_a_hash_is_compared_with_it(ask, project):
+    path = project.path / "data/models/one/model.safetensors"
+    md5 = hashlib.md5(path.read_bytes()).hexdigest()
+    cached = project.path / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+    content = bytearray(cached.read_bytes())
+    cached.unlink()
+    content[-1] ^= 1
+    cached.write_bytes(content)
+    told = ask(project, "compare", "HEAD", "HEAD")
+    assert_one_line(told, f"HEAD: data/models/one/model.safetensors: damaged, {cached} is not what its name says")
 
 
 def test_what_is_fetched_of_a_revision_is_bounded(project, tmp_path, monkeypatch):
     monkeypatch.chdir(project.path)
-    with closing(versions.Revision("HEAD", tmp_path)) as found:
+    with closing(revisions.Revision("HEAD", tmp_path)) as found:
         found.check()
         monkeypatch.setattr(found, "_left", 2000)
         with pytest.raises(InputError, match=r"HEAD: .*model.safetensors: more than 4 GB have to be fetched"):
             found.fetch(Path("data/models/one/model.safetensors"))
-    with closing(versions.Revision(versions.WORKSPACE, tmp_path / "own")) as found:
+    with closing(revisions.Revision(revisions.WORKSPACE, tmp_path / "own")) as found:
         found.check()
         monkeypatch.setattr(found, "_left", 2000)
         assert found.fetch(Path("data/models/one/model.safetensors")).stat().st_size > 2000
@@ -104,16 +152,16 @@ def test_a_list_of_files_that_names_other_files_is_refused(ask, project, tmp_pat
     """The listing of a folder is content of the cache, and so from whoever pushed it."""
     secret = tmp_path / "secret.svg"
     secret.write_text("<svg>secret</svg>")
-    listing = next(
-        out["md5"] for out in yaml.safe_load((project.path / "dvc.lock").read_text())["stages"]["report"]["outs"]
-        if out["path"] == "reports/figures"
-    )  # fmt: skip
-    cached = project.path / ".dvc/cache/files/md5" / listing[:2] / listing[2:]
-    cached.chmod(0o644)
-    up = "/".join([".."] * 40)
-    cached.write_text(f'[{{"md5": "aa{up}{secret}", "relpath": "secret.svg"}}]')
-    told = ask(project, "compare", "HEAD", "HEAD", "--html", "page.html")
-    assert told.code == 1 and "is no MD5 hash" in told.error
+    text = f'[{{"md5": "aa{"/".join([".."] * 40)}{secret}", "relpath": "secret.svg"}}]'
+    md5 = hashlib.md5(text.encode()).hexdigest()
+    cached = project.path / ".dvc/cache/files/md5" / md5[:2] / f"{md5[2:]}.dir"
+    cached.parent.mkdir(exist_ok=True)
+    cached.write_text(text)
+    lock = yaml.safe_load((project.path / "dvc.lock").read_text())
+    out = next(out for out in lock["stages"]["report"]["outs"] if out["path"] == "reports/figures")
+    out["md5"] = f"{md5}.dir"
+    told = ask(project, "compare", revision(project, {"dvc.lock": yaml.safe_dump(lock)}), "--html", "page.html")
+    assert_one_line(told, "is no MD5 hash")
     assert not (project.path / "page.html").exists()
 
 
