@@ -51,11 +51,11 @@ def main() -> None:
     vocab = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab)
     valid = read_tokens(TOKENS / corpus / "valid.npy", model.d_vocab)
     virtual_heads = load(ExpansionParams, "expansion", PARAMS).virtual_heads
-    scored = HEADS.read(TABLES / name)
     words = pd.DataFrame({"token": vocab.token, "count": vocab.count})
 
     positions = IDENTITY_CONTEXTS * min(IDENTITY_TOKENS, model.n_ctx)
     needs.state(f"compose {name}", needs.of_composition(model, virtual_heads, positions, scoring), BOUNDED_BY)
+    scored = HEADS.read(TABLES / name)
     with atomic_folder(COMPOSE / name) as folder:
         for table, rows in study(model, valid, words, scored, scoring, params, virtual_heads):
             table.write(folder, rows)

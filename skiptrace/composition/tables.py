@@ -1,6 +1,6 @@
 """The tables about pairs of heads and the residual stream."""
 
-from skiptrace.circuits.tables import HEADS
+from skiptrace.circuits import tables as scores
 from skiptrace.tables import RANK, Column, Table, chance
 
 GAUSSIAN = "under random matrices of the same shapes"
@@ -128,7 +128,7 @@ INDUCTION = Table(
     "compose/<m>/induction",
     "Tests for induction heads; a row is a head.",
     [
-        *[HEADS[name] for name in SCORED],
+        *[scores.HEADS[name] for name in SCORED],
         Column(
             "prefix_matching_text",
             "float64",
