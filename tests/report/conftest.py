@@ -20,6 +20,7 @@ from skiptrace.config.report import ReportParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.config.verification import VerificationParams
+from skiptrace.devices import CPU
 from skiptrace.evidence import bugs, truth
 from skiptrace.evidence.funnel import funnel, judged
 from skiptrace.evidence.nulls import StandIn, stand_in
@@ -147,8 +148,8 @@ def result(model, tokens, vocabulary) -> ModelResult:
         agreement=agreement.to_pandas(),
         skip_trigrams=mined,
         positional=skip_trigrams.mine_positional(acting, vocabulary).to_pandas(),
-        virtual_ov=virtual.mine_virtual_ov(virtual.pair_circuits(model, 99), vocabulary, MINING).to_pandas(),
-        k_composition=virtual.mine_k_composition(virtual.pair_circuits(model, 99), vocabulary, MINING).to_pandas(),
+        virtual_ov=virtual.mine_virtual_ov(virtual.pair_circuits(model, 99, CPU), vocabulary, MINING).to_pandas(),
+        k_composition=virtual.mine_k_composition(virtual.pair_circuits(model, 99, CPU), vocabulary, MINING).to_pandas(),
         copies=skip_trigrams.mine_copies(copied, vocabulary).to_pandas(),
         evidence=evidence,
         matched=pd.concat([rows.assign(heads=kind) for kind, rows in arms.items()], ignore_index=True),
