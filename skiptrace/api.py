@@ -29,6 +29,7 @@ from skiptrace.config.verification import VerificationParams
 from skiptrace.errors import InputError
 from skiptrace.evidence.verification import Streams, verify
 from skiptrace.expansion import writer
+from skiptrace.exploration.neighbours import VIEWS, Neighbours, neighbours
 from skiptrace.mining import skip_trigrams
 from skiptrace.mining import vocabulary as vocabularies
 from skiptrace.mining.scan import Request, scan
@@ -36,7 +37,6 @@ from skiptrace.mining.vocabulary import Vocabulary
 from skiptrace.models import checkpoint
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import spread_windows
-from skiptrace.neighbours import VIEWS, Neighbours, neighbours
 
 Stream = Integer[np.ndarray, " n"]
 Folder = str | PathLike[str]
@@ -157,7 +157,7 @@ def lookup(
         raise InputError(f"token {token}: no such id; the ids of this model run to {model.d_vocab - 1}")
     asked = list(known.values()) if head is None else [known[head]]
     kept = vocabulary.eligible(min_count)
-    found = neighbours(model, None, token, VIEWS, asked, vocabulary.probability, kept, most)
+    found = neighbours(model, token, VIEWS, asked, vocabulary.probability, kept, most)
     rows = [row for each in found for row in neighbour_rows(each, vocabulary)]
     return pd.DataFrame(rows, columns=list(NEIGHBOURS))
 

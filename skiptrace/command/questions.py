@@ -104,9 +104,6 @@ def lookup(
         int | None,
         typer.Option(min=0, help="leave out tokens that the corpus has less often; mining.min_count by default"),
     ] = None,
-    computed: Annotated[
-        bool, typer.Option("--computed", help="from the weights, not from Parquet, of which a column takes every part")
-    ] = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -114,7 +111,7 @@ def lookup(
     printed = form(as_json, as_csv)
     from skiptrace.command.lookup import answer
 
-    answer(token, model, head or [], [str(each) for each in role or Role], most, min_count, computed, printed)
+    answer(token, model, head or [], [str(each) for each in role or Role], most, min_count, printed)
 
 
 def compare(
