@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from skiptrace.models.config import Activation, ModelConfig
+from skiptrace.models.config import Activation, ModelConfig, Positions
 from skiptrace.models.transformer import Transformer
 
 
@@ -60,7 +60,7 @@ class Original:
     W_U: Float[Tensor, "d_model d_vocab"]
     b_U: Float[Tensor, " d_vocab"]
     layers: list[OriginalLayer]
-    positions: Literal["shortformer", "standard"]
+    positions: Positions
     norm: Literal["LN", "RMS"] | None = None
     eps: float = 1e-5
     ln_final: LayerNorm | None = None
