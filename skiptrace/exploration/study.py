@@ -46,7 +46,7 @@ def explore(
         ),
         "texts": read,
         "patterns": seen,
-        "corners": circuits.corners(model, known.heads, known.skip_trigrams, vocabulary, side),
+        "corners": circuits.corners(model, known.skip_trigrams, vocabulary, side),
         "layers": circuits.layers(model),
         "direct": circuits.direct_against_corpus(model, frequent, text.bigrams),
     }

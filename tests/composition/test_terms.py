@@ -148,7 +148,7 @@ def test_examples_are_right_predictions_in_which_a_path_counts(wired, params):
     assert set(first["name"]) == {"L1H0"} and len(first) == 2
     assert (first["source_id"] == first["out_id"]).all()
     for example, texts in before.groupby("example"):
-        assert len(texts) <= params.example_tokens
+        assert texts["position"].tolist() == list(range(len(texts)))  # the whole text, as the model reads it
         direct = chosen[(chosen["example"] == example) & (chosen["name"] == "direct")].iloc[0]
         assert texts["token_id"].iloc[-1] == direct["source_id"] and direct["source_back"] == 0
 
