@@ -55,6 +55,7 @@ check: setup  ## lint and types only
 	@ruff check --quiet .
 	@ruff format --check --quiet . || { echo "make format mends the layout"; exit 1; }
 	@mypy --no-error-summary
+	@oxlint --format=unix skiptrace/report/templates
 
 format: setup  ## lay the code out
 	@ruff check --fix --quiet . ; ruff format --quiet .
