@@ -28,7 +28,7 @@ def main() -> None:
     name = asked_for("model", __doc__)
     params = load(ExpansionParams, "expansion", PARAMS)
     model = checkpoint.load(MODELS / name)
-    found = chosen(names(model, params.virtual_heads), params.circuits, params.only)
+    found = chosen(names(model, params.virtual_heads), params.kinds, params.only)
     scratch = SCRATCH / "expand" / name
     with atomic_folder(CIRCUITS / name) as folder:
         content = {"store": params.store, "circuits": [n._asdict() for n in found]}
