@@ -17,7 +17,7 @@ class ExpansionParams(Params):
         "full", description="full: every entry | none: no entry; mining works from the factors either way"
     )
     circuits: Literal["all"] | list[str] = Field(
-        "all", description="circuits that are stored: all | a list of direct, qk, ov, virtual_ov, k_composition"
+        "all", description="kinds of circuit that are stored: all | a list such as [qk, ov]"
     )
     heads: Literal["all"] | list[HeadName] = Field(
         "all", description="heads that are stored and mined: all | a list such as [L0H1, L1H0]"
