@@ -1,7 +1,7 @@
 """Circuits: vocabulary × vocabulary matrices held as two thin factors.
 
 Rows and columns follow the row-vector convention x W. `direct` has the current token in its rows
-and the next in its columns; `ov` the source and the out; `qk` the destination and the source.
+and the next in its columns; `ov` the source and the output token; `qk` the destination and the source.
 """
 
 import math
@@ -124,21 +124,21 @@ def direct(model: Transformer) -> Circuit:
 
 
 def ov(model: Transformer, layer: int, head: int) -> Circuit:
-    """W_E W_V W_O W_U, in logits: what attending to a source does to each out token."""
+    """W_E W_V W_O W_U, in logits: what attending to a source does to each output token."""
     heads = model.blocks[layer]
     left, right = model.W_E @ heads.W_V[head], heads.W_O[head] @ model.W_U
     return Circuit("ov", str(layer), str(head), left, right)
 
 
 def qk(model: Transformer, layer: int, head: int) -> Circuit:
-    """W_E W_Q W_Kᵀ W_Eᵀ/√d_head, in attention scores: how much each destination wants each source."""
+    """W_E W_Q W_Kᵀ W_Eᵀ/√d_head, in attention scores: how strongly each destination attends to each source."""
     heads = model.blocks[layer]
     left = model.W_E @ heads.W_Q[head] / math.sqrt(model.d_head)
     return Circuit("qk", str(layer), str(head), left, (model.W_E @ heads.W_K[head]).T)
 
 
 def virtual_ov(model: Transformer, first: Head, then: Head) -> Circuit:
-    """W_E W_OV^h₁ W_OV^h₂ W_U, in logits: what a source does to each out token through two heads in turn."""
+    """W_E W_OV^h₁ W_OV^h₂ W_U, in logits: what a source does to each output token through two heads in turn."""
     one, two = model.blocks[first[0]], model.blocks[then[0]]
     left = model.W_E @ one.W_V[first[1]]
     right = one.W_O[first[1]] @ two.W_V[then[1]] @ two.W_O[then[1]] @ model.W_U
@@ -148,8 +148,8 @@ def virtual_ov(model: Transformer, first: Head, then: Head) -> Circuit:
 def k_composition(model: Transformer, first: Head, then: Head) -> Circuit:
     """W_E W_Q^h₂ (W_OV^h₁ W_K^h₂)ᵀ W_Eᵀ/√d_head, in attention scores.
 
-    How much each destination of the later head wants a place to which the earlier head has moved
-    each source. An induction head wants its own token there (section "How Induction Heads Work").
+    How strongly each destination of the later head attends to a place to which the earlier head has moved each source.
+    An induction head attends to its own token there (section "How Induction Heads Work").
     """
     one, two = model.blocks[first[0]], model.blocks[then[0]]
     left = model.W_E @ two.W_Q[then[1]] / math.sqrt(model.d_head)
