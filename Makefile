@@ -91,5 +91,6 @@ $(INSTALLED): $(LOCKS) pyproject.toml
 	@touch $@
 
 clean:  ## remove the environment and what was reproduced; your text in data/raw and DVC's cache stay
-	rm -rf $(VENV) $(addprefix data/,arithmetic checked code imports corpora tokens ngrams models circuits tables evidence compose explore superposition dictionary document.json scratch)
+	rm -rf $(VENV)
+	find data -mindepth 1 -maxdepth 1 ! -name raw ! -name README.md ! -name .gitignore -exec rm -rf {} +
 	rm -rf docs/api reports/index.html reports/report.md reports/figures $(COMPARISON).html $(COMPARISON).md
