@@ -82,7 +82,7 @@ def path_pattern(patterns: list[Float[Tensor, "batch n_heads ctx ctx"]], path: P
 
 
 class Contribution(NamedTuple):
-    """What a path adds to the logit of one out token, less what it adds to all tokens on average or to another one.
+    """What a path adds to the logit of one output token, less what it adds to all tokens on average or to another.
 
     `source` is the position whose token pushes most in the path's direction, `source_logit` its part.
     """
