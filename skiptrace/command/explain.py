@@ -51,7 +51,8 @@ def answer(text: str, model: str, out: str | None, most: int, printed: Form) -> 
         for path, logit, source, back, part in found.head(most).itertuples(index=False):
             made.add_row(path, f"{logit:+.3f}", token(source), str(back), f"{part:+.3f}")
         console().print(made)
+        frozen = "; 1/std of layer norm is frozen at its values on this text" if studied.model.norm is not None else ""
         typer.echo(
             f"p(next) = {probability:.3f}. Paths: {len(rows)}, which add up to {total:+.3f}, the logit less the mean "
-            "logit; those that lower it come last."
+            f"logit; those that lower it come last{frozen}."
         )
