@@ -81,7 +81,7 @@ def path_pattern(patterns: list[Float[Tensor, "batch n_heads ctx ctx"]], path: P
 
 
 class Contribution(NamedTuple):
-    """What a path adds to the logit of one out token, less what it adds to all tokens on average.
+    """What a path adds to the logit of one out token, less what it adds to all tokens on average or to another one.
 
     `source` is the position that pushes most in the path's direction, `source_logit` its part. `begins` is what the
     path carries there: the embedding where it is empty, or what an MLP or the bias of a layer has written.
@@ -110,17 +110,21 @@ class Written(NamedTuple):
 
 
 @torch.no_grad()
-def contributions(model: Transformer, tokens: Int[Tensor, " ctx"], position: int, out: int) -> list[Contribution]:
+def contributions(
+    model: Transformer, tokens: Int[Tensor, " ctx"], position: int, out: int, against: int | None = None
+) -> list[Contribution]:
     """The contribution of every path to the prediction of `out` after `position`, largest first, in logits.
 
-    Their sum is the logit of `out` minus the mean logit, which softmax ignores. Patterns are frozen, and so is 1/std of
-    every layer norm, at its values on this text; what MLPs and the biases of layers write begins paths of its own.
+    Their sum is the logit of `out` minus the mean logit, which softmax ignores, or minus the logit of `against`.
+    Patterns are frozen, and so is 1/std of every layer norm, at its values on this text; what MLPs and the biases of
+    layers write begins paths of its own.
     """
     here = tokens[: position + 1]
     patterns = model.patterns(here[None])
     written, scales = _run(model, here, patterns)
+    less = model.W_U.mean(1) if against is None else model.W_U[:, against]
     towards = torch.zeros_like(written[0].values)
-    towards[position] = (model.W_U[:, out] - model.W_U.mean(1)) * scales[-1][position]
+    towards[position] = (model.W_U[:, out] - less) * scales[-1][position]
     found = []
     for path in paths(model.n_layers, model.n_heads):
         # From the prediction backwards: what the path reads at each position.
