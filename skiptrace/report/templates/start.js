@@ -26,11 +26,12 @@ function here() {
 async function start() {
   colours();
   contents();
+  switches();
   await library();
   document.querySelectorAll("main table").forEach(enhance);
   for (const place of document.querySelectorAll("[data-tool]")) await TOOLS[place.dataset.tool](place);
   here();
-  if (!asked() && location.hash) document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
+  if (!asked()) named();
   document.documentElement.dataset.ready = "";
 }
 
