@@ -19,7 +19,7 @@ from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.verification import VerificationParams
 from skiptrace.evidence.support import Positions
 from skiptrace.files import read_tokens, write_json
-from skiptrace.layout import DOCUMENT, LOCK, MODELS, PARAMS, TOKENS
+from skiptrace.layout import DOCUMENT, EVIDENCE, LOCK, MODELS, PARAMS, TABLES, TOKENS
 from skiptrace.report.contents import build
 from skiptrace.report.inputs import Provenance, Results, Settings, Study
 from skiptrace.report.page import payload
@@ -46,7 +46,8 @@ def main() -> None:
     held_out = {c: Positions(stream, sizes[c], window(results, c)) for c, stream in streams.items()}
     origin = Provenance([PARAMS, LOCK], inputs, provenance.flat(read_yaml(PARAMS)))
     study = Study(results, settings, origin, held_out=held_out)
-    report = payload.carried(build(study), study, streams)
+    files = {m: [str(folder / m / "skip_trigrams.parquet") for folder in (TABLES, EVIDENCE)] for m in results.models}
+    report = payload.carried(build(study), study, streams, files)
     write_json(DOCUMENT, to_json(report), sealed=True)
     figures, size = len(report.figures()), DOCUMENT.stat().st_size
     wrote(DOCUMENT, f"{len(report.sections)} sections, {figures} figures, {size / 1e6:.1f} MB")

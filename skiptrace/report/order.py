@@ -172,7 +172,7 @@ PARTS = (
     SKIP_TRIGRAMS,
     Part((tools.all_skip_trigrams,)),
     HEADS,
-    Part((tools.patterns,)),
+    Part((tools.maps, tools.patterns)),
     COMPOSITION,
     FEATURES,
     CONTROL,

@@ -157,7 +157,7 @@ class Findings:
 class Tool:
     """A part of the page that answers to its reader; Markdown leaves it out."""
 
-    kind: Literal["explorer", "skips", "patterns"]
+    kind: Literal["explorer", "skips", "maps", "patterns"]
     caption: str
 
 
@@ -222,7 +222,7 @@ class Question(NamedTuple):
 class Report:
     """The whole page; `corpora` and `models` hold what its tools look things up in, packed, by name.
 
-    `questions` are those that its sections name.
+    `constants` is what the tools have to know of how it was packed, `questions` are those that its sections name.
     """
 
     title: str
@@ -230,6 +230,7 @@ class Report:
     sections: list[Section]
     corpora: Mapping[str, str] = field(default_factory=dict)
     models: Mapping[str, str] = field(default_factory=dict)
+    constants: Mapping[str, object] = field(default_factory=dict)
     questions: tuple[Question, ...] = ()
 
     def figures(self) -> dict[str, str]:

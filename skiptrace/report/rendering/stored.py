@@ -37,7 +37,8 @@ CLASS = "class"  # the key that names the class of an object; no class has a fie
 
 def to_json(report: Report) -> dict[str, Any]:
     """The report as objects, lists and text."""
-    packed = {"corpora": dict(report.corpora), "models": dict(report.models), "questions": _plain(report.questions)}
+    packed = {"corpora": dict(report.corpora), "models": dict(report.models), "constants": dict(report.constants)}
+    packed |= {"questions": _plain(report.questions)}
     return {"title": report.title, "lead": report.lead, "sections": _plain(report.sections)} | packed
 
 
@@ -50,7 +51,8 @@ def from_json(value: Any) -> Report:
     try:
         sections = [_made(section) for section in value["sections"]]
         questions = tuple(_made(question) for question in value["questions"])
-        return Report(value["title"], value["lead"], sections, value["corpora"], value["models"], questions=questions)
+        packed = (value["corpora"], value["models"], value["constants"])
+        return Report(value["title"], value["lead"], sections, *packed, questions)
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a report as it is stored here: {error}") from None
 

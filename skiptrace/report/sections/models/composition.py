@@ -35,7 +35,7 @@ def composition(study: Study) -> Section | None:
     name, model, settings = study.name, study.model, study.settings
     if model.params.n_layers < 2:
         return None
-    table, params = model.composed.composition, settings.composition
+    table, params = model.composed.composition, settings.scoring
     found = table[table["significant"]].assign(above=lambda t: t["score"] - t["null_mean"])
     counts = ", ".join(f"{(found['kind'] == kind).sum()} {kind}" for kind in "QKV")
     largest = table.groupby("kind")["impossible_max"].first()
