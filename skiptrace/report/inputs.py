@@ -90,6 +90,8 @@ class Accounted:
     entries: pd.DataFrame
     skip_bigrams: pd.DataFrame
     skip_trigrams: pd.DataFrame
+    rows: pd.DataFrame
+    examples: pd.DataFrame
 
 
 @dataclass(frozen=True)
