@@ -54,8 +54,9 @@ def main() -> None:
     params, expansion = load(MiningParams, "mining", PARAMS), load(ExpansionParams, "expansion", PARAMS)
     corpus = load_model(name, PARAMS).corpus
     model, words, out = checkpoint.load(MODELS / name), VOCAB.file(TOKENS / corpus), TABLES / name
-    vocab = vocabulary.load(words, model.d_vocab)
-    counts, scores = COUNTS.read(NGRAMS / corpus), HEADS.read(out)
+    pairs = COUNTS.file(NGRAMS / corpus)
+    vocab = vocabulary.load(words, model.d_vocab, pairs)
+    counts, scores = COUNTS.read_file(pairs), HEADS.read(out)
     positional = {(row.layer, row.head) for row in scores.itertuples() if row.positional}
 
     asked = [head for head in heads(model) if expansion.only is None or head_name(head) in expansion.only]
@@ -64,7 +65,8 @@ def main() -> None:
     largest, agreement = bigrams.mine(direct(model), counts, vocab, params)
     BIGRAMS.write(out, largest)
     AGREEMENT.write(out, agreement)
-    jobs = [(str((MODELS / name).resolve()), str(words.resolve()), head, params) for head in asked]
+    files = [str(path.resolve()) for path in (MODELS / name, words, pairs)]
+    jobs = [(*files, head, params) for head in asked]
     found = side_by_side(mine_head, jobs, "mining heads", threads=True)
     acting = [one.best_outs for head, one in zip(asked, found, strict=True) if head in positional]
     statistics = statistics_of(direct(model), params.bins, torch.get_num_threads())

@@ -15,7 +15,7 @@ def test_every_block_of_the_guide_runs(reproduced, monkeypatch, capsys):
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 9
     # The tiny project's model of two layers reads another corpus.
-    blocks[1] = blocks[1].replace('"two", "code"', '"two", "notes"')
+    blocks[1] = blocks[1].replace('"two", "prose"', '"two", "notes"')
     monkeypatch.chdir(reproduced.path)
     space: dict[str, object] = {
         "model": checkpoint.load(reproduced.path / "data/models/two"),
@@ -32,5 +32,7 @@ def test_every_block_of_the_guide_runs(reproduced, monkeypatch, capsys):
         assert entry.value == pytest.approx(row[entry.column_id].item(), abs=1e-5)
         assert entry.centred == pytest.approx((row[entry.column_id] - row.mean()).item(), abs=1e-5)
     mined = pd.read_parquet("data/tables/two/skip_trigrams.parquet")
-    again = space["skiptrace"].mine_skip_trigrams(space["model"], space["vocabulary"], sources=5, min_count=3)
+    again = space["skiptrace"].mine_skip_trigrams(
+        space["model"], space["vocabulary"], sources=5, min_count=3, min_pairs=2
+    )
     pd.testing.assert_frame_equal(again, mined)
