@@ -54,7 +54,7 @@ def test_every_key_has_a_comment():
         key = re.match(r" +([a-z_A-Z]+):(.*)", line)
         if key and key[1] not in seen:
             seen.add(key[1])
-            named = key[1] in {"prose", "planted", "one", "two", "toy"} or "{" in key[2]  # own names; rules, told above
+            named = key[1] in {"prose", "code", "planted", "one", "two", "toy"} or "{" in key[2]  # own names; rules, told above
             assert named or "#" in key[2], line
     assert len(seen) > 30
 
@@ -93,7 +93,7 @@ def test_every_key_has_a_comment():
         ("models.one.d_head", 200, r"models\.one: d_head 200 exceeds d_model 128"),
         ("models.one.d_model", 33, r"models\.one: d_model must be even"),
         ("models.zero.n_heads", 4, r"models\.zero: n_heads and d_head have no meaning"),
-        ("models.one.corpus", "cod", r"models\.one\.corpus: no corpus 'cod'; there is planted, prose"),
+        ("models.one.corpus", "cod", r"models\.one\.corpus: no corpus 'cod'; there is code, planted, prose"),
         ("models.one.warmup_steps", 10_000, r"models\.one: warmup_steps 10000 must be below"),
         ("models.one.lr_embedding", -1.0, r"models\.one\.lr_embedding: input should be greater than 0, got -1\.0"),
         ("models.one.steps", ..., r"models\.one\.steps: missing"),
@@ -130,7 +130,7 @@ def test_every_key_has_a_comment():
         ("corpora.prose.valid_share", 1.0, r"corpora\.prose\.valid_share: input should be less than 1, got 1\.0"),
         ("corpora.more", {"kind": "files", "path": "x", "valid_share": 0.1}, r"tokenizers\.more: missing"),
         ("tokenizers.prose.vocab_size", 100, r"tokenizers\.prose\.vocab_size: .*greater than or equal to 257"),
-        ("tokenizers.other", {"vocab_size": 300}, r"tokenizers\.other: no such corpus; there is planted, prose"),
+        ("tokenizers.other", {"vocab_size": 300}, r"tokenizers\.other: no such corpus; there is code, planted, prose"),
     ],
     ids=lambda v: v if isinstance(v, str) and "\\" not in v else None,
 )

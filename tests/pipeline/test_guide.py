@@ -15,7 +15,7 @@ def test_every_block_of_the_guide_runs(reproduced, monkeypatch, capsys):
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 9
     # The tiny project's model of two layers reads another corpus.
-    blocks[1] = blocks[1].replace('"two", "prose"', '"two", "notes"')
+    blocks[1] = blocks[1].replace('"two", "code"', '"two", "notes"')
     monkeypatch.chdir(reproduced.path)
     space: dict[str, object] = {
         "model": checkpoint.load(reproduced.path / "data/models/two"),

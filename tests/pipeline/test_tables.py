@@ -45,7 +45,7 @@ def answers(reproduced, monkeypatch) -> list[pd.DataFrame]:
     text = (ROOT / "docs" / "guide.md").read_text()
     statements = re.findall(r"^```sql\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert len(statements) == 5
-    return [duckdb.sql(statement.replace("tokens/prose", "tokens/notes")).df() for statement in statements]
+    return [duckdb.sql(statement.replace("tokens/code", "tokens/notes")).df() for statement in statements]
 
 
 def test_the_statements_of_the_guide_find_what_the_factors_hold(answers):
