@@ -54,9 +54,9 @@ def main() -> None:
     params, expansion = load(MiningParams, "mining", PARAMS), load(ExpansionParams, "expansion", PARAMS)
     corpus = load_model(name, PARAMS).corpus
     model, words, out = checkpoint.load(MODELS / name), VOCAB.file(TOKENS / corpus), TABLES / name
-    pairs = COUNTS.file(NGRAMS / corpus)
-    vocab = vocabulary.load(words, model.d_vocab, pairs)
-    counts, scores = COUNTS.read_file(pairs), HEADS.read(out)
+    followed = COUNTS.file(NGRAMS / corpus)
+    vocab = vocabulary.load(words, model.d_vocab, followed)
+    counts, scores = COUNTS.read_file(followed), HEADS.read(out)
     positional = {(row.layer, row.head) for row in scores.itertuples() if row.positional}
 
     asked = [head for head in heads(model) if expansion.only is None or head_name(head) in expansion.only]
@@ -65,7 +65,7 @@ def main() -> None:
     largest, agreement = bigrams.mine(direct(model), counts, vocab, params)
     BIGRAMS.write(out, largest)
     AGREEMENT.write(out, agreement)
-    files = [str(path.resolve()) for path in (MODELS / name, words, pairs)]
+    files = [str(path.resolve()) for path in (MODELS / name, words, followed)]
     jobs = [(*files, head, params) for head in asked]
     found = side_by_side(mine_head, jobs, "mining heads", threads=True)
     acting = [one.best_outs for head, one in zip(asked, found, strict=True) if head in positional]
