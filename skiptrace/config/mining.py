@@ -29,8 +29,12 @@ class MiningParams(Params):
     min_pairs: Count = Field(
         20, description="occurrences in the training text of destination and out, side by side (expected)"
     )
+    text_power: Annotated[float, Field(ge=0)] = Field(
+        0.5,
+        description="weight share^power on contexts with the source, and on pairs of destination and out (expected)",
+    )
     plain_share: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.1, description="share of the sources that may lack a letter or digit, as white space does (expected)"
+        0.05, description="share of the sources that may lack a letter or digit, as white space does (expected)"
     )
     frequent_tokens: Count = Field(500, description="tokens on which the direct path is compared with the corpus")
     largest: Count = Field(100, description="of all V³ products QK·OV per head, without any rule, exact")

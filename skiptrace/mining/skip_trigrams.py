@@ -9,7 +9,9 @@ expected    the logit that the out is expected to gain because the destination s
             stands: the share of its attention that one such source draws in a context of average
             tokens, less the share that an average destination would give it, times OV. Only outs
             that follow the destination in the training text, and of the sources without a letter or a
-            digit, white space above all, only a share.
+            digit, white space above all, only a share. What n such places save if the text is as
+            the head has it is about n·gain²/2 nats, so that gains are weighted with √n: the share of
+            the pair, and of contexts that hold the source, to the power `text_power`.
 
 A bare product grows without bound in QK; attention does not. And a source that draws everyone's
 attention, as positional heads make some, is no reason to name a destination. Nor is an out that
@@ -113,16 +115,20 @@ def expected(qk: Circuit, ov: Circuit, vocabulary: Vocabulary, params: MiningPar
     qk = qk.restricted(eligible, eligible)
     pairs = vocabulary.pairs(params.min_count, params.min_pairs)
     weight = vocabulary.probability[eligible] ** params.frequency_power
+    # That a source stands in a context at all.
+    common = (-torch.expm1(params.context * torch.log1p(-vocabulary.probability[eligible]))) ** params.text_power
 
     def worth(source: Tensor, destination: Tensor, out: Tensor) -> Tensor:
-        share = torch.sigmoid(qk.entries(destination, source) - level[destination])
-        frequency = weight[destination] if pairs is None else pairs.shares(destination, out) ** params.frequency_power
-        return (share - average[source]) * frequency
+        share = torch.sigmoid(qk.entries(destination, source) - level[destination]) - average[source]
+        if pairs is None:
+            return share * weight[destination]
+        return share * common[source] * pairs.shares(destination, out) ** params.text_power
 
     if pairs is not None:
 
         def gains(source: Tensor) -> Tensor:
-            return qk.transposed().rows(source).sub_(level).sigmoid_().sub_(average[source, None]).clamp_(min=0)
+            share = qk.transposed().rows(source).sub_(level).sigmoid_().sub_(average[source, None])
+            return share.clamp_(min=0).mul_(common[source, None])
 
         return Rule(_follow(gains, ov, pairs, vocabulary.spelled()[eligible], params), worth)
 
@@ -218,7 +224,7 @@ def _follow(
     params: MiningParams,
 ) -> pd.DataFrame:
     """The triples of the best sources, each with its best pairs of a destination and an out that follows it."""
-    weight = pairs.share**params.frequency_power
+    weight = pairs.share**params.text_power
     found = []
     for source in torch.arange(len(spelled)).split(max(1, PANEL // len(pairs.share))):
         worth = gains(source)[:, pairs.destination] * ov.rows(source)[:, pairs.out] * weight

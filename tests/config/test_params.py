@@ -54,7 +54,9 @@ def test_every_key_has_a_comment():
         key = re.match(r" +([a-z_A-Z]+):(.*)", line)
         if key and key[1] not in seen:
             seen.add(key[1])
-            named = key[1] in {"prose", "code", "planted", "one", "two", "toy"} or "{" in key[2]  # own names; rules, told above
+            named = (
+                key[1] in {"prose", "code", "planted", "one", "two", "toy"} or "{" in key[2]
+            )  # own names; rules, told above
             assert named or "#" in key[2], line
     assert len(seen) > 30
 

@@ -151,7 +151,7 @@ def test_outs_follow_their_destinations_where_text_is_known(make_vocabulary, par
     generator = torch.Generator().manual_seed(1)
     counts, n, power = [50, 40, 30, 20, 10, 5, 3, 2, 1], params.context, 0.3
     qk, ov = (2 * torch.randn(9, 9, generator=generator) for _ in range(2))
-    changes = {"min_count": 2, "ranking": "expected", "frequency_power": power, "min_pairs": 2, "plain_share": 0.4}
+    changes = {"min_count": 2, "ranking": "expected", "text_power": power, "min_pairs": 2, "plain_share": 0.4}
     chosen = params.model_copy(update=changes)
     pairs = {
         (1, 2): 9,
@@ -179,7 +179,7 @@ def test_outs_follow_their_destinations_where_text_is_known(make_vocabulary, par
     worth = {
         (a, b, c): max(0.0, share[b][a] - sum(p[d] * share[d][a] for d in range(9)))
         * (ov[a, c] - ov[a].mean()).item()
-        * (count / sum(pairs.values())) ** power
+        * ((1 - (1 - p[a]) ** n) * count / sum(pairs.values())) ** power
         for a in range(1, 8)
         for (b, c), count in pairs.items()
         if count >= 2 and b in range(1, 8) and c in range(1, 8)
