@@ -134,7 +134,8 @@ def expected(qk: Circuit, ov: Circuit, vocabulary: Vocabulary, params: MiningPar
 
     def gain(tile: Tensor, source: int, destination: int) -> None:
         rows, columns = slice(source, source + len(tile)), slice(destination, destination + tile.shape[1])
-        tile.sub_(level[columns]).sigmoid_().sub_(average[rows, None]).mul_(weight[columns])
+        one, mean, times = (values.to(tile.device) for values in (level[columns], average[rows, None], weight[columns]))
+        tile.sub_(one).sigmoid_().sub_(mean).mul_(times)
 
     best = row_tops(qk.transposed(), params.destinations, gain)
     return Rule(_select(best, row_tops(ov, params.outs), torch.ones_like(weight), params), worth)

@@ -95,12 +95,17 @@ class Vocabulary:
 def load(path: Path, d_vocab: int, followers: Path | None = None) -> Vocabulary:
     """Read vocab.parquet, and from `followers`, the file of adjacent pairs, what follows each token.
 
+    Rows of the model beyond the vocabulary are padding, which occurs nowhere and is named as such.
+
     Raises:
-        InputError: one is unreadable, or the length of the first is not the model's d_vocab.
+        InputError: a file is unreadable, or the vocabulary has more tokens than the model's d_vocab.
     """
     table = VOCAB.read_file(path, ["token", "count", "probability"])
-    if len(table) != d_vocab:
+    if len(table) > d_vocab:
         raise InputError(f"{path}: {len(table)} tokens, but the model's d_vocab is {d_vocab}")
+    if len(table) < d_vocab:
+        names = [f"<padding {i}>" for i in range(len(table), d_vocab)]
+        table = pd.concat([table, pd.DataFrame({"token": names, "count": 0, "probability": 0.0})], ignore_index=True)
     probability = torch.tensor(table["probability"].to_numpy(), dtype=torch.float32)
     pairs = None if followers is None else BIGRAMS.read_file(followers)
     return Vocabulary(table["token"], table["count"], probability, pairs)
