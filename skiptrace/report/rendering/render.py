@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from importlib import resources
@@ -23,6 +24,7 @@ from skiptrace.report.rendering.document import (
     SkipTrigram,
     Table,
     Tokens,
+    Tool,
 )
 from skiptrace.report.rendering.tokens import plain_markdown, to_html, to_markdown, visible
 
@@ -61,6 +63,7 @@ def html_environment(*packages: str) -> Environment:
         "is_a": _is_a,
         "sortable": _sortable,
         "filters": _filters,
+        "help": _help,
         "searched": SEARCHED,
         "style": Markup(_asset("page.css")),
     }
@@ -142,6 +145,11 @@ def _filters(table: Table) -> list[int]:
         if plain and 2 <= len(values) <= min(CHOICES, len(table.rows) // 2):
             found.append(place)
     return found
+
+
+def _help(tool: Tool) -> str:
+    """What the columns of a tool hold, by their names, as JSON."""
+    return json.dumps({column.name: column.help for column in tool.help})
 
 
 def _order(cell: Cell) -> str:

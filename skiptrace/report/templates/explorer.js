@@ -1,7 +1,7 @@
 // The token explorer: one token as source, destination and output in every head.
 
 import {
-  asShown, chooser, constants, element, modelAndCorpus, modelNames, modelsThat, number, plainToken, signed, stretch,
+  asShown, chooser, constants, element, explain, modelAndCorpus, modelNames, modelsThat, number, plainToken, signed, stretch,
 } from "./page.js";
 import { astray, hashOf, open, owns, write } from "./address.js";
 import { hint } from "./tables.js";
@@ -53,6 +53,7 @@ export async function explorer(root) {
     if (meant.length > 1) said.push(`${meant.length} tokens look the same:`, ...meant.flatMap((other) => [" ", numbered(found.name, role.value, other)]));
     result.replaceChildren(...(said.length ? [element("p", { class: "note" }, ...said)] : []), ...lookup(found, id, role.value));
     result.querySelectorAll(".scroll").forEach(hint);
+    explain(root, result.querySelectorAll("th"));
     return hashOf({ [role.value]: named(found.corpus, id), model: model.value });
   }
 

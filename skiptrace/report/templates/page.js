@@ -90,6 +90,15 @@ export function style(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name);
 }
 
+// Puts what the columns of a tool hold on their heads, for a pointer that rests there.
+export function explain(root, heads) {
+  const help = JSON.parse(root.dataset.help);
+  for (const head of heads) {
+    const said = help[head.textContent.trim()];
+    if (said) head.title = said;
+  }
+}
+
 export function plainToken(shown) {
   return element("code", { class: "token" }, shown);
 }
