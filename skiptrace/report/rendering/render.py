@@ -31,7 +31,7 @@ from skiptrace.report.rendering.tokens import plain_markdown, to_html, to_markdo
 # Modules in the order in which they may use each other; the page has them as one.
 SCRIPTS = (
     "page.js", "address.js", "tokens.js", "csv.js", "tables.js", "matrix.js", "explorer.js", "skips.js", "maps.js",
-    "patterns.js", "start.js",
+    "patterns.js", "figures.js", "start.js",
 )  # fmt: skip
 FILTERED, SEARCHED = 8, 16  # rows from which a table has filters, and a search field
 CHOICES = 24  # values up to which a column of text is a filter

@@ -111,6 +111,11 @@ export function signed(whole) {
   return whole > 0 ? `+${number(whole)}` : number(whole);
 }
 
+// What readers call a token's role in a skip-trigram.
+export function roleName(role) {
+  return role === "out" ? "output" : role;
+}
+
 // A stretch of text with its marked tokens; with `around`, no more than so many tokens beside each of them.
 export function stretch(corpus, { ids, marks }, around = Infinity) {
   const parts = [];

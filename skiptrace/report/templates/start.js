@@ -7,6 +7,7 @@ import { explorer } from "./explorer.js";
 import { skips } from "./skips.js";
 import { maps } from "./maps.js";
 import { patterns } from "./patterns.js";
+import { figures } from "./figures.js";
 
 const TOOLS = { explorer, skips, maps, patterns };
 
@@ -35,6 +36,7 @@ async function start() {
   contents();
   await library();
   tables();
+  figures();
   for (const place of document.querySelectorAll("[data-tool]")) await TOOLS[place.dataset.tool](place);
   here();
   addEventListener("hashchange", route);
