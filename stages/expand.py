@@ -15,6 +15,7 @@ from pathlib import Path
 from skiptrace.circuits.factored import Name, chosen, names
 from skiptrace.config.base import load
 from skiptrace.config.expansion import ExpansionParams
+from skiptrace.devices import device
 from skiptrace.expansion.writer import Stored, parts, refuse_too_much, write
 from skiptrace.files import atomic_folder, write_json
 from skiptrace.layout import CIRCUITS, MODELS, PARAMS, SCRATCH
@@ -34,7 +35,7 @@ def main() -> None:
         write_json(folder / "_circuits.json", content, sealed=True)
         if params.store == "full":
             refuse_too_much(len(found), model.d_vocab, params, scratch)
-            stored = [Stored(str((MODELS / name).resolve()), circuit) for circuit in found]
+            stored = [Stored(str((MODELS / name).resolve()), circuit, device()) for circuit in found]
             write(stored, model.d_vocab, str(scratch.resolve()), params)
             take_over(found, model.d_vocab, params, scratch, folder)
     shutil.rmtree(scratch, ignore_errors=True)

@@ -14,6 +14,7 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from skiptrace.arithmetic import on_one_thread
+from skiptrace.devices import CPU
 from skiptrace.models.transformer import Transformer
 
 Head = tuple[int, int]  # layer and place in it
@@ -24,13 +25,21 @@ PANEL = 2**24
 
 @dataclass(frozen=True)
 class Circuit:
-    """The matrix `left @ right`; `layer` and `head` read `none` for the direct path."""
+    """The matrix `left @ right`; `layer` and `head` read `none` for the direct path.
+
+    The factors are on the CPU; passes over all entries are made on `device`.
+    """
 
     name: str
     layer: str
     head: str
     left: Float[Tensor, "rows rank"]
     right: Float[Tensor, "rank columns"]
+    device: torch.device = CPU
+
+    def on(self, device: torch.device) -> "Circuit":
+        """The same matrix, with passes over all entries on a device."""
+        return replace(self, device=device)
 
     @property
     def label(self) -> str:

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Integer
 
 from skiptrace.config.exploration import ExplorationParams
-from skiptrace.exploration import circuits, entries, patterns
+from skiptrace.exploration import circuits, patterns
+from skiptrace.exploration.neighbours import entries
 from skiptrace.mining.vocabulary import Vocabulary
 from skiptrace.models.transformer import Transformer
 
@@ -41,9 +42,7 @@ def explore(
     frequent = known.agreement["token_id"].tolist() if model.n_layers == 0 else []
     side = min(params.corner, model.d_vocab)
     return {
-        "entries": entries.entries(
-            model, shown, vocabulary.eligible(min_count), vocabulary.probability, params.entries
-        ),
+        "entries": entries(model, shown, vocabulary.eligible(min_count), vocabulary.probability, params.entries),
         "texts": read,
         "patterns": seen,
         "corners": circuits.corners(model, known.skip_trigrams, vocabulary, side),

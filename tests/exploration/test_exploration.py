@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from skiptrace.exploration import circuits, entries, patterns
+from skiptrace.exploration import circuits, patterns
+from skiptrace.exploration.neighbours import entries
 from skiptrace.mining.vocabulary import Vocabulary
 
 
@@ -24,7 +25,7 @@ def test_neighbours_are_the_largest_entries_of_the_dense_circuits(make_model):
     shown, eligible = torch.tensor([2, 5, 22]), torch.ones(23, dtype=torch.bool)
     eligible[[0, 7]] = False
     probability = torch.arange(1, 24).double() / torch.arange(1, 24).sum()
-    table = entries.entries(model, shown, eligible, probability, 4)
+    table = entries(model, shown, eligible, probability, 4)
     assert table["name"].unique().tolist() == ["direct", "L0H0", "L0H1", "L0H2", "L1H0", "L1H1", "L1H2"]
     allowed = eligible.nonzero()[:, 0].tolist()
 

@@ -49,7 +49,7 @@ class Entries:
 
 @dataclass(frozen=True)
 class HeadEntries:
-    """A head, or the direct path, which has no attention scores; the roles are those of `exploration.entries`."""
+    """A head, or the direct path, which has no attention scores; the roles are those of `exploration.neighbours`."""
 
     name: str
     outs: Entries

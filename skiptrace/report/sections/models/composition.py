@@ -39,7 +39,7 @@ def composition(study: Study) -> Section:
             f"this model has {('no attention layer', 'one layer')[model.params.n_layers]}."
         )
         return Section(f"{name}-composition", f"{name}: composition of heads", [text], [])
-    table, params = model.composed.composition, settings.composition
+    table, params = model.composed.composition, settings.scoring
     found = table[table["significant"]].assign(above=lambda t: t["score"] - t["null_mean"])
     counts = ", ".join(f"{(found['kind'] == kind).sum()} {kind}" for kind in "QKV")
     largest = table.groupby("kind")["impossible_max"].first()

@@ -35,8 +35,8 @@ def features(study: Study) -> Section:
     text = (
         "If features are directions, tokens that differ in one respect differ by one vector: differences within a "
         "family point the same way, and a + (b′ − a′) leads to b. "
-        f"{int((known['z'] >= settings.composition.null_sd).sum())} of {len(known)} families and matrices have "
-        f"differences more alike than first and second tokens of different pairs, by {settings.composition.null_sd:g} "
+        f"{int((known['z'] >= settings.scoring.null_sd).sum())} of {len(known)} families and matrices have "
+        f"differences more alike than first and second tokens of different pairs, by {settings.scoring.null_sd:g} "
         f"standard deviations; in {int((known['accuracy'] > known['accuracy_nearest']).sum())} the parallelogram "
         "finds b more often than the nearest neighbour of a is b."
     )
