@@ -8,6 +8,7 @@ import { skips } from "./skips.js";
 import { maps } from "./maps.js";
 import { patterns } from "./patterns.js";
 import { figures } from "./figures.js";
+import { switches } from "./switch.js";
 
 const TOOLS = { explorer, skips, maps, patterns };
 
@@ -34,6 +35,7 @@ function here() {
 async function start() {
   colours();
   contents();
+  switches();
   await library();
   tables();
   figures();
