@@ -282,6 +282,6 @@ def _inline(figure: Figure) -> Markup:
     svg = re.sub(r'(<image[^>]*?) id="[^"]*"', r"\1", svg)  # equal images, as of two colour bars, have equal ids
     svg = re.sub(r"<[^>]+>", renamed, svg)  # inside tags only: a token may look like an id
     size = re.search(r'width="([\d.]+)pt" height="[\d.]+pt"', svg)
-    width = f"max-width:{float(size.group(1)) * 1.25:.0f}px" if size else ""
+    width = f"width:{float(size.group(1)) * 1.25:.0f}px" if size else ""
     svg = re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', "", svg, count=1)
     return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{escape(figure.title)}" style="{width}"', 1))

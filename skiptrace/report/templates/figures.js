@@ -26,7 +26,9 @@ function captioned(drawing, caption) {
     return part;
   };
   made.setAttribute("viewBox", [left, top, width, whole].join(" "));
+  made.setAttribute("width", `${width}pt`);
   made.setAttribute("height", `${whole}pt`);
+  made.removeAttribute("style");
   made.prepend(drawn("desc", {}, caption));
   lines.forEach((line, i) => {
     made.append(drawn("text", { x: left + LETTER, y: top + height + LINE * (i + 1), "font-size": LETTER, "font-family": "DejaVu Sans, sans-serif" }, line));
