@@ -37,7 +37,7 @@ SCRIPTS = (
     "page.js", "address.js", "tokens.js", "csv.js", "tables.js", "matrix.js", "explorer.js", "skips.js", "maps.js",
     "patterns.js", "switch.js", "start.js",
 )  # fmt: skip
-ROWS = 8  # of a table in Markdown; the page has all
+ROWS = 5  # of a table in Markdown; the page has all
 FILTERED, SEARCHED = 8, 16  # rows from which a table has filters, and a search field
 CHOICES = 24  # values up to which a column of text is a filter
 
@@ -157,7 +157,7 @@ def _named(block: Block) -> str:
     if isinstance(block, Figure):
         return block.heading
     caption = block.caption if isinstance(block, Table) else ""
-    first = re.split(r"[.:;](?:\s|$)", caption, maxsplit=1)[0]
+    first = re.split(r"[.:;](?:\s|$)|, | \(", caption, maxsplit=1)[0]
     return f"Table: {first[:1].lower()}{first[1:]}"
 
 
@@ -204,7 +204,7 @@ def _html_cell(cell: Cell) -> Markup:
             for text, role in cell.parts
         )
     if isinstance(cell, Link):
-        return Markup('<a href="#{}">{}</a>').format(cell.anchor, cell.text)
+        return Markup('<a href="{}">{}</a>').format(cell.address, cell.text)
     return escape(cell.replace(" ± ", "\u00a0±\u00a0"))
 
 
@@ -254,13 +254,13 @@ def _markdown_cell(cell: Cell) -> str:
     if isinstance(cell, SkipTrigram):
         return "{} … {} → {}".format(*map(to_markdown, cell))
     if isinstance(cell, Examples):
-        return "<br>".join("".join([to_markdown(e.source), e.between, *map(to_markdown, e.rest)]) for e in cell.rows)
+        return "<br>".join(" ".join([to_markdown(e.source), e.between, *map(to_markdown, e.rest)]) for e in cell.rows)
     if isinstance(cell, Contexts):
         return "<br>".join(_markdown_context(c) for c in cell.rows)
     if isinstance(cell, Excerpt):
-        return "".join(to_markdown(text) if role else plain_markdown(text) for text, role in cell.parts)
+        return "".join(f"<b>{plain_markdown(t)}</b>" if role else plain_markdown(t) for t, role in cell.parts)
     if isinstance(cell, Link):
-        return f"[{plain_markdown(cell.text)}](#{cell.anchor})"
+        return f"[{plain_markdown(cell.text)}]({cell.address})"
     return plain_markdown(cell)
 
 

@@ -16,6 +16,7 @@ from skiptrace.report.intervals import bracketed, share
 from skiptrace.report.metrics import NORMAL, account, best_knockout, by_source, recovered, salience_left
 from skiptrace.report.rendering.document import Excerpt, Finding, Findings, Link
 
+SITES = {"residual": "residual stream", "heads": "output of the heads"}
 TRIED = 200  # rows among which one is looked for that the held-out text has
 
 
@@ -144,9 +145,10 @@ def features(study: Study) -> Finding | None:
         if isinstance(dictionary.params, ModelDictionaryParams) and len(dictionary.shown):
             shown = dictionary.shown.iloc[0]
             return Finding(
-                f"Sparse features keep {shown['loss_recovered']:.0%} of what the residual stream says",
+                f"{shown['l0']:.0f} sparse features a token keep {shown['loss_recovered']:.0%} of what the model knows",
                 _recovered(shown),
-                f"of the loss that is lost without the {shown['site']}, with {shown['l0']:.1f} features a token",
+                f"of the loss between mean ablation and the model, with {shown['l0']:.1f} entries of a dictionary in "
+                f"place of the {SITES.get(shown['site'], shown['site'])}",
                 f"the mean for the current token alone {shown['token_mean_recovered']:.0%}, as many principal "
                 f"components {shown['pca_recovered']:.0%}",
                 _feature(dictionary.contexts),
