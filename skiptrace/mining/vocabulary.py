@@ -15,16 +15,18 @@ from skiptrace.tokens.tables import VOCAB
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Token texts and their probabilities in the training text, by token id."""
+    """Token texts and their probabilities in the training text, by token id; the last `padding` rows are no tokens."""
 
     token: pd.Series
     count: pd.Series
     probability: Float[Tensor, " d_vocab"]
+    padding: int = 0
 
     def eligible(self, min_count: int) -> Bool[Tensor, " d_vocab"]:
         """True for tokens seen often enough to have been learned; never for BOS, the resting place."""
         kept = torch.from_numpy((self.count >= min_count).to_numpy().copy())
         kept[BOS_ID] = False
+        kept[len(kept) - self.padding :] = False
         if not kept.any():
             raise InputError(f"mining.min_count: no token occurs {min_count} times; lower it")
         return kept
@@ -52,8 +54,9 @@ def load(path: Path, d_vocab: int) -> Vocabulary:
     table = VOCAB.read_file(path, ["token", "count", "probability"])
     if len(table) > d_vocab:
         raise InputError(f"{path}: {len(table)} tokens, but the model's d_vocab is {d_vocab}")
-    if len(table) < d_vocab:
+    padding = d_vocab - len(table)
+    if padding:
         names = [f"<padding {i}>" for i in range(len(table), d_vocab)]
         table = pd.concat([table, pd.DataFrame({"token": names, "count": 0, "probability": 0.0})], ignore_index=True)
     probability = torch.tensor(table["probability"].to_numpy(), dtype=torch.float32)
-    return Vocabulary(table["token"], table["count"], probability)
+    return Vocabulary(table["token"], table["count"], probability, padding)
