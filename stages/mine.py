@@ -57,14 +57,14 @@ def main() -> None:
     model, words, out = checkpoint.load(MODELS / name), VOCAB.file(TOKENS / corpus), TABLES / name
     followed = COUNTS.file(NGRAMS / corpus)
     vocab = vocabulary.load(words, model.d_vocab, followed)
-    counts, scores = COUNTS.read_file(followed), HEADS.read(out)
+    scores = HEADS.read(out)
     positional = {(row.layer, row.head) for row in scores.itertuples() if row.positional}
 
     where, path = device(), direct(model).on(device())
     asked = [head for head in heads(model) if expansion.only is None or head_name(head) in expansion.only]
     pairs = virtual.pair_circuits(model, expansion.virtual_heads, where)
     needs.state(f"mine {name}", needs.of_circuits(model, len(asked) + len(pairs)), BOUNDED_BY)
-    largest, agreement = bigrams.mine(path, counts, vocab, params)
+    largest, agreement = bigrams.mine(path, COUNTS.read_file(followed), vocab, params)
     BIGRAMS.write(out, largest)
     AGREEMENT.write(out, agreement)
     files = [str(file.resolve()) for file in (MODELS / name, words, followed)]

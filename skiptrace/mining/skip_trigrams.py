@@ -110,7 +110,8 @@ def expected(qk: Circuit, ov: Circuit, vocabulary: Vocabulary, params: MiningPar
     p = vocabulary.probability[seen]
     for places, entries in qk.restricted(seen, seen).row_panels():
         level[seen[places]] = (entries + p.log()).logsumexp(1) + math.log(params.context)
-        average[seen] += p[places] @ torch.sigmoid(entries - level[seen[places], None])
+        average[seen] += p[places] @ entries.sub_(level[seen[places], None]).sigmoid_()
+        del entries  # or the next panel is held beside it
     level, average = level[eligible], average[eligible]
     qk = qk.restricted(eligible, eligible)
     pairs = vocabulary.pairs(params.min_count, params.min_pairs)

@@ -37,18 +37,20 @@ class Vocabulary:
     """Token texts and their probabilities in the training text, by token id.
 
     `followers`: the pairs of adjacent tokens of the training text (`token_id`, `next_id`, `count`); None where they
-    are not known.
+    are not known. The last `padding` rows are no tokens.
     """
 
     token: pd.Series
     count: pd.Series
     probability: Float[Tensor, " d_vocab"]
     followers: pd.DataFrame | None = None
+    padding: int = 0
 
     def eligible(self, min_count: int) -> Bool[Tensor, " d_vocab"]:
-        """True for tokens seen often enough to have been learned; never for BOS, the resting place."""
+        """True for tokens seen often enough to have been learned; never for BOS, the attention sink."""
         kept = torch.from_numpy((self.count >= min_count).to_numpy().copy())
         kept[BOS_ID] = False
+        kept[len(kept) - self.padding :] = False
         if not kept.any():
             raise InputError(f"mining.min_count: no token occurs {min_count} times; lower it")
         return kept
@@ -103,9 +105,10 @@ def load(path: Path, d_vocab: int, followers: Path | None = None) -> Vocabulary:
     table = VOCAB.read_file(path, ["token", "count", "probability"])
     if len(table) > d_vocab:
         raise InputError(f"{path}: {len(table)} tokens, but the model's d_vocab is {d_vocab}")
-    if len(table) < d_vocab:
+    padding = d_vocab - len(table)
+    if padding:
         names = [f"<padding {i}>" for i in range(len(table), d_vocab)]
         table = pd.concat([table, pd.DataFrame({"token": names, "count": 0, "probability": 0.0})], ignore_index=True)
     probability = torch.tensor(table["probability"].to_numpy(), dtype=torch.float32)
     pairs = None if followers is None else BIGRAMS.read_file(followers)
-    return Vocabulary(table["token"], table["count"], probability, pairs)
+    return Vocabulary(table["token"], table["count"], probability, pairs, padding)

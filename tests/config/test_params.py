@@ -84,6 +84,8 @@ def test_every_key_has_a_comment():
         ("superposition.six", {}, r"superposition\.six: unknown key"),
         ("dictionaries.toy.kind", "tory", r"dictionaries\.toy\.kind: expected toy or model, got 'tory'"),
         ("dictionaries.toy.shown", 0.7, r"dictionaries\.toy: shown 0\.7 is none of penalties 0\.5, 1, 2"),
+        ("dictionaries.one.shown", 10, r"dictionaries\.one: shown 10 is none of k 8, 16, 32"),
+        ("dictionaries.one.entries", 32, r"dictionaries\.one: k must be below entries, 32, not 32"),
         ("dictionaries.one.penalties", [0.0], r"dictionaries\.one\.penalties\.0: input should be greater than 0"),
         ("modles", {}, r"modles: unknown key; there is corpora, tokenizers, models, "),
         ("models.one.n_head", 4, r"models\.one\.n_head: unknown key"),

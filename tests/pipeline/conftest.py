@@ -76,9 +76,10 @@ def tiny_params() -> dict[str, dict]:
     }
     params["superposition"] = tiny_superposition(params["superposition"])
     tiny = {"steps": 5, "batch_size": 8, "resample_every": 2}
-    params["dictionaries"]["toy"] |= tiny | {"entries": 6}
+    params["dictionaries"]["toy"] |= tiny | {"entries": 6, "sizes": [3]}
     params["dictionaries"]["one"] |= tiny | {
-        "data": "data/tokens/planted", "entries": 6, "windows": 4, "check_windows": 4, "contexts": 2, "outs": 3,
+        "data": "data/tokens/planted", "entries": 6, "k": [2, 4], "shown": 2, "windows": 4, "check_windows": 4,
+        "contexts": 2, "outs": 3,
     }  # fmt: skip
     return params
 
