@@ -24,6 +24,7 @@ from skiptrace.arithmetic import on_one_thread
 from skiptrace.circuits.factored import names
 from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.mining import MiningParams
+from skiptrace.devices import CPU
 from skiptrace.errors import InputError
 from skiptrace.expansion.writer import Stored, write
 from skiptrace.files import read_json, write_table

@@ -38,7 +38,7 @@ def features(study: Study) -> Section:
         f"{int((known['z'] >= settings.scoring.null_sd).sum())} of {len(known)} families and matrices have "
         f"differences more alike than first and second tokens of different pairs, by {settings.scoring.null_sd:g} "
         f"standard deviations; in {int((known['accuracy'] > known['accuracy_nearest']).sum())} the parallelogram "
-        f"finds b more often than the nearest neighbour of a is b. {_verdict(known, settings.composition.null_sd)}"
+        f"finds b more often than the nearest neighbour of a is b. {_verdict(known, settings.scoring.null_sd)}"
     )
     rows = [
         (
