@@ -25,7 +25,7 @@ report: setup  ## reproduce the pipeline and render the report
 	@echo "==> Reproducing the pipeline; stages whose inputs did not change are skipped"
 	@python -m skiptrace.command.repair
 	@python -m stages.check
-	@dvc repro
+	@python -m skiptrace.command.reproduce
 	@echo "==> The report is $(CURDIR)/reports/index.html"
 
 verify: setup  ## hash again what dvc.lock names, here and in DVC's cache; remove what is damaged
@@ -57,12 +57,14 @@ check: setup  ## lint and types only
 	@ruff check --quiet .
 	@ruff format --check --quiet . || { echo "make format lays the code out"; exit 1; }
 	@mypy --no-error-summary
+	@oxlint --format=unix skiptrace/report/templates
 
 format: setup  ## lay the code out
 	@ruff check --fix --quiet . ; ruff format --quiet .
 
 measured: report  ## note this run as the one that the README and the tests speak of (docs/measured)
 	@cp params.yaml reports/metrics.json docs/measured/
+	@python -m skiptrace.command.reproduce --note
 
 processors: setup  ## note the bytes that this processor gives, and those that QEMU can be, for the tests
 	@python -m tests.reproducibility

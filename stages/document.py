@@ -18,7 +18,7 @@ from skiptrace.config.report import ReportParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.verification import VerificationParams
 from skiptrace.files import read_tokens, write_json
-from skiptrace.layout import DOCUMENT, LOCK, MODELS, PARAMS, TOKENS
+from skiptrace.layout import DOCUMENT, EVIDENCE, LOCK, MODELS, PARAMS, TABLES, TOKENS
 from skiptrace.report.contents import build
 from skiptrace.report.inputs import Provenance, Settings, Study
 from skiptrace.report.page import payload
@@ -43,7 +43,8 @@ def main() -> None:
     study = Study(results, settings, Provenance([PARAMS, LOCK], inputs, provenance.flat(read_yaml(PARAMS))))
     sizes = {c: len(result.vocabulary) for c, result in results.corpora.items()}
     streams = {c: np.asarray(read_tokens(TOKENS / c / "valid.npy", size)) for c, size in sizes.items()}
-    report = payload.carried(build(study), study, streams)
+    files = {m: [str(folder / m / "skip_trigrams.parquet") for folder in (TABLES, EVIDENCE)] for m in results.models}
+    report = payload.carried(build(study), study, streams, files)
     write_json(DOCUMENT, to_json(report), sealed=True)
     figures, size = len(report.figures()), DOCUMENT.stat().st_size
     wrote(DOCUMENT, f"{len(report.sections)} sections, {figures} figures, {size / 1e6:.1f} MB")

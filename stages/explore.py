@@ -6,7 +6,7 @@ Reads   params.yaml  exploration, mining
 Writes  data/explore/<m>/entries.parquet    the largest entries of every token in every head, by role
         data/explore/<m>/texts.parquet      texts, and the likeliest next tokens at each place
         data/explore/<m>/patterns.parquet   attention patterns on these texts
-        data/explore/<m>/corners.parquet    a corner of both circuits of the head that copies most
+        data/explore/<m>/corners.parquet    a corner of both circuits of every head
         data/explore/<m>/layers.parquet     copying by the summed heads of each layer
         data/explore/<m>/direct.parquet     zero layers: the direct path beside the corpus
 """

@@ -82,7 +82,7 @@ def path_pattern(patterns: list[Float[Tensor, "batch n_heads ctx ctx"]], path: P
 
 
 class Contribution(NamedTuple):
-    """What a path adds to the logit of one output token, less what it adds to all tokens on average.
+    """What a path adds to the logit of one output token, less what it adds to all tokens on average or to another one.
 
     `source` is the position whose token pushes most in the path's direction, `source_logit` its part.
     """
@@ -94,10 +94,12 @@ class Contribution(NamedTuple):
 
 
 @torch.no_grad()
-def contributions(model: Transformer, tokens: Int[Tensor, " ctx"], position: int, out: int) -> list[Contribution]:
+def contributions(
+    model: Transformer, tokens: Int[Tensor, " ctx"], position: int, out: int, against: int | None = None
+) -> list[Contribution]:
     """The contribution of every path to the prediction of `out` after `position`, largest first, in logits.
 
-    Their sum is the logit of `out` minus the mean logit, which softmax ignores.
+    Their sum is the logit of `out` minus the mean logit, which softmax ignores, or minus the logit of `against`.
 
     Raises:
         InputError: the model has layer norm or MLPs, so that they do not add up to it.
@@ -106,7 +108,7 @@ def contributions(model: Transformer, tokens: Int[Tensor, " ctx"], position: int
         raise InputError("the paths of a model with layer norm or MLPs do not add up to its logits")
     here = tokens[: position + 1]
     patterns, stream = model.patterns(here[None]), model.embed(here[None])[0][0]
-    towards = model.W_U[:, out] - model.W_U.mean(1)
+    towards = model.W_U[:, out] - (model.W_U.mean(1) if against is None else model.W_U[:, against])
     here_alone = F.one_hot(torch.tensor(position), len(here)).to(model.W_E)
     found = []
     for path in paths(model.n_layers, model.n_heads):

@@ -70,7 +70,7 @@ def examples(
     """Right predictions in which a path of each order counts most, with every path's contribution, ranked.
 
     `sure` is what the model gives the token that does come next, as `probability` has it.
-    The second table holds the tokens before each prediction. `source_back` is how many tokens before the last one
+    The second table holds all tokens before each prediction. `source_back` is how many tokens before the last one
     the token stands that most of a path's contribution comes from.
     """
     rows, texts, count = [], [], 0
@@ -85,8 +85,7 @@ def examples(
                 given = float(sure[window, position - 1])
                 row = (count, order, given, out, rank, label(found.path), found.logit, back, source)
                 rows.append((*row, found.source_logit))
-            start = max(0, position + 1 - params.example_tokens)
-            texts += [(count, i, int(tokens[i])) for i in range(start, position + 1)]
+            texts += [(count, i, int(tokens[i])) for i in range(position + 1)]
             count += 1
     return (
         EXAMPLES.frame(rows),

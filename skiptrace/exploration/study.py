@@ -45,7 +45,7 @@ def explore(
         "entries": entries(model, shown, vocabulary.eligible(min_count), vocabulary.probability, params.entries),
         "texts": read,
         "patterns": seen,
-        "corners": circuits.corners(model, known.heads, known.skip_trigrams, vocabulary, side),
+        "corners": circuits.corners(model, known.skip_trigrams, vocabulary, side),
         "layers": circuits.layers(model),
         "direct": circuits.direct_against_corpus(model, frequent, text.bigrams),
     }

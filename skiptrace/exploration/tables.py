@@ -31,12 +31,12 @@ PATTERNS = Table(
     [
         Column("text", "int64", "number of the text"),
         Column("name", "string", "the head"),
-        Column("attention", "list<float32>", "lower triangle of the pattern, row after row, a row for a destination"),
+        Column("attention", "list<float32>", "lower triangle of the pattern among the last tokens, row after row"),
     ],
 )
 CORNERS = Table(
     "explore/<m>/corners",
-    "A corner of both circuits of the head that copies most; a row is an entry.",
+    "A corner of both circuits of every head; a row is an entry.",
     [
         Column("circuit", "string", "ov (source and output token) or qk (destination and source)"),
         LAYER,

@@ -184,7 +184,8 @@ class Transformer(nn.Module):
         self.W_U = nn.Parameter(torch.empty(d_model, d_vocab))
         W_pos = torch.empty(n_ctx, d_model)
         # A model of shapes alone has none; arithmetic on its device would import torch's compiler, which takes seconds.
-        self.register_buffer("W_pos", W_pos if W_pos.is_meta else sinusoids(n_ctx, d_model)[:, :d_model])
+        drawn = W_pos if W_pos.is_meta else sinusoids(n_ctx, d_model)[:, :d_model]
+        self.register_buffer("W_pos", torch.zeros_like(drawn) if config.positional_embedding_type == "none" else drawn)
         self.blocks = cast("Sequence[Block]", nn.ModuleList(Block(config) for _ in range(config.n_layers)))
 
     def initialise(self, seed: int) -> None:

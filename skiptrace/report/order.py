@@ -9,6 +9,7 @@ dictionary.
 from skiptrace.report.sections.run.summary import summary
 from skiptrace.report.sections.run.tools import explorer
 from skiptrace.report.sections.run.tools import all_skip_trigrams
+from skiptrace.report.sections.run.tools import maps
 from skiptrace.report.sections.run.tools import patterns
 from skiptrace.report.sections.run.corpora import corpora
 from skiptrace.report.sections.run.imports import imports

@@ -152,7 +152,7 @@ def test_examples_are_right_predictions_in_which_a_path_counts(wired, shown):
     assert set(first["name"]) == {"L1H0"} and len(first) == 2
     assert (first["source_id"] == first["out_id"]).all()
     for example, texts in before.groupby("example"):
-        assert len(texts) <= shown.example_tokens
+        assert texts["position"].tolist() == list(range(len(texts)))  # the whole text, as the model reads it
         direct = chosen[(chosen["example"] == example) & (chosen["name"] == "direct")].iloc[0]
         assert texts["token_id"].iloc[-1] == direct["source_id"] and direct["source_back"] == 0
 

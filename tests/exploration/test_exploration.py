@@ -66,19 +66,30 @@ def test_patterns_are_those_of_the_model(make_model):
     assert [guess[0] for guess in text["guess_ids"]] == best.tolist()
 
 
-def test_corners_are_centred_entries_of_the_head_that_copies_most(make_model):
+def test_of_a_long_text_the_last_tokens_are_kept_as_the_model_reads_them_after_the_others(make_model, monkeypatch):
+    model = make_model(2).float()
+    monkeypatch.setattr(patterns, "SHOWN", 3)
+    ids = [0, 3, 5, 7, 9]
+    read, seen = patterns.patterns(model, [ids])
+    assert read["token_id"].tolist() == ids
+    expected = model.patterns(torch.tensor([ids]))[1][0, 2]
+    (pattern,) = seen.query("name == 'L1H2'")["attention"]
+    assert pattern == pytest.approx(expected[2:, 2:][torch.ones(3, 3).tril().bool()].tolist(), abs=1e-6)
+
+
+def test_corners_are_centred_entries_of_the_leading_tokens_of_each_head(make_model):
     model = make_model(2)
-    heads = pd.DataFrame({"layer": [0, 1], "head": [1, 2], "copying": [0.1, 0.4]})
     mined = pd.DataFrame(
         {"rank": [2, 1, 3], "layer": 1, "head": 2, "source_id": [5, 9, 5], "destination_id": [4, 4, 8]}
     )
     count = pd.Series(range(100, 77, -1))
     probability = torch.tensor(count.to_numpy() / count.sum())
     words = Vocabulary(count.astype(str), count, probability)
-    found = circuits.corners(model, heads, mined, words, 3)
+    found = circuits.corners(model, mined, words, 3)
     qk, ov = dense(model, 1, 2)
     centred = {"qk": qk - (qk @ probability)[:, None], "ov": ov - ov.mean(1, keepdim=True)}
-    assert set(zip(found["layer"], found["head"], strict=True)) == {(1, 2)}
+    assert set(zip(found["layer"], found["head"], strict=True)) == {(i, h) for i in range(2) for h in range(3)}
+    found = found[(found["layer"] == 1) & (found["head"] == 2)]
     for circuit, rows, columns in (("ov", [9, 5, 1], [9, 5, 1]), ("qk", [4, 8, 1], [9, 5, 1])):
         part = found[found["circuit"] == circuit]
         assert (part["row_id"].unique().tolist(), part["column_id"].unique().tolist()) == (rows, columns)

@@ -57,7 +57,7 @@ def test_a_model_whose_tables_cannot_be_packed_is_a_box(hostile, built):
     one = hostile.models["one"]
     broken = replace(one, skip_trigrams=one.skip_trigrams.drop(columns="qk"))
     study = study_of(replace(hostile, models=hostile.models | {"one": broken}))
-    report = payload.carried(built, study, {"mine": stream})
+    report = payload.carried(built, study, {"mine": stream}, {name: [] for name in hostile.models})
     assert report.corpora.keys() == {"mine"} and report.models.keys() == {"zero", "two"}
     (box,) = report.failures()
     assert box.title == "one: explorer of model" and "qk" in box.reason

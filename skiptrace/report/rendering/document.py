@@ -135,7 +135,7 @@ class Findings:
 class Tool:
     """A part of the page that answers to its reader; Markdown leaves it out."""
 
-    kind: Literal["explorer", "skips", "patterns"]
+    kind: Literal["explorer", "skips", "maps", "patterns"]
     caption: str
 
 
@@ -182,13 +182,17 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """The whole page; `corpora` and `models` hold what its tools look things up in, packed, by name."""
+    """The whole page; `corpora` and `models` hold what its tools look things up in, packed, by name.
+
+    `constants` is what the tools have to know of how it was packed.
+    """
 
     title: str
     lead: str
     sections: list[Section]
     corpora: Mapping[str, str] = field(default_factory=dict)
     models: Mapping[str, str] = field(default_factory=dict)
+    constants: Mapping[str, object] = field(default_factory=dict)
 
     def figures(self) -> dict[str, str]:
         """All drawings as SVG, by the names of their files."""

@@ -26,7 +26,11 @@ from skiptrace.report.rendering.document import (
 )
 from skiptrace.report.rendering.tokens import plain_markdown, to_html, to_markdown, visible
 
-SCRIPTS = ("page.js", "tables.js", "explorer.js", "skips.js", "patterns.js", "start.js")
+# Modules in the order in which they may use each other; the page has them as one.
+SCRIPTS = (
+    "page.js", "address.js", "tokens.js", "csv.js", "tables.js", "matrix.js", "explorer.js", "skips.js", "maps.js",
+    "patterns.js", "start.js",
+)  # fmt: skip
 FILTERED, SEARCHED = 8, 16  # rows from which a table has filters, and a search field
 CHOICES = 24  # values up to which a column of text is a filter
 
@@ -34,7 +38,7 @@ CHOICES = 24  # values up to which a column of text is a filter
 def html(report: Report) -> str:
     """The page: styles, scripts, figures and data inside it; its policy forbids it to fetch anything."""
     groups = [(name, list(sections)) for name, sections in groupby(report.sections, lambda s: s.group)]
-    theme, script = _asset("theme.js"), "".join(_asset(name) for name in SCRIPTS)
+    theme, script = _asset("theme.js"), _joined(SCRIPTS)
     return (
         html_environment()
         .get_template("report.html.j2")
@@ -90,6 +94,12 @@ def _asset(name: str) -> str:
     return (resources.files("skiptrace.report") / "templates" / name).read_text(encoding="utf-8")
 
 
+def _joined(modules: tuple[str, ...]) -> str:
+    """The modules as one, without what they import from and export to each other."""
+    text = "".join(_asset(name) for name in modules)
+    return re.sub(r"^export (?=\w)", "", re.sub(r"^import [^;]*;\n+", "", text, flags=re.M), flags=re.M)
+
+
 def _library() -> str:
     """DataTables, as the itables wheel carries it: a module that the page imports from its own text."""
     source = (resources.files("itables") / "html" / "dt_bundle.js").read_bytes()
@@ -135,9 +145,9 @@ def _filters(table: Table) -> list[int]:
 
 
 def _order(cell: Cell) -> str:
-    """What a cell of numbers is sorted by: the first number in it; cells without one come last."""
+    """What a cell of numbers is sorted by: the first number in it, NaN where there is none."""
     number = re.search(r"[-+−]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?", cell) if isinstance(cell, str) else None
-    return number.group().replace(",", "").replace("−", "-").lstrip("+") if number else "-1e308"
+    return number.group().replace(",", "").replace("−", "-").lstrip("+") if number else "NaN"
 
 
 def _html_cell(cell: Cell) -> Markup:
@@ -151,7 +161,7 @@ def _html_cell(cell: Cell) -> Markup:
         return Markup("".join(_html_context(c) for c in cell.rows))
     if isinstance(cell, Link):
         return Markup('<a href="#{}">{}</a>').format(cell.anchor, cell.text)
-    return escape(cell)
+    return escape(cell.replace(" ± ", "\u00a0±\u00a0"))
 
 
 def _html_example(example: Example) -> Markup:

@@ -34,7 +34,7 @@ CLASS = "class"  # the key that names the class of an object; no class has a fie
 
 def to_json(report: Report) -> dict[str, Any]:
     """The report as objects, lists and text."""
-    packed = {"corpora": dict(report.corpora), "models": dict(report.models)}
+    packed = {"corpora": dict(report.corpora), "models": dict(report.models), "constants": dict(report.constants)}
     return {"title": report.title, "lead": report.lead, "sections": _plain(report.sections)} | packed
 
 
@@ -46,7 +46,7 @@ def from_json(value: Any) -> Report:
     """
     try:
         sections = [_made(section) for section in value["sections"]]
-        return Report(value["title"], value["lead"], sections, value["corpora"], value["models"])
+        return Report(value["title"], value["lead"], sections, value["corpora"], value["models"], value["constants"])
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a report as it is stored here: {error}") from None
 

@@ -1,4 +1,4 @@
-"""Tokens made visible, and harmless in HTML and Markdown."""
+"""Tokens as a reader sees them: made visible, and harmless in HTML and Markdown."""
 
 import html
 import unicodedata
@@ -6,6 +6,8 @@ import unicodedata
 LONGEST = 40  # characters of a token that are shown
 SYNTAX = frozenset("\\`*_~#|<>&[]!@$:^")  # what Markdown, as GitHub reads it, might take for its own
 MARKS = {" ": "·", "\n": "↵", "\t": "⇥", "\r": "␍"}
+# A spreadsheet takes text that begins so for a formula, also in full width.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def visible(token: str, longest: int = LONGEST) -> str:
@@ -23,6 +25,12 @@ def _prints(character: str) -> bool:
 def _spelled(character: str) -> str:
     number = ord(character)
     return f"\\u{number:04x}" if number > 0xFF else f"\\x{number:02x}"
+
+
+def is_word(token: str) -> bool:
+    """Whether a token is a word: two letters or more, spaces aside."""
+    word = token.strip()
+    return len(word) > 1 and word.isalpha()
 
 
 def to_html(token: str) -> str:
