@@ -30,7 +30,7 @@ from skiptrace.circuits.factored import (
     pairs,
     refuse_unknown,
 )
-from skiptrace.circuits.paths import contributions, label
+from skiptrace.circuits.paths import contributions
 from skiptrace.circuits.scores import score_heads as score
 from skiptrace.config.base import P, check
 from skiptrace.config.expansion import ExpansionParams
@@ -255,11 +255,12 @@ def explain(
 
     `logit` is what the path adds, less what it adds to all tokens on average, or to `against`; `source`, `tokens_back`
     and `source_logit` are the token that pushes most in its direction, how far back it stands, and its part. `tokens`
-    are ids, the start token first; `output` is the id of the token to explain, the likeliest by default.
+    are ids, the start token first; `output` is the id of the token to explain, the likeliest by default. Attention and
+    the 1/std of layer norms are frozen at their values on these tokens, so that the paths add up to the logit; what an
+    MLP or the bias of a layer writes begins paths of its own, as in `MLP0 → L1H3`.
 
     Raises:
-        InputError: there are no tokens, more than n_ctx, or ids beyond the vocabulary; or the model has layer norm or
-            MLPs, so that paths do not add up to its logits.
+        InputError: there are no tokens, more than n_ctx, or ids beyond the vocabulary; or the model has too many paths.
     """
     ids = _context(model, vocabulary, tokens, output, against)
     with torch.no_grad():
@@ -306,7 +307,7 @@ def paths(
     """The table of `explain` for the last of `tokens`; `text_of` gives the text of a token id."""
     last, ids = len(tokens) - 1, tokens.tolist()
     rows = [
-        (label(c.path), c.logit, text_of(ids[c.source]), last - c.source, c.source_logit)
+        (c.name, c.logit, text_of(ids[c.source]), last - c.source, c.source_logit)
         for c in contributions(model, tokens, last, output, against)
     ]
     return pd.DataFrame(rows, columns=list(PATHS))
