@@ -278,10 +278,10 @@ def doubling(first: str, link: Callable[[str], str]) -> str:
 def test_a_file_that_would_unfold_without_end_is_refused_at_once(tmp_path, text, message):
     path = tmp_path / "params.yaml"
     path.write_text(text)
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(InputError, match=message) as raised:
         load_pipeline(path)
-    assert time.monotonic() - started < 10 and len(str(raised.value)) < 600
+    assert time.process_time() - started < 10 and len(str(raised.value)) < 600
 
 
 def test_a_few_aliases_are_as_good_as_what_they_stand_for(tmp_path):
