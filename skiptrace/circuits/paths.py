@@ -81,7 +81,7 @@ def path_pattern(patterns: list[Float[Tensor, "batch n_heads ctx ctx"]], path: P
 
 
 class Contribution(NamedTuple):
-    """What a path adds to the logit of one out token, less what it adds to all tokens on average or to another one.
+    """What a path adds to the logit of one output token, less what it adds to all tokens on average or to another.
 
     `source` is the position that pushes most in the path's direction, `source_logit` its part. `begins` is what the
     path carries there: the embedding where it is empty, or what an MLP or the bias of a layer has written.

@@ -23,7 +23,7 @@ class Vocabulary:
     padding: int = 0
 
     def eligible(self, min_count: int) -> Bool[Tensor, " d_vocab"]:
-        """True for tokens seen often enough to have been learned; never for BOS, the resting place."""
+        """True for tokens seen often enough to have been learned; never for BOS, the attention sink."""
         kept = torch.from_numpy((self.count >= min_count).to_numpy().copy())
         kept[BOS_ID] = False
         kept[len(kept) - self.padding :] = False

@@ -5,7 +5,10 @@ import pandas as pd
 import pytest
 import torch
 
+from skiptrace.account import examples
 from skiptrace.account import study as account
+from skiptrace.account.entries import applies, split
+from skiptrace.account.listing import listed, with_chosen
 from skiptrace.circuits.factored import direct, heads, ov, qk
 from skiptrace.circuits.scores import score_heads
 from skiptrace.composition.induction import formation
@@ -24,6 +27,7 @@ from skiptrace.devices import CPU
 from skiptrace.evidence import bugs, truth
 from skiptrace.evidence.funnel import funnel, judged
 from skiptrace.evidence.nulls import StandIn, stand_in
+from skiptrace.evidence.support import Positions
 from skiptrace.evidence.tables import COSTS
 from skiptrace.evidence.used import use
 from skiptrace.evidence.verification import Streams, verify
@@ -138,6 +142,10 @@ def result(model, tokens, vocabulary) -> ModelResult:
     frequency = torch.tensor(vocabulary.count.to_numpy() / vocabulary.count.sum(), dtype=torch.float32)
     text = account.Text(stream, stream, frequency, vocabulary.token)
     accounted = account.account(model, text, evidence, ACCOUNT)
+    parts = split(model, frequency) if applies(model) else None
+    asked = with_chosen(model, evidence, accounted.skip_trigrams, streams, VERIFICATION)
+    rows = listed(asked, parts, text, 0).assign(readable=True, support="supported")  # of random text hardly any would
+    shown = examples.first(rows, Positions(stream, 23, 5), vocabulary.token)
     return ModelResult(
         params=params,
         heads=table,
@@ -159,7 +167,7 @@ def result(model, tokens, vocabulary) -> ModelResult:
         truth=truth.to_frame(scores),
         composed=composition,
         explored=Exploration(**looked),
-        accounted=Accounted(**accounted._asdict()),
+        accounted=Accounted(**accounted._asdict(), rows=rows, examples=shown),
         d_vocab=model.d_vocab,
     )
 

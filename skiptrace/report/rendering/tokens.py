@@ -46,3 +46,8 @@ def to_markdown(token: str) -> str:
 def plain_markdown(text: str) -> str:
     """Text in which no character is Markdown syntax."""
     return "".join(f"&#{ord(c)};" if c in SYNTAX else c for c in text)
+
+
+def running(text: str) -> str:
+    """Text as it runs on a page: what prints as nothing is spelled out, and only single spaces stay as they are."""
+    return " ".join(visible(word, len(word) * 6) for word in text.split(" ") if word)

@@ -62,7 +62,11 @@ function elsewhere(...said) {
 
 // Scroll to an element; what it is folded away in is opened.
 export function open(target) {
-  for (let at = target.parentElement; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
+  target.querySelector(":scope > details.part")?.setAttribute("open", "");
+  for (let at = target.parentElement; at; at = at.parentElement) {
+    if (at.tagName === "DETAILS") at.open = true;
+    if (at.classList.contains("panel")) at.previousElementSibling.control.checked = true; // the model's radio button
+  }
   target.scrollIntoView();
 }
 

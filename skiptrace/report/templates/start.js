@@ -7,6 +7,7 @@ import { explorer } from "./explorer.js";
 import { skips } from "./skips.js";
 import { maps } from "./maps.js";
 import { patterns } from "./patterns.js";
+import { switches } from "./switch.js";
 
 const TOOLS = { explorer, skips, maps, patterns };
 
@@ -33,6 +34,7 @@ function here() {
 async function start() {
   colours();
   contents();
+  switches();
   await library();
   tables();
   for (const place of document.querySelectorAll("[data-tool]")) await TOOLS[place.dataset.tool](place);

@@ -62,7 +62,7 @@ def features(study: Study) -> Section:
         "Families of token pairs. Cosine: mean between the differences of two pairs. Apart: the same for mismatched "
         "pairs, with first tokens from one random half of the pairs and second tokens from the other. Parallelogram: "
         "how often b is the token nearest to a + (b′ − a′), over all choices of two pairs; nearest to a: without any "
-        "difference. Families of fewer than four pairs: not applicable.",
+        "difference. Families of fewer than four pairs are not scored.",
         explained(
             (
                 *words("Family", "Matrix"),
