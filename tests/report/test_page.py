@@ -162,7 +162,7 @@ def test_search_sort_and_filter_find_the_rows_of_the_payload(visit, two):
 
 
 def test_tables_of_the_page_sort_by_their_numbers_and_filter_by_their_words(visit):
-    page = visit()
+    page = visit("#two-heads")  # of planted text: the address opens the folded control
     table = page.locator("#two-heads table").first
     table.scroll_into_view_if_needed()
     header = table.locator("th", has_text="Copying").first
@@ -345,6 +345,28 @@ def test_nothing_sticks_out_of_the_page(visit, width):
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
+def test_a_model_is_chosen_by_its_button_and_by_an_address(visit):
+    page = visit("#one-bigrams")
+    assert page.locator("#one-bigrams h3").is_visible() and not page.locator("#zero-bigrams h3").is_visible()
+    page.locator("#zero-layers label", has_text="zero").click()
+    assert page.url.endswith("#zero-bigrams") and page.locator("#zero-bigrams h3").is_visible()
+    last = page.locator("#one-heads details.more").last
+    anchor = last.locator("table, figure").first
+    assert not anchor.is_visible()
+    last.locator("summary").click()
+    assert anchor.is_visible()
+
+
+def test_the_findings_stand_on_the_first_screen(visit):
+    page = visit(viewport={"width": 1280, "height": 800})
+    findings = page.locator("#summary .findings > li")
+    assert findings.count() == 5
+    for i in range(5):
+        box = findings.nth(i).bounding_box()
+        assert box["y"] + box["height"] <= 800
+        assert page.locator(findings.nth(i).locator("a").get_attribute("href")).count() == 1
+
+
 def test_pictures_are_taken_from_a_report(address, tmp_path):
     page = address.removeprefix("file://")
     subprocess.run([sys.executable, str(ROOT / "docs" / "pictures.py"), page, str(tmp_path)], check=True)
@@ -357,6 +379,9 @@ def test_tables_can_be_read_without_scripts(browser, address):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(address)
-    assert page.locator("#two-heads tbody tr").first.is_visible()
+    assert page.locator("#one-heads tbody tr").first.is_visible()
+    assert page.locator("#zero-bigrams h3").is_visible() and not page.locator("#one-bigrams h3").is_visible()
+    page.locator("#zero-layers label", has_text="one").click()
+    assert page.locator("#one-bigrams h3").is_visible() and not page.locator("#zero-bigrams h3").is_visible()
     assert "needs JavaScript" in page.content()
     context.close()

@@ -50,10 +50,15 @@ class Contexts(NamedTuple):
 
 
 class Link(NamedTuple):
-    """A cell that leads to a section."""
+    """A cell that leads to a section of the report, or to a page of the web."""
 
     text: str
     anchor: str
+
+    @property
+    def address(self) -> str:
+        """Where it leads, as a link is written."""
+        return self.anchor if self.anchor.startswith("https://") else f"#{self.anchor}"
 
 
 Cell = str | Tokens | SkipTrigram | Examples | Contexts | Link

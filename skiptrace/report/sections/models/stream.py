@@ -39,7 +39,7 @@ def residual(study: Study) -> Section | None:
     among = "" if between.empty else _between_heads(between, params.null_sd)
     d_model = model.params.d_model
     texts = [
-        "The residual stream is where all parts of the model write and read. The virtual weights of a writer and a "
+        "Every part of the model reads from the residual stream and adds to it. The virtual weights of a writer and a "
         "reader are the product of their matrices; its norm says how strongly the two are connected, against the "
         f"same matrices rotated at random. The strongest: {strongest['writer']} to {strongest['reader']} "
         f"({strongest['score']:.3f}, chance {strongest['null_mean']:.3f}, z = {strongest['z']:+.0f})." + among,
