@@ -88,6 +88,19 @@ def parts(
 
 
 @torch.no_grad()
+def score_terms(model: Transformer, written: list[Part], head: Head) -> Float[Tensor, "parts parts ctx ctx"]:
+    """What every two parts add to every attention score of a head, the destination's part first: s_ij = Σ_a Σ_b.
+
+    Sources behind a destination are among them, which the head does not see.
+    """
+    weights = model.blocks[head[0]]
+    W_Q, W_K = weights.W_Q[head[1]] / math.sqrt(model.d_head), weights.W_K[head[1]]
+    queries = torch.stack([part.looks @ (part.carried @ W_Q) for part in written])
+    keys = torch.stack([part.looks @ (part.carried @ W_K) for part in written])
+    return torch.einsum("aid,bjd->abij", queries, keys)
+
+
+@torch.no_grad()
 def explain_attention(
     model: Transformer,
     tokens: Int[Tensor, " ctx"],
@@ -118,24 +131,19 @@ def explain_attention(
     attended = int(row.argmax()) if source is None else source
     weights = model.blocks[layer]
     W_Q, W_K = weights.W_Q[place] / math.sqrt(model.d_head), weights.W_K[place]
-    terms, total = [], torch.zeros_like(row)
     written = parts(model, here, patterns, layer)
-    for at_destination in written:
+    each = score_terms(model, written, head)[:, :, destination]
+    total, above = each.sum((0, 1)), each[..., attended] - each.mean(-1)
+    terms = []
+    for a, at_destination in enumerate(written):
         queries = at_destination.looks[destination][:, None] * (at_destination.carried @ W_Q)
-        for at_source in written:
-            keys = at_source.carried @ W_K
-            scores = at_source.looks @ keys @ queries.sum(0)
-            total += scores
-            by_token = queries @ (at_source.looks[attended][:, None] * keys).T
-            largest = by_token.flatten().abs().topk(min(most, by_token.numel())).indices.tolist()
-            term = Term(
-                at_destination.name,
-                at_source.name,
-                scores[attended].item(),
-                (scores[attended] - scores.mean()).item(),
-                [TokenTerm(i // len(here), i % len(here), by_token.flatten()[i].item()) for i in largest],
-            )
-            terms.append(term)
+        for b, at_source in enumerate(written):
+            keys = at_source.looks[attended][:, None] * (at_source.carried @ W_K)
+            by_token = (queries @ keys.T).flatten()
+            largest = by_token.abs().topk(min(most, len(by_token))).indices.tolist()
+            tokens_of = [TokenTerm(i // len(here), i % len(here), by_token[i].item()) for i in largest]
+            names = (at_destination.name, at_source.name)
+            terms.append(Term(*names, each[a, b, attended].item(), above[a, b].item(), tokens_of))
     normaliser = (total - total.mean()).logsumexp(0).item()
     return Attention(
         head,

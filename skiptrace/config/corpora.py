@@ -184,7 +184,7 @@ class PlantedCorpus(Params):
 
 
 Corpus = PackagesCorpus | FilesCorpus | HubCorpus | PlantedCorpus
-KINDS: dict[str, type[PackagesCorpus] | type[FilesCorpus] | type[HubCorpus] | type[PlantedCorpus]] = {
+KINDS: dict[str, type[Corpus]] = {
     "packages": PackagesCorpus,
     "files": FilesCorpus,
     "hub": HubCorpus,

@@ -22,7 +22,7 @@ class Vocabulary:
     probability: Float[Tensor, " d_vocab"]
 
     def eligible(self, min_count: int) -> Bool[Tensor, " d_vocab"]:
-        """True for tokens seen often enough to have been learned; never for BOS, the resting place."""
+        """True for tokens seen often enough to have been learned; never for BOS, the attention sink."""
         kept = torch.from_numpy((self.count >= min_count).to_numpy().copy())
         kept[BOS_ID] = False
         if not kept.any():

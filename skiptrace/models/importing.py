@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from skiptrace.errors import InputError
 from skiptrace.models import formats
+from skiptrace.models.foreign import Source
 from skiptrace.models.original import Original, fold
+from skiptrace.models.tensors import Tensors
 from skiptrace.models.transformer import Transformer
 
 
@@ -60,6 +62,35 @@ def folded(read: formats.Read, n_ctx: int | None, bos_id: int, d_vocab: int | No
         approximate=approximate,
     )
     return model
+
+
+def from_transformer_lens(model: nn.Module, n_ctx: int | None = None, bos_id: int = 0) -> Transformer:
+    """A HookedTransformer in memory as a model whose circuits can be read.
+
+    `n_ctx` shortens the context; `bos_id` is the token that starts a document, which changes places with token 0.
+
+    Raises:
+        InputError: its config has a key or value that cannot be imported; names it.
+    """
+    return _in_memory(model, getattr(model, "cfg", None), "a HookedTransformer, with its config as cfg", n_ctx, bos_id)
+
+
+def from_transformers(model: nn.Module, n_ctx: int | None = None, bos_id: int = 0) -> Transformer:
+    """The same of a model of the library transformers, such as a GPT2LMHeadModel.
+
+    Raises:
+        InputError: as `from_transformer_lens`.
+    """
+    return _in_memory(model, getattr(model, "config", None), "a model of transformers, with its config", n_ctx, bos_id)
+
+
+def _in_memory(model: nn.Module, config: Any, expected: str, n_ctx: int | None, bos_id: int) -> Transformer:
+    said = type(model).__name__
+    if not hasattr(config, "to_dict"):
+        raise InputError(f"{said}: expected {expected}")
+    content = formats.plain(config.to_dict())
+    read = formats.of_tensors(content, Tensors.of_state(model.state_dict(), said), Source(f"{said}: config"))
+    return folded(read, n_ctx, bos_id, None, said)
 
 
 def _drop_padding(original: Original, d_vocab: int) -> None:

@@ -76,6 +76,8 @@ class Exploration:
     entries: pd.DataFrame
     texts: pd.DataFrame
     patterns: pd.DataFrame
+    score_terms: pd.DataFrame
+    guess_paths: pd.DataFrame
     corners: pd.DataFrame
     layers: pd.DataFrame
     direct: pd.DataFrame

@@ -299,6 +299,29 @@ def test_patterns_follow_the_pointer_and_the_arrow_keys(visit, two):
     playwright.expect(section.locator(".told")).to_contain_text("is attended to by")
 
 
+def test_a_pattern_says_why_a_head_attends_and_which_paths_predict(visit, two):
+    page = visit()
+    page.locator("#patterns .controls select").first.select_option("two")
+    section, text = page.locator("#patterns"), two["texts"][0]
+    section.locator("button[data-head=L1H1]").click()
+    section.locator(".text span").nth(2).hover()
+    best = text["paths"][2]
+    playwright.expect(section.locator(".reasons li").first).to_contain_text(
+        f"{best['logits'][0] / 100:+.2f}".replace("-", "−")
+    )
+    playwright.expect(section.locator(".reasons li").first).to_contain_text(best["names"][0])
+    row, column = 3, 1
+    section.locator(".pattern canvas").hover(position={"x": 92 + 14 * column + 7, "y": 92 + 14 * row + 7})
+    reasons = text["reasons"][two["heads"].index("L1H1")]
+    kept = len(reasons["which"]) // len(text["patterns"][0])
+    cell = (row * (row + 1) // 2 + column) * kept
+    lines = section.locator(".reasons li")
+    playwright.expect(lines).to_have_count(kept)
+    for i in range(kept):
+        playwright.expect(lines.nth(i)).to_contain_text(reasons["terms"][reasons["which"][cell + i]])
+        playwright.expect(lines.nth(i)).to_contain_text(f"{abs(reasons['above'][cell + i]) / 100:.2f}")
+
+
 def test_a_pattern_has_an_address(visit, two):
     page = visit()
     page.locator("#patterns .controls select").first.select_option("two")
