@@ -86,7 +86,7 @@ def test_corners_are_those_of_every_head_in_hundredths(packed_two, hostile):
         for circuit in ("ov", "qk"):
             corner = packed_two[1]["corners"][number][circuit]
             cells = [(i, j) for i in corner["row_ids"] for j in corner["column_ids"]]
-            part = table.query("layer == @layer and head == @head and circuit == @circuit")
+            part = table[(table["layer"] == layer) & (table["head"] == head) & (table["circuit"] == circuit)]
             expected = part.set_index(["row_id", "column_id"])["value"].loc[cells]
             assert corner["values"] == pytest.approx((100 * expected).tolist(), abs=0.51)
 
