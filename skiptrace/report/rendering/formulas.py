@@ -6,7 +6,7 @@ The notation is what a formula looks like in plain text: `W_OV^h` has an index a
 
 import re
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 WORD = re.compile(r"\{[^{}]*\}|‖|[A-Za-zΑ-ω][A-Za-zΑ-ω₀-₉′*]*|\d+(?:\.\d+)?|\u2003|\S")
 UPRIGHT = frozenset({"log", "softmax", "ReLU", "exp"})
@@ -48,4 +48,5 @@ def _one(word: str) -> Markup:
         return Markup("<mi{}>{}</mi>").format(style, word)
     if word == "\u2003":
         return Markup('<mspace width="1.5em"/>')
-    return Markup("<mo>{}</mo>").format(escape(word))
+    fence = Markup(' stretchy="false"') if word in "()|‖" else ""
+    return Markup("<mo{}>{}</mo>").format(fence, word)

@@ -39,7 +39,7 @@ SCRIPTS = (
     "page.js", "address.js", "tokens.js", "csv.js", "tables.js", "matrix.js", "explorer.js", "skips.js", "maps.js",
     "patterns.js", "figures.js", "switch.js", "start.js",
 )  # fmt: skip
-ROWS = 5  # of a table in Markdown; the page has all
+ROWS = 4  # of a table in Markdown; the page has all
 FILTERED, SEARCHED = 8, 16  # rows from which a table has filters, and a search field
 CHOICES = 24  # values up to which a column of text is a filter
 
@@ -229,7 +229,7 @@ def _html_context(context: Context) -> Markup:
 
 APART = re.compile(r"(`[^`]*`|\[[^\[\]]+\]\((?:https://|#)[^()\s]+\))")  # code and links, whole
 LINK = re.compile(r"\[([^\[\]]+)\]\(((?:https://|#)[^()\s]+)\)")
-TERMS = re.compile(rf"(?<![\w-])(?:{'|'.join(sorted(map(re.escape, GLOSSARY), key=len, reverse=True))})(?=s?\b)", re.I)
+TERMS = re.compile(rf"(?<![\w-])(?:{'|'.join(sorted(map(re.escape, GLOSSARY), key=len, reverse=True))})s?\b", re.I)
 MEANINGS = {term.lower(): meaning for term, meaning in GLOSSARY.items()}
 
 
@@ -239,6 +239,7 @@ def _prose(text: str) -> Markup:
 
     def explained(found: re.Match[str]) -> str:
         term = found.group().lower()
+        term = term if term in MEANINGS else term.removesuffix("s")
         if term in seen:
             return found.group()
         seen.add(term)
