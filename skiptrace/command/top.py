@@ -19,6 +19,7 @@ from skiptrace.errors import InputError
 from skiptrace.evidence.tables import CHECKED
 from skiptrace.files import read_json
 from skiptrace.layout import ACCOUNT, EVIDENCE, MODELS, PARAMS
+from skiptrace.report.rendering.tokens import is_word
 
 COLUMNS = (
     "rank", "head", "source", "destination", "out", "effect_nats", "effect_se", "p_out", "consistent", "corpus_count",
@@ -110,12 +111,6 @@ def chosen(rows: pd.DataFrame, heads: list[str], supported: bool, words: bool) -
     for name in TOKENS if words else []:
         kept &= rows[name].map(is_word).astype(bool)
     return kept
-
-
-def is_word(text: str) -> bool:
-    """Whether a token is a word: two letters or more, spaces aside."""
-    word = text.strip()
-    return len(word) > 1 and word.isalpha()
 
 
 def _plain(row: dict[Any, Any]) -> dict[str, Any]:

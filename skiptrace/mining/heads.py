@@ -32,11 +32,11 @@ class Mined(NamedTuple):
     statistics: list[dict[str, object]]
 
 
-def mine_head(model: str, vocabulary: str, head: Head, params: MiningParams) -> Mined:
-    """Mine one head of the model in a folder, with the vocabulary in a file."""
+def mine_head(model: str, vocabulary: str, head: Head, params: MiningParams, device: torch.device) -> Mined:
+    """Mine one head of the model in a folder, with the vocabulary in a file, on a device."""
     transformer = _model(model, sha256(Path(model) / "model.safetensors"))
     words = _vocabulary(vocabulary, sha256(Path(vocabulary)), transformer.d_vocab)
-    circuits = skip_trigrams.Circuits(*head, qk(transformer, *head), ov(transformer, *head))
+    circuits = skip_trigrams.Circuits(*head, *(kind(transformer, *head).on(device) for kind in (qk, ov)))
     at = {"layer": head[0], "head": head[1]}
     return Mined(
         skip_trigrams=skip_trigrams.of_head(circuits, words, params),

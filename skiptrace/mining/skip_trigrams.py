@@ -109,7 +109,8 @@ def expected(circuits: Circuits, vocabulary: Vocabulary, params: MiningParams) -
 
     def gain(tile: Tensor, source: int, destination: int) -> None:
         rows, columns = slice(source, source + len(tile)), slice(destination, destination + tile.shape[1])
-        tile.sub_(level[columns]).sigmoid_().sub_(average[rows, None]).mul_(weight[columns])
+        one, mean, times = (values.to(tile.device) for values in (level[columns], average[rows, None], weight[columns]))
+        tile.sub_(one).sigmoid_().sub_(mean).mul_(times)
 
     def worth(destination: Tensor, source: Tensor) -> Tensor:
         share = torch.sigmoid(qk.entries(destination, source) - level[destination])

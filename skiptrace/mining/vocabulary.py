@@ -22,7 +22,7 @@ class Vocabulary:
     probability: Float[Tensor, " d_vocab"]
 
     def eligible(self, min_count: int) -> Bool[Tensor, " d_vocab"]:
-        """True for tokens seen often enough to have been learned; never for BOS, the resting place."""
+        """True for tokens seen often enough to have been learned; never for BOS, the attention sink."""
         kept = torch.from_numpy((self.count >= min_count).to_numpy().copy())
         kept[BOS_ID] = False
         if not kept.any():
@@ -44,13 +44,16 @@ class Vocabulary:
 
 
 def load(path: Path, d_vocab: int) -> Vocabulary:
-    """Read vocab.parquet.
+    """Read vocab.parquet; rows of the model beyond it are padding, which occurs nowhere and is named as such.
 
     Raises:
-        InputError: it is unreadable, or its length is not the model's d_vocab.
+        InputError: it is unreadable, or has more tokens than the model's d_vocab.
     """
     table = VOCAB.read_file(path, ["token", "count", "probability"])
-    if len(table) != d_vocab:
+    if len(table) > d_vocab:
         raise InputError(f"{path}: {len(table)} tokens, but the model's d_vocab is {d_vocab}")
+    if len(table) < d_vocab:
+        names = [f"<padding {i}>" for i in range(len(table), d_vocab)]
+        table = pd.concat([table, pd.DataFrame({"token": names, "count": 0, "probability": 0.0})], ignore_index=True)
     probability = torch.tensor(table["probability"].to_numpy(), dtype=torch.float32)
     return Vocabulary(table["token"], table["count"], probability)

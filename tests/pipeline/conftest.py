@@ -61,7 +61,7 @@ def tiny_params() -> dict[str, dict]:
     }
     params["scoring"] |= {"null_draws": 5, "sequences": 4, "repeated_tokens": 4, "repeats": 3}
     params["verification"] |= {"rows": 20, "contexts": 4, "null_rows": 10}
-    params["composition"] |= {"null_draws": 5, "contexts": 4, "repeated_tokens": 4, "repeats": 3, "min_count": 2}
+    params["composition"] |= {"min_count": 2}
     params["account"] |= {"contexts": 3, "selection": 2, "entries": [3, 10], "rows": 4, "shown_rows": 5}
     params["expansion"] |= {"chunk_rows": 128, "row_group_rows": 50, "virtual_heads": 3}
     params["mining"] |= {"bigrams": 20, "sources": 5, "min_count": 3, "frequent_tokens": 20, "largest": 10}

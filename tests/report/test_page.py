@@ -8,9 +8,8 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ import pytest
 from skiptrace.report.page import payload
 from skiptrace.report.rendering import render
 from skiptrace.report.rendering.tokens import visible
-from tests.report.conftest import EXPLORATION, REPORT
+from tests.report.conftest import EXPLORATION, study_of
 from tests.report.test_tokens import HOSTILE
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
@@ -33,12 +32,11 @@ TRAP = "window.alert = window.print = () => { window.caught = true; };"
 @pytest.fixture(scope="module")
 def address(built, hostile, tmp_path_factory) -> str:
     """The whole report on hostile tokens, as a file."""
-    report, results = built, hostile
     stream = np.random.default_rng(0).integers(0, 23, 500)
-    told = {"mine": payload.packed(payload.corpus(results.corpora["mine"], list(range(20)), stream))}
-    models = {name: payload.packed(payload.model(model, stream, REPORT)) for name, model in results.models.items()}
+    files = {name: [f"data/tables/{name}.parquet"] for name in hostile.models}
     path = tmp_path_factory.mktemp("page") / "index.html"
-    path.write_text(render.html(replace(report, corpora=told, models=models)), encoding="utf-8")
+    carried = payload.carried(built, study_of(hostile), {"mine": stream}, files)
+    path.write_text(render.html(carried), encoding="utf-8")
     return path.as_uri()
 
 
@@ -126,8 +124,7 @@ def test_search_sort_and_filter_find_the_rows_of_the_payload(visit, two):
     page = visit()
     section, skips = skips_of_two(page), two["skips"]
     playwright.expect(section.locator(".dt-info")).to_have_text(f"1–15 of {len(skips['head'])} rows")
-    for direction in ("ascending", "descending"):
-        sort(section.locator("th", has_text="QK"), direction)
+    sort(section.locator("th", has_text="QK"), "descending")
     largest = sorted(skips["mined"]["qk"], reverse=True)[:15]
     assert [row[4] for row in rows(page, "skip-trigrams")] == [f"{v / 100:.2f}" for v in largest]
 
@@ -147,6 +144,15 @@ def test_search_sort_and_filter_find_the_rows_of_the_payload(visit, two):
     copying.select_option("yes")
     assert all(row[1] == row[3] for row in rows(page, "skip-trigrams"))
     copying.select_option("")
+    # Undefined numbers come last, whichever way one sorts.
+    lift, header = skips["checked"]["corpus_lift"], section.locator("th", has_text="Lift")
+    section.locator(".filters input").nth(1).fill("0")
+    defined = [v for v in lift if v is not None]
+    playwright.expect(section.locator(".dt-info")).to_contain_text(f"of {len(defined)} rows")
+    section.locator(".filters input").nth(1).fill("")
+    for direction, best in (("descending", max(defined)), ("ascending", min(defined))):
+        sort(header, direction)
+        assert rows(page, "skip-trigrams")[0][8] == f"{best / 100:.2f}"
     section.locator("input[type=search]").fill("onerror=alert")
     found = rows(page, "skip-trigrams")
     assert found and all("onerror=alert" in "".join(row) for row in found)
@@ -155,8 +161,9 @@ def test_search_sort_and_filter_find_the_rows_of_the_payload(visit, two):
 def test_tables_of_the_page_sort_by_their_numbers_and_filter_by_their_words(visit):
     page = visit()
     table = page.locator("#two-heads table").first
+    table.scroll_into_view_if_needed()
     header = table.locator("th", has_text="Copying").first
-    for direction, step in (("ascending", 1), ("descending", -1)):
+    for direction, step in (("descending", -1), ("ascending", 1)):
         sort(header, direction)
         shown = [float(text) for text in table.locator("tbody td:nth-child(2)").all_inner_texts()]
         assert shown == sorted(shown)[::step] and len(set(shown)) > 1
@@ -208,26 +215,54 @@ def test_patterns_follow_the_pointer_and_the_arrow_keys(visit, two):
     assert section.locator("button[aria-pressed=true]").inner_text() == "L1H1"
     tokens = section.locator(".text span")
     assert tokens.count() == len(text["ids"])
+    playwright.expect(section.locator("button[aria-pressed=true]")).to_have_text("L1H1")
     tokens.nth(2).hover()
     weights = text["patterns"][4][3:6]  # the third row of the triangle
     playwright.expect(section.locator(".told")).to_contain_text(f"{max(weights)}%")
     section.locator(".text").focus()
     page.keyboard.press("ArrowLeft")
-    assert tokens.nth(1).get_attribute("aria-selected") == "true"
+    playwright.expect(tokens.nth(1)).to_have_attribute("aria-selected", "true")
+    assert section.locator(".text").get_attribute("aria-activedescendant") == tokens.nth(1).get_attribute("id")
     section.locator(".controls select").last.select_option("destination")
     playwright.expect(section.locator(".told")).to_contain_text("is attended to by")
+
+
+def test_a_pattern_says_why_a_head_attends_and_which_paths_predict(visit, two):
+    page = visit()
+    page.locator("#patterns .controls select").first.select_option("two")
+    section, text = page.locator("#patterns"), two["texts"][0]
+    section.locator("button[data-head=L1H1]").click()
+    section.locator(".text span").nth(2).hover()
+    best = text["paths"][2]
+    playwright.expect(section.locator(".reasons li").first).to_contain_text(
+        f"{best['logits'][0] / 100:+.2f}".replace("-", "−")
+    )
+    playwright.expect(section.locator(".reasons li").first).to_contain_text(best["names"][0])
+    row, column = 3, 1
+    section.locator(".pattern canvas").hover(position={"x": 92 + 14 * column + 7, "y": 92 + 14 * row + 7})
+    reasons = text["reasons"][two["heads"].index("L1H1")]
+    kept = len(reasons["which"]) // len(text["patterns"][0])
+    cell = (row * (row + 1) // 2 + column) * kept
+    lines = section.locator(".reasons li")
+    playwright.expect(lines).to_have_count(kept)
+    for i in range(kept):
+        playwright.expect(lines.nth(i)).to_contain_text(reasons["terms"][reasons["which"][cell + i]])
+        playwright.expect(lines.nth(i)).to_contain_text(f"{abs(reasons['above'][cell + i]) / 100:.2f}")
 
 
 def test_a_pattern_has_an_address(visit, two):
     page = visit()
     page.locator("#patterns .controls select").first.select_option("two")
+    last = len(two["texts"]) - 1
+    page.locator("#patterns .controls select").nth(1).select_option(str(last))
     page.locator("#patterns button[data-head=L1H2]").click()
-    assert page.url.endswith("#patterns=two&text=1&head=L1H2")
-    last = len(two["texts"])
-    page = visit(f"#patterns=two&text={last}&head=L0H2")
-    assert page.locator("#patterns button[aria-pressed=true]").inner_text() == "L0H2"
-    assert page.locator("#patterns .controls select").nth(1).input_value() == str(last - 1)
-    assert page.locator("#patterns .text span").count() == len(two["texts"][-1]["ids"])
+    playwright.expect(page.locator("#patterns button[aria-pressed=true]")).to_have_text("L1H2")
+    written = page.url.partition("#")[2]
+    assert parse_qs(written)["head"] == ["L1H2"] and not parse_qs(written)["text"][0].isdigit()
+    page = visit(f"#{written}")
+    assert page.locator("#patterns button[aria-pressed=true]").inner_text() == "L1H2"
+    assert page.locator("#patterns .controls select").nth(1).input_value() == str(last)
+    assert page.locator("#patterns .text span").count() == len(two["texts"][-1]["guesses"])
 
 
 def test_everything_is_reached_and_done_by_keyboard(visit):
@@ -242,7 +277,7 @@ def test_everything_is_reached_and_done_by_keyboard(visit):
     header = page.locator("#skip-trigrams th", has_text="Score")
     header.locator(".dt-column-order").focus()
     page.keyboard.press("Enter")
-    playwright.expect(header).to_have_attribute("aria-sort", "ascending")
+    playwright.expect(header).to_have_attribute("aria-sort", "descending")
 
 
 def test_colours_follow_the_system_and_then_the_reader(visit):

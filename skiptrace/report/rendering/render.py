@@ -6,10 +6,12 @@ import re
 from collections.abc import Callable
 from importlib import resources
 from itertools import groupby
+from typing import NamedTuple
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from skiptrace.report.glossary import GLOSSARY
 from skiptrace.report.rendering.document import (
     Block,
     Cell,
@@ -17,30 +19,37 @@ from skiptrace.report.rendering.document import (
     Contexts,
     Example,
     Examples,
+    Excerpt,
     Figure,
     Link,
+    Question,
     Report,
+    Section,
     SkipTrigram,
     Table,
     Tokens,
 )
+from skiptrace.report.rendering.formulas import mathml
 from skiptrace.report.rendering.tokens import plain_markdown, to_html, to_markdown, visible
 
-SCRIPTS = ("page.js", "tables.js", "explorer.js", "skips.js", "patterns.js", "start.js")
+# Modules in the order in which they may use each other; the page has them as one.
+SCRIPTS = (
+    "page.js", "address.js", "tokens.js", "csv.js", "tables.js", "matrix.js", "explorer.js", "skips.js", "maps.js",
+    "patterns.js", "switch.js", "start.js",
+)  # fmt: skip
 FILTERED, SEARCHED = 8, 16  # rows from which a table has filters, and a search field
 CHOICES = 24  # values up to which a column of text is a filter
 
 
 def html(report: Report) -> str:
     """The page: styles, scripts, figures and data inside it; its policy forbids it to fetch anything."""
-    groups = [(name, list(sections)) for name, sections in groupby(report.sections, lambda s: s.group)]
-    theme, script = _asset("theme.js"), "".join(_asset(name) for name in SCRIPTS)
+    theme, script = _asset("theme.js"), _joined(SCRIPTS)
     return (
         html_environment()
         .get_template("report.html.j2")
         .render(
             report=report,
-            groups=groups,
+            parts=parts(report),
             theme=Markup(theme),
             script=Markup(script),
             library=Markup(_library()),
@@ -49,10 +58,31 @@ def html(report: Report) -> str:
     )
 
 
+class Shown(NamedTuple):
+    """Sections in succession that belong to one question, or to none; `groups` are they by what they are about."""
+
+    question: Question | None
+    sections: list[Section]
+
+    @property
+    def groups(self) -> list[tuple[str, list[Section]]]:
+        """The name of each group, in their order, and its sections."""
+        names = dict.fromkeys(section.group for section in self.sections)
+        return [(name, [s for s in self.sections if s.group == name]) for name in names]
+
+
+def parts(report: Report) -> list[Shown]:
+    """The sections of a report by their questions."""
+    asked = {question.anchor: question for question in report.questions}
+    grouped = groupby(report.sections, lambda section: section.question)
+    return [Shown(asked.get(anchor), list(sections)) for anchor, sections in grouped]
+
+
 def html_environment(*packages: str) -> Environment:
     """What renders sections as HTML (`section.html.j2`), with the templates of `packages` as well."""
     environment = _environment(packages, autoescape=True)
     environment.filters |= {"cell": _html_cell, "prose": _prose, "svg": _inline, "order": _order}
+    environment.filters |= {"formula": mathml, "named": _named}
     environment.globals |= {
         "is_a": _is_a,
         "sortable": _sortable,
@@ -90,6 +120,12 @@ def _asset(name: str) -> str:
     return (resources.files("skiptrace.report") / "templates" / name).read_text(encoding="utf-8")
 
 
+def _joined(modules: tuple[str, ...]) -> str:
+    """The modules as one, without what they import from and export to each other."""
+    text = "".join(_asset(name) for name in modules)
+    return re.sub(r"^export (?=\w)", "", re.sub(r"^import [^;]*;\n+", "", text, flags=re.M), flags=re.M)
+
+
 def _library() -> str:
     """DataTables, as the itables wheel carries it: a module that the page imports from its own text."""
     source = (resources.files("itables") / "html" / "dt_bundle.js").read_bytes()
@@ -102,7 +138,7 @@ def _digest(script: str) -> str:
 
 
 def _environment(packages: tuple[str, ...], autoescape: bool) -> Environment:
-    return Environment(
+    environment = Environment(
         loader=ChoiceLoader([PackageLoader(package) for package in ("skiptrace.report", *packages)]),
         autoescape=autoescape,
         undefined=StrictUndefined,
@@ -110,6 +146,17 @@ def _environment(packages: tuple[str, ...], autoescape: bool) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["capital"] = lambda text: text[:1].upper() + text[1:]
+    return environment
+
+
+def _named(block: Block) -> str:
+    """What a table or a figure is called where it is folded: its heading, or the first words of its caption."""
+    if isinstance(block, Figure):
+        return block.heading
+    caption = block.caption if isinstance(block, Table) else ""
+    first = re.split(r"[.:;](?:\s|$)", caption, maxsplit=1)[0]
+    return f"Table: {first[:1].lower()}{first[1:]}"
 
 
 def _is_a(block: Block, kind: str) -> bool:
@@ -135,9 +182,9 @@ def _filters(table: Table) -> list[int]:
 
 
 def _order(cell: Cell) -> str:
-    """What a cell of numbers is sorted by: the first number in it; cells without one come last."""
+    """What a cell of numbers is sorted by: the first number in it, NaN where there is none."""
     number = re.search(r"[-+−]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?", cell) if isinstance(cell, str) else None
-    return number.group().replace(",", "").replace("−", "-").lstrip("+") if number else "-1e308"
+    return number.group().replace(",", "").replace("−", "-").lstrip("+") if number else "NaN"
 
 
 def _html_cell(cell: Cell) -> Markup:
@@ -149,9 +196,14 @@ def _html_cell(cell: Cell) -> Markup:
         return Markup("".join(_html_example(e) for e in cell.rows))
     if isinstance(cell, Contexts):
         return Markup("".join(_html_context(c) for c in cell.rows))
+    if isinstance(cell, Excerpt):
+        return Markup("").join(
+            Markup('<mark class="{0}" title="{0}">{1}</mark>').format(role, text) if role else escape(text)
+            for text, role in cell.parts
+        )
     if isinstance(cell, Link):
         return Markup('<a href="#{}">{}</a>').format(cell.anchor, cell.text)
-    return escape(cell)
+    return escape(cell.replace(" ± ", "\u00a0±\u00a0"))
 
 
 def _html_example(example: Example) -> Markup:
@@ -165,9 +217,33 @@ def _html_context(context: Context) -> Markup:
     return Markup(f'<div class="example"><code class="token">{text}</code></div>')
 
 
+APART = re.compile(r"(`[^`]*`|\[[^\[\]]+\]\((?:https://|#)[^()\s]+\))")  # code and links, whole
+LINK = re.compile(r"\[([^\[\]]+)\]\(((?:https://|#)[^()\s]+)\)")
+TERMS = re.compile(rf"(?<![\w-])(?:{'|'.join(sorted(map(re.escape, GLOSSARY), key=len, reverse=True))})(?=s?\b)", re.I)
+MEANINGS = {term.lower(): meaning for term, meaning in GLOSSARY.items()}
+
+
 def _prose(text: str) -> Markup:
-    """Escaped text in which `code` between backticks is set as code."""
-    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
+    """Escaped text with `code` between backticks, [links](https://…), and each term of the glossary explained once."""
+    seen: set[str] = set()
+
+    def explained(found: re.Match[str]) -> str:
+        term = found.group().lower()
+        if term in seen:
+            return found.group()
+        seen.add(term)
+        return f'<abbr title="{escape(MEANINGS[term])}">{found.group()}</abbr>'
+
+    made = []
+    for i, part in enumerate(APART.split(text)):
+        safe = str(escape(part))
+        if i % 2 == 0:
+            made.append(TERMS.sub(explained, safe))
+        elif part.startswith("`"):
+            made.append(f"<code>{safe[1:-1]}</code>")
+        else:
+            made.append(LINK.sub(r'<a href="\2">\1</a>', safe))
+    return Markup("".join(made))
 
 
 def _markdown_cell(cell: Cell) -> str:

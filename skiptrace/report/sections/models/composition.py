@@ -30,16 +30,12 @@ SHOWN = 12  # rows of the longer tables
 KIND_COLOURS = {"Q": COLOURS[0], "K": COLOURS[1], "V": COLOURS[2]}
 
 
-def composition(study: Study) -> Section:
-    """Which pairs of heads compose, and how strongly, or that the model has no such pairs."""
+def composition(study: Study) -> Section | None:
+    """Which pairs of heads compose, and how strongly."""
     name, model, settings = study.name, study.model, study.settings
     if model.params.n_layers < 2:
-        text = (
-            "Not applicable: composition, virtual heads and induction heads need two heads in different layers, and "
-            f"this model has {('no attention layer', 'one layer')[model.params.n_layers]}."
-        )
-        return Section(f"{name}-composition", f"{name}: composition of heads", [text], [])
-    table, params = model.composed.composition, settings.composition
+        return None
+    table, params = model.composed.composition, settings.scoring
     found = table[table["significant"]].assign(above=lambda t: t["score"] - t["null_mean"])
     counts = ", ".join(f"{(found['kind'] == kind).sum()} {kind}" for kind in "QKV")
     largest = table.groupby("kind")["impossible_max"].first()

@@ -34,10 +34,10 @@ def features(study: Study) -> Section:
     text = (
         "If features are directions, tokens that differ in one respect differ by one vector: differences within a "
         "family point the same way, and a + (b′ − a′) leads to b. "
-        f"{int((known['z'] >= settings.composition.null_sd).sum())} of {len(known)} families and matrices have "
-        f"differences more alike than first and second tokens of different pairs, by {settings.composition.null_sd:g} "
+        f"{int((known['z'] >= settings.scoring.null_sd).sum())} of {len(known)} families and matrices have "
+        f"differences more alike than first and second tokens of different pairs, by {settings.scoring.null_sd:g} "
         f"standard deviations; in {int((known['accuracy'] > known['accuracy_nearest']).sum())} the parallelogram "
-        f"finds b more often than the nearest neighbour of a is b. {_verdict(known, settings.composition.null_sd)}"
+        f"finds b more often than the nearest neighbour of a is b. {_verdict(known, settings.scoring.null_sd)}"
     )
     rows = [
         (
@@ -62,7 +62,7 @@ def features(study: Study) -> Section:
         "Families of token pairs. Cosine: mean between the differences of two pairs. Apart: the same for mismatched "
         "pairs, with first tokens from one random half of the pairs and second tokens from the other. Parallelogram: "
         "how often b is the token nearest to a + (b′ − a′), over all choices of two pairs; nearest to a: without any "
-        "difference. Families of fewer than four pairs: not applicable.",
+        "difference. Families of fewer than four pairs are not scored.",
         explained(
             (
                 *words("Family", "Matrix"),

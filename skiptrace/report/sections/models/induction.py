@@ -35,7 +35,7 @@ def induction(study: Study) -> Section | None:
     if study.model.params.n_layers < 2:
         return None
     name, model, settings = study.name, study.model, study.settings
-    composed, params = model.composed, settings.composition
+    composed, params = model.composed, settings.scoring
     table = composed.induction
     cornered = table.loc[table["in_corner"], "name"]
     later = table.loc[table["layer"] > 0, "name"]
@@ -68,7 +68,7 @@ def induction(study: Study) -> Section | None:
     ]
     one = table.iloc[0]
     scored = Table(
-        f"Prefix matching: attention to what followed earlier occurrences, on {params.contexts} sequences of "
+        f"Prefix matching: attention to what followed earlier occurrences, on {params.sequences} sequences of "
         f"{span_length(model.params.n_ctx, params.repeated_tokens, params.repeats)} random tokens, or spans of "
         f"held-out text, repeated {params.repeats} times after the start token, ± standard error; uniform attention "
         f"gives {one['prefix_matching_uniform']:.2f}. The start token is left out as destination and as match. "

@@ -30,7 +30,7 @@ def residual(study: Study) -> Section | None:
     if study.model.params.n_layers == 0:
         return None
     name, model, settings = study.name, study.model, study.settings
-    composed, params = model.composed, settings.composition
+    composed, params = model.composed, settings.scoring
     weights, deletion = composed.virtual_weights, composed.deletion
     strongest = weights.loc[weights["z"].idxmax()]
     deleting = deletion[deletion["deletes"]]
@@ -67,7 +67,7 @@ def residual(study: Study) -> Section | None:
         f"How much of the {d_model} dimensions each writer uses. Norm: root mean square of what it writes on text. "
         "Effective rank: exponential of the entropy of the squared singular values, of what it writes on text and of "
         "its weights, beside Gaussian matrices of the same shape. Dimensions: directions that hold "
-        f"{params.subspace_share:.0%} of what it writes.",
+        f"{settings.composition.subspace_share:.0%} of what it writes.",
         explained(
             (
                 *words("Writer"),

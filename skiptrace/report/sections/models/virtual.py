@@ -35,7 +35,7 @@ def virtual(study: Study) -> Section | None:
     text = (
         "Two heads in sequence act as one: a virtual head with pattern A^h₂A^h₁ and OV circuit W_E W_OV^h₁ W_OV^h₂ "
         f"W_U. Of the {len(composed.virtual_heads)} strongest, {len(copies)} have the eigenvalues of copying "
-        f"({settings.composition.null_sd:g} standard deviations above random heads); of all tokens, at most "
+        f"({settings.scoring.null_sd:g} standard deviations above random heads); of all tokens, at most "
         f"{composed.virtual_heads['own_top1'].max():.1%} are first in their own row. Their K-composition circuits say "
         "instead what the later head looks for through the earlier one: an induction head looks for its own token, "
         "so its diagonal is largest."

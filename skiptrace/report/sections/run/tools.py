@@ -34,6 +34,11 @@ PATTERNS = (
     "to, or those that attend to it. Choose a head by its thumbnail; rows are destinations, columns sources."
 )
 
+MAPS = (
+    "The OV circuit of a head for its leading sources, against themselves as output tokens, and its QK circuit for the "
+    "leading destinations, against these sources. Orange raises, purple lowers."
+)
+
 
 def explorer(study: Study) -> Section:
     """What every head does with one token."""
@@ -49,6 +54,11 @@ def all_skip_trigrams(study: Study) -> Section | None:
         f"At most {study.settings.report.explorer_rows:,} rows a model, those with evidence first. {SKIPS} {columns}"
     )
     return Section("skip-trigrams", "All skip-trigrams", [], [Tool("skips", table)])
+
+
+def maps(study: Study) -> Section | None:
+    """Corners of the circuits of every head."""
+    return Section("maps", "QK and OV maps", [], [Tool("maps", MAPS)]) if _any_heads(study) else None
 
 
 def patterns(study: Study) -> Section | None:
