@@ -61,7 +61,20 @@ class Link(NamedTuple):
         return self.anchor if self.anchor.startswith("https://") else f"#{self.anchor}"
 
 
-Cell = str | Tokens | SkipTrigram | Examples | Contexts | Link
+class Part(NamedTuple):
+    """A stretch of text and what it is in it: source, destination or out; empty for what stands around them."""
+
+    text: str
+    role: str = ""
+
+
+class Excerpt(NamedTuple):
+    """Text of the corpus as it stands there, with the tokens that matter marked."""
+
+    parts: tuple[Part, ...]
+
+
+Cell = str | Tokens | SkipTrigram | Examples | Contexts | Excerpt | Link
 
 
 class Column(NamedTuple):
@@ -125,19 +138,6 @@ class Figure:
     def heading(self) -> str:
         """Its title with its number, where it has one."""
         return f"Figure {self.number}. {self.title}" if self.number else self.title
-
-
-class Part(NamedTuple):
-    """A stretch of text and what it is in it: source, destination or out; empty for what stands around them."""
-
-    text: str
-    role: str = ""
-
-
-class Excerpt(NamedTuple):
-    """Text of the corpus as it stands there, with the tokens that matter marked."""
-
-    parts: tuple[Part, ...]
 
 
 class Finding(NamedTuple):
