@@ -1,11 +1,12 @@
 import math
-from typing import get_args
+from dataclasses import replace
 
 import pytest
 import torch
 
+import skiptrace
 from skiptrace.circuits import factored
-from skiptrace.config.expansion import CircuitName
+from skiptrace.errors import InputError
 
 
 def test_circuits_equal_their_dense_products(make_model):
@@ -87,5 +88,21 @@ def test_rows_columns_and_the_whole_are_those_of_the_product(make_model, monkeyp
         circuit.dense()
 
 
-def test_params_name_every_kind_of_circuit():
-    assert set(get_args(CircuitName)) == {"direct", *factored.OF_HEAD, *factored.OF_PAIR}
+def test_a_new_kind_is_one_entry_of_the_registry(make_model, monkeypatch):
+    """It is named, formed, found by the library, chosen by name, and told in the error about a wrong name."""
+
+    def back(model, layer, head):
+        """W_E W_K W_Qᵀ W_Eᵀ: how much each source is looked for by each destination."""
+        circuit = factored.qk(model, layer, head).transposed()
+        return replace(circuit, name="back")
+
+    monkeypatch.setitem(factored.KINDS, "back", factored.Kind(back, 1, scores=True))
+    model = make_model(2)
+    found = factored.names(model, 1)
+    expected = factored.qk(model, 1, 2).dense().T
+    torch.testing.assert_close(skiptrace.circuit(model, "back L1H2").dense(), expected)
+    (name,) = factored.chosen(found, ["back"], ["L1H2"])
+    torch.testing.assert_close(factored.named(model, name).dense(), expected)
+    factored.refuse_unknown(["back"])
+    with pytest.raises(InputError, match=r"expansion\.circuits: no circuit 'up'; there is all, or a list of .*, back"):
+        factored.refuse_unknown(["back", "up"])

@@ -1,6 +1,6 @@
 import re
 from dataclasses import replace
-from importlib import import_module
+from importlib import import_module, resources
 from inspect import getmembers, isfunction
 from pkgutil import walk_packages
 
@@ -52,6 +52,15 @@ def test_hostile_tokens_are_inert_in_both_forms(built):
     for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
         assert len(widths) == 1, block
+
+
+def test_no_two_scripts_of_the_page_use_one_name():
+    scripts = [resources.files("skiptrace.report") / "templates" / name for name in render.SCRIPTS]
+    declared = [
+        re.findall(r"^(?:export )?(?:async )?(?:function|const|let) (\w+)", s.read_text(), re.M) for s in scripts
+    ]
+    names = [name for each in declared for name in each]
+    assert len(names) > 50 and len(set(names)) == len(names)
 
 
 def test_the_same_results_give_the_same_bytes(hostile, built):

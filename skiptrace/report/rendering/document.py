@@ -160,10 +160,14 @@ class Findings:
 
 @dataclass(frozen=True)
 class Tool:
-    """A part of the page that answers to its reader; Markdown leaves it out."""
+    """A part of the page that answers to its reader; Markdown leaves it out.
+
+    `help` says of the columns it makes what they hold.
+    """
 
     kind: Literal["explorer", "skips", "maps", "patterns"]
     caption: str
+    help: tuple[Column, ...] = ()
 
 
 @dataclass(frozen=True)

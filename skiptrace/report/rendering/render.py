@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from importlib import resources
@@ -28,6 +29,7 @@ from skiptrace.report.rendering.document import (
     SkipTrigram,
     Table,
     Tokens,
+    Tool,
 )
 from skiptrace.report.rendering.formulas import mathml
 from skiptrace.report.rendering.tokens import plain_markdown, to_html, to_markdown, visible
@@ -35,7 +37,7 @@ from skiptrace.report.rendering.tokens import plain_markdown, to_html, to_markdo
 # Modules in the order in which they may use each other; the page has them as one.
 SCRIPTS = (
     "page.js", "address.js", "tokens.js", "csv.js", "tables.js", "matrix.js", "explorer.js", "skips.js", "maps.js",
-    "patterns.js", "switch.js", "start.js",
+    "patterns.js", "figures.js", "switch.js", "start.js",
 )  # fmt: skip
 ROWS = 4  # of a table in Markdown; the page has all
 FILTERED, SEARCHED = 8, 16  # rows from which a table has filters, and a search field
@@ -88,6 +90,7 @@ def html_environment(*packages: str) -> Environment:
         "is_a": _is_a,
         "sortable": _sortable,
         "filters": _filters,
+        "help": _help,
         "searched": SEARCHED,
         "style": Markup(_asset("page.css")),
     }
@@ -181,6 +184,11 @@ def _filters(table: Table) -> list[int]:
         if plain and 2 <= len(values) <= min(CHOICES, len(table.rows) // 2):
             found.append(place)
     return found
+
+
+def _help(tool: Tool) -> str:
+    """What the columns of a tool hold, by their names, as JSON."""
+    return json.dumps({column.name: column.help for column in tool.help})
 
 
 def _order(cell: Cell) -> str:
@@ -281,6 +289,6 @@ def _inline(figure: Figure) -> Markup:
     svg = re.sub(r'(<image[^>]*?) id="[^"]*"', r"\1", svg)  # equal images, as of two colour bars, have equal ids
     svg = re.sub(r"<[^>]+>", renamed, svg)  # inside tags only: a token may look like an id
     size = re.search(r'width="([\d.]+)pt" height="[\d.]+pt"', svg)
-    width = f"max-width:{float(size.group(1)) * 1.25:.0f}px" if size else ""
+    width = f"width:{float(size.group(1)) * 1.25:.0f}px" if size else ""
     svg = re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', "", svg, count=1)
     return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{escape(figure.title)}" style="{width}"', 1))

@@ -166,7 +166,8 @@ def draw_deletion(table: pd.DataFrame) -> str:
     """Share of negative eigenvalues on each writer's subspace, and the output's cosine with the stream there."""
     heads, writers = (list(dict.fromkeys(table[side])) for side in ("head", "writer"))
     shape = (len(heads), len(writers))
-    with canvas(2.6 + 2 * (0.46 * shape[1] + 0.6), 1.5 + 0.34 * shape[0]) as drawn:
+    # The titles need more width than the cells of a model with few heads.
+    with canvas(max(7.0, 2.6 + 2 * (0.46 * shape[1] + 0.6)), 1.5 + 0.34 * shape[0]) as drawn:
         left, right = drawn.subplots(1, 2, sharey=True)
         digits = 2 if shape[1] <= 9 else None
         negative, cosine = (table.pivot(index="head", columns="writer", values=v).loc[heads, writers]
