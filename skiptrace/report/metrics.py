@@ -46,16 +46,19 @@ def _finite(value: Any) -> Any:
 
 
 def _dictionary(result: DictionaryResult) -> dict[str, Any]:
-    """At the penalty shown: of toy models the mean match, of a language model the residual stream, then its heads."""
+    """At the penalty or the k shown: of toy models the mean match, of a language model its heads, then the stream."""
     shown = result.shown
     if isinstance(result.params, ToyDictionaryParams):
         return {"mmcs": rounded(shown["mmcs"].mean())}
     names = ("loss_recovered", "token_mean_recovered", "l0", "dead_fraction", "variance_explained")
-    sites = {
-        site: {NAMED.get(n, n): rounded(rows[n].iloc[0]) for n in names}
+    sites: dict[str, dict[str, Any]] = {
+        str(site): {NAMED.get(n, n): rounded(rows[n].iloc[0]) for n in names}
         for site, rows in shown.groupby("site", sort=False)
     }
-    return sites.pop("residual") | sites
+    for site, row in shown.groupby("site", sort=False):
+        low, high = (rounded(row[f"loss_recovered_{end}"].iloc[0]) for end in ("low", "high"))
+        sites[str(site)]["intervals"] = {"loss_recovered": [low, high]}
+    return sites.pop("heads") | sites
 
 
 def _model(model: ModelResult, results: Results, min_p_out: float) -> dict[str, Any]:

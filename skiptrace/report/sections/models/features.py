@@ -37,7 +37,7 @@ def features(study: Study) -> Section:
         f"{int((known['z'] >= settings.scoring.null_sd).sum())} of {len(known)} families and matrices have "
         f"differences more alike than first and second tokens of different pairs, by {settings.scoring.null_sd:g} "
         f"standard deviations; in {int((known['accuracy'] > known['accuracy_nearest']).sum())} the parallelogram "
-        "finds b more often than the nearest neighbour of a is b."
+        f"finds b more often than the nearest neighbour of a is b. {_verdict(known, settings.scoring.null_sd)}"
     )
     rows = [
         (
@@ -91,6 +91,23 @@ def features(study: Study) -> Section:
             )
         )
     return Section(f"{name}-features", f"{name}: features as directions", [text], blocks)
+
+
+def _verdict(known: pd.DataFrame, null_sd: float) -> str:
+    """Of which families both tests say that they differ by one direction, and of which nothing is shown.
+
+    The parallelogram has to beat the nearest neighbour by two standard errors, over pairs.
+    """
+    ours, nearest = known["accuracy"], known["accuracy_nearest"]
+    error = ((ours * (1 - ours) + nearest * (1 - nearest)) / known["pairs"]) ** 0.5
+    both = (known["z"] >= null_sd) & (ours - nearest > 2 * error)
+    shown, rest = (
+        ", ".join(f"{r.family} ({r.matrix})" for r in known[kept].itertuples(index=False)) for kept in (both, ~both)
+    )
+    return (
+        f"One direction is shown, by both tests and more than two standard errors over pairs, for {shown or 'none'}. "
+        + (f"It is not shown for {rest}." if rest else "")
+    ).rstrip()
 
 
 def draw_plane(table: pd.DataFrame, measured: pd.DataFrame, texts: pd.Series, pairs: int) -> str:
