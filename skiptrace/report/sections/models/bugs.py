@@ -3,6 +3,7 @@
 from collections.abc import Hashable
 from typing import Any
 
+from skiptrace.evidence import factoring
 from skiptrace.report.inputs import ModelResult, Study
 from skiptrace.report.intervals import bracketed, estimate
 from skiptrace.report.rendering.document import (
@@ -70,6 +71,8 @@ SAID = {
     "bound: unsupported rows": "all checked rows that are not supported, together, per token: at most",
     "bound: unsupported entries": "all entries of all heads that are not supported, together, per token: at most",
     "bound: contradicted entries": "those that the training text contradicts, together, per token: at most",
+    factoring.PRODUCTS: "for scale, what as many products as heads save over bigrams, fitted to the text",
+    factoring.TABLE: "factoring: what a free table of triples saves beyond them",
 }
 
 
@@ -90,7 +93,9 @@ def _costs(model: ModelResult) -> list[Block]:
         f"loss of {model.valid_loss:.3f}. A crossing: the loss with its contribution minus the loss without. The "
         "bounds take every contribution that raises an output token away where that does not follow; an entry of "
         "which the text is too rare to say may be right, so the bound over all "
-        "unsupported entries is loose.",
+        "unsupported entries is loose. Factoring, which no model is asked for: where one of the most frequent "
+        f"{factoring.DESTINATIONS} tokens is read, corrections of the bigrams by which of the {factoring.SOURCES} most "
+        "frequent stand before, fitted to the training text once as products of pairs and once as a free table.",
         (*words("Of"), *numbers("Crossings or rows", "Cost", "Places", "Documents")),
         rows,
     )
