@@ -58,7 +58,7 @@ def main() -> None:
     batch = at_once(model, min(params.context_tokens, model.n_ctx))
     needed = needs.of_verification(model, rows * (1 + len(StandIn)), batch, len(streams.train), params)
     needs.state(f"verify {name}", needed, BOUNDED_BY)
-    words = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab)
+    words = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab, COUNTS.file(NGRAMS / corpus))
     twins = [checkpoint.load(path) for path in sorted((MODELS / name / "twins").glob("*/"))]
     theirs = [skip_trigrams.of_model(twin, words, mining) for twin in twins]
     matched = params.model_copy(update={"rows": params.matched_rows or params.rows})

@@ -50,10 +50,15 @@ class Contexts(NamedTuple):
 
 
 class Link(NamedTuple):
-    """A cell that leads to a section."""
+    """A cell that leads to a section of the report, or to a page of the web."""
 
     text: str
     anchor: str
+
+    @property
+    def address(self) -> str:
+        """Where it leads, as a link is written."""
+        return self.anchor if self.anchor.startswith("https://") else f"#{self.anchor}"
 
 
 Cell = str | Tokens | SkipTrigram | Examples | Contexts | Link
@@ -155,10 +160,14 @@ class Findings:
 
 @dataclass(frozen=True)
 class Tool:
-    """A part of the page that answers to its reader; Markdown leaves it out."""
+    """A part of the page that answers to its reader; Markdown leaves it out.
+
+    `help` says of the columns it makes what they hold.
+    """
 
     kind: Literal["explorer", "skips", "maps", "patterns"]
     caption: str
+    help: tuple[Column, ...] = ()
 
 
 @dataclass(frozen=True)

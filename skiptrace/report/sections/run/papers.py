@@ -90,7 +90,7 @@ def _of_two_layers(name: str, model: ModelResult, numbers: dict[str, float]) -> 
     yield (
         f"{name}: how do heads compose?",
         published.COMPOSITION,
-        f"{kinds.sum()} of {len(pairs)}: "
+        f"{kinds.sum()} of {len(pairs)} head pairs: "
         + ", ".join(
             f"{kinds.get(k, 0)} through {what}" for k, what in zip("KQV", ("keys", "queries", "values"), strict=True)
         ),
