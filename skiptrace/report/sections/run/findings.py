@@ -157,7 +157,6 @@ def features(study: Study) -> Finding | None:
     return None
 
 
-NAMED_SITES = {"heads": "heads write", "residual": "residual stream says"}
 QUESTIONS = (zero_layers, attention, skip_trigrams, heads, composition, features)
 
 
