@@ -21,6 +21,7 @@ from skiptrace.account.entries import applies, split
 from skiptrace.account.listing import listed, with_chosen
 from skiptrace.account.study import Text, account
 from skiptrace.account.twins import headlines, overlaps
+from skiptrace.account.worth import IDS
 from skiptrace.config.account import AccountParams
 from skiptrace.config.base import load
 from skiptrace.config.mining import MiningParams
@@ -64,10 +65,11 @@ def main() -> None:
     twins = [checkpoint.load(path) for path in sorted((MODELS / name / "twins").glob("*/"))]
     theirs = [skip_trigrams.of_model(twin, words, mining) for twin in twins]
     others = [(twin, each[best(each, checks.rows)]) for twin, each in zip(twins, theirs, strict=True)]
+    mine = mined.merge(rows[[*IDS, "chosen_nats"]], on=IDS)
     more = {
         "rows": rows,
         "examples": shown,
-        "overlaps": overlaps(model, mined, others, text, params.seed),
+        "overlaps": overlaps(model, mine, others, text, params.seed),
         "headlines": headlines(found.ladder, twins, text, params),
     }
     with atomic_folder(ACCOUNT / name) as folder:

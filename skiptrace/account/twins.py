@@ -27,8 +27,8 @@ def overlaps(
     """How many of the first rows of each ranking are among the first of a twin's, whatever the head.
 
     `mined` and those of the twins are the rows of either with `head`, ids, `rank_published` and `rank_expected`, each
-    mined from its own weights. By `NATS` they are ordered by what they save on the same training text, in models that
-    are the sum of their circuits. `chance`: the share if both orders of their rows were random, |A ∩ B| n / (|A| |B|)
+    mined from its own weights. By `NATS` they are ordered by what they save on the same training text (`chosen_nats`,
+    as in `account.tables.ROWS`, where it is known), in models that are the sum of their circuits. `chance`: the share if both orders of their rows were random, |A ∩ B| n / (|A| |B|)
     with n the rows compared of A and of B, distinct ones. Columns: `account.tables.OVERLAPS`.
     """
     mine = _orders(model, mined, text, seed)
@@ -48,8 +48,11 @@ def _orders(model: Transformer, rows: pd.DataFrame, text: Text, seed: int) -> di
     """The distinct rows in each order, best first."""
     orders = {ranking: rows.sort_values(column, kind="stable") for ranking, column in RANKINGS.items()}
     if applies(model):
-        windows = random_windows(text.train, model.n_ctx, CHOSEN_ON, seed, 0)
-        saved = worth(split(model, text.frequency), rows, windows).nats
+        if "chosen_nats" in rows:
+            saved = rows["chosen_nats"].to_numpy()
+        else:
+            windows = random_windows(text.train, model.n_ctx, CHOSEN_ON, seed, 0)
+            saved = worth(split(model, text.frequency), rows, windows).nats
         orders[NATS] = rows.iloc[np.argsort(-saved, kind="stable")]
     return {
         ranking: pd.MultiIndex.from_frame(each[ROW].astype("int64").drop_duplicates())
