@@ -13,8 +13,10 @@ BASE ?= origin/main
 override BASE := $(value BASE)
 export BASE
 COMPARISON := reports/comparison
+# What `import skiptrace` offers, and the modules of what its functions take and give.
+API := skiptrace skiptrace.circuits.factored skiptrace.mining.vocabulary
 
-.PHONY: report verify pictures ci-report test attack referee check format docs bench setup clean help
+.PHONY: report verify pictures ci-report test attack referee check format docs api bench setup clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -53,7 +55,7 @@ referee: setup  ## recompute the headlines of the run here in plain NumPy, from 
 check: setup  ## lint and types only
 	@echo "==> Checking style and types"
 	@ruff check --quiet .
-	@ruff format --check --quiet . || { echo "make format mends the layout"; exit 1; }
+	@ruff format --check --quiet . || { echo "make format lays the code out"; exit 1; }
 	@mypy --no-error-summary
 	@oxlint --format=unix skiptrace/report/templates
 
@@ -69,6 +71,10 @@ processors: setup  ## note the bytes that this processor gives, and those that Q
 
 docs: setup  ## write the pages of docs/ that come from declarations in the code
 	@python docs/reference.py
+
+api: setup  ## write the pages of the Python interface from its docstrings: docs/api/index.html; needs no network
+	@python -m pdoc --no-show-source --output-directory docs/api $(API) 2> docs/api.log || { cat docs/api.log >&2; exit 1; }
+	@rm docs/api.log; echo "==> The pages are $(CURDIR)/docs/api/index.html"
 
 bench: setup  ## measure speed and memory beside what others use; about a quarter of an hour
 	@$(INSTALL) --require-hashes --no-deps -r requirements-bench.lock || echo "without FAISS"
@@ -87,5 +93,6 @@ $(INSTALLED): $(LOCKS) pyproject.toml
 	@touch $@
 
 clean:  ## remove the environment and what was reproduced; your text in data/raw and DVC's cache stay
-	rm -rf $(VENV) $(addprefix data/,arithmetic checked code imports corpora tokens ngrams models circuits tables evidence compose explore superposition dictionary document.json scratch)
-	rm -rf reports/index.html reports/report.md reports/figures $(COMPARISON).html $(COMPARISON).md
+	rm -rf $(VENV)
+	find data -mindepth 1 -maxdepth 1 ! -name raw ! -name README.md ! -name .gitignore -exec rm -rf {} +
+	rm -rf docs/api reports/index.html reports/report.md reports/figures $(COMPARISON).html $(COMPARISON).md

@@ -18,8 +18,19 @@ from torch import Tensor
 
 from skiptrace.circuits.attention import Attention
 from skiptrace.circuits.attention import explain_attention as why
-from skiptrace.circuits.factored import OF_HEAD, OF_PAIR, Circuit, Name, chosen, head_name, heads, named, names, pairs
-from skiptrace.circuits.paths import contributions, label
+from skiptrace.circuits.factored import (
+    KINDS,
+    Circuit,
+    chosen,
+    head_name,
+    heads,
+    named,
+    names,
+    names_among,
+    pairs,
+    refuse_unknown,
+)
+from skiptrace.circuits.paths import contributions
 from skiptrace.circuits.scores import score_heads as score
 from skiptrace.config.base import P, check
 from skiptrace.config.expansion import ExpansionParams
@@ -43,7 +54,6 @@ Folder = str | PathLike[str]
 PATHS = ("path", "logit", "source", "tokens_back", "source_logit")
 TERMS = ("destination", "source", "score", "above", "destination_token", "source_token")
 NEIGHBOURS = ("role", "head", "circuit", "across", "rank", "token_id", "token", "count", "centred", "value")
-IN_SCORES = ("qk", "k_composition")  # circuits in attention scores, centred by the corpus-weighted mean
 
 
 def load_model(folder: Folder) -> Transformer:
@@ -55,13 +65,16 @@ def load_model(folder: Folder) -> Transformer:
     return checkpoint.load(Path(folder))
 
 
-def load_vocabulary(folder: Folder, model: Transformer) -> Vocabulary:
+def load_vocabulary(folder: Folder, model: Transformer, ngrams: Folder | None = None) -> Vocabulary:
     """Read the texts and frequencies of the tokens of a model's corpus, `data/tokens/<c>`.
 
+    With `ngrams`, `data/ngrams/<c>`, also what follows each of them, as the pipeline has it when it mines.
+
     Raises:
-        InputError: vocab.parquet is unreadable, or has another number of tokens than the model.
+        InputError: a file is unreadable, or vocab.parquet has another number of tokens than the model.
     """
-    return vocabularies.load(Path(folder) / "vocab.parquet", model.d_vocab)
+    pairs = None if ngrams is None else Path(ngrams) / "bigrams.parquet"
+    return vocabularies.load(Path(folder) / "vocab.parquet", model.d_vocab, pairs)
 
 
 def count_vocabulary(texts: Iterable[str], stream: Stream) -> Vocabulary:
@@ -90,13 +103,7 @@ def circuit(model: Transformer, name: str) -> Circuit:
     Raises:
         InputError: the model has no such circuit; names those that it has.
     """
-    known = {"direct": Name("direct", "none", "none")}
-    for layer, head in heads(model):
-        for kind in OF_HEAD:
-            known[f"{kind} L{layer}H{head}"] = Name(kind, str(layer), str(head))
-    for (i, h), (j, g) in pairs(model):
-        for kind in OF_PAIR:
-            known[f"{kind} L{i}H{h} L{j}H{g}"] = Name(kind, f"{i}-{j}", f"{h}-{g}")
+    known = {" ".join([each.circuit, *each.heads]): each for each in names_among(model, pairs(model))}
     if name not in known:
         some = ", ".join(list(known)[:7])
         raise InputError(f"circuit {name!r}: no such circuit; there is {some}{', …' if len(known) > 7 else ''}")
@@ -117,7 +124,7 @@ def top_entries(
     """
     _same_size(model, vocabulary)
     found, kept = circuit(model, name), vocabulary.eligible_ids(min_count)
-    centred = found.centred(vocabulary.probability if found.name in IN_SCORES else None)
+    centred = found.centred(vocabulary.probability if KINDS[found.name].scores else None)
     best = scan(centred.restricted(kept, kept), Request(whole=most), threads=torch.get_num_threads()).whole
     assert best is not None
     rows, columns = kept[best.rows.long()], kept[best.columns.long()]
@@ -231,7 +238,8 @@ def expand_circuits(model: Transformer, folder: Folder, **expansion: Any) -> lis
         InputError: a keyword is wrong, the files would exceed `max_bytes` or the free space, or an entry is not finite.
     """
     params = _params(ExpansionParams, "expansion", expansion)
-    found = chosen(names(model, params.virtual_heads), params.circuits, params.only)
+    refuse_unknown(params.kinds)
+    found = chosen(names(model, params.virtual_heads), params.kinds, params.only)
     place = Path(folder)
     writer.refuse_too_much(len(found), model.d_vocab, params, place)
     circuits = [named(model, name) for name in found]
@@ -250,11 +258,12 @@ def explain(
 
     `logit` is what the path adds, less what it adds to all tokens on average, or to `against`; `source`, `tokens_back`
     and `source_logit` are the token that pushes most in its direction, how far back it stands, and its part. `tokens`
-    are ids, the start token first; `output` is the id of the token to explain, the likeliest by default.
+    are ids, the start token first; `output` is the id of the token to explain, the likeliest by default. Attention and
+    the 1/std of layer norms are frozen at their values on these tokens, so that the paths add up to the logit; what an
+    MLP or the bias of a layer writes begins paths of its own, as in `MLP0 → L1H3`.
 
     Raises:
-        InputError: there are no tokens, more than n_ctx, or ids beyond the vocabulary; or the model has layer norm or
-            MLPs, so that paths do not add up to its logits.
+        InputError: there are no tokens, more than n_ctx, or ids beyond the vocabulary; or the model has too many paths.
     """
     ids = _context(model, vocabulary, tokens, output, against)
     with torch.no_grad():
@@ -301,7 +310,7 @@ def paths(
     """The table of `explain` for the last of `tokens`; `text_of` gives the text of a token id."""
     last, ids = len(tokens) - 1, tokens.tolist()
     rows = [
-        (label(c.path), c.logit, text_of(ids[c.source]), last - c.source, c.source_logit)
+        (c.name, c.logit, text_of(ids[c.source]), last - c.source, c.source_logit)
         for c in contributions(model, tokens, last, output, against)
     ]
     return pd.DataFrame(rows, columns=list(PATHS))

@@ -17,9 +17,12 @@ import sys
 from pathlib import Path
 
 from skiptrace import arithmetic
+from skiptrace.circuits.factored import refuse_unknown
 from skiptrace.command import closure
 from skiptrace.command.repair import repair
+from skiptrace.config.base import load
 from skiptrace.config.dictionaries import ModelDictionaryParams
+from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.models import ImportedModel, ModelParams
 from skiptrace.config.pipeline import Pipeline, load_pipeline, require_tracked
 from skiptrace.config.repository import MODEL, TOKENIZER, repository
@@ -38,6 +41,7 @@ def main() -> None:
         print(line, file=sys.stderr)
     pipeline = load_pipeline(PARAMS)
     require_tracked(PARAMS, Path("dvc.yaml"))
+    refuse_unknown(load(ExpansionParams, "expansion", PARAMS).kinds)
     check_dictionaries(pipeline)
     sources.check(pipeline.corpora)
     noted = {key: listing(path, key) for key, path in taken(pipeline).items()}

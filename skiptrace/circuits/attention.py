@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from skiptrace.circuits.factored import Head
-from skiptrace.circuits.paths import label, path_pattern, paths
+from skiptrace.circuits.paths import beginnings, path_name, paths
 from skiptrace.errors import InputError
 from skiptrace.models.transformer import Transformer
 
@@ -71,20 +71,47 @@ def parts(
     patterns: list[Float[Tensor, "batch n_heads ctx ctx"]],
     layer: int,
 ) -> list[Part]:
-    """What each path writes into the stream that `layer` reads, positions apart: they add up to that stream."""
+    """What each path writes into the stream as `layer` reads it, positions apart: they add up to what it reads.
+
+    1/std of every layer norm is frozen at its value on the text; what MLPs and the biases of layers write begins paths
+    of its own. The layer after the last is the unembedding.
+    """
     entered, pos = model.embed(tokens[None])
+    written, scales = beginnings(model, tokens, patterns)
     itself, embedding = torch.eye(len(tokens)).to(entered), F.embedding(tokens, model.W_E)
     # Positions that stand in the stream are moved by heads with the token they stand at.
-    found = [Part(POSITION, itself, pos + entered[0] - embedding)]
+    found = [
+        Part(POSITION, itself, pos + (entered[0] - embedding) * scales[layer]),
+        Part(TOKEN, itself, embedding * scales[layer]),
+    ]
     for path in paths(layer, model.n_heads):
-        if not path:
-            found.append(Part(TOKEN, itself, embedding))
-            continue
-        carried = entered[0]
+        looks = itself
         for i, h in path:
-            carried = carried @ model.blocks[i].W_V[h] @ model.blocks[i].W_O[h]
-        found.append(Part(label(path), path_pattern(patterns, path)[0], carried))
+            # What a head has written stands in normed dimensions alone, which share one factor at each place.
+            looks = patterns[i][0, h] @ (looks * scales[i][:, :1] if looks is not itself else looks)
+        if path:
+            looks = looks * scales[layer][:, :1]
+        for begins, reader, values in written:
+            if reader > (path[0][0] if path else layer) or not (path or begins):
+                continue
+            carried = values * scales[path[0][0] if path else layer]
+            for i, h in path:
+                carried = carried @ model.blocks[i].W_V[h] @ model.blocks[i].W_O[h]
+            found.append(Part(path_name(begins, path), looks, carried))
     return found
+
+
+@torch.no_grad()
+def score_terms(model: Transformer, written: list[Part], head: Head) -> Float[Tensor, "parts parts ctx ctx"]:
+    """What every two parts add to every attention score of a head, the destination's part first: s_ij = Σ_a Σ_b.
+
+    Sources behind a destination are among them, which the head does not see.
+    """
+    weights = model.blocks[head[0]]
+    W_Q, W_K = weights.W_Q[head[1]] / math.sqrt(model.d_head), weights.W_K[head[1]]
+    queries = torch.stack([part.looks @ (part.carried @ W_Q) for part in written])
+    keys = torch.stack([part.looks @ (part.carried @ W_K) for part in written])
+    return torch.einsum("aid,bjd->abij", queries, keys)
 
 
 @torch.no_grad()
@@ -103,13 +130,11 @@ def explain_attention(
     of them are kept of every term. In attention scores.
 
     Raises:
-        InputError: there is no such head or place, or the model has layer norm or MLPs, so that paths do not add up.
+        InputError: there is no such head or place.
     """
     layer, place = head
     if not (0 <= layer < model.n_layers and 0 <= place < model.n_heads):
         raise InputError(f"L{layer}H{place}: the model has {model.n_layers} layers of {model.n_heads} heads")
-    if not model.linear:
-        raise InputError("the terms of a model with layer norm or MLPs do not add up to its attention scores")
     if not 0 <= destination < len(tokens) or not (source is None or 0 <= source <= destination):
         raise InputError(f"a destination is one of {len(tokens)} tokens, and its source one of those up to it")
     here = tokens[: destination + 1]
@@ -118,24 +143,19 @@ def explain_attention(
     attended = int(row.argmax()) if source is None else source
     weights = model.blocks[layer]
     W_Q, W_K = weights.W_Q[place] / math.sqrt(model.d_head), weights.W_K[place]
-    terms, total = [], torch.zeros_like(row)
     written = parts(model, here, patterns, layer)
-    for at_destination in written:
+    each = score_terms(model, written, head)[:, :, destination]
+    total, above = each.sum((0, 1)), each[..., attended] - each.mean(-1)
+    terms = []
+    for a, at_destination in enumerate(written):
         queries = at_destination.looks[destination][:, None] * (at_destination.carried @ W_Q)
-        for at_source in written:
-            keys = at_source.carried @ W_K
-            scores = at_source.looks @ keys @ queries.sum(0)
-            total += scores
-            by_token = queries @ (at_source.looks[attended][:, None] * keys).T
-            largest = by_token.flatten().abs().topk(min(most, by_token.numel())).indices.tolist()
-            term = Term(
-                at_destination.name,
-                at_source.name,
-                scores[attended].item(),
-                (scores[attended] - scores.mean()).item(),
-                [TokenTerm(i // len(here), i % len(here), by_token.flatten()[i].item()) for i in largest],
-            )
-            terms.append(term)
+        for b, at_source in enumerate(written):
+            keys = at_source.looks[attended][:, None] * (at_source.carried @ W_K)
+            by_token = (queries @ keys.T).flatten()
+            largest = by_token.abs().topk(min(most, len(by_token))).indices.tolist()
+            tokens_of = [TokenTerm(i // len(here), i % len(here), by_token[i].item()) for i in largest]
+            names = (at_destination.name, at_source.name)
+            terms.append(Term(*names, each[a, b, attended].item(), above[a, b].item(), tokens_of))
     normaliser = (total - total.mean()).logsumexp(0).item()
     return Attention(
         head,

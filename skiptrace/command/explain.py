@@ -74,10 +74,11 @@ def answer(text: str, model: str, out: str | None, against: str | None, most: in
         for path, logit, source, back, part in found.head(most).itertuples(index=False):
             made.add_row(path, f"{logit:+.3f}", token(source), str(back), f"{part:+.3f}")
         console().print(made)
+        frozen = "; 1/std of layer norm is frozen at its values on this text" if studied.model.norm is not None else ""
         less = "the mean logit" if than is None else f"that of {visible(than)}"
         typer.echo(
             f"p(next) = {probability:.3f}. Paths: {len(rows)}, which add up to {total:+.3f}, the logit less {less}; "
-            "those that lower it come last."
+            f"those that lower it come last{frozen}."
         )
 
 

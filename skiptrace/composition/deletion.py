@@ -1,4 +1,4 @@
-"""Heads that clear up: they read what an earlier writer wrote, and write its negative.
+"""Heads that delete: they read what an earlier writer wrote, and write its negative.
 
 "A Mathematical Framework", section "Subspaces and Residual Stream Bandwidth".
 """

@@ -99,10 +99,10 @@ def probability(model: Transformer, windows: Int[Tensor, "contexts width"]) -> F
     found = []
     for batch in windows.split(BATCH):
         x, following = model.residual(batch[:, :-1])[:, 1:], batch[:, 2:]
-        rows, wanted = x.flatten(0, 1), following.flatten()[:, None]
+        rows, targets = x.flatten(0, 1), following.flatten()[:, None]
         for places in torch.arange(len(rows)).split(max(1, PANEL // model.d_vocab)):
             logprob = model.logits(rows[places]).log_softmax(-1)
-            found.append(logprob.gather(1, wanted[places])[:, 0].exp())
+            found.append(logprob.gather(1, targets[places])[:, 0].exp())
     return torch.cat(found).unflatten(0, (len(windows), -1))
 
 

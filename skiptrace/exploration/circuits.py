@@ -41,11 +41,11 @@ def _corner(
     return pd.concat(found, ignore_index=True)
 
 
-def _leading(table: pd.DataFrame, column: str, wanted: int, vocabulary: Vocabulary) -> list[int]:
+def _leading(table: pd.DataFrame, column: str, count: int, vocabulary: Vocabulary) -> list[int]:
     """Distinct tokens of a mined column, best first, filled up with the most frequent tokens."""
     best = table.sort_values("rank")[column].tolist()
-    frequent = vocabulary.count.iloc[1:].nlargest(2 * wanted).index.tolist()
-    return [int(t) for t in dict.fromkeys([*best, *frequent])][:wanted]
+    frequent = vocabulary.count.iloc[1:].nlargest(2 * count).index.tolist()
+    return [int(t) for t in dict.fromkeys([*best, *frequent])][:count]
 
 
 def layers(model: Transformer) -> pd.DataFrame:

@@ -69,11 +69,15 @@ def fetch(repository: Repository, purpose: str, folder: Path, scratch: Path, key
     shutil.rmtree(part, ignore_errors=True)
 
 
+def _endpoint() -> str | None:
+    return os.environ.get("HF_ENDPOINT")
+
+
 def _listed(repository: Repository) -> tuple[dict[str, Listed], str, str]:
     """The files of a revision, its commit, and the name that the repository has now."""
     from huggingface_hub import HfApi
 
-    info = HfApi().model_info(repository.name, revision=repository.revision, files_metadata=True)
+    info = HfApi(endpoint=_endpoint()).model_info(repository.name, revision=repository.revision, files_metadata=True)
     found = {f.rfilename: Listed(f.size or 0, f.lfs.sha256 if f.lfs else None) for f in info.siblings or ()}
     return found, str(info.sha), info.id
 
@@ -125,9 +129,18 @@ def _room(listed: dict[str, Listed], files: list[str], scratch: Path) -> None:
 
 
 def _download(repository: Repository, file: str, entry: Listed, scratch: Path) -> Path:
-    from huggingface_hub import hf_hub_download
+    """A file in `scratch`; what an earlier process left of it is continued, as the client does not by itself."""
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils._headers import build_hf_headers
 
-    path = Path(hf_hub_download(repository.name, file, revision=repository.revision, local_dir=scratch))
+    path = scratch / Path(file).name
+    url = hf_hub_url(repository.name, file, revision=repository.revision, endpoint=_endpoint())
+    start = path.stat().st_size if path.exists() else 0
+    start = start if start <= entry.size else 0
+    with path.open("r+b" if start else "wb") as into:
+        into.seek(start)
+        http_get(url, into, resume_size=start, headers=build_hf_headers(), expected_size=entry.size)
     if entry.sha256 is not None and sha256(path) != entry.sha256:
         path.unlink()
         raise InputError(f"{file} arrived damaged: its SHA-256 is not what the hub says; run the same again")
@@ -150,6 +163,7 @@ def _told(what: str) -> Iterator[None]:
         disable_progress_bars()
     try:
         yield
+        return
     except InputError as error:
         raise InputError(f"{what}: {error}") from None
     except errors.GatedRepoError:
@@ -165,6 +179,11 @@ def _told(what: str) -> Iterator[None]:
         said = f"the hub answers {answer or 'nothing'} ({str(error).partition(chr(10))[0]}); try again later"
     except errors.HFValidationError as error:
         said = f"no name of a repository ({error})"
+    except OSError as error:
+        if error.errno is None or isinstance(error, ConnectionError | errors.LocalEntryNotFoundError):
+            said = f"not fetched yet, and the hub cannot be reached ({error}); run it with a network"
+        else:
+            said = f"cannot be written ({error})"
     except Exception as error:  # the client's network library has a tree of errors of its own
         said = (
             f"not fetched yet, and the hub cannot be reached ({type(error).__name__}: {error}); run it with a network"

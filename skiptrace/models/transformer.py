@@ -45,7 +45,11 @@ class Norm(NamedTuple):
     def __call__(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """What layers and the unembedding read of a residual stream."""
         stream, rest = x[..., : self.width], x[..., self.width :]
-        return torch.cat([stream * (stream.square().mean(-1, keepdim=True) + self.eps).rsqrt(), rest], -1)
+        return torch.cat([stream * self.scale(x), rest], -1)
+
+    def scale(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch 1"]:
+        """What the first `width` dimensions are multiplied with."""
+        return (x[..., : self.width].square().mean(-1, keepdim=True) + self.eps).rsqrt()
 
 
 def gelu_new(x: Float[Tensor, "*batch d_mlp"]) -> Float[Tensor, "*batch d_mlp"]:

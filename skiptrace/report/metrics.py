@@ -9,6 +9,7 @@ import pandas as pd
 
 from skiptrace.account.tables import HEADLINE_RUNGS
 from skiptrace.config.dictionaries import ToyDictionaryParams
+from skiptrace.evidence import factoring
 from skiptrace.evidence.intervals import clustered
 from skiptrace.evidence.truth import CONSISTENT, SURVIVING
 from skiptrace.models import evaluation
@@ -47,16 +48,19 @@ def _finite(value: Any) -> Any:
 
 
 def _dictionary(result: DictionaryResult) -> dict[str, Any]:
-    """At the penalty shown: of toy models the mean match, of a language model the residual stream, then its heads."""
+    """At the penalty or the k shown: of toy models the mean match, of a language model its heads, then the stream."""
     shown = result.shown
     if isinstance(result.params, ToyDictionaryParams):
         return {"mmcs": rounded(shown["mmcs"].mean())}
     names = ("loss_recovered", "token_mean_recovered", "l0", "dead_fraction", "variance_explained")
-    sites = {
-        site: {NAMED.get(n, n): rounded(rows[n].iloc[0]) for n in names}
+    sites: dict[str, dict[str, Any]] = {
+        str(site): {NAMED.get(n, n): rounded(rows[n].iloc[0]) for n in names}
         for site, rows in shown.groupby("site", sort=False)
     }
-    return sites.pop("residual") | sites
+    for site, row in shown.groupby("site", sort=False):
+        low, high = (rounded(row[f"loss_recovered_{end}"].iloc[0]) for end in ("low", "high"))
+        sites[str(site)]["intervals"] = {"loss_recovered": [low, high]}
+    return sites.pop("heads") | sites
 
 
 def _model(model: ModelResult, results: Results, min_p_out: float) -> dict[str, Any]:
@@ -146,6 +150,7 @@ COSTS = {
     "bug_cost_nats": "bound: unsupported rows",
     "bug_cost_unsupported_nats": "bound: unsupported entries",
     "bug_cost_contradicted_nats": "bound: contradicted entries",
+    "factoring_cost_nats": factoring.TABLE,
 }
 
 

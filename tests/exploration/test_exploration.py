@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
-from skiptrace.exploration import circuits, patterns
+from skiptrace.circuits.attention import explain_attention
+from skiptrace.circuits.paths import contributions, label
+from skiptrace.exploration import circuits, patterns, reasons
 from skiptrace.exploration.neighbours import entries
 from skiptrace.mining.vocabulary import Vocabulary
 
@@ -104,3 +106,27 @@ def test_a_layer_copies_by_the_sum_of_its_heads(make_model):
         whole = sum(dense(model, layer, head)[1] for head in range(3))
         own = (whole.argmax(1) == torch.arange(23)).double().mean().item()
         assert found["own_top1"][layer] == pytest.approx(own)
+
+
+def test_reasons_of_every_cell_and_guess_are_those_of_explain(make_model, monkeypatch):
+    """The slow twin explains one cell, or one prediction, at a time."""
+    monkeypatch.setattr(reasons, "SHOWN", 5)
+    model, ids = make_model(2), [0, 3, 5, 7, 3, 11, 5]
+    terms, paths = reasons.reasons(model, [ids])
+    tokens = torch.tensor(ids)
+    for name, head in (("L0H1", (0, 1)), ("L1H2", (1, 2))):
+        (row,) = terms[terms["name"] == name].itertuples()
+        cells = [(i, j) for i in range(2, 7) for j in range(2, i + 1)]
+        assert len(row.which) == len(row.above) == reasons.KEPT * len(cells)
+        for k, (i, j) in enumerate(cells):
+            best = explain_attention(model, tokens, head, i, j).terms[: reasons.KEPT]
+            here = slice(k * reasons.KEPT, (k + 1) * reasons.KEPT)
+            assert [row.terms[t] for t in row.which[here]] == [f"{t.destination} × {t.source}" for t in best]
+            assert row.above[here] == pytest.approx([t.above for t in best], abs=1e-5)
+    assert paths["position"].tolist() == [2, 3, 4, 5, 6]
+    for row in paths.itertuples():
+        guess = int(model(tokens[None])[0, row.position].argmax())
+        best = sorted(contributions(model, tokens, row.position, guess), key=lambda c: -abs(c.logit))[: reasons.KEPT]
+        assert [name.replace("token", "direct") for name in row.paths] == [label(c.path) for c in best]
+        assert row.logits == pytest.approx([c.logit for c in best], abs=1e-5)
+        assert row.sources == [c.source for c in best]

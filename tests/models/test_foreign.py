@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+import skiptrace
 from skiptrace.errors import InputError
 from skiptrace.models import formats, gpt2, transformer_lens
 from skiptrace.models.export import to_transformer_lens
@@ -190,8 +191,12 @@ def test_padding_rows_are_dropped_and_it_is_said_or_kept(tmp_path, bos):
     model = import_model(tmp_path, None, bos, d_vocab=20)
     expected = lens_logits(config, tensors, tokens)[..., :20][..., order]
     torch.testing.assert_close(model(swapped).double(), centred(expected), rtol=0, atol=1e-4)
-    assert model.d_vocab == 20 and model.config.processing[0].startswith("3 of 23 rows of the vocabulary dropped")
-    assert import_model(tmp_path, None, 0).d_vocab == 23
+    assert model.d_vocab == 20 and model.config.processing[0].startswith("3 of 23 rows of the vocabulary, to which the")
+    kept = import_model(tmp_path, None, bos, d_vocab=20, padding="keep")
+    torch.testing.assert_close(
+        kept(swapped)[..., :20] - kept(swapped)[..., :1], model(swapped) - model(swapped)[..., :1]
+    )
+    assert kept.d_vocab == 23 and "kept: they have their part" in kept.config.processing[0]
 
 
 def test_a_state_dict_alone_takes_its_config_from_params_or_by_name(tmp_path, contexts):
@@ -206,6 +211,30 @@ def test_a_state_dict_alone_takes_its_config_from_params_or_by_name(tmp_path, co
         import_model(tmp_path, None, 0, "other")
     with pytest.raises(InputError, match=r"tensor embed\.W_E has shape \(23, 10\), .* says \(50278, 768\)"):
         import_model(tmp_path, None, 0, "attn_only_2L_half")
+
+
+class InMemory(torch.nn.Module):
+    """A model of another library: a config with `to_dict`, and a state dict."""
+
+    def __init__(self, key, config, tensors):
+        super().__init__()
+        setattr(self, key, type("Config", (), {"to_dict": lambda _: config})())
+        self.state_dict = lambda: tensors
+
+
+def test_a_model_in_memory_is_read_as_its_checkpoint_is(tmp_path, contexts):
+    config, tensors = write_lens(tmp_path / "lens")
+    lens = InMemory("cfg", config | {"dtype": torch.float32}, tensors)
+    expected = import_model(tmp_path / "lens", 6, 0)
+    assert torch.equal(skiptrace.from_transformer_lens(lens, n_ctx=6)(contexts), expected(contexts))
+    config, tensors = write_gpt2(tmp_path / "gpt2")
+    expected = import_model(tmp_path / "gpt2", None, 3)
+    theirs = InMemory("config", config, {f"transformer.{n}": t for n, t in tensors.items()})
+    assert torch.equal(skiptrace.from_transformers(theirs, bos_id=3)(contexts), expected(contexts))
+    with pytest.raises(InputError, match=r"InMemory: config: sliding: unknown key"):
+        skiptrace.from_transformers(InMemory("config", config | {"sliding": 4}, tensors))
+    with pytest.raises(InputError, match="Linear: expected a HookedTransformer"):
+        skiptrace.from_transformer_lens(torch.nn.Linear(1, 1))
 
 
 def test_of_several_checkpoints_the_one_that_is_named_is_read(tmp_path, contexts):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from skiptrace.exploration import circuits
-from skiptrace.report import contents, order
+from skiptrace.report import order
 from skiptrace.report.contents import build
 from skiptrace.report.page import payload
 from skiptrace.report.rendering import render
@@ -22,9 +22,10 @@ def test_a_section_that_fails_is_a_box_and_the_rest_stands(hostile, built):
         if study.model.params.n_layers:
             raise ValueError(f"no <b>bugs</b> in\n{study.name} | _x_")
 
+    bugs.__module__ = order.bugs.__name__
     broken = tuple(
-        c._replace(sections=tuple(bugs if make is order.bugs else make for make in c.sections))
-        for c in contents.SECTIONS
+        part._replace(sections=tuple(bugs if make is order.bugs.bugs else make for make in part.sections))
+        for part in order.PARTS
     )
     report = build(study_of(hostile), broken)
     one, two = report.failures()

@@ -14,7 +14,7 @@ from jaxtyping import Float, Integer
 
 from skiptrace.config.report import ReportParams
 from skiptrace.evidence.support import Positions
-from skiptrace.report.inputs import CorpusResult, ModelResult, Study
+from skiptrace.report.inputs import CorpusResult, Exploration, ModelResult, Study
 from skiptrace.report.page import contexts
 from skiptrace.report.page.contexts import Places
 from skiptrace.report.rendering.document import Report
@@ -59,17 +59,38 @@ class HeadEntries:
 
 
 @dataclass(frozen=True)
+class Reasons:
+    """The largest terms of every attention score of a head, as `exploration.tables.SCORE_TERMS`, in hundredths."""
+
+    terms: list[str]
+    which: list[int]
+    above: list[int]
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The paths that add most to the likeliest next token, what each adds in hundredths, and its place in the text."""
+
+    names: list[str]
+    logits: list[int]
+    sources: list[int]
+
+
+@dataclass(frozen=True)
 class Text:
     """A text and what the model does on its last tokens; those before them are read, and not shown in patterns.
 
     `patterns`: per head the lower triangle, row after row, in percent; row i is the destination.
     `guesses` and `chances`: the likeliest next tokens after each of the last ones, and their probabilities in percent.
+    `reasons`: per head why it attends, None where that is not known; `paths`: those of the likeliest token after each.
     """
 
     ids: list[int]
     patterns: list[list[int]]
     guesses: list[list[int]]
     chances: list[list[int]]
+    reasons: list[Reasons | None]
+    paths: list[Paths]
 
 
 @dataclass(frozen=True)
@@ -194,7 +215,9 @@ def model(
         entries=[_entries(name, table) for name, table in result.explored.entries.groupby("name", sort=False)],
         skips=_skips(result, Positions(stream, result.d_vocab, n_ctx - 1), params.explorer_rows),
         corners=[_corners(table) for _, table in result.explored.corners.groupby(["layer", "head"])],
-        texts=[_text(table, result.explored.patterns) for _, table in result.explored.texts.groupby("text")],
+        texts=[
+            _text(table, result.explored, scored["name"].tolist()) for _, table in result.explored.texts.groupby("text")
+        ],
     )
 
 
@@ -210,28 +233,42 @@ def _entries(name: str, table: pd.DataFrame) -> HeadEntries:
 
 
 def _role(rows: pd.DataFrame) -> Entries:
-    values = (rows["value"] * SCALE).round().astype(int)
-    return Entries(int(rows["rank"].max()), rows["partner_id"].tolist(), values.tolist())
+    return Entries(int(rows["rank"].max()), rows["partner_id"].tolist(), _whole(rows["value"].to_numpy()))
 
 
-def _text(text: pd.DataFrame, patterns: pd.DataFrame) -> Text:
-    seen = patterns.loc[patterns["text"] == text["text"].iloc[0], "attention"]
+def _text(text: pd.DataFrame, explored: Exploration, heads: list[str]) -> Text:
+    number = text["text"].iloc[0]
+    patterns, terms, paths = (
+        table[table["text"] == number] for table in (explored.patterns, explored.score_terms, explored.guess_paths)
+    )
+    seen = patterns["attention"]
     side = (math.isqrt(8 * len(seen.iloc[0]) + 1) - 1) // 2  # of the triangle
     last = text.tail(side)
+    reasons = {
+        row.name: Reasons(list(row.terms), np.asarray(row.which).tolist(), _whole(row.above))
+        for row in terms.itertuples(index=False)
+    }
     return Text(
         text["token_id"].tolist(),
         [_percent(pattern) for pattern in seen],
         [ids.tolist() for ids in last["guess_ids"]],
         [_percent(chances) for chances in last["probabilities"]],
+        [reasons.get(name) for name in heads],
+        [Paths(list(row.paths), _whole(row.logits), np.asarray(row.sources).tolist()) for row in paths.itertuples()],
     )
 
 
 def _corners(entries: pd.DataFrame) -> dict[str, Corner]:
     def corner(rows: pd.DataFrame) -> Corner:
-        values = (rows["value"] * SCALE).round().astype(int)
-        return Corner(rows["row_id"].unique().tolist(), rows["column_id"].unique().tolist(), values.tolist())
+        values = _whole(rows["value"].to_numpy())
+        return Corner(rows["row_id"].unique().tolist(), rows["column_id"].unique().tolist(), values)
 
     return {str(circuit): corner(rows) for circuit, rows in entries.groupby("circuit")}
+
+
+def _whole(values: Sequence[float] | Float[np.ndarray, " n"]) -> list[int]:
+    found: list[int] = (np.asarray(values) * SCALE).round().astype(int).tolist()
+    return found
 
 
 def _percent(shares: Float[np.ndarray, " n"]) -> list[int]:

@@ -41,7 +41,8 @@ export async function route() {
   silence();
   const text = location.hash.slice(1);
   if (!text) return false;
-  const given = new URLSearchParams(text);
+  // Without a value it is the name of a section, which may be called as a key is.
+  const given = new URLSearchParams(text.includes("=") ? text : "");
   const found = routes.find(({ keys }) => keys.some((key) => given.has(key)));
   if (found) {
     const known = [...found.keys, ...found.others];
@@ -62,7 +63,11 @@ function elsewhere(...said) {
 
 // Scroll to an element; what it is folded away in is opened.
 export function open(target) {
-  for (let at = target.parentElement; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
+  target.querySelector(":scope > details.part")?.setAttribute("open", "");
+  for (let at = target.parentElement; at; at = at.parentElement) {
+    if (at.tagName === "DETAILS") at.open = true;
+    if (at.classList.contains("panel")) at.previousElementSibling.control.checked = true; // the model's radio button
+  }
   target.scrollIntoView();
 }
 

@@ -1,8 +1,9 @@
 // Attention patterns: thumbnails of all heads, one of them large, and the text it reads.
 
-import { asShown, chooser, element, marked, modelAndCorpus, modelsThat, plain, plainToken, style } from "./page.js";
+import { asShown, chooser, element, marked, modelAndCorpus, modelsThat, plain, plainToken, signed, style } from "./page.js";
 import { astray, open, owns, write } from "./address.js";
 import { matrix, scale } from "./matrix.js";
+import { hint } from "./tables.js";
 
 const NAMED = 24; // characters by which a text is named at least
 const SHORT = 34; // characters of a text in the list of texts
@@ -37,6 +38,7 @@ export async function patterns(root) {
       const titles = model.texts.map((other, i) => [String(i), `${i + 1}: ${short(written(corpus, other))}`]);
       texts.replaceChildren(chooser("Text", titles, String(state.text), (i) => choose({ text: Number(i), head: null, at: null })));
       redraw = draw(place, found, state, choose);
+      place.querySelectorAll(".scroll").forEach(hint);
       drawn = text;
     }
     redraw();
@@ -185,5 +187,30 @@ function sentences(text, corpus, head, { at, other, show, head: h }, given) {
   const joined = parts.flatMap((part, k) => [k ? ", " : "", ...part]);
   const said = element("p", {}, `${head}: `, named(at), ...(joined.length ? [verb, ...joined] : [" has nothing to show"]));
   const guesses = text.guesses[at].flatMap((id, k) => [k ? ", " : "", plainToken(corpus.tokens[id]), text.chances[at][k] ? ` ${text.chances[at][k]}%` : " < 1%"]);
-  return [said, element("p", {}, "The model's next token: ", ...guesses)];
+  const why = other === null ? paths(text, corpus, at, earlier.length) : terms(text, h, Math.max(at, other), Math.min(at, other));
+  return [said, element("p", {}, "The model's next token: ", ...guesses), ...why];
+}
+
+// The largest terms of one attention score, as `skiptrace explain --why` has them.
+function terms({ patterns: heads, reasons }, head, row, column) {
+  const found = reasons[head];
+  if (!found) return [];
+  const kept = found.which.length / heads[head].length, first = (triangle(row) + column) * kept;
+  const lines = [...Array(kept).keys()].map((i) => [signed(found.above[first + i]), found.terms[found.which[first + i]]]);
+  return reasonList("Why: what the destination holds × what the source holds, in attention scores above the mean over all sources", lines);
+}
+
+// The paths that add most to the likeliest next token, as `skiptrace explain` has them.
+function paths({ ids, paths: every }, corpus, at, before) {
+  const found = every[at];
+  if (!found) return [];
+  const lines = found.names.map((name, i) => {
+    const back = before + at - found.sources[i];
+    return [signed(found.logits[i]), name, " mostly from ", plainToken(corpus.tokens[ids[found.sources[i]]]), back ? ` ${back} back` : ""];
+  });
+  return reasonList("Paths that add most to it, in logits above the mean over all tokens", lines);
+}
+
+function reasonList(title, lines) {
+  return [element("p", {}, `${title}:`), element("ul", { class: "reasons" }, ...lines.map(([number, ...said]) => element("li", {}, element("b", {}, number), " ", ...said)))];
 }
