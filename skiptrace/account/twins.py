@@ -28,8 +28,9 @@ def overlaps(
 
     `mined` and those of the twins are the rows of either with `head`, ids, `rank_published` and `rank_expected`, each
     mined from its own weights. By `NATS` they are ordered by what they save on the same training text (`chosen_nats`,
-    as in `account.tables.ROWS`, where it is known), in models that are the sum of their circuits. `chance`: the share if both orders of their rows were random, |A ∩ B| n / (|A| |B|)
-    with n the rows compared of A and of B, distinct ones. Columns: `account.tables.OVERLAPS`.
+    as in `account.tables.ROWS`, where it is known), in models that are the sum of their circuits. `chance`: the share
+    if both orders of their rows were random, |A ∩ B| n / (|A| |B|) with n the rows compared of A and of B, distinct
+    ones. Columns: `account.tables.OVERLAPS`.
     """
     mine = _orders(model, mined, text, seed)
     found = []
