@@ -13,8 +13,10 @@ BASE ?= origin/main
 override BASE := $(value BASE)
 export BASE
 COMPARISON := reports/comparison
+# What `import skiptrace` offers, and the modules of what its functions take and give.
+API := skiptrace skiptrace.circuits.factored skiptrace.mining.vocabulary
 
-.PHONY: report verify pictures ci-report test attack referee check format docs bench setup clean help
+.PHONY: report verify pictures ci-report test attack referee check format docs api bench setup clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -23,7 +25,7 @@ report: setup  ## reproduce the pipeline and render the report
 	@echo "==> Reproducing the pipeline; stages whose inputs did not change are skipped"
 	@python -m skiptrace.command.repair
 	@python -m stages.check
-	@dvc repro
+	@python -m skiptrace.command.reproduce
 	@echo "==> The report is $(CURDIR)/reports/index.html"
 
 verify: setup  ## hash again what dvc.lock names, here and in DVC's cache; remove what is damaged
@@ -53,20 +55,26 @@ referee: setup  ## recompute the headlines of the run here in plain NumPy, from 
 check: setup  ## lint and types only
 	@echo "==> Checking style and types"
 	@ruff check --quiet .
-	@ruff format --check --quiet . || { echo "make format mends the layout"; exit 1; }
+	@ruff format --check --quiet . || { echo "make format lays the code out"; exit 1; }
 	@mypy --no-error-summary
+	@oxlint --format=unix skiptrace/report/templates
 
 format: setup  ## lay the code out
 	@ruff check --fix --quiet . ; ruff format --quiet .
 
 measured: report  ## note this run as the one that the README and the tests speak of (docs/measured)
 	@cp params.yaml reports/metrics.json docs/measured/
+	@python -m skiptrace.command.reproduce --note
 
 processors: setup  ## note the bytes that this processor gives, and those that QEMU can be, for the tests
 	@python -m tests.reproducibility
 
 docs: setup  ## write the pages of docs/ that come from declarations in the code
 	@python docs/reference.py
+
+api: setup  ## write the pages of the Python interface from its docstrings: docs/api/index.html; needs no network
+	@python -m pdoc --no-show-source --output-directory docs/api $(API) 2> docs/api.log || { cat docs/api.log >&2; exit 1; }
+	@rm docs/api.log; echo "==> The pages are $(CURDIR)/docs/api/index.html"
 
 bench: setup  ## measure speed and memory beside what others use; about a quarter of an hour
 	@$(INSTALL) --require-hashes --no-deps -r requirements-bench.lock || echo "without FAISS"
@@ -85,5 +93,6 @@ $(INSTALLED): $(LOCKS) pyproject.toml
 	@touch $@
 
 clean:  ## remove the environment and what was reproduced; your text in data/raw and DVC's cache stay
-	rm -rf $(VENV) $(addprefix data/,arithmetic checked code imports corpora tokens ngrams models circuits tables evidence compose explore superposition dictionary document.json scratch)
-	rm -rf reports/index.html reports/report.md reports/figures $(COMPARISON).html $(COMPARISON).md
+	rm -rf $(VENV)
+	find data -mindepth 1 -maxdepth 1 ! -name raw ! -name README.md ! -name .gitignore -exec rm -rf {} +
+	rm -rf docs/api reports/index.html reports/report.md reports/figures $(COMPARISON).html $(COMPARISON).md

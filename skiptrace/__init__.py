@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         count_vocabulary,
         expand_circuits,
         explain,
+        explain_attention,
         load_model,
         load_vocabulary,
         lookup,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     )
     from skiptrace.errors import InputError
     from skiptrace.models.config import ModelConfig
+    from skiptrace.models.importing import from_transformer_lens, from_transformers
     from skiptrace.models.transformer import Transformer
 
     __version__: str
@@ -41,6 +43,9 @@ __all__ = [
     "count_vocabulary",
     "expand_circuits",
     "explain",
+    "explain_attention",
+    "from_transformer_lens",
+    "from_transformers",
     "load_model",
     "load_vocabulary",
     "lookup",
@@ -53,6 +58,8 @@ _ELSEWHERE = {
     "InputError": "skiptrace.errors",
     "ModelConfig": "skiptrace.models.config",
     "Transformer": "skiptrace.models.transformer",
+    "from_transformer_lens": "skiptrace.models.importing",
+    "from_transformers": "skiptrace.models.importing",
 }
 
 

@@ -16,8 +16,21 @@ import torch
 from jaxtyping import Int, Integer
 from torch import Tensor
 
-from skiptrace.circuits.factored import OF_HEAD, OF_PAIR, Circuit, Name, chosen, head_name, heads, named, names, pairs
-from skiptrace.circuits.paths import contributions, label
+from skiptrace.circuits.attention import Attention
+from skiptrace.circuits.attention import explain_attention as why
+from skiptrace.circuits.factored import (
+    KINDS,
+    Circuit,
+    chosen,
+    head_name,
+    heads,
+    named,
+    names,
+    names_among,
+    pairs,
+    refuse_unknown,
+)
+from skiptrace.circuits.paths import contributions
 from skiptrace.circuits.scores import score_heads as score
 from skiptrace.config.base import P, check
 from skiptrace.config.expansion import ExpansionParams
@@ -27,6 +40,7 @@ from skiptrace.config.verification import VerificationParams
 from skiptrace.errors import InputError
 from skiptrace.evidence.verification import Streams, verify
 from skiptrace.expansion import writer
+from skiptrace.exploration.neighbours import VIEWS, Neighbours, neighbours
 from skiptrace.mining import skip_trigrams
 from skiptrace.mining import vocabulary as vocabularies
 from skiptrace.mining.scan import Request, scan
@@ -34,13 +48,12 @@ from skiptrace.mining.vocabulary import Vocabulary
 from skiptrace.models import checkpoint
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import spread_windows
-from skiptrace.neighbours import VIEWS, Neighbours, neighbours
 
 Stream = Integer[np.ndarray, " n"]
 Folder = str | PathLike[str]
 PATHS = ("path", "logit", "source", "tokens_back", "source_logit")
+TERMS = ("destination", "source", "score", "above", "destination_token", "source_token")
 NEIGHBOURS = ("role", "head", "circuit", "across", "rank", "token_id", "token", "count", "centred", "value")
-IN_SCORES = ("qk", "k_composition")  # circuits in attention scores, centred by the corpus-weighted mean
 
 
 def load_model(folder: Folder) -> Transformer:
@@ -52,13 +65,16 @@ def load_model(folder: Folder) -> Transformer:
     return checkpoint.load(Path(folder))
 
 
-def load_vocabulary(folder: Folder, model: Transformer) -> Vocabulary:
+def load_vocabulary(folder: Folder, model: Transformer, ngrams: Folder | None = None) -> Vocabulary:
     """Read the texts and frequencies of the tokens of a model's corpus, `data/tokens/<c>`.
 
+    With `ngrams`, `data/ngrams/<c>`, also what follows each of them, as the pipeline has it when it mines.
+
     Raises:
-        InputError: vocab.parquet is unreadable, or has another number of tokens than the model.
+        InputError: a file is unreadable, or vocab.parquet has another number of tokens than the model.
     """
-    return vocabularies.load(Path(folder) / "vocab.parquet", model.d_vocab)
+    pairs = None if ngrams is None else Path(ngrams) / "bigrams.parquet"
+    return vocabularies.load(Path(folder) / "vocab.parquet", model.d_vocab, pairs)
 
 
 def count_vocabulary(texts: Iterable[str], stream: Stream) -> Vocabulary:
@@ -87,13 +103,7 @@ def circuit(model: Transformer, name: str) -> Circuit:
     Raises:
         InputError: the model has no such circuit; names those that it has.
     """
-    known = {"direct": Name("direct", "none", "none")}
-    for layer, head in heads(model):
-        for kind in OF_HEAD:
-            known[f"{kind} L{layer}H{head}"] = Name(kind, str(layer), str(head))
-    for (i, h), (j, g) in pairs(model):
-        for kind in OF_PAIR:
-            known[f"{kind} L{i}H{h} L{j}H{g}"] = Name(kind, f"{i}-{j}", f"{h}-{g}")
+    known = {" ".join([each.circuit, *each.heads]): each for each in names_among(model, pairs(model))}
     if name not in known:
         some = ", ".join(list(known)[:7])
         raise InputError(f"circuit {name!r}: no such circuit; there is {some}{', …' if len(known) > 7 else ''}")
@@ -114,7 +124,7 @@ def top_entries(
     """
     _same_size(model, vocabulary)
     found, kept = circuit(model, name), vocabulary.eligible_ids(min_count)
-    centred = found.centred(vocabulary.probability if found.name in IN_SCORES else None)
+    centred = found.centred(vocabulary.probability if KINDS[found.name].scores else None)
     best = scan(centred.restricted(kept, kept), Request(whole=most), threads=torch.get_num_threads()).whole
     assert best is not None
     rows, columns = kept[best.rows.long()], kept[best.columns.long()]
@@ -154,7 +164,7 @@ def lookup(
         raise InputError(f"token {token}: no such id; the ids of this model run to {model.d_vocab - 1}")
     asked = list(known.values()) if head is None else [known[head]]
     kept = vocabulary.eligible(min_count)
-    found = neighbours(model, None, token, VIEWS, asked, vocabulary.probability, kept, most)
+    found = neighbours(model, token, VIEWS, asked, vocabulary.probability, kept, most)
     rows = [row for each in found for row in neighbour_rows(each, vocabulary)]
     return pd.DataFrame(rows, columns=list(NEIGHBOURS))
 
@@ -228,7 +238,8 @@ def expand_circuits(model: Transformer, folder: Folder, **expansion: Any) -> lis
         InputError: a keyword is wrong, the files would exceed `max_bytes` or the free space, or an entry is not finite.
     """
     params = _params(ExpansionParams, "expansion", expansion)
-    found = chosen(names(model, params.virtual_heads), params.circuits, params.only)
+    refuse_unknown(params.kinds)
+    found = chosen(names(model, params.virtual_heads), params.kinds, params.only)
     place = Path(folder)
     writer.refuse_too_much(len(found), model.d_vocab, params, place)
     circuits = [named(model, name) for name in found]
@@ -237,38 +248,94 @@ def expand_circuits(model: Transformer, folder: Folder, **expansion: Any) -> lis
 
 
 def explain(
-    model: Transformer, vocabulary: Vocabulary, tokens: Int[Tensor, " ctx"] | Sequence[int], output: int | None = None
+    model: Transformer,
+    vocabulary: Vocabulary,
+    tokens: Int[Tensor, " ctx"] | Sequence[int],
+    output: int | None = None,
+    against: int | None = None,
 ) -> pd.DataFrame:
     """Every path through the model by what it adds to the logit of the next token, with `PATHS` for columns.
 
-    `logit` is what the path adds, less what it adds to all tokens on average; `source`, `tokens_back` and
-    `source_logit` are the token that pushes most in its direction, how far back it stands, and its part. `tokens` are
-    ids, the start token first; `output` is the id of the token to explain, the likeliest by default.
+    `logit` is what the path adds, less what it adds to all tokens on average, or to `against`; `source`, `tokens_back`
+    and `source_logit` are the token that pushes most in its direction, how far back it stands, and its part. `tokens`
+    are ids, the start token first; `output` is the id of the token to explain, the likeliest by default. Attention and
+    the 1/std of layer norms are frozen at their values on these tokens, so that the paths add up to the logit; what an
+    MLP or the bias of a layer writes begins paths of its own, as in `MLP0 → L1H3`.
 
     Raises:
-        InputError: there are no tokens, more than n_ctx, or ids beyond the vocabulary; or the model has layer norm or
-            MLPs, so that paths do not add up to its logits.
+        InputError: there are no tokens, more than n_ctx, or ids beyond the vocabulary; or the model has too many paths.
     """
+    ids = _context(model, vocabulary, tokens, output, against)
+    with torch.no_grad():
+        explained = int(model(ids[None])[0, -1].argmax()) if output is None else output
+    return paths(model, ids, explained, vocabulary.token.iloc.__getitem__, against)
+
+
+def explain_attention(
+    model: Transformer,
+    vocabulary: Vocabulary,
+    tokens: Int[Tensor, " ctx"] | Sequence[int],
+    head: str,
+    destination: int = -1,
+    source: int | None = None,
+) -> pd.DataFrame:
+    """Why a head (as `L0H1`) attends from one place of `tokens` to another: `TERMS`, the largest first.
+
+    A term is what a path into the head's layer wrote at the destination times what one wrote at the source, in
+    attention scores; `above` is its `score` less its mean over all sources in view. The last two columns are the two
+    tokens that most of it comes from. Σ `above` less `attrs["normaliser"]` is the logarithm of `attrs["attention"]`.
+    Places count from 0, or back from the last as -1; the source is by default where the head attends most.
+
+    Raises:
+        InputError: as `explain`, or there is no such head or place.
+    """
+    ids = _context(model, vocabulary, tokens)
+    known = {head_name(each): each for each in heads(model)}
+    if head not in known:
+        raise InputError(f"{head}: no such head; the model has {', '.join(known) or 'none'}")
+    end = destination + len(ids) if destination < 0 else destination
+    start = source + len(ids) if source is not None and source < 0 else source
+    found = why(model, ids, known[head], end, start)
+    text = vocabulary.token.iloc.__getitem__
+    return terms(found, [text(each) for each in ids.tolist()])
+
+
+def paths(
+    model: Transformer,
+    tokens: Int[Tensor, " ctx"],
+    output: int,
+    text_of: Callable[[int], str],
+    against: int | None = None,
+) -> pd.DataFrame:
+    """The table of `explain` for the last of `tokens`; `text_of` gives the text of a token id."""
+    last, ids = len(tokens) - 1, tokens.tolist()
+    rows = [
+        (c.name, c.logit, text_of(ids[c.source]), last - c.source, c.source_logit)
+        for c in contributions(model, tokens, last, output, against)
+    ]
+    return pd.DataFrame(rows, columns=list(PATHS))
+
+
+def terms(found: Attention, texts: Sequence[str]) -> pd.DataFrame:
+    """The table of `explain_attention`; `texts` are those of the tokens."""
+    rows = [(*t[:4], texts[t.tokens[0].destination_place], texts[t.tokens[0].source_place]) for t in found.terms]
+    made = pd.DataFrame(rows, columns=list(TERMS))
+    told = ("destination", "source", "attention", "score", "normaliser")
+    made.attrs = {name: getattr(found, name) for name in told}
+    return made
+
+
+def _context(
+    model: Transformer, vocabulary: Vocabulary, tokens: Int[Tensor, " ctx"] | Sequence[int], *others: int | None
+) -> Int[Tensor, " ctx"]:
     _same_size(model, vocabulary)
     ids = torch.as_tensor(tokens, dtype=torch.int64)
     if not 0 < len(ids) <= model.n_ctx:
         raise InputError(f"explain: {len(ids)} tokens; give from 1 to n_ctx = {model.n_ctx}")
-    beyond = [i for i in [*ids.tolist(), *([] if output is None else [output])] if not 0 <= i < model.d_vocab]
+    beyond = [i for i in [*ids.tolist(), *others] if i is not None and not 0 <= i < model.d_vocab]
     if beyond:
         raise InputError(f"token {beyond[0]}: no such id; the ids of this model run to {model.d_vocab - 1}")
-    with torch.no_grad():
-        explained = int(model(ids[None])[0, -1].argmax()) if output is None else output
-    return paths(model, ids, explained, vocabulary.token.iloc.__getitem__)
-
-
-def paths(model: Transformer, tokens: Int[Tensor, " ctx"], output: int, text_of: Callable[[int], str]) -> pd.DataFrame:
-    """The table of `explain` for the last of `tokens`; `text_of` gives the text of a token id."""
-    last, ids = len(tokens) - 1, tokens.tolist()
-    rows = [
-        (label(c.path), c.logit, text_of(ids[c.source]), last - c.source, c.source_logit)
-        for c in contributions(model, tokens, last, output)
-    ]
-    return pd.DataFrame(rows, columns=list(PATHS))
+    return ids
 
 
 def _params(kind: type[P], group: str, given: dict[str, Any]) -> P:

@@ -33,6 +33,6 @@ def of(path: PurePath) -> list[Table]:
 def _fits(place: list[str], parts: tuple[str, ...]) -> bool:
     """Whether each part is that of the place, which ends where a name in angle brackets begins."""
     return len(place) == len(parts) and all(
-        part.startswith(wanted.partition("<")[0]) and ("<" in wanted or part == wanted)
-        for wanted, part in zip(place, parts, strict=True)
+        part.startswith(name.partition("<")[0]) and ("<" in name or part == name)
+        for name, part in zip(place, parts, strict=True)
     )

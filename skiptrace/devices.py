@@ -1,10 +1,12 @@
-"""Where arithmetic runs: `SKIPTRACE_DEVICE` names it, the processor unless something else is asked for."""
+"""Where arithmetic runs: stages read `SKIPTRACE_DEVICE` once and pass the device on; the CPU by default."""
 
 import os
 
 import torch
 
 from skiptrace.errors import InputError
+
+CPU = torch.device("cpu")
 
 
 def device() -> torch.device:

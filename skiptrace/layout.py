@@ -24,6 +24,7 @@ DICTIONARY = Path("data/dictionary")
 DOCUMENT = Path("data/document.json")  # what the report holds, before it is HTML or Markdown
 SCRATCH = Path("data/scratch")  # what an interrupted stage continues from; no DVC output
 TIMES = SCRATCH / "times"  # how long each stage took last, for `skiptrace doctor`; no output may hold a time
+SHIPPED_TIMES = Path("docs/measured/times.json")  # where the figures of the README come from
 DVC_LOCK = Path("dvc.lock")
 SOUND_LOCK = SCRATCH / "sound.lock"  # the last complete dvc.lock: DVC empties its own before it writes it
 REPORTS = Path("reports")

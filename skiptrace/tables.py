@@ -138,14 +138,14 @@ class Table:
         Raises:
             InputError: as `read`.
         """
-        wanted = [self[name] for name in (self.names if columns is None else columns)]
-        table = read_table(path, [column.name for column in wanted])
+        asked = [self[name] for name in (self.names if columns is None else columns)]
+        table = read_table(path, [column.name for column in asked])
         try:
-            arrays = [_cast(column, table[column.name]) for column in wanted]
+            arrays = [_cast(column, table[column.name]) for column in asked]
         except ValueError as error:
             raise InputError(f"{path}: {error}; it is of another version: reproduce its stage") from None
-        frame = pa.table(arrays, [column.name for column in wanted]).to_pandas()
-        return frame.astype({c.name: self.dtypes[c.name] for c in wanted if c.may_be_null})
+        frame = pa.table(arrays, [column.name for column in asked]).to_pandas()
+        return frame.astype({c.name: self.dtypes[c.name] for c in asked if c.may_be_null})
 
 
 def _cast(column: Column, found: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -3,7 +3,7 @@
 Reads   params.yaml
         the packages that corpora name, their paths, and the first bytes of the first files there
         dvc.lock   restored where an interrupted DVC left half of it
-        imports/   tokenizers and checkpoints made elsewhere
+        imports/   tokenizers and checkpoints made elsewhere; those of the Hugging Face Hub are fetched there, once
         skiptrace/, stages/   the code of every stage
 Writes  data/checked   always the same content: nothing downstream reruns because of it.
         data/arithmetic   a digest of how this processor computes, so that dvc.lock says where it was written
@@ -17,15 +17,19 @@ import sys
 from pathlib import Path
 
 from skiptrace import arithmetic
+from skiptrace.circuits.factored import refuse_unknown
 from skiptrace.command import closure
 from skiptrace.command.repair import repair
+from skiptrace.config.base import load
 from skiptrace.config.dictionaries import ModelDictionaryParams
+from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.models import ImportedModel, ModelParams
 from skiptrace.config.pipeline import Pipeline, load_pipeline, require_tracked
+from skiptrace.config.repository import MODEL, TOKENIZER, repository
 from skiptrace.corpora import sources
 from skiptrace.errors import InputError
 from skiptrace.files import atomic_folder, fetched_by, refuse_stub, sha256, write_text
-from skiptrace.layout import ARITHMETIC, CODE, IMPORTED, IMPORTS, MODELS, PARAMS, TOKENS
+from skiptrace.layout import ARITHMETIC, CODE, IMPORTED, IMPORTS, MODELS, PARAMS, SCRATCH, TOKENS
 from stages.common import run, wrote
 
 NEVER_EMPTY = {".json", ".safetensors", ".pth", ".pt", ".bin"}  # another file of an import may be
@@ -37,13 +41,10 @@ def main() -> None:
         print(line, file=sys.stderr)
     pipeline = load_pipeline(PARAMS)
     require_tracked(PARAMS, Path("dvc.yaml"))
+    refuse_unknown(load(ExpansionParams, "expansion", PARAMS).kinds)
     check_dictionaries(pipeline)
     sources.check(pipeline.corpora)
-    tokenizers = {f"tokenizers.{name}.path": tokenizer.path for name, tokenizer in pipeline.tokenizers.items()}
-    models = {
-        f"models.{n}.import": m.source if isinstance(m, ImportedModel) else None for n, m in pipeline.models.items()
-    }
-    noted = {key: listing(path, key) for key, path in (tokenizers | models).items()}
+    noted = {key: listing(path, key) for key, path in taken(pipeline).items()}
     with atomic_folder(IMPORTED) as folder:
         for key, content in noted.items():
             group, name, _ = key.split(".")
@@ -56,8 +57,37 @@ def main() -> None:
     wrote(PARAMS, f"well formed: {len(pipeline.corpora)} corpora, {len(pipeline.models)} models")
 
 
+def taken(pipeline: Pipeline) -> dict[str, str | None]:
+    """What each tokenizer and model takes from imports/, by its key; what is on the Hub is fetched first."""
+    found: dict[str, str | None] = {}
+    for name, tokenizer in pipeline.tokenizers.items():
+        key, place = f"tokenizers.{name}.path", tokenizer.place(IMPORTS)
+        found[key] = None if place is None else fetched(tokenizer.path or "", TOKENIZER, place, key)
+    for name, model in pipeline.models.items():
+        key = f"models.{name}.import"
+        if isinstance(model, ImportedModel):
+            source = model.source
+            found[key] = fetched(source.path, source.file or MODEL, source.place(IMPORTS), key)
+        else:
+            found[key] = None
+    return found
+
+
+def fetched(path: str, purpose: str, place: Path, key: str) -> str:
+    """A path in imports/, with what the repository of the Hugging Face Hub holds that `path` may name."""
+    found = repository(path)
+    if found is None:
+        return path
+    from skiptrace.models import hub  # where it is used: torch takes seconds to import
+
+    hub.fetch(found, purpose, place, SCRATCH, f"{PARAMS}: {key}")
+    return place.as_posix()
+
+
 def listing(path: str | None, key: str) -> str:
     """`hash  name` of each file at a path in imports/; nothing where there is no path.
+
+    Of a single checkpoint, config.json beside it, and the parts that an index names, are files of it.
 
     Raises:
         InputError: the path is not there, or leads out of imports/, which DVC would not watch, or is or holds a link, a
@@ -74,6 +104,9 @@ def listing(path: str | None, key: str) -> str:
     files = [root] if os.path.exists(root) else []
     if files and root.is_dir():
         files = sorted(p for p in root.rglob("*") if not p.is_dir() or p.is_symlink())
+    elif files and key.startswith("models."):
+        pattern = f"{root.name.partition('.')[0]}-*" if root.name.endswith(".index.json") else root.name
+        files = sorted({root, *root.parent.glob("config.json"), *root.parent.glob(pattern)})
     if not files:
         raise InputError(f"{PARAMS}: {key}: no file at {path}{fetched_by(root)}")
     return "".join(f"{_hashed(file, key)}  {file.as_posix()}\n" for file in files)

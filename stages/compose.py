@@ -1,7 +1,7 @@
 """Study how heads work together, and the residual stream they share.
 
-Reads   params.yaml  composition, expansion.virtual_heads
-        data/models/<m>/, data/tokens/<corpus of m>/
+Reads   params.yaml  composition, scoring, expansion.virtual_heads
+        data/models/<m>/, data/tables/<m>/heads.parquet, data/tokens/<corpus of m>/
 Writes  data/compose/<m>/
             paths, examples, example_texts            path expansion of the logits on text
             composition                               Q-, K- and V-composition of heads, with nulls
@@ -20,6 +20,7 @@ from pathlib import Path
 import pandas as pd
 
 from skiptrace.circuits.factored import heads
+from skiptrace.circuits.tables import HEADS
 from skiptrace.composition.induction import formation
 from skiptrace.composition.study import IDENTITY_CONTEXTS, IDENTITY_TOKENS, study
 from skiptrace.composition.tables import FORMATION
@@ -27,8 +28,9 @@ from skiptrace.config.base import load
 from skiptrace.config.composition import CompositionParams
 from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.models import load_model
+from skiptrace.config.scoring import ScoringParams
 from skiptrace.files import atomic_folder, read_tokens
-from skiptrace.layout import COMPOSE, MODELS, PARAMS, TOKENS
+from skiptrace.layout import COMPOSE, MODELS, PARAMS, TABLES, TOKENS
 from skiptrace.mining import vocabulary
 from skiptrace.models import checkpoint
 from skiptrace.models.transformer import Transformer
@@ -37,13 +39,13 @@ from skiptrace.tokens.tables import VOCAB
 from stages import needs
 from stages.common import asked_for, run, wrote
 
-BOUNDED_BY = "composition.contexts and expansion.virtual_heads"
+BOUNDED_BY = "scoring.sequences and expansion.virtual_heads"
 
 
 def main() -> None:
     """Study one model."""
     name = asked_for("model", __doc__)
-    params = load(CompositionParams, "composition", PARAMS)
+    params, scoring = load(CompositionParams, "composition", PARAMS), load(ScoringParams, "scoring", PARAMS)
     corpus = load_model(name, PARAMS).corpus
     model = checkpoint.load(MODELS / name)
     vocab = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab)
@@ -52,11 +54,12 @@ def main() -> None:
     words = pd.DataFrame({"token": vocab.token, "count": vocab.count})
 
     positions = IDENTITY_CONTEXTS * min(IDENTITY_TOKENS, model.n_ctx)
-    needs.state(f"compose {name}", needs.of_composition(model, virtual_heads, positions, params), BOUNDED_BY)
+    needs.state(f"compose {name}", needs.of_composition(model, virtual_heads, positions, scoring), BOUNDED_BY)
+    scored = HEADS.read(TABLES / name)
     with atomic_folder(COMPOSE / name) as folder:
-        for table, rows in study(model, valid, words, params, virtual_heads):
+        for table, rows in study(model, valid, words, scored, scoring, params, virtual_heads):
             table.write(folder, rows)
-        FORMATION.write(folder, formation(along_the_way(MODELS / name), valid, params))
+        FORMATION.write(folder, formation(along_the_way(MODELS / name), valid, scoring))
     wrote(COMPOSE / name, f"{model.n_layers} layers, {len(heads(model))} heads studied")
 
 

@@ -17,10 +17,11 @@ from skiptrace.config.mining import MiningParams
 from skiptrace.config.report import ReportParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.verification import VerificationParams
+from skiptrace.evidence.support import Positions
 from skiptrace.files import read_tokens, write_json
-from skiptrace.layout import DOCUMENT, LOCK, MODELS, PARAMS, TOKENS
+from skiptrace.layout import DOCUMENT, EVIDENCE, LOCK, MODELS, PARAMS, TABLES, TOKENS
 from skiptrace.report.contents import build
-from skiptrace.report.inputs import Provenance, Settings, Study
+from skiptrace.report.inputs import Provenance, Results, Settings, Study
 from skiptrace.report.page import payload
 from skiptrace.report.rendering.stored import to_json
 from skiptrace.report.sections.run import provenance
@@ -40,13 +41,21 @@ def main() -> None:
     )
     inputs = [TOKENS / c / f"{split}.npy" for c in results.corpora for split in ("train", "valid")]
     inputs += [MODELS / m / "model.safetensors" for m in results.models]
-    study = Study(results, settings, Provenance([PARAMS, LOCK], inputs, provenance.flat(read_yaml(PARAMS))))
     sizes = {c: len(result.vocabulary) for c, result in results.corpora.items()}
     streams = {c: np.asarray(read_tokens(TOKENS / c / "valid.npy", size)) for c, size in sizes.items()}
-    report = payload.carried(build(study), study, streams)
+    held_out = {c: Positions(stream, sizes[c], window(results, c)) for c, stream in streams.items()}
+    origin = Provenance([PARAMS, LOCK], inputs, provenance.flat(read_yaml(PARAMS)))
+    study = Study(results, settings, origin, held_out=held_out)
+    files = {m: [str(folder / m / "skip_trigrams.parquet") for folder in (TABLES, EVIDENCE)] for m in results.models}
+    report = payload.carried(build(study), study, streams, files)
     write_json(DOCUMENT, to_json(report), sealed=True)
     figures, size = len(report.figures()), DOCUMENT.stat().st_size
     wrote(DOCUMENT, f"{len(report.sections)} sections, {figures} figures, {size / 1e6:.1f} MB")
+
+
+def window(results: Results, corpus: str) -> int:
+    """How far back the models of a corpus see at least, in tokens."""
+    return min((m.params.n_ctx for m in results.models.values() if m.params.corpus == corpus), default=1) - 1
 
 
 if __name__ == "__main__":

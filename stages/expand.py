@@ -15,6 +15,7 @@ from pathlib import Path
 from skiptrace.circuits.factored import Name, chosen, names
 from skiptrace.config.base import load
 from skiptrace.config.expansion import ExpansionParams
+from skiptrace.devices import device
 from skiptrace.expansion.writer import Stored, parts, refuse_too_much, write
 from skiptrace.files import atomic_folder, write_json
 from skiptrace.layout import CIRCUITS, MODELS, PARAMS, SCRATCH
@@ -27,21 +28,21 @@ def main() -> None:
     name = asked_for("model", __doc__)
     params = load(ExpansionParams, "expansion", PARAMS)
     model = checkpoint.load(MODELS / name)
-    found = chosen(names(model, params.virtual_heads), params.circuits, params.only)
+    found = chosen(names(model, params.virtual_heads), params.kinds, params.only)
     scratch = SCRATCH / "expand" / name
     with atomic_folder(CIRCUITS / name) as folder:
         content = {"store": params.store, "circuits": [n._asdict() for n in found]}
         write_json(folder / "_circuits.json", content, sealed=True)
         if params.store == "full":
             refuse_too_much(len(found), model.d_vocab, params, scratch)
-            stored = [Stored(str((MODELS / name).resolve()), circuit) for circuit in found]
+            stored = [Stored(str((MODELS / name).resolve()), circuit, device()) for circuit in found]
             write(stored, model.d_vocab, str(scratch.resolve()), params)
-            take_over(found, model.d_vocab, params, scratch, folder)
+            link_parts(found, model.d_vocab, params, scratch, folder)
     shutil.rmtree(scratch, ignore_errors=True)
     wrote(CIRCUITS / name, f"{len(found)} circuits {'stored' if params.store == 'full' else 'listed, none stored'}")
 
 
-def take_over(found: list[Name], d_vocab: int, params: ExpansionParams, scratch: Path, folder: Path) -> None:
+def link_parts(found: list[Name], d_vocab: int, params: ExpansionParams, scratch: Path, folder: Path) -> None:
     """Link the finished parts, and nothing else that lies there, into the folder."""
     for path in [part.path for circuit in found for part in parts(circuit, d_vocab, params)]:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,9 @@ Reads   params.yaml  exploration, mining
 Writes  data/explore/<m>/entries.parquet    the largest entries of every token in every head, by role
         data/explore/<m>/texts.parquet      texts, and the likeliest next tokens at each place
         data/explore/<m>/patterns.parquet   attention patterns on these texts
-        data/explore/<m>/corners.parquet    a corner of both circuits of the head that copies most
+        data/explore/<m>/score_terms.parquet   why heads attend there: the largest terms of every attention score
+        data/explore/<m>/guess_paths.parquet   the paths that add most to the likeliest next token there
+        data/explore/<m>/corners.parquet    a corner of both circuits of every head
         data/explore/<m>/layers.parquet     copying by the summed heads of each layer
         data/explore/<m>/direct.parquet     zero layers: the direct path beside the corpus
 """

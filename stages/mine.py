@@ -24,6 +24,7 @@ from skiptrace.config.base import load
 from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import load_model
+from skiptrace.devices import device
 from skiptrace.layout import MODELS, NGRAMS, PARAMS, TABLES, TOKENS
 from skiptrace.mining import bigrams, skip_trigrams, virtual, vocabulary
 from skiptrace.mining.heads import mine_head, mine_largest, statistics_of
@@ -54,20 +55,23 @@ def main() -> None:
     params, expansion = load(MiningParams, "mining", PARAMS), load(ExpansionParams, "expansion", PARAMS)
     corpus = load_model(name, PARAMS).corpus
     model, words, out = checkpoint.load(MODELS / name), VOCAB.file(TOKENS / corpus), TABLES / name
-    vocab = vocabulary.load(words, model.d_vocab)
+    followed = COUNTS.file(NGRAMS / corpus)
+    vocab = vocabulary.load(words, model.d_vocab, followed)
     scores = HEADS.read(out)
     positional = {(row.layer, row.head) for row in scores.itertuples() if row.positional}
 
+    where, path = device(), direct(model).on(device())
     asked = [head for head in heads(model) if expansion.only is None or head_name(head) in expansion.only]
-    pairs = virtual.pair_circuits(model, expansion.virtual_heads)
+    pairs = virtual.pair_circuits(model, expansion.virtual_heads, where)
     needs.state(f"mine {name}", needs.of_circuits(model, len(asked) + len(pairs)), BOUNDED_BY)
-    largest, agreement = bigrams.mine(direct(model), COUNTS.read(NGRAMS / corpus), vocab, params)
+    largest, agreement = bigrams.mine(path, COUNTS.read_file(followed), vocab, params)
     BIGRAMS.write(out, largest)
     AGREEMENT.write(out, agreement)
-    jobs = [(str((MODELS / name).resolve()), str(words.resolve()), head, params) for head in asked]
+    files = [str(file.resolve()) for file in (MODELS / name, words, followed)]
+    jobs = [(*files, head, params, where) for head in asked]
     found = side_by_side(mine_head, jobs, "mining heads", threads=True)
     acting = [one.best_outs for head, one in zip(asked, found, strict=True) if head in positional]
-    statistics = statistics_of(direct(model), params.bins, torch.get_num_threads())
+    statistics = statistics_of(path, params.bins, torch.get_num_threads())
     statistics += [row for one in found for row in one.statistics]
     mined = skip_trigrams.mine((one.skip_trigrams for one in found), vocab, params)
     SKIP_TRIGRAMS.write(out, mined)

@@ -13,7 +13,7 @@ from skiptrace.memory import available
 from skiptrace.models.transformer import Transformer
 
 if TYPE_CHECKING:  # so that a stage depends on the parameters of no other
-    from skiptrace.config.composition import CompositionParams
+    from skiptrace.config.scoring import ScoringParams
     from skiptrace.config.verification import VerificationParams
 
 A_SECOND = 1e11  # floating-point operations of two cores
@@ -61,21 +61,21 @@ def of_verification(model: Transformer, rows: int, at_once: int, tokens: int, pa
     return Needs(operations, max(running, INTEGER * tokens))
 
 
-def of_composition(model: Transformer, virtual_heads: int, positions: int, params: "CompositionParams") -> Needs:
+def of_composition(model: Transformer, virtual_heads: int, positions: int, params: "ScoringParams") -> Needs:
     """To measure each term with and without the others, and to look through the strongest pairs.
 
     Identities are held at so many `positions`.
     """
     pairs = math.comb(model.n_layers, 2) * model.n_heads**2
     terms = model.n_layers + 1 + model.n_layers * (1 + model.n_heads) + pairs
-    losses = 2.0 * params.contexts * model.n_ctx * model.d_model * model.d_vocab
+    losses = 2.0 * params.sequences * model.n_ctx * model.d_model * model.d_vocab
     # Scored by virtual OV and by K-composition, then mined for outs; mining for sources looks at frequent tokens alone.
     circuits = 3.0 * min(virtual_heads, pairs) * model.d_vocab**2 * (2 * model.d_head + PER_ENTRY)
     # In double precision: two copies of both embeddings, the logits of both sides, their difference and its magnitude.
     identities = DOUBLE * model.d_vocab * (4.0 * model.d_model + 4.0 * positions)
     # All contexts at once: what every head writes, in both precisions, and where it attends.
     head = (SINGLE + DOUBLE) * model.d_model + SINGLE * model.n_ctx
-    text = params.contexts * model.n_ctx * model.n_heads * float(head)
+    text = params.sequences * model.n_ctx * model.n_heads * float(head)
     return Needs(2 * terms * losses + circuits, max(identities, text))
 
 

@@ -1,4 +1,4 @@
-"""Read everything that the aggregate stages tell of."""
+"""Read the outputs of all stages, for the stages that summarise them."""
 
 from dataclasses import asdict
 from pathlib import Path

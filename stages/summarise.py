@@ -2,13 +2,15 @@
 
 Reads   params.yaml
         data/tokens/, data/ngrams/, data/models/, data/tables/, data/evidence/, data/compose/
-        data/superposition/, data/dictionary/
+        data/account/, data/explore/, data/superposition/, data/dictionary/
 Writes  reports/metrics.json              for `dvc metrics show` and `dvc metrics diff`
         reports/plots/loss/<m>.csv        for `dvc plots show`: loss against steps
         reports/plots/offsets/<m>.csv     attention by distance, one column per head
 
 This stage and `document` depend on whole folders, so that a new key in params.yaml is all that a new
-model needs. What is left in them of keys that are gone is removed here (DVC's cache keeps it).
+model needs. What is left in them of keys that are gone is removed here (DVC's cache keeps it). `check` could not do it:
+where params.yaml goes back to what it was, DVC takes the outputs of `check` from its cache of runs and does not run it,
+while the folders, which hold more than they did, make this stage run.
 """
 
 import shutil

@@ -15,7 +15,6 @@ Writes  data/tokens/<c>/tokenizer.json
 from dataclasses import asdict
 from functools import partial
 from itertools import chain
-from pathlib import Path
 
 from skiptrace.config.base import load
 from skiptrace.config.tokenizers import TokenizerParams
@@ -23,7 +22,7 @@ from skiptrace.corpora import card
 from skiptrace.corpora.documents import texts
 from skiptrace.corpora.tables import DOCUMENTS
 from skiptrace.files import read_tokens, sha256, write_json, write_stream, write_text
-from skiptrace.layout import CORPORA, PARAMS, TOKENS
+from skiptrace.layout import CORPORA, IMPORTS, PARAMS, TOKENS
 from skiptrace.tokens import survival, tokenizer
 from skiptrace.tokens.existing import load_existing
 from skiptrace.tokens.tables import VOCAB
@@ -37,8 +36,9 @@ def main() -> None:
     folder, of_split = TOKENS / name, partial(texts, DOCUMENTS.file(CORPORA / name))
     sizes = card.read(CORPORA / name / "card.json")
     bos_id = None
-    if params.path is not None and params.bos is not None:
-        made, bos_id = load_existing(Path(params.path), params.bos, f"tokenizers.{name}")
+    place = params.place(IMPORTS)
+    if place is not None and params.bos is not None:
+        made, bos_id = load_existing(place, params.bos, f"tokenizers.{name}")
     else:
         made = tokenizer.train(of_split("train"), params, name)
     lost = survival.survival(

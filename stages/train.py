@@ -19,7 +19,7 @@ from skiptrace.config.models import ImportedModel, ModelParams, load_model
 from skiptrace.devices import device
 from skiptrace.errors import InputError
 from skiptrace.files import atomic_folder, fingerprint, read_json, read_tokens
-from skiptrace.layout import MODELS, PARAMS, SCRATCH, TOKENS
+from skiptrace.layout import IMPORTS, MODELS, PARAMS, SCRATCH, TOKENS
 from skiptrace.models import checkpoint
 from skiptrace.models.importing import import_model
 from skiptrace.models.tables import CURVE
@@ -48,10 +48,11 @@ def import_one(name: str, params: ImportedModel, d_vocab: int) -> None:
     """
     origin = TOKENS / params.corpus / "origin.json"
     bos_id = read_json(origin)["bos_id"] if origin.exists() else 0
-    model = import_model(Path(params.source), params.n_ctx, bos_id)
-    if model.d_vocab != d_vocab:
+    source, place = params.source, params.source.place(IMPORTS)
+    model = import_model(place, params.n_ctx, bos_id, source.config, source.ignored, d_vocab, params.padding)
+    if model.d_vocab < d_vocab:
         raise InputError(
-            f"models.{name}.import: {params.source} has {model.d_vocab} tokens, but the tokenizer of corpus "
+            f"models.{name}.import: {source.path} has {model.d_vocab} tokens, but the tokenizer of corpus "
             f"{params.corpus} has {d_vocab}; set tokenizers.{params.corpus} to the one it was trained with"
         )
     splits = {"training": "train", "validation": "valid"}
@@ -60,7 +61,7 @@ def import_one(name: str, params: ImportedModel, d_vocab: int) -> None:
     shutil.rmtree(MODELS / name / "checkpoints", ignore_errors=True)
     checkpoint.save(model, MODELS / name)
     CURVE.write(MODELS / name, CURVE.frame())
-    wrote(MODELS / name, f"{model.n_layers} layers imported from {params.source} ({model.config.imported_from})")
+    wrote(MODELS / name, f"{model.n_layers} layers imported from {source.path} ({model.config.imported_from})")
 
 
 def train_one(name: str, params: ModelParams, d_vocab: int) -> None:

@@ -11,6 +11,7 @@ from skiptrace.expansion import writer
 from skiptrace.expansion.writer import Part, write
 from skiptrace.mining.scan import Request, scan
 from skiptrace.models.training import train
+from tests.conftest import LIBRARY
 
 PARTS = ExpansionParams(
     store="full", circuits=["ov"], heads="all", virtual_heads=0, max_bytes=10**9, chunk_rows=40, row_group_rows=16
@@ -42,15 +43,13 @@ def test_a_device_that_is_not_there_is_named(monkeypatch, name):
 
 
 @pytest.mark.parametrize("name", ACCELERATORS)
-def test_an_accelerator_finds_what_the_cpu_finds(monkeypatch, name):
+def test_an_accelerator_finds_what_the_cpu_finds(name):
     if not ACCELERATORS[name]:
         pytest.skip(f"this machine has no {name}")
     g = torch.Generator().manual_seed(0)
     left, right = (torch.randint(-3, 4, shape, generator=g).float() for shape in ((2100, 8), (8, 17_000)))
     circuit, request = Circuit("ov", "0", "0", left, right), Request(7, 5, 30, 16)
-    here = scan(circuit, request)
-    monkeypatch.setenv("SKIPTRACE_DEVICE", name)
-    there = scan(circuit, request)
+    here, there = scan(circuit, request), scan(circuit.on(torch.device(name)), request)
     assert torch.equal(here.rows.index, there.rows.index) and torch.equal(here.columns.index, there.columns.index)
     assert torch.equal(here.whole.rows, there.whole.rows) and torch.equal(here.whole.columns, there.whole.columns)
     assert here.statistics.counts.tolist() == there.statistics.counts.tolist()
@@ -80,15 +79,21 @@ def test_an_accelerator_writes_the_same_parts(monkeypatch, name, tmp_path):
     g = torch.Generator().manual_seed(0)
     left, right = (torch.randint(-3, 4, shape, generator=g).float() for shape in ((90, 8), (8, 70)))
     for where in ("cpu", name):
-        monkeypatch.setenv("SKIPTRACE_DEVICE", where)
-        write([Circuit("ov", "0", "0", left, right)], 90, str(tmp_path / where), PARTS)
+        write([Circuit("ov", "0", "0", left, right, torch.device(where))], 90, str(tmp_path / where), PARTS)
     parts = [sorted((tmp_path / where).rglob("*.parquet")) for where in ("cpu", name)]
     assert [p.read_bytes() for p in parts[0]] == [p.read_bytes() for p in parts[1]] and len(parts[0]) == 3
 
 
-def test_parts_of_another_device_are_not_kept(monkeypatch):
-    made = {}
-    for where in ("cpu", "mps"):
-        monkeypatch.setattr(writer, "device", lambda where=where: torch.device(where))
-        made[where] = writer._made_of("factors", Part(0, 4, "x"), PARTS)
-    assert made["cpu"] != made["mps"]
+def test_parts_of_another_device_are_not_kept():
+    made = [writer._made_of("factors", Part(0, 4, "x"), PARTS, torch.device(where)) for where in ("cpu", "mps")]
+    assert made[0] != made[1]
+
+
+def test_only_stages_and_training_read_the_environment_for_a_device():
+    reading = {
+        path.relative_to(LIBRARY.parent).as_posix()
+        for folder in ("skiptrace", "stages")
+        for path in (LIBRARY.parent / folder).rglob("*.py")
+        if "import device\n" in path.read_text()
+    }
+    assert reading == {"skiptrace/models/training.py", "stages/train.py", "stages/mine.py", "stages/expand.py"}

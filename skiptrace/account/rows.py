@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from skiptrace.account.entries import NO_ENTRIES, Entries, Running, Split
@@ -53,8 +53,8 @@ def savings(split: Split, ov: Entries, windows: Int[Tensor, "batch width"]) -> p
                         "out_id": out[entry].int().numpy(),
                         "context": np.int32(number),
                         "places": np.int32(1),
-                        "saved": _saved(delta, p, follows)[place, entry].double().numpy(),
-                        "by_destination": _saved(delta - additive, p, follows)[place, entry].double().numpy(),
+                        "saved": saved_by(delta, p, follows)[place, entry].double().numpy(),
+                        "by_destination": saved_by(delta - additive, p, follows)[place, entry].double().numpy(),
                     }
                 )
                 .groupby([*KEYS, "context"], as_index=False)
@@ -66,9 +66,13 @@ def savings(split: Split, ov: Entries, windows: Int[Tensor, "batch width"]) -> p
 SUMS = ["places", "saved", "by_destination"]
 
 
-def _saved(delta: Float[Tensor, "ctx n"], p: Float[Tensor, "ctx n"], follows: Tensor) -> Float[Tensor, "ctx n"]:
+def saved_by(
+    delta: Float[Tensor, "*places"], p: Float[Tensor, "*places"], follows: Bool[Tensor, "*places"]
+) -> Float[Tensor, "*places"]:
     """By how much the loss rises when `delta` is taken from one logit."""
-    return torch.log1p(p * torch.expm1(-delta)) + delta * follows
+    # Between 0 and −δ, where p rounds to one or exp(−δ) overflows too.
+    least, most = (-delta).clamp(max=0), (-delta).clamp(min=0)
+    return torch.log1p(p * torch.expm1(-delta)).clamp(least, most) + delta * follows
 
 
 def worth(savings: pd.DataFrame, keys: list[str], contexts: int, n_ctx: int) -> pd.DataFrame:

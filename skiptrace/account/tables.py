@@ -72,3 +72,79 @@ SKIP_TRIGRAMS = Table(
         *_WORTH,
     ],
 )
+_ROLES = (
+    *token("source", "the source token"),
+    *token("destination", "the destination token"),
+    *token("out", "the output token"),
+)
+ROWS = Table(
+    "account/<m>/rows",
+    "Checked rows and rows chosen by what they save, supported and worth most first; a row is a skip-trigram.",
+    [
+        RANK,
+        LAYER,
+        HEAD,
+        *_ROLES,
+        Column("mined", "bool", "mined from the weights; otherwise chosen by what it saves on training text"),
+        Column("readable", "bool", "words, brackets and quotes: account.readable.readable"),
+        Column("consistent", "bool", "causally consistent in constructed contexts, among the rows of its kind"),
+        Column("use", "string", "what cutting its edge does on held-out text: used, harmful, no effect seen, too rare"),
+        Column(
+            "support", "string", "supported or contradicted by the corpus, errors clustered by document, or too rare"
+        ),
+        Column("p_out", "float64", "mean probability of the output token in the constructed contexts"),
+        Column("corpus_count", "int64", "places of the training text where the row stands"),
+        Column("corpus_lift", "float64", "corpus_count over what the destination alone predicts"),
+        Column("corpus_nats", "float64", "corpus_count · log(corpus_lift): its worth by counts", PER_THOUSAND),
+        Column("n", "int64", "places of held-out text with the source before the destination; 0 if unmeasured"),
+        Column(
+            "nats",
+            "float64",
+            "what it saves on held-out text; null if unmeasured",
+            PER_THOUSAND,
+        ),
+        Column("nats_se", "float64", "its standard error over contexts", PER_THOUSAND),
+        Column("chosen_nats", "float64", "what it saves on the training text that gives the order", PER_THOUSAND),
+        Column("chosen_se", "float64", "its standard error over contexts", PER_THOUSAND),
+    ],
+)
+EXAMPLES = Table(
+    "account/<m>/examples",
+    "The first supported rows that can be read, each where it stands in held-out text; a row is a skip-trigram.",
+    [
+        *ROWS.without("mined", "readable"),
+        Column("document", "int32", "the document of the held-out text, from 0"),
+        Column("before", "string", "the text before the source"),
+        Column("between", "string", "the text between source and destination; the output follows the destination"),
+        Column("after", "string", "the text after the output"),
+    ],
+)
+# Headline numbers of a model: their names in reports/metrics.json, and the rung and column of the ladder.
+HEADLINE_RUNGS = {
+    "direct": ("direct path", "loss"),
+    "positional": ("distance alone", "loss"),
+    "salience": ("source salience", "loss"),
+    "whole": ("whole model", "loss"),
+    "competition": ("each source alone", "lost"),
+}
+OVERLAPS = Table(
+    "account/<m>/overlaps",
+    "How many of the first rows recur in a twin, a model of another seed; a row is a ranking and a twin.",
+    [
+        Column("twin", "int32", "the twin, from 0"),
+        Column("ranking", "string", "published or expected, by weights; nats, by what rows save on training text"),
+        Column("rows", "int64", "first rows that are compared"),
+        Column("overlap", "float64", "share of them that are among as many first rows of the twin, in any head"),
+        Column("chance", "float64", "the share if both orders were random"),
+    ],
+)
+HEADLINES = Table(
+    "account/<m>/headlines",
+    "Headline numbers of the ladder in a model and in its twins; a row is a number.",
+    [
+        Column("name", "string", "as in reports/metrics.json"),
+        Column("value", "float64", "in the model", PER_TOKEN),
+        Column("twins", "float64", "mean over its twins", PER_TOKEN),
+        Column("spread", "float64", "standard deviation over the model and its twins", PER_TOKEN),
+    ],
+)

@@ -1,7 +1,7 @@
 """Circuits: vocabulary × vocabulary matrices held as two thin factors.
 
 Rows and columns follow the row-vector convention x W. `direct` has the current token in its rows
-and the next in its columns; `ov` the source and the out; `qk` the destination and the source.
+and the next in its columns; `ov` the source and the output token; `qk` the destination and the source.
 """
 
 import math
@@ -14,6 +14,8 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from skiptrace.arithmetic import on_one_thread
+from skiptrace.devices import CPU
+from skiptrace.errors import InputError
 from skiptrace.models.transformer import Transformer
 
 Head = tuple[int, int]  # layer and place in it
@@ -24,13 +26,21 @@ PANEL = 2**24
 
 @dataclass(frozen=True)
 class Circuit:
-    """The matrix `left @ right`; `layer` and `head` read `none` for the direct path."""
+    """The matrix `left @ right`; `name` is a key of `KINDS`; `layer` and `head` read `none` for the direct path.
+
+    The factors are on the CPU; passes over all entries are made on `device`.
+    """
 
     name: str
     layer: str
     head: str
     left: Float[Tensor, "rows rank"]
     right: Float[Tensor, "rank columns"]
+    device: torch.device = CPU
+
+    def on(self, device: torch.device) -> "Circuit":
+        """The same matrix, with passes over all entries on a device."""
+        return replace(self, device=device)
 
     @property
     def label(self) -> str:
@@ -114,21 +124,21 @@ def direct(model: Transformer) -> Circuit:
 
 
 def ov(model: Transformer, layer: int, head: int) -> Circuit:
-    """W_E W_V W_O W_U, in logits: what attending to a source does to each out token."""
+    """W_E W_V W_O W_U, in logits: what attending to a source does to each output token."""
     heads = model.blocks[layer]
     left, right = model.W_E @ heads.W_V[head], heads.W_O[head] @ model.W_U
     return Circuit("ov", str(layer), str(head), left, right)
 
 
 def qk(model: Transformer, layer: int, head: int) -> Circuit:
-    """W_E W_Q W_Kᵀ W_Eᵀ/√d_head, in attention scores: how much each destination wants each source."""
+    """W_E W_Q W_Kᵀ W_Eᵀ/√d_head, in attention scores: how strongly each destination attends to each source."""
     heads = model.blocks[layer]
     left = model.W_E @ heads.W_Q[head] / math.sqrt(model.d_head)
     return Circuit("qk", str(layer), str(head), left, (model.W_E @ heads.W_K[head]).T)
 
 
 def virtual_ov(model: Transformer, first: Head, then: Head) -> Circuit:
-    """W_E W_OV^h₁ W_OV^h₂ W_U, in logits: what a source does to each out token through two heads in turn."""
+    """W_E W_OV^h₁ W_OV^h₂ W_U, in logits: what a source does to each output token through two heads in turn."""
     one, two = model.blocks[first[0]], model.blocks[then[0]]
     left = model.W_E @ one.W_V[first[1]]
     right = one.W_O[first[1]] @ two.W_V[then[1]] @ two.W_O[then[1]] @ model.W_U
@@ -138,8 +148,8 @@ def virtual_ov(model: Transformer, first: Head, then: Head) -> Circuit:
 def k_composition(model: Transformer, first: Head, then: Head) -> Circuit:
     """W_E W_Q^h₂ (W_OV^h₁ W_K^h₂)ᵀ W_Eᵀ/√d_head, in attention scores.
 
-    How much each destination of the later head wants a place to which the earlier head has moved
-    each source. An induction head wants its own token there (section "How Induction Heads Work").
+    How strongly each destination of the later head attends to a place to which the earlier head has moved each source.
+    An induction head attends to its own token there (section "How Induction Heads Work").
     """
     one, two = model.blocks[first[0]], model.blocks[then[0]]
     left = model.W_E @ two.W_Q[then[1]] / math.sqrt(model.d_head)
@@ -176,51 +186,84 @@ def strongest_pairs(model: Transformer, most: int | None) -> list[tuple[Head, He
     return sorted(pairs(model), key=size, reverse=True)[:most]
 
 
+class Kind(NamedTuple):
+    """A kind of circuit: its function of the model and `heads` heads, and whether entries are scores or logits.
+
+    Attention scores are centred per destination by the corpus-weighted mean over sources, logits per row by the mean.
+    """
+
+    make: Callable[..., Circuit]
+    heads: int
+    scores: bool
+
+
+# A new kind is its function and an entry here: names, stored circuits, statistics and `skiptrace.circuit` follow.
+KINDS = {
+    "direct": Kind(direct, 0, scores=False),
+    "qk": Kind(qk, 1, scores=True),
+    "ov": Kind(ov, 1, scores=False),
+    "virtual_ov": Kind(virtual_ov, 2, scores=False),
+    "k_composition": Kind(k_composition, 2, scores=True),
+}
+
+
 class Name(NamedTuple):
-    """Which circuit: `direct`, `qk`, `ov`, `virtual_ov` or `k_composition`, and its layers and heads, as in `0-1`."""
+    """Which circuit: a key of `KINDS`, and its layers and heads, as in `0-1`; `none` for the direct path."""
 
     circuit: str
     layer: str
     head: str
 
+    @classmethod
+    def of(cls, kind: str, *heads: Head) -> "Name":
+        """The circuit of a kind and its heads, earliest first."""
+        layers, places = (("-".join(str(head[part]) for head in heads) or "none") for part in (0, 1))
+        return cls(kind, layers, places)
+
     @property
     def heads(self) -> list[str]:
         """The names of its heads, earliest first; none for the direct path."""
+        return [head_name(head) for head in self.places]
+
+    @property
+    def places(self) -> list[Head]:
+        """Its heads, earliest first."""
         if self.layer == "none":
             return []
-        places = zip(self.layer.split("-"), self.head.split("-"), strict=True)
-        return [f"L{layer}H{head}" for layer, head in places]
+        layers, places = (map(int, part.split("-")) for part in (self.layer, self.head))
+        return list(zip(layers, places, strict=True))
 
 
 def names(model: Transformer, virtual_heads: int) -> list[Name]:
-    """The direct path, QK and OV of every head as if it read the embedding, and the strongest pairs.
-
-    Of a pair: the OV circuit of the virtual head, and the QK circuit of the later head through the earlier.
-    """
-    per_head = [Name(kind, str(i), str(h)) for i, h in heads(model) for kind in OF_HEAD]
-    strongest = strongest_pairs(model, virtual_heads) if virtual_heads else []
-    per_pair = [Name(kind, f"{i}-{j}", f"{h}-{g}") for (i, h), (j, g) in strongest for kind in OF_PAIR]
-    return [Name("direct", "none", "none"), *per_head, *per_pair]
+    """Every circuit: of the embedding alone, of every head as if it read the embedding, and of the strongest pairs."""
+    return names_among(model, strongest_pairs(model, virtual_heads) if virtual_heads else [])
 
 
-# The kinds by how many heads they take: a new kind is one entry here and its function.
-OF_HEAD: dict[str, Callable[[Transformer, int, int], Circuit]] = {"qk": qk, "ov": ov}
-OF_PAIR: dict[str, Callable[[Transformer, Head, Head], Circuit]] = {
-    "virtual_ov": virtual_ov,
-    "k_composition": k_composition,
-}
+def names_among(model: Transformer, pairs: list[tuple[Head, Head]]) -> list[Name]:
+    """Every circuit of no head, of one head, and of these pairs."""
+    groups: list[tuple[Head, ...]] = [(), *((head,) for head in heads(model)), *pairs]
+    return [Name.of(name, *group) for group in groups for name, kind in KINDS.items() if kind.heads == len(group)]
 
 
 def named(model: Transformer, name: Name) -> Circuit:
     """The circuit of this name."""
-    if name.circuit == "direct":
-        return direct(model)
-    layers, places = (tuple(map(int, part.split("-"))) for part in (name.layer, name.head))
-    if name.circuit in OF_HEAD:
-        return OF_HEAD[name.circuit](model, layers[0], places[0])
-    return OF_PAIR[name.circuit](model, (layers[0], places[0]), (layers[1], places[1]))
+    kind = KINDS[name.circuit]
+    return kind.make(model, *name.places) if kind.heads != 1 else kind.make(model, *name.places[0])
 
 
-def chosen(found: list[Name], circuits: Sequence[str], only: Sequence[str] | None) -> list[Name]:
-    """Those of these circuits whose heads are all among `only`, or any heads."""
-    return [n for n in found if n.circuit in circuits and (only is None or set(n.heads) <= set(only))]
+def chosen(found: list[Name], circuits: Sequence[str] | None, only: Sequence[str] | None) -> list[Name]:
+    """Those of these circuits, or of all, whose heads are all among `only`, or any heads."""
+    return [
+        n for n in found if (circuits is None or n.circuit in circuits) and (only is None or set(n.heads) <= set(only))
+    ]
+
+
+def refuse_unknown(circuits: Sequence[str] | None) -> None:
+    """Do nothing where all are kinds of circuit.
+
+    Raises:
+        InputError: one is none.
+    """
+    for name in circuits or ():
+        if name not in KINDS:
+            raise InputError(f"expansion.circuits: no circuit {name!r}; there is all, or a list of {', '.join(KINDS)}")

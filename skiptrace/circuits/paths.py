@@ -11,11 +11,10 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
 from skiptrace.circuits.factored import Head, head_name
 from skiptrace.errors import InputError
-from skiptrace.models.transformer import Transformer
+from skiptrace.models.transformer import Norm, Transformer
 
 Path = tuple[Head, ...]
 MOST = 2_500  # paths that are listed
@@ -81,43 +80,97 @@ def path_pattern(patterns: list[Float[Tensor, "batch n_heads ctx ctx"]], path: P
     return reduce(lambda earlier, later: later @ earlier, each)
 
 
-class Contribution(NamedTuple):
-    """What a path adds to the logit of one out token, less what it adds to all tokens on average.
+def path_name(begins: str, path: Path) -> str:
+    """A path's name for people, as in `MLP0 → L1H3`, or as `label` has it where it begins with the embedding."""
+    return " → ".join([begins, *map(head_name, path)]) if begins else label(path)
 
-    `source` is the position whose token pushes most in the path's direction, `source_logit` its part.
+
+class Contribution(NamedTuple):
+    """What a path adds to the logit of one output token, less what it adds to all tokens on average or to another.
+
+    `source` is the position that pushes most in the path's direction, `source_logit` its part. `begins` is what the
+    path carries there: the embedding where it is empty, or what an MLP or the bias of a layer has written.
     """
 
     path: Path
     logit: float
     source: int
     source_logit: float
+    begins: str = ""
+
+    @property
+    def name(self) -> str:
+        """The path for people, as in `MLP0 → L1H3`."""
+        return path_name(self.begins, self.path)
+
+
+class Written(NamedTuple):
+    """What a part of the model other than a head writes to the stream, and the first layer that reads it."""
+
+    name: str
+    reader: int
+    values: Float[Tensor, "ctx d_model"]
 
 
 @torch.no_grad()
-def contributions(model: Transformer, tokens: Int[Tensor, " ctx"], position: int, out: int) -> list[Contribution]:
+def contributions(
+    model: Transformer, tokens: Int[Tensor, " ctx"], position: int, out: int, against: int | None = None
+) -> list[Contribution]:
     """The contribution of every path to the prediction of `out` after `position`, largest first, in logits.
 
-    Their sum is the logit of `out` minus the mean logit, which softmax ignores.
-
-    Raises:
-        InputError: the model has layer norm or MLPs, so that they do not add up to it.
+    Their sum is the logit of `out` minus the mean logit, which softmax ignores, or minus the logit of `against`.
+    Patterns are frozen, and so is 1/std of every layer norm, at its values on this text; what MLPs and the biases of
+    layers write begins paths of its own.
     """
-    if not model.linear:
-        raise InputError("the paths of a model with layer norm or MLPs do not add up to its logits")
     here = tokens[: position + 1]
-    patterns, stream = model.patterns(here[None]), model.embed(here[None])[0][0]
-    towards = model.W_U[:, out] - model.W_U.mean(1)
-    here_alone = F.one_hot(torch.tensor(position), len(here)).to(model.W_E)
+    patterns = model.patterns(here[None])
+    written, scales = beginnings(model, here, patterns)
+    less = model.W_U.mean(1) if against is None else model.W_U[:, against]
+    towards = torch.zeros_like(written[0].values)
+    towards[position] = (model.W_U[:, out] - less) * scales[-1][position]
     found = []
     for path in paths(model.n_layers, model.n_heads):
-        # From the prediction backwards: where the path looks, and what it reads from a token there.
-        looks, reads = here_alone[None], towards[:, None]
+        # From the prediction backwards: what the path reads at each position.
+        reads = towards
         for layer, head in reversed(path):
             weights = model.blocks[layer]
-            looks = looks @ patterns[layer][0, head]
-            reads = weights.W_V[head] @ (weights.W_O[head] @ reads)
-        by_source = looks[0] * (stream @ reads)[:, 0]
-        total = by_source.sum()
-        source = int((by_source * total.sign()).argmax())
-        found.append(Contribution(path, total.item(), source, by_source[source].item()))
+            moved = patterns[layer][0, head].T @ (reads @ weights.W_O[head].T)
+            reads = (moved @ weights.W_V[head].T) * scales[layer]
+        for part in written:
+            if path and part.reader > path[0][0]:
+                continue
+            by_source = (part.values * reads).sum(-1)
+            total = by_source.sum()
+            source = int((by_source * total.sign()).argmax())
+            found.append(Contribution(path, total.item(), source, by_source[source].item(), part.name))
     return sorted(found, key=lambda c: -c.logit)
+
+
+@torch.no_grad()
+def beginnings(
+    model: Transformer, tokens: Int[Tensor, " ctx"], patterns: list[Float[Tensor, "batch n_heads ctx ctx"]]
+) -> tuple[list[Written], list[Float[Tensor, "ctx d_model"]]]:
+    """What is written to the stream but by heads, and what layer norm multiplies each reader's input with.
+
+    Paths begin there. Readers are the layers and, last, the unembedding.
+    """
+    x = model.embed(tokens[None])[0]
+    written, scales = [Written("", 0, x[0])], []
+    for layer, block in enumerate(model.blocks):
+        scales.append(_scale(block.norm, x[0]))
+        x = x + block.head_outputs(x, patterns[layer]).sum(1)
+        if block.b_O is not None:
+            written.append(Written(f"b_O of layer {layer}", layer + 1, block.b_O.expand_as(x[0])))
+            x = x + block.b_O
+        if block.mlp is not None:
+            made = block.mlp(block.normalise(x))
+            written.append(Written(f"MLP{layer}", layer + 1, made[0]))
+            x = x + made
+    return written, [*scales, _scale(model.norm, x[0])]
+
+
+def _scale(norm: Norm | None, x: Float[Tensor, "ctx d_model"]) -> Float[Tensor, "ctx d_model"]:
+    scale = torch.ones_like(x)
+    if norm is not None:
+        scale[:, : norm.width] = norm.scale(x)
+    return scale

@@ -1,7 +1,7 @@
 """Scores of a head, each beside the value that chance would give."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -83,7 +83,7 @@ def eigenvalue_null(
     for _ in range(products):
         for factors, shape in zip((into, out), shapes, strict=True):
             factors.append(torch.randn(shape, dtype=torch.float64, generator=generator))
-    # λ(AB) = λ(BA): brought round, the factors meet in d_head × d_head matrices.
+    # λ(AB) = λ(BA): multiplied in this order, the factors give d_head × d_head matrices.
     core = out[0] @ through @ into[-1]
     for k in range(products - 1, 0, -1):
         core = core @ (out[k] @ into[k - 1])
@@ -131,7 +131,7 @@ def span_length(n_ctx: int, length: int, repeats: int) -> int:
     if n_ctx < 1 + 2 * repeats:
         raise InputError(
             f"n_ctx {n_ctx} is too short for repeats: {repeats} spans of two tokens after the first take "
-            f"{1 + 2 * repeats}; lower scoring.repeats and composition.repeats"
+            f"{1 + 2 * repeats}; lower scoring.repeats"
         )
     return min(length, (n_ctx - 1) // repeats)
 
@@ -190,6 +190,30 @@ def batches(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> Sequence[In
     return tokens.split(max(1, 2**24 // (max(1, model.n_heads) * tokens.shape[1] ** 2)))
 
 
+def repeated(model: Transformer, params: ScoringParams) -> tuple[Int[Tensor, "sequences ctx"], int]:
+    """The `repeated_tokens` that a model is scored on, and the length of their span."""
+    length = span_length(model.n_ctx, params.repeated_tokens, params.repeats)
+    return repeated_tokens(model.d_vocab, length, params.repeats, params.sequences, params.seed), length
+
+
+def matching_by_sequence(
+    model: Transformer,
+    tokens: Int[Tensor, "batch ctx"],
+    length: int,
+    repeats: int,
+    patterns: Callable[[Tensor], list[Tensor]],
+) -> list[Float[Tensor, "batch n_heads"]]:
+    """Prefix matching in every sequence, layer by layer, under the attention that `patterns` gives."""
+    parts = [[prefix_matching(p, length, repeats) for p in patterns(part)] for part in batches(model, tokens)]
+    return [torch.cat(layer) for layer in zip(*parts, strict=True)]
+
+
+def previous_token_on_text(model: Transformer, texts: Int[Tensor, "batch ctx"]) -> list[Float[Tensor, " n_heads"]]:
+    """Mean attention to the previous token over texts, layer by layer; BOS is a source but no destination."""
+    parts = [[previous_token(p) for p in model.patterns(part)] for part in batches(model, texts)]
+    return [torch.cat(layer).mean(0) for layer in zip(*parts, strict=True)]
+
+
 class TextStatistics(NamedTuple):
     """What the heads of one layer did on real text, averaged over texts."""
 
@@ -224,13 +248,12 @@ def score_heads(
     if model.n_layers == 0:
         return HEADS.frame(), OFFSETS.frame()
     text = on_text(model, tokens)
-    length, repeats = span_length(model.n_ctx, params.repeated_tokens, params.repeats), params.repeats
-    repeated = repeated_tokens(model.d_vocab, length, repeats, params.sequences, params.seed)
-    induced = [prefix_matching(p.mean(0), length, repeats) for p in model.patterns(repeated)]
+    span, length = repeated(model, params)
+    induced = matching_by_sequence(model, span, length, params.repeats, model.patterns)
     even = softmax_causal(torch.zeros(model.n_ctx, model.n_ctx))
     uniform = by_offset(even)
     chance = copying_null(model, params.null_draws, params.seed)
-    even_induced = prefix_matching(softmax_causal(torch.zeros(repeated.shape[1], repeated.shape[1])), length, repeats)
+    even_induced = prefix_matching(softmax_causal(torch.zeros(span.shape[1], span.shape[1])), length, params.repeats)
     rows, curves = [], []
     for layer, head in heads(model):
         weights, seen = model.blocks[layer], text[layer]
@@ -243,6 +266,7 @@ def score_heads(
         best = int(alone[: max(2, model.n_ctx // 2)].argmax())
         circuit = ov(model, layer, head)
         score, own = copying(circuit), own_row([circuit])
+        matching = induced[layer][:, head].double()
         rows.append(
             {
                 "layer": layer,
@@ -264,7 +288,8 @@ def score_heads(
                 "best_offset_uniform": uniform[best].item(),
                 "previous_token": previous_token(seen.pattern[head]).item(),
                 "previous_token_uniform": previous_token(even).item(),
-                "prefix_matching": induced[layer][head].item(),
+                "prefix_matching": matching.mean().item(),
+                "prefix_matching_se": matching.std().item() / math.sqrt(len(matching)),
                 "prefix_matching_uniform": even_induced.item(),
                 "bos_attention": seen.pattern[head, 1:, 0].mean().item(),
             }

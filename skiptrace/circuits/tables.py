@@ -30,6 +30,7 @@ HEADS = Table(
         Column("previous_token", "float64", "mean attention to the token before, on text (Olsson et al. 2022)"),
         Column("previous_token_uniform", "float64", "previous_token where attention is spread evenly"),
         Column("prefix_matching", "float64", "attention to what followed earlier occurrences of a repeated token"),
+        Column("prefix_matching_se", "float64", "standard error of prefix_matching over sequences"),
         Column("prefix_matching_uniform", "float64", "prefix_matching where attention is spread evenly"),
         Column("bos_attention", "float64", "mean attention on text to the start-of-document token, the attention sink"),
     ],

@@ -2,7 +2,6 @@
 
 Reads   params.yaml  models.<m>, mining.min_count
         data/models/<m>/, data/tokens/<corpus of m>/tokenizer.json, vocab.parquet
-        data/circuits/<m>/   where circuits were stored
 """
 
 from itertools import groupby
@@ -14,13 +13,14 @@ from skiptrace import api
 from skiptrace.command.models import chosen_heads, open_model, token_id
 from skiptrace.command.output import Form, console, print_csv, print_json, table, token
 from skiptrace.config.base import find
-from skiptrace.layout import CIRCUITS, PARAMS, TOKENS
+from skiptrace.exploration.neighbours import VIEWS, Neighbours, View, neighbours
+from skiptrace.layout import PARAMS, TOKENS
 from skiptrace.mining import vocabulary
 from skiptrace.mining.vocabulary import Vocabulary
-from skiptrace.neighbours import VIEWS, Neighbours, View, neighbours
 from skiptrace.report.rendering.tokens import visible
 
 COLUMNS = ("model", *api.NEIGHBOURS)
+ROLES = ("source", "destination", "out")  # in the order of the tables
 
 
 def answer(
@@ -30,21 +30,20 @@ def answer(
     roles: list[str],
     most: int,
     min_count: int | None,
-    computed: bool,
     printed: Form,
 ) -> None:
     """Print a token's neighbours in every head and role asked for.
 
     Raises:
-        InputError: there is no such model, head or token, or a part of a stored circuit cannot be read.
+        InputError: there is no such model, head or token.
     """
     studied = open_model(model)
     number, heads = token_id(studied, asked), chosen_heads(studied, head)
     words = vocabulary.load(TOKENS / studied.corpus / "vocab.parquet", studied.model.d_vocab)
     least = int(find("mining.min_count", PARAMS)) if min_count is None else min_count
     views = tuple(view for view in VIEWS if view.role in roles)
-    folder, kept = None if computed else CIRCUITS / model, words.eligible(least)
-    found = list(neighbours(studied.model, folder, number, views, heads, words.probability, kept, most))
+    kept = words.eligible(least)
+    found = list(neighbours(studied.model, number, views, heads, words.probability, kept, most))
     text, count = words.token.iloc[number], int(words.count.iloc[number])
     rows = [{"model": model} | row for one in found for row in api.neighbour_rows(one, words)]
     if printed is Form.JSON:
@@ -64,7 +63,8 @@ def answer(
 
 def _print(found: list[Neighbours], words: Vocabulary) -> None:
     """A table per view: one line per head, or one line per token where a single head was asked for."""
-    shown, out = sorted(found, key=lambda one: VIEWS.index(one.view)), console()
+    order = sorted(VIEWS, key=lambda view: ROLES.index(view.role))
+    shown, out = sorted(found, key=lambda one: order.index(one.view)), console()
     for view, group in groupby(shown, lambda one: one.view):
         lines = list(group)
         if len(lines) > 1:

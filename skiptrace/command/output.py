@@ -14,12 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from skiptrace.report.rendering.tokens import visible
+from skiptrace.report.rendering.tokens import FORMULA, visible
 
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="print CSV")]
-# A spreadsheet takes text that begins so for a formula, also in full width.
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 class Form(Enum):

@@ -39,11 +39,14 @@ def top(
     saves: Annotated[
         bool, typer.Option("--saves", help="by the loss that rows save on held-out text (one-layer models)")
     ] = False,
+    by_evidence: Annotated[
+        bool, typer.Option("--by-evidence", help="those that survive every test first, then by their effect")
+    ] = False,
     most: Annotated[int, typer.Option(min=1, help="rows to print")] = 20,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """List the best skip-trigrams of a model with their evidence, those that survive every test first."""
+    """List the skip-trigrams of a model with their evidence, those supported by text and worth most first."""
     printed = form(as_json, as_csv)
     from skiptrace.command.top import answer, by_saving
 
@@ -52,7 +55,7 @@ def top(
     if saves:
         by_saving(model, head or [], words, most, printed)
     else:
-        answer(model, head or [], supported, words, most, printed)
+        answer(model, head or [], supported, words, by_evidence, most, printed)
 
 
 def explain(
@@ -61,15 +64,33 @@ def explain(
     out: Annotated[
         str | None, typer.Option("--next", help="the token to explain, text or id:123; the likeliest by default")
     ] = None,
-    most: Annotated[int, typer.Option(min=1, help="paths to print")] = 15,
+    against: Annotated[
+        str | None, typer.Option(help="another token, text or id:123: what makes the next one likelier than this")
+    ] = None,
+    why: Annotated[str | None, typer.Option(help="a head, as L1H0: why it attends where it does, term by term")] = None,
+    at: Annotated[int, typer.Option(min=0, help="--why: the destination, in tokens back from the last")] = 0,
+    back: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="--why: the source, in tokens back from the destination; by default where it attends most"
+        ),
+    ] = None,
+    most: Annotated[int, typer.Option(min=1, help="paths or terms to print")] = 15,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Rank every path through a model by what it adds to the logit of the next token."""
+    """Rank every path through a model by what it adds to the logit of the next token, or say why a head attends."""
     printed = form(as_json, as_csv)
-    from skiptrace.command.explain import answer
+    from skiptrace.command import explain as explaining
 
-    answer(text, model, out, most, printed)
+    if why is None:
+        if at or back is not None:
+            raise typer.BadParameter("--at and --back go with --why")
+        explaining.answer(text, model, out, against, most, printed)
+    elif out is not None or against is not None:
+        raise typer.BadParameter("--why explains attention; leave out --next and --against")
+    else:
+        explaining.why(text, model, why, at, back, most, printed)
 
 
 def lookup(
@@ -86,9 +107,6 @@ def lookup(
         int | None,
         typer.Option(min=0, help="leave out tokens that the corpus has less often; mining.min_count by default"),
     ] = None,
-    computed: Annotated[
-        bool, typer.Option("--computed", help="from the weights, not from Parquet, of which a column takes every part")
-    ] = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -96,7 +114,7 @@ def lookup(
     printed = form(as_json, as_csv)
     from skiptrace.command.lookup import answer
 
-    answer(token, model, head or [], [str(each) for each in role or Role], most, min_count, computed, printed)
+    answer(token, model, head or [], [str(each) for each in role or Role], most, min_count, printed)
 
 
 def compare(

@@ -1,4 +1,4 @@
-"""Heads that clear up: they read what an earlier writer wrote, and write its negative.
+"""Heads that delete: they read what an earlier writer wrote, and write its negative.
 
 "A Mathematical Framework", section "Subspaces and Residual Stream Bandwidth".
 """
@@ -14,14 +14,14 @@ from skiptrace.arithmetic import on_one_thread, total
 from skiptrace.composition import alignment
 from skiptrace.composition.stream import Stream
 from skiptrace.composition.tables import DELETION
-from skiptrace.config.composition import CompositionParams
+from skiptrace.config.scoring import ScoringParams
 from skiptrace.models.transformer import Transformer
 
 SHUFFLES = 20
 
 
 @torch.no_grad()
-def deletion(model: Transformer, stream: Stream, params: CompositionParams) -> pd.DataFrame:
+def deletion(model: Transformer, stream: Stream, params: ScoringParams) -> pd.DataFrame:
     """Which heads delete what, by their weights and on text.
 
     With P the directions that hold `subspace_share` of what a writer writes: `negative` is the share of Σ|Re λ| of
@@ -98,7 +98,7 @@ def _negative(into: Float[Tensor, "*draws k d_head"], out: Float[Tensor, "*draws
     return real.clamp(max=0).abs().sum(-1) / real.abs().sum(-1).clamp(min=1e-300)
 
 
-def _negative_null(k: int, d_head: int, params: CompositionParams) -> alignment.Null:
+def _negative_null(k: int, d_head: int, params: ScoringParams) -> alignment.Null:
     # In an orthonormal frame a Gaussian head stays Gaussian.
     generator = torch.Generator().manual_seed(params.seed)
     shapes = ((params.null_draws, k, d_head), (params.null_draws, d_head, k))

@@ -70,7 +70,7 @@ def examples(
     """Right predictions in which a path of each order counts most, with every path's contribution, ranked.
 
     `sure` is what the model gives the token that does come next, as `probability` has it.
-    The second table holds the tokens before each prediction. `source_back` is how many tokens before the last one
+    The second table holds all tokens before each prediction. `source_back` is how many tokens before the last one
     the token stands that most of a path's contribution comes from.
     """
     rows, texts, count = [], [], 0
@@ -85,8 +85,7 @@ def examples(
                 given = float(sure[window, position - 1])
                 row = (count, order, given, out, rank, label(found.path), found.logit, back, source)
                 rows.append((*row, found.source_logit))
-            start = max(0, position + 1 - params.example_tokens)
-            texts += [(count, i, int(tokens[i])) for i in range(start, position + 1)]
+            texts += [(count, i, int(tokens[i])) for i in range(position + 1)]
             count += 1
     return (
         EXAMPLES.frame(rows),
@@ -100,10 +99,10 @@ def probability(model: Transformer, windows: Int[Tensor, "contexts width"]) -> F
     found = []
     for batch in windows.split(BATCH):
         x, following = model.residual(batch[:, :-1])[:, 1:], batch[:, 2:]
-        rows, wanted = x.flatten(0, 1), following.flatten()[:, None]
+        rows, targets = x.flatten(0, 1), following.flatten()[:, None]
         for places in torch.arange(len(rows)).split(max(1, PANEL // model.d_vocab)):
             logprob = model.logits(rows[places]).log_softmax(-1)
-            found.append(logprob.gather(1, wanted[places])[:, 0].exp())
+            found.append(logprob.gather(1, targets[places])[:, 0].exp())
     return torch.cat(found).unflatten(0, (len(windows), -1))
 
 

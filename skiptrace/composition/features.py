@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from skiptrace.arithmetic import on_one_thread, total
 from skiptrace.composition.tables import DIRECTIONS, PLANE
 from skiptrace.config.composition import CompositionParams
+from skiptrace.config.scoring import ScoringParams
 from skiptrace.errors import InputError
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import BOS_ID
@@ -67,7 +68,7 @@ FEWEST = 4  # pairs below which differences cannot be compared
 
 
 @torch.no_grad()
-def directions(model: Transformer, found: list[Family], params: CompositionParams) -> pd.DataFrame:
+def directions(model: Transformer, found: list[Family], params: ScoringParams) -> pd.DataFrame:
     """Mean cosine between the differences of a family, and its parallelogram accuracy, in W_E and in W_U.
 
     The null of the cosine takes first tokens from a random half of the pairs and second tokens from the other half, so
@@ -86,7 +87,7 @@ def directions(model: Transformer, found: list[Family], params: CompositionParam
 
 
 def _scores(
-    vectors: Float[Tensor, "d_vocab d_model"], first: Tensor, second: Tensor, params: CompositionParams
+    vectors: Float[Tensor, "d_vocab d_model"], first: Tensor, second: Tensor, params: ScoringParams
 ) -> dict[str, float]:
     generator = torch.Generator().manual_seed(params.seed)
     cosine, half = mean_cosine(vectors[second] - vectors[first]), len(first) // 2

@@ -11,7 +11,7 @@ from skiptrace.circuits.factored import head_name
 from skiptrace.composition import alignment
 from skiptrace.composition.alignment import Directions, Null, Scores
 from skiptrace.composition.tables import COMPOSITION
-from skiptrace.config.composition import CompositionParams
+from skiptrace.config.scoring import ScoringParams
 from skiptrace.models.transformer import Transformer
 
 KINDS = ("Q", "K", "V")
@@ -35,7 +35,7 @@ def readers(model: Transformer, layer: int, kind: str) -> Directions:
 
 
 @torch.no_grad()
-def composition(model: Transformer, params: CompositionParams) -> pd.DataFrame:
+def composition(model: Transformer, params: ScoringParams) -> pd.DataFrame:
     """One row per kind and pair of heads; no rows for a model of fewer than two layers.
 
     `score` is ‖W_QK^h₂ᵀ W_OV^h₁‖, ‖W_QK^h₂ W_OV^h₁‖ or ‖W_OV^h₂ W_OV^h₁‖ over the product of the norms ("A

@@ -6,9 +6,9 @@ destination nor a match; attention that rests on it counts as attention elsewher
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,21 +17,18 @@ from jaxtyping import Float, Int, Integer
 from torch import Tensor
 from torch.nn import functional as F
 
-from skiptrace.circuits.factored import Head, head_name, heads, k_composition, ov
+from skiptrace.circuits.factored import Head, head_name, heads, k_composition
 from skiptrace.circuits.scores import (
     Null,
-    batches,
     copying,
     eigenvalue_null,
+    matching_by_sequence,
     own_row,
-    prefix_matching,
-    previous_token,
-    repeated_tokens,
-    softmax_causal,
-    span_length,
+    previous_token_on_text,
+    repeated,
 )
-from skiptrace.composition.tables import FORMATION, INDUCTION, KNOCKOUTS
-from skiptrace.config.composition import CompositionParams
+from skiptrace.composition.tables import FORMATION, INDUCTION, KNOCKOUTS, SCORED
+from skiptrace.config.scoring import ScoringParams
 from skiptrace.models.evaluation import in_context_learning, window_losses
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import spread_windows
@@ -93,15 +90,15 @@ def patterns_without(
 
 
 @torch.no_grad()
-def knockouts(model: Transformer, params: CompositionParams) -> pd.DataFrame:
+def knockouts(model: Transformer, params: ScoringParams) -> pd.DataFrame:
     """Prefix matching of every later head, in attention, when one earlier head is cut; ± over sequences."""
-    tokens, length = _repeated(model, params)
+    tokens, length = repeated(model, params)
     rows = []
-    intact = _matching(model, tokens, length, params.repeats, model.patterns)
+    intact = matching_by_sequence(model, tokens, length, params.repeats, model.patterns)
     for first in heads(model):
         for via in VIA if first[0] < model.n_layers - 1 else ():
             without = partial(patterns_without, model, head=first, via=via)
-            cut = _matching(model, tokens, length, params.repeats, without)
+            cut = matching_by_sequence(model, tokens, length, params.repeats, without)
             for then in heads(model):
                 if then[0] > first[0]:
                     before, after = (scores[then[0]][:, then[1]].double() for scores in (intact, cut))
@@ -114,46 +111,35 @@ def knockouts(model: Transformer, params: CompositionParams) -> pd.DataFrame:
 
 @torch.no_grad()
 def induction(
-    model: Transformer, stream: Integer[np.ndarray, " n"], composed: pd.DataFrame, params: CompositionParams
+    model: Transformer,
+    stream: Integer[np.ndarray, " n"],
+    scored: pd.DataFrame,
+    composed: pd.DataFrame,
+    params: ScoringParams,
 ) -> pd.DataFrame:
     """The 2022 scores of every head, and the eigenvalue test on its OV and its K-composition circuit.
 
-    The K-composition circuit is taken through the earlier head with the largest K-composition score in
-    `composed`; heads of the first layer have none, and nulls there. `in_corner`: both eigenvalue scores are
-    `null_sd` standard deviations above those of random heads.
+    What `scored` (`HEADS`) has measured is taken from there. The K-composition circuit is taken through the earlier
+    head with the largest K-composition score in `composed`; heads of the first layer have none, and nulls there.
+    `in_corner`: both eigenvalue scores are `null_sd` standard deviations above those of random heads.
     """
     if model.n_layers == 0:
         return INDUCTION.frame()
-    tokens, length = _repeated(model, params)
-    real = repeated_spans(stream, length, params.repeats, params.contexts)
-    texts = spread_windows(stream, model.n_ctx, params.contexts)[:, :-1]
-    before = _previous(model, texts)
-    matching, matching_text = (_matching(model, t, length, params.repeats, model.patterns) for t in (tokens, real))
+    tokens, length = repeated(model, params)
+    real = repeated_spans(stream, length, params.repeats, params.sequences)
+    on_text = matching_by_sequence(model, real, length, params.repeats, model.patterns)
     share = copying_share(model, tokens, length)
-    even = softmax_causal(torch.zeros(tokens.shape[1], tokens.shape[1]))
-    even_text = softmax_causal(torch.zeros(model.n_ctx, model.n_ctx))
-    copying_null, k_null = eigenvalue_nulls(model, 1, params)
+    _, k_null = eigenvalue_nulls(model, 1, params)
     rows = []
-    for layer, head in heads(model):
-        score = copying(ov(model, layer, head))
-        above = score > copying_null.mean + params.null_sd * copying_null.sd
-        random, text = (m[layer][:, head].double() for m in (matching, matching_text))
-        row = {
-            "layer": layer,
-            "head": head,
-            "name": head_name((layer, head)),
-            "prefix_matching": random.mean().item(),
-            "prefix_matching_se": random.std().item() / math.sqrt(len(random)),
+    for known in scored.to_dict("records"):
+        layer, head = int(known["layer"]), int(known["head"])
+        text = on_text[layer][:, head].double()
+        row: dict[str, Any] = {
+            **{name: known[name] for name in SCORED},
             "prefix_matching_text": text.mean().item(),
             "prefix_matching_text_se": text.std().item() / math.sqrt(len(text)),
-            "prefix_matching_uniform": prefix_matching(even, length, params.repeats).item(),
             "copying_share": share[layer, head].item(),
             "copying_share_chance": 1 / length,
-            "previous_token": before[layer][head].item(),
-            "previous_token_uniform": previous_token(even_text).item(),
-            "copying": score,
-            "copying_null_mean": copying_null.mean,
-            "copying_null_sd": copying_null.sd,
             "in_corner": False,
         }
         earlier = composed[(composed["kind"] == "K") & (composed["to"] == row["name"])]
@@ -167,13 +153,13 @@ def induction(
                 "k_null_mean": k_null.mean,
                 "k_null_sd": k_null.sd,
                 "k_own_top1": own_row([circuit]).top1,
-                "in_corner": above and own > k_null.mean + params.null_sd * k_null.sd,
+                "in_corner": known["copies"] and own > k_null.mean + params.null_sd * k_null.sd,
             }
         rows.append(row)
     return INDUCTION.frame(rows)
 
 
-def eigenvalue_nulls(model: Transformer, in_turn: int, params: CompositionParams) -> tuple[Null, Null]:
+def eigenvalue_nulls(model: Transformer, in_turn: int, params: ScoringParams) -> tuple[Null, Null]:
     """Eigenvalue scores of random OV circuits of `in_turn` heads in turn, and of random W_E W_QK W_OVᵀ W_Eᵀ."""
     E, U = model.W_E.double(), model.W_U.double()
     draws = (model.d_head, params.null_draws, params.seed)
@@ -182,7 +168,7 @@ def eigenvalue_nulls(model: Transformer, in_turn: int, params: CompositionParams
 
 @torch.no_grad()
 def formation(
-    checkpoints: Iterable[tuple[int, Transformer]], stream: Integer[np.ndarray, " n"], params: CompositionParams
+    checkpoints: Iterable[tuple[int, Transformer]], stream: Integer[np.ndarray, " n"], params: ScoringParams
 ) -> pd.DataFrame:
     """Scores of (step, model) along a training: one row per score of a head or of the model.
 
@@ -190,7 +176,7 @@ def formation(
     """
     rows = []
     for step, model in checkpoints:
-        windows = spread_windows(stream, model.n_ctx, params.contexts)
+        windows = spread_windows(stream, model.n_ctx, params.sequences)
         losses = window_losses(model, windows).double().mean(0)
         learning = in_context_learning(np.arange(1, model.n_ctx), losses.numpy(), model.n_ctx)
         rows += [
@@ -199,34 +185,11 @@ def formation(
         ]
         if model.n_layers == 0:
             continue
-        before = _previous(model, windows[:, :-1])
-        tokens, length = _repeated(model, params)
-        matching = _matching(model, tokens, length, params.repeats, model.patterns)
+        before = previous_token_on_text(model, windows[:, :-1])
+        tokens, length = repeated(model, params)
+        matching = matching_by_sequence(model, tokens, length, params.repeats, model.patterns)
         for layer, head in heads(model):
             name = head_name((layer, head))
             one, other = before[layer][head].item(), matching[layer][:, head].mean().item()
             rows += [(step, name, "previous_token", one), (step, name, "prefix_matching", other)]
     return FORMATION.frame(rows)
-
-
-def _matching(
-    model: Transformer,
-    tokens: Int[Tensor, "batch ctx"],
-    length: int,
-    repeats: int,
-    patterns: Callable[[Tensor], list[Tensor]],
-) -> list[Float[Tensor, "batch n_heads"]]:
-    """Prefix matching in every sequence, layer by layer."""
-    parts = [[prefix_matching(p, length, repeats) for p in patterns(part)] for part in batches(model, tokens)]
-    return [torch.cat(layer) for layer in zip(*parts, strict=True)]
-
-
-def _previous(model: Transformer, texts: Int[Tensor, "batch ctx"]) -> list[Float[Tensor, " n_heads"]]:
-    """Mean attention to the previous token over texts, layer by layer; BOS is a source but no destination."""
-    parts = [[previous_token(p) for p in model.patterns(part)] for part in batches(model, texts)]
-    return [torch.cat(layer).mean(0) for layer in zip(*parts, strict=True)]
-
-
-def _repeated(model: Transformer, params: CompositionParams) -> tuple[Int[Tensor, "sequences ctx"], int]:
-    length = span_length(model.n_ctx, params.repeated_tokens, params.repeats)
-    return repeated_tokens(model.d_vocab, length, params.repeats, params.contexts, params.seed), length

@@ -15,7 +15,7 @@ from skiptrace.arithmetic import on_one_thread
 from skiptrace.circuits.factored import Head, head_name
 from skiptrace.composition import alignment
 from skiptrace.composition.tables import OVERLAPS, WRITERS
-from skiptrace.config.composition import CompositionParams
+from skiptrace.config.scoring import ScoringParams
 from skiptrace.models.transformer import Transformer
 
 
@@ -75,7 +75,7 @@ def subspace(vectors: Float[Tensor, "n d_model"], share: float) -> Float[Tensor,
 
 
 @torch.no_grad()
-def writers(model: Transformer, stream: Stream, params: CompositionParams) -> pd.DataFrame:
+def writers(model: Transformer, stream: Stream, params: ScoringParams) -> pd.DataFrame:
     """How much of d_model each writer uses.
 
     `norm`: root mean square norm on text. `effective_rank`: of what it writes on text; `dimensions`: principal
@@ -110,7 +110,7 @@ def writers(model: Transformer, stream: Stream, params: CompositionParams) -> pd
 RANK_DRAWS = 20  # the effective rank of a large random matrix hardly varies
 
 
-def _rank_null(model: Transformer, embedding: bool, params: CompositionParams) -> alignment.Null:
+def _rank_null(model: Transformer, embedding: bool, params: ScoringParams) -> alignment.Null:
     generator = torch.Generator().manual_seed(params.seed)
     chi = np.random.default_rng(params.seed)
 
@@ -139,7 +139,7 @@ def gaussian_sizes(rows: int, columns: int, generator: np.random.Generator) -> F
 
 
 @torch.no_grad()
-def overlaps(model: Transformer, stream: Stream, params: CompositionParams) -> pd.DataFrame:
+def overlaps(model: Transformer, stream: Stream, params: ScoringParams) -> pd.DataFrame:
     """Mean squared cosine of the principal angles between what every two writers write on text.
 
     Of the subspaces that hold `subspace_share` of it, writers of nothing left out; the null is random subspaces of

@@ -17,6 +17,7 @@ from skiptrace.composition.terms import term_importance
 from skiptrace.composition.virtual import virtual_heads
 from skiptrace.composition.virtual_weights import virtual_weights
 from skiptrace.config.composition import CompositionParams
+from skiptrace.config.scoring import ScoringParams
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import spread_windows
 from skiptrace.tables import Table
@@ -28,14 +29,16 @@ def study(
     model: Transformer,
     valid: Integer[np.ndarray, " n"],
     vocabulary: pd.DataFrame,
+    scored: pd.DataFrame,
+    scoring: ScoringParams,
     params: CompositionParams,
     pairs: int | None = None,
 ) -> Iterator[tuple[Table, pd.DataFrame]]:
-    """(table, rows) of all that needs the model, validation text and `vocabulary` (`token, count`) alone.
+    """(table, rows) of all that needs the model, validation text, `vocabulary` (`token, count`) and `scored` (`HEADS`).
 
     What needs more layers than there are is a table without rows. Of virtual heads, the `pairs` strongest are studied.
     """
-    windows = spread_windows(valid, model.n_ctx, params.contexts)
+    windows = spread_windows(valid, model.n_ctx, scoring.sequences)
     texts = windows[:, :-1]
     yield tables.IDENTITIES, identities(model, texts[:IDENTITY_CONTEXTS, :IDENTITY_TOKENS])
 
@@ -48,22 +51,22 @@ def study(
     yield tables.EXAMPLES, chosen
     yield tables.EXAMPLE_TEXTS, before
 
-    composed = composition(model, params)
+    composed = composition(model, scoring)
     yield tables.COMPOSITION, composed
-    yield tables.VIRTUAL_HEADS, virtual_heads(model, params, pairs)
+    yield tables.VIRTUAL_HEADS, virtual_heads(model, scoring, pairs)
     yield tables.PATTERNS, examples.shown_patterns(model, windows, _shown(composed, logits), sure, params)
-    yield tables.INDUCTION, induction(model, valid, composed, params)
-    yield tables.KNOCKOUTS, knockouts(model, params)
+    yield tables.INDUCTION, induction(model, valid, scored, composed, scoring)
+    yield tables.KNOCKOUTS, knockouts(model, scoring)
     yield tables.TERMS, term_importance(model, windows)
 
-    yield tables.VIRTUAL_WEIGHTS, virtual_weights(model, params)
+    yield tables.VIRTUAL_WEIGHTS, virtual_weights(model, scoring)
     written = stream.on_text(model, texts, params.subspace_share)
-    yield tables.WRITERS, stream.writers(model, written, params)
-    yield tables.OVERLAPS, stream.overlaps(model, written, params)
-    yield tables.DELETION, deletion(model, written, params)
+    yield tables.WRITERS, stream.writers(model, written, scoring)
+    yield tables.OVERLAPS, stream.overlaps(model, written, scoring)
+    yield tables.DELETION, deletion(model, written, scoring)
 
     families = features.families(vocabulary["token"], vocabulary["count"], params)
-    yield tables.DIRECTIONS, features.directions(model, families, params)
+    yield tables.DIRECTIONS, features.directions(model, families, scoring)
     yield tables.PLANE, features.plane(model, families, params.pairs_per_family)
 
 

@@ -1,6 +1,7 @@
 """The tables about pairs of heads and the residual stream."""
 
-from skiptrace.tables import HEAD, LAYER, RANK, Column, Table, chance
+from skiptrace.circuits import tables as scores
+from skiptrace.tables import RANK, Column, Table, chance
 
 GAUSSIAN = "under random matrices of the same shapes"
 ROTATED = "under the same weights turned at random"
@@ -93,7 +94,7 @@ VIRTUAL_HEADS = Table(
         Column("name", "string", "the two heads, the earlier first"),
         Column("copying", "float64", "Σλ/Σ|λ| of the OV circuit of the virtual head"),
         *chance("copying", "over random heads"),
-        Column("copies", "bool", "copying exceeds its null's mean by `composition.null_sd` standard deviations"),
+        Column("copies", "bool", "copying exceeds its null's mean by `scoring.null_sd` standard deviations"),
         Column("own_top1", "float64", "share of tokens that are the largest entry of their own row of the OV circuit"),
         Column("own_top5", "float64", "share of tokens among the five largest of their own row of the OV circuit"),
         Column("k_eigenvalues", "float64", "Σλ/Σ|λ| of the K-composition circuit"),
@@ -118,28 +119,24 @@ PATTERNS = Table(
         Column("virtual", "float64", "attention of the virtual head, the product of both patterns"),
     ],
 )
+# What `score` measures, which the table of induction repeats.
+SCORED = (
+    "layer", "head", "name", "prefix_matching", "prefix_matching_se", "prefix_matching_uniform", "previous_token",
+    "previous_token_uniform", "copying", "copying_null_mean", "copying_null_sd",
+)  # fmt: skip
 INDUCTION = Table(
     "compose/<m>/induction",
     "Tests for induction heads; a row is a head.",
     [
-        LAYER,
-        HEAD,
-        Column("name", "string", "the head as L<layer>H<head>"),
-        Column("prefix_matching", "float64", "attention to what followed earlier occurrences, on random tokens"),
-        Column("prefix_matching_se", "float64", "standard error of prefix_matching over sequences"),
+        *[scores.HEADS[name] for name in SCORED],
         Column(
             "prefix_matching_text",
             "float64",
             "attention to what followed earlier occurrences, on repeated spans of validation text",
         ),
         Column("prefix_matching_text_se", "float64", "standard error of prefix_matching_text"),
-        Column("prefix_matching_uniform", "float64", "prefix_matching where attention is spread evenly"),
         Column("copying_share", "float64", "share of what it adds to repeated tokens that goes to the attended one"),
         Column("copying_share_chance", "float64", "that share by chance: 1 / tokens of a span"),
-        Column("previous_token", "float64", "mean attention to the token before, on text"),
-        Column("previous_token_uniform", "float64", "previous_token where attention is spread evenly"),
-        Column("copying", "float64", "Σλ/Σ|λ| of the OV circuit"),
-        *chance("copying", "over random heads"),
         Column("earlier", "string", "the earlier head of strongest K-composition; null in layer 0", "", True),
         Column("k_eigenvalues", "float64", "Σλ/Σ|λ| of the K-composition circuit through it"),
         Column("k_null_mean", "float64", "mean of k_eigenvalues over random heads"),
@@ -247,7 +244,7 @@ DELETION = Table(
         Column("cosine_z", "float64", "the cosine in these"),
         Column("impossible_z", "float64", "largest z of pairs whose writer is not earlier; null without such"),
         Column("impossible_cosine", "float64", "lowest cosine of such pairs; null without such"),
-        Column("deletes", "bool", "z and −cosine_z reach `composition.null_sd` and lie beyond impossible pairs"),
+        Column("deletes", "bool", "z and −cosine_z reach `scoring.null_sd` and lie beyond impossible pairs"),
     ],
 )
 DIRECTIONS = Table(

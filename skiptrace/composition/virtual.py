@@ -11,12 +11,12 @@ from skiptrace.circuits.paths import label
 from skiptrace.circuits.scores import copying, own_row
 from skiptrace.composition.induction import eigenvalue_nulls
 from skiptrace.composition.tables import VIRTUAL_HEADS
-from skiptrace.config.composition import CompositionParams
+from skiptrace.config.scoring import ScoringParams
 from skiptrace.models.transformer import Transformer
 
 
 @torch.no_grad()
-def virtual_heads(model: Transformer, params: CompositionParams, most: int | None = None) -> pd.DataFrame:
+def virtual_heads(model: Transformer, params: ScoringParams, most: int | None = None) -> pd.DataFrame:
     """Copying of virtual heads and eigenvalues of K-composition circuits, of the `most` strongest pairs or of all.
 
     Beside random heads between this model's embeddings. `own_top1`, `k_own_top1`: how often a token is first in its

@@ -15,7 +15,7 @@ from skiptrace.circuits.factored import head_name
 from skiptrace.composition import alignment
 from skiptrace.composition.alignment import Directions
 from skiptrace.composition.tables import VIRTUAL_WEIGHTS
-from skiptrace.config.composition import CompositionParams
+from skiptrace.config.scoring import ScoringParams
 from skiptrace.models.transformer import Transformer
 
 
@@ -49,7 +49,7 @@ def _readers(model: Transformer) -> Iterator[_Group]:
 
 
 @torch.no_grad()
-def virtual_weights(model: Transformer, params: CompositionParams) -> pd.DataFrame:
+def virtual_weights(model: Transformer, params: ScoringParams) -> pd.DataFrame:
     """‖W_write W_read‖/(‖W_write‖‖W_read‖) of every writer with every reader after it, beside two nulls.
 
     `null_*` turns the same weights at random against each other; its root mean square is 1/√d_model.

@@ -11,18 +11,8 @@ Pairs = Annotated[tuple[Annotated[tuple[str, str], Field(strict=False)], ...], F
 
 
 class CompositionParams(Params):
-    """Nulls, texts and word lists for the study of pairs of heads and of the residual stream."""
+    """Examples and word lists for the study of pairs of heads and the residual stream; `scoring` has the nulls."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="of the random matrices and tokens")
-    null_draws: Annotated[int, Field(ge=2)] = Field(300, description="random matrices that each score is compared with")
-    null_sd: Annotated[float, Field(gt=0)] = Field(
-        3.0, description="a score is significant this many standard deviations above them"
-    )
-    contexts: Annotated[int, Field(ge=2)] = Field(
-        64, description="validation contexts, and sequences of repeated tokens"
-    )
-    repeated_tokens: Annotated[int, Field(ge=2)] = Field(25, description="tokens in the span that is repeated")
-    repeats: Annotated[int, Field(ge=2)] = Field(4, description="times it is repeated")
     subspace_share: Annotated[float, Field(gt=0, le=1)] = Field(
         0.9, description="a writer's subspace holds this share of what it writes, up to 1"
     )

@@ -19,18 +19,26 @@ class TextParams(Params):
     """How text is taken from files, whatever their place.
 
     `format` says what files hold where name and content disagree; `text_field` names what holds the text of a row;
-    `extract: strings` keeps the string values of JSON and the string literals of .py files alone; `replace` exchanges
-    single characters; `separator` stands between the documents of a text file, and `cut` ends a document at the first
-    line end after so many characters. `encoding_errors` and `syntax_errors` say what becomes of files, or rows, that
-    are not UTF-8 text, and of sources that cannot be parsed under `extract: strings`.
+    `extract` keeps the string values of JSON and the string literals of .py files alone, or the docstrings of .py
+    files, with or without their `doctests`, whole or the `paragraphs` that are sentences; `replace` exchanges single
+    characters; `separator` stands between the documents of a text file, and `cut` ends a document at the first line
+    end after so many characters. `encoding_errors` and `syntax_errors` say what becomes of files, or rows, that are not
+    UTF-8 text, and of sources that cannot be parsed under `extract`.
     """
 
     format: Literal["auto", "text", "json", "csv"] = Field(
         "auto", description="auto: what names and contents say | text | json | csv"
     )
     text_field: str = Field("text", description="what holds the text of rows")
-    extract: Literal["all", "strings"] = Field(
-        "all", description="all | strings: string values of JSON and string literals of .py files alone"
+    extract: Literal["all", "strings", "docstrings"] = Field(
+        "all",
+        description="all | strings: string values of JSON and literals of .py files | docstrings: those of .py files",
+    )
+    doctests: Literal["keep", "drop"] = Field(
+        "keep", description="keep | drop examples after >>> and their output, under extract: docstrings"
+    )
+    paragraphs: Literal["all", "sentences"] = Field(
+        "all", description="all | sentences: running text alone, a line for each paragraph, under extract: docstrings"
     )
     replace: dict[Character, str] = Field(
         default_factory=dict, description="single characters, and what stands for them"
@@ -45,9 +53,16 @@ class TextParams(Params):
         "refuse", description="refuse | replace | skip what is not UTF-8"
     )
     syntax_errors: Literal["refuse", "skip"] = Field(
-        "skip", description="skip | refuse sources that cannot be parsed, under extract: strings"
+        "skip", description="skip | refuse sources that cannot be parsed, under extract"
     )
     valid_share: Share = Field(description="share of documents held out for validation, between 0 and 1")
+
+    @model_validator(mode="after")
+    def _has_doctests(self) -> "TextParams":
+        for name, value in (("doctests", self.doctests), ("paragraphs", self.paragraphs)):
+            if value in ("drop", "sentences") and self.extract != "docstrings":
+                raise ValueError(f"{name} has no meaning without extract: docstrings: remove it")
+        return self
 
     @field_validator("separator")
     @classmethod
@@ -173,7 +188,7 @@ class PlantedCorpus(Params):
 
 
 Corpus = PackagesCorpus | FilesCorpus | HubCorpus | PlantedCorpus
-KINDS: dict[str, type[PackagesCorpus] | type[FilesCorpus] | type[HubCorpus] | type[PlantedCorpus]] = {
+KINDS: dict[str, type[Corpus]] = {
     "packages": PackagesCorpus,
     "files": FilesCorpus,
     "hub": HubCorpus,

@@ -8,7 +8,6 @@ from skiptrace.config.base import Params
 
 Count = Annotated[int, Field(ge=1)]
 HeadName = Annotated[str, Field(pattern=r"^L\d+H\d+$")]
-CircuitName = Literal["direct", "qk", "ov", "virtual_ov", "k_composition"]
 
 
 class ExpansionParams(Params):
@@ -17,8 +16,8 @@ class ExpansionParams(Params):
     store: Literal["full", "none"] = Field(
         "full", description="full: every entry | none: no entry; mining works from the factors either way"
     )
-    circuits: list[CircuitName] = Field(
-        ["direct", "qk", "ov", "virtual_ov", "k_composition"], description="circuits that are stored"
+    circuits: Literal["all"] | list[str] = Field(
+        "all", description="kinds of circuit that are stored: all | a list such as [qk, ov]"
     )
     heads: Literal["all"] | list[HeadName] = Field(
         "all", description="heads that are stored and mined: all | a list such as [L0H1, L1H0]"
@@ -29,6 +28,11 @@ class ExpansionParams(Params):
     max_bytes: Count = Field(50_000_000_000, description="more than this is not begun")
     chunk_rows: Count = Field(1024, description="row tokens per part file")
     row_group_rows: Count = Field(128, description="row tokens in memory at once")
+
+    @property
+    def kinds(self) -> list[str] | None:
+        """The kinds of circuit that are stored; None for all."""
+        return None if self.circuits == "all" else list(self.circuits)
 
     @property
     def only(self) -> list[str] | None:

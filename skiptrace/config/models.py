@@ -1,11 +1,12 @@
 """`models`: one attention-only transformer per key, trained here or imported."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from skiptrace.config.base import Params, check, find
+from skiptrace.config.repository import MODEL, repository
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -59,13 +60,45 @@ class ModelParams(ModelShape):
         return self
 
 
+class Checkpoint(Params):
+    """Where the checkpoint of an imported model is; a path alone stands for {path: …}."""
+
+    path: str = Field(
+        description="folder or file of a checkpoint in imports/, or hub:NAME@COMMIT of the Hugging Face Hub"
+    )
+    file: str | None = Field(None, description="of a hub's repository with several checkpoints, the one that is meant")
+    config: str | dict[str, Any] | None = Field(
+        None,
+        description="what config.json would say, or the name of a known one; left out, config.json beside it is read",
+    )
+    ignored: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        (), description="keys of its config that are unknown here, and that do not change what the model computes"
+    )
+
+    @model_validator(mode="after")
+    def _sensible(self) -> "Checkpoint":
+        if repository(self.path) is None and self.file is not None:
+            raise ValueError("file has no meaning beside a path in imports/: make it part of the path")
+        return self
+
+    def place(self, imports: Path) -> Path:
+        """Where it is, or will be once it has been fetched from the hub."""
+        found = repository(self.path)
+        return Path(self.path) if found is None else imports / found.folder((self.file or MODEL).replace("/", "_"))
+
+
 class ImportedModel(Params):
     """A model that was trained elsewhere: its checkpoint, and the corpus whose tokenizer it was trained with."""
 
     corpus: str = Field(description="a key of corpora, whose tokenizer is the one that the model was trained with")
-    source: str = Field(alias="import", description="folder of a checkpoint in imports/")
+    source: Annotated[Checkpoint, BeforeValidator(lambda v: {"path": v} if isinstance(v, str) else v)] = Field(
+        alias="import", description="its checkpoint: a path, or a mapping with the keys below"
+    )
     n_ctx: Annotated[int, Field(ge=2)] | None = Field(
         None, description="tokens per context that are used, at most those it was trained with; left out, all"
+    )
+    padding: Literal["drop", "keep"] = Field(
+        "drop", description="rows of its vocabulary beyond the tokenizer's tokens: drop | keep, which no table mines"
     )
 
 

@@ -129,15 +129,14 @@ def _agree(pipeline: Pipeline, content: dict[str, Any], path: Path) -> None:
         if name not in pipeline.corpora:
             raise InputError(f"{path}: tokenizers.{name}: no such corpus; there is {corpora}")
     scoring = check(ScoringParams, content["scoring"], "scoring", path)
-    composition = check(CompositionParams, content["composition"], "composition", path)
-    key, repeats = max(("scoring", scoring.repeats), ("composition", composition.repeats), key=lambda pair: pair[1])
+    check(CompositionParams, content["composition"], "composition", path)
     _check_heads(pipeline, check(ExpansionParams, content["expansion"], "expansion", path), path)
     for name, model in pipeline.models.items():
         attends = not isinstance(model, ModelParams) or model.n_layers > 0
-        if attends and model.n_ctx is not None and model.n_ctx < 1 + 2 * repeats:
+        if attends and model.n_ctx is not None and model.n_ctx < 1 + 2 * scoring.repeats:
             raise InputError(
-                f"{path}: models.{name}.n_ctx: {model.n_ctx} is too short for {key}.repeats = {repeats} "
-                f"spans of two tokens after the first; it takes {1 + 2 * repeats}"
+                f"{path}: models.{name}.n_ctx: {model.n_ctx} is too short for scoring.repeats = {scoring.repeats} "
+                f"spans of two tokens after the first; it takes {1 + 2 * scoring.repeats}"
             )
         if model.corpus not in pipeline.corpora:
             raise InputError(f"{path}: models.{name}.corpus: no corpus {model.corpus!r}; there is {corpora}")

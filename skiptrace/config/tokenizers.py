@@ -1,10 +1,12 @@
 """`tokenizers`: one key per corpus, of the same name."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from skiptrace.config.base import Params
+from skiptrace.config.repository import TOKENIZER, repository
 
 # 256 bytes and the separator: below that a byte-level vocabulary cannot spell every text.
 SMALLEST = 257
@@ -25,7 +27,8 @@ class TokenizerParams(Params):
         None, description="tokens, at least 257; bpe only"
     )
     path: str | None = Field(
-        None, description="tokenizer.json, or a folder with vocab.json and merges.txt; existing only"
+        None,
+        description="tokenizer.json, a folder with vocab.json and merges.txt, or hub:NAME@COMMIT; existing only",
     )
     bos: str | None = Field(None, description="its token that starts a document; existing only")
     max_lost: Annotated[float, Field(ge=0, le=1)] = Field(
@@ -45,4 +48,13 @@ class TokenizerParams(Params):
                 )
             if self.kind != "existing" and value is not None:
                 raise ValueError(f"{name} has no meaning for {self.kind}: remove it, or make it existing")
+        if self.path is not None:
+            repository(self.path)
         return self
+
+    def place(self, imports: Path) -> Path | None:
+        """Where an existing one is, or will be once it has been fetched from the hub; None for one that is made."""
+        found = None if self.path is None else repository(self.path)
+        if found is not None:
+            return imports / found.folder(TOKENIZER)
+        return None if self.path is None else Path(self.path)

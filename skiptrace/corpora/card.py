@@ -1,5 +1,6 @@
 """The card of a corpus: what was read, what was left out, and what of its validation text training saw too."""
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
@@ -64,14 +65,26 @@ class Notes:
 
     `unselected`: files in the folder that `include` does not name, or `exclude` does. `replaced`, `skipped`:
     files, or rows, that are not UTF-8 text. `unparsed`: sources without strings because they cannot be parsed.
-    `separators`: documents in which a well-known separator of documents stands.
+    `repeated`: docstrings, or paragraphs of them, that an earlier place has too. `separators`: documents in which a
+    well-known separator of documents stands.
     """
 
     unselected: Tally = field(default_factory=Tally)
     replaced: Tally = field(default_factory=Tally)
     skipped: Tally = field(default_factory=Tally)
     unparsed: Tally = field(default_factory=Tally)
+    repeated: Tally = field(default_factory=Tally)
     separators: Tally = field(default_factory=Tally)
+
+    def __post_init__(self) -> None:
+        self._docstrings: set[int] = set()  # digests of those seen, 8 bytes of each
+
+    def is_new(self, part: str) -> bool:
+        """Whether a docstring, or a paragraph, is met for the first time."""
+        digest = int.from_bytes(hashlib.blake2b(part.encode(errors="surrogatepass"), digest_size=8).digest())
+        new = digest not in self._docstrings
+        self._docstrings.add(digest)
+        return new
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from skiptrace.config.corpora import TextParams
 from skiptrace.corpora import columns, rows, text
 from skiptrace.corpora.card import Notes
 from skiptrace.corpora.compression import DAMAGED, Bytes, Opened, opened
+from skiptrace.corpora.docstrings import docstrings, sentences, without_doctests
 from skiptrace.corpora.documents import Document
 from skiptrace.corpora.formats import BINARY, Format, NotText, damaged, format_of, refusal
 from skiptrace.corpora.text import Window
@@ -42,8 +43,8 @@ def documents(source: str, file: Bytes, params: TextParams, notes: Notes) -> Ite
             found = _numbered(source, _columns(source, file, inner, kind, params, notes))
         else:
             window = Window(source, text.decoded(source, inner.content, params, notes))
-            if params.extract == "strings" and _is_parsed(inner.name, kind, window):
-                window = Window(source, iter([_strings(source, kind, window.rest(), params)]))
+            if _is_parsed(inner.name, kind, window, params):
+                window = Window(source, iter([_extracted(source, kind, window.rest(), params, notes)]))
                 kind = Format.TEXT
             if kind is Format.TEXT:
                 found = _texts(source, window, params)
@@ -115,18 +116,26 @@ def _texts(source: str, window: Window, params: TextParams) -> Iterator[Document
         yield Document(f"{source}#{number:09d}" if divided else source, piece)
 
 
-def _is_parsed(name: str, kind: Format, window: Window) -> bool:
-    """Whether `extract: strings` takes a file as a whole: Python, or JSON that is not lines."""
-    return (kind is Format.JSON and not rows.is_lines(window)) or (kind is Format.TEXT and name.lower().endswith(".py"))
+def _is_parsed(name: str, kind: Format, window: Window, params: TextParams) -> bool:
+    """Whether `extract` takes a file as a whole: Python, or JSON that is not lines."""
+    if kind is Format.JSON:
+        return params.extract == "strings" and not rows.is_lines(window)
+    return params.extract != "all" and kind is Format.TEXT and name.lower().endswith(".py")
 
 
-def _strings(source: str, kind: Format, code: str, params: TextParams) -> str:
-    """The string values of JSON, or the string literals of Python, one below the other; nothing is executed."""
+def _extracted(source: str, kind: Format, code: str, params: TextParams, notes: Notes) -> str:
+    """What `extract` keeps of a source file; nothing is executed.
+
+    That is the string values of JSON or the string literals of Python, one below the other, or docstrings that no
+    earlier place had, a blank line between two, or of these the paragraphs.
+    """
     try:
         if kind is Format.JSON:
             return "\n".join(rows.strings(json.loads(code)) if code.strip() else ())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of escapes that do not exist, say
+            if params.extract == "docstrings":
+                return _docstrings(source, code, params, notes)
             literals = [node.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant)]
         return "\n".join(value for value in literals if isinstance(value, str))
     except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
@@ -136,3 +145,18 @@ def _strings(source: str, kind: Format, code: str, params: TextParams) -> str:
                 f"{source}: no strings can be taken from it ({why}); exclude it, or set syntax_errors: skip"
             ) from None
         raise NotParsed from None
+
+
+def _docstrings(source: str, code: str, params: TextParams, notes: Notes) -> str:
+    found = docstrings(code)
+    if params.doctests == "drop":
+        found = [without_doctests(docstring) for docstring in found]
+    if params.paragraphs == "sentences":
+        found = [paragraph for docstring in found for paragraph in sentences(docstring)]
+    kept = []
+    for part in filter(None, found):
+        if notes.is_new(part):
+            kept.append(part)
+        else:
+            notes.repeated.add(source)
+    return ("\n" if params.paragraphs == "sentences" else "\n\n").join(kept)

@@ -21,7 +21,7 @@ class Positions:
         self._order = np.argsort(self.stream, kind="stable")
         self._first = np.concatenate([[0], np.bincount(self.stream, minlength=d_vocab).cumsum()])
         # Where documents start; what stands before the first BOS belongs to one that starts at 0.
-        self._starts = np.union1d([0], np.flatnonzero(self.stream == BOS_ID))
+        self.starts = np.union1d([0], np.flatnonzero(self.stream == BOS_ID))
 
     def of(self, token: int) -> Integer[np.ndarray, " count"]:
         """The positions of one token that have a next token."""
@@ -30,17 +30,21 @@ class Positions:
 
     def document(self, places: Integer[np.ndarray, " n"]) -> Integer[np.ndarray, " n"]:
         """Where the document of each place starts."""
-        return self._starts[np.searchsorted(self._starts, places, side="right") - 1]
+        return self.starts[np.searchsorted(self.starts, places, side="right") - 1]
+
+    def nearest(self, source: int, destination: int) -> Integer[np.ndarray, " count"]:
+        """For each place of the destination, the last of the source before it in its document and window, or −1."""
+        here, there = self.of(destination), self._order[self._first[source] : self._first[source + 1]]
+        if len(there) == 0:
+            return np.full(len(here), -1)
+        last = np.searchsorted(there, here) - 1
+        before = there[np.maximum(last, 0)]
+        held = (last >= 0) & (here - before <= self.window) & (before >= self.document(here))
+        return np.where(held, before, -1)
 
     def preceded(self, source: int, destination: int) -> Bool[np.ndarray, " count"]:
         """For each place of the destination, whether the source stands before it in its document and window."""
-        here, there = self.of(destination), self._order[self._first[source] : self._first[source + 1]]
-        if len(there) == 0:
-            return np.zeros(len(here), dtype=bool)
-        last = np.searchsorted(there, here) - 1
-        before = there[np.maximum(last, 0)]
-        document = self.document(here)
-        return (last >= 0) & (here - before <= self.window) & (before >= document)
+        return self.nearest(source, destination) >= 0
 
 
 class Support(StrEnum):

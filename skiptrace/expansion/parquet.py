@@ -48,7 +48,7 @@ class Sink(Protocol):
 
 
 class Rows(NamedTuple):
-    """Consecutive rows of a matrix, with what is told of each."""
+    """Consecutive rows of a matrix, with statistics of each row."""
 
     token_id: Int[np.ndarray, " n"]
     row_min: Float[np.ndarray, " n"]

@@ -21,7 +21,7 @@ import torch
 
 from skiptrace.circuits.factored import Circuit, Name, named
 from skiptrace.config.expansion import ExpansionParams
-from skiptrace.devices import device
+from skiptrace.devices import CPU
 from skiptrace.errors import InputError
 from skiptrace.expansion.layout import partition
 from skiptrace.expansion.parquet import Rows, Sink, Writer
@@ -38,6 +38,7 @@ class Stored(NamedTuple):
 
     folder: str
     name: Name
+    device: torch.device = CPU
 
     def load(self) -> tuple[Circuit, str]:
         """The circuit, and a hash of its factors."""
@@ -105,7 +106,7 @@ def write_part(source: Circuit | Stored, part: Part, folder: str, params: Expans
     circuit, factors = source.load() if isinstance(source, Stored) else (source, _hash(source))
     files, root = fsspec.core.url_to_fs(folder)
     path = f"{root}/{part.path}"
-    made_of = _made_of(factors, part, params)
+    made_of = _made_of(factors, part, params, circuit.device)
     if _finished(files, path, made_of):
         return
     # Another worker may be writing the same part, if the cluster lost sight of it.
@@ -132,7 +133,7 @@ def write_part(source: Circuit | Stored, part: Part, folder: str, params: Expans
 
 
 def _fill(circuit: Circuit, part: Part, file: Sink, params: ExpansionParams) -> None:
-    where = device()
+    where = circuit.device
     left, right = circuit.left.float().to(where), circuit.right.float().to(where)
     columns, height = right.shape[1], min(params.row_group_rows, part.stop - part.start)
     tile = torch.empty(height, columns, device=where)
@@ -192,7 +193,7 @@ def _hidden(path: str) -> str:
     return f"{folder}/.{name}"
 
 
-def _made_of(factors: str, part: Part, params: ExpansionParams) -> str:
+def _made_of(factors: str, part: Part, params: ExpansionParams, device: torch.device) -> str:
     """A hash of all that a part's bytes depend on."""
     settings = [
         factors,
@@ -200,7 +201,7 @@ def _made_of(factors: str, part: Part, params: ExpansionParams) -> str:
         params.chunk_rows,
         params.row_group_rows,
         torch.__version__,
-        device().type,
+        device.type,
         source_hash(),
     ]
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
@@ -221,7 +222,7 @@ def _model(folder: str, changed: int, size: int) -> Transformer:
 
 @functools.lru_cache(maxsize=1)
 def _load(source: Stored, changed: int, size: int) -> tuple[Circuit, str]:
-    circuit = named(_model(source.folder, changed, size), source.name)
+    circuit = named(_model(source.folder, changed, size), source.name).on(source.device)
     return circuit, _hash(circuit)
 
 

@@ -6,24 +6,26 @@ import numpy as np
 import pandas as pd
 import torch
 
-from skiptrace.circuits.factored import direct, ov, qk
+from skiptrace.circuits.factored import direct, heads, ov, qk
 from skiptrace.circuits.scores import own_row
 from skiptrace.exploration.tables import CORNERS, DIRECT, LAYERS
 from skiptrace.mining.vocabulary import Vocabulary
 from skiptrace.models.transformer import Transformer
 
 
-def corners(
-    model: Transformer, heads: pd.DataFrame, mined: pd.DataFrame, vocabulary: Vocabulary, side: int
-) -> pd.DataFrame:
-    """A corner of both circuits of the head that copies most: its `side` leading sources and destinations, centred.
+def corners(model: Transformer, mined: pd.DataFrame, vocabulary: Vocabulary, side: int) -> pd.DataFrame:
+    """A corner of both circuits of every head: its `side` leading sources and destinations, centred.
 
     OV (logits): sources against themselves as outs. QK (attention scores): destinations against the sources.
     """
-    if heads.empty:
-        return CORNERS.frame()
-    best = heads.loc[heads["copying"].idxmax()]
-    layer, head = int(best["layer"]), int(best["head"])
+    found = [_corner(model, (layer, head), mined, vocabulary, side) for layer, head in heads(model)]
+    return CORNERS.frame(pd.concat(found, ignore_index=True) if found else ())
+
+
+def _corner(
+    model: Transformer, at: tuple[int, int], mined: pd.DataFrame, vocabulary: Vocabulary, side: int
+) -> pd.DataFrame:
+    layer, head = at
     mine = mined[(mined["layer"] == layer) & (mined["head"] == head)]
     sources = _leading(mine, "source_id", side, vocabulary)
     destinations = _leading(mine, "destination_id", side, vocabulary)
@@ -33,17 +35,17 @@ def corners(
     )
     found = []
     for circuit, rows, columns in looked:
-        at = torch.tensor(rows).repeat_interleave(len(columns)), torch.tensor(columns).repeat(len(rows))
-        values = {"row_id": at[0].numpy(), "column_id": at[1].numpy(), "value": circuit.entries(*at).numpy()}
+        pairs = torch.tensor(rows).repeat_interleave(len(columns)), torch.tensor(columns).repeat(len(rows))
+        values = {"row_id": pairs[0].numpy(), "column_id": pairs[1].numpy(), "value": circuit.entries(*pairs).numpy()}
         found.append(pd.DataFrame(values).assign(circuit=circuit.name, layer=layer, head=head))
-    return CORNERS.frame(pd.concat(found, ignore_index=True))
+    return pd.concat(found, ignore_index=True)
 
 
-def _leading(table: pd.DataFrame, column: str, wanted: int, vocabulary: Vocabulary) -> list[int]:
+def _leading(table: pd.DataFrame, column: str, count: int, vocabulary: Vocabulary) -> list[int]:
     """Distinct tokens of a mined column, best first, filled up with the most frequent tokens."""
     best = table.sort_values("rank")[column].tolist()
-    frequent = vocabulary.count.iloc[1:].nlargest(2 * wanted).index.tolist()
-    return [int(t) for t in dict.fromkeys([*best, *frequent])][:wanted]
+    frequent = vocabulary.count.iloc[1:].nlargest(2 * count).index.tolist()
+    return [int(t) for t in dict.fromkeys([*best, *frequent])][:count]
 
 
 def layers(model: Transformer) -> pd.DataFrame:

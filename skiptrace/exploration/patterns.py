@@ -13,6 +13,7 @@ from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import BOS_ID
 
 LENGTH = 48  # tokens of the text that validation begins with
+SHOWN = 48  # tokens of a text whose attention is kept, its last ones; the model reads all of it
 GUESSES = 3  # next tokens named at each place
 
 
@@ -27,15 +28,17 @@ def chosen(examples: pd.DataFrame, stream: Integer[np.ndarray, " n"]) -> list[li
 def patterns(model: Transformer, texts: Iterable[list[int]]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What a model does on texts, cut at its context (`TEXTS`), and its patterns there (`PATTERNS`).
 
-    A pattern is its lower triangle row after row, row i for the destination at place i.
+    A pattern is its lower triangle row after row over the last `SHOWN` tokens, row i for the destination at the i-th
+    of them; what is missing from 1 in a row is attention to tokens before them.
     """
     read, seen = [], []
     for number, ids in enumerate(texts):
         tokens = torch.tensor([ids[: model.n_ctx]])
-        below = torch.ones(tokens.shape[1], tokens.shape[1]).tril().bool()
+        size = min(SHOWN, tokens.shape[1])
+        below = torch.ones(size, size).tril().bool()
         every = [head for layer in model.patterns(tokens) for head in layer[0]]
         for head, pattern in zip(heads(model), every, strict=True):
-            seen.append({"text": number, "name": head_name(head), "attention": pattern[below].numpy()})
+            seen.append({"text": number, "name": head_name(head), "attention": pattern[-size:, -size:][below].numpy()})
         top = model(tokens)[0].softmax(-1).topk(min(GUESSES, model.d_vocab))
         for position, token in enumerate(tokens[0].tolist()):
             guesses = {"guess_ids": top.indices[position].numpy(), "probabilities": top.values[position].numpy()}

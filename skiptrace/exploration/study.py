@@ -8,7 +8,9 @@ import torch
 from jaxtyping import Integer
 
 from skiptrace.config.exploration import ExplorationParams
-from skiptrace.exploration import circuits, entries, patterns
+from skiptrace.exploration import circuits, patterns
+from skiptrace.exploration.neighbours import entries
+from skiptrace.exploration.reasons import reasons
 from skiptrace.mining.vocabulary import Vocabulary
 from skiptrace.models.transformer import Transformer
 
@@ -38,15 +40,16 @@ def explore(
     shown = torch.tensor(vocabulary.most_frequent(params.tokens))
     texts = patterns.chosen(known.example_texts, text.valid) if len(known.heads) else []
     read, seen = patterns.patterns(model, texts)
+    terms, paths = reasons(model, texts)
     frequent = known.agreement["token_id"].tolist() if model.n_layers == 0 else []
     side = min(params.corner, model.d_vocab)
     return {
-        "entries": entries.entries(
-            model, shown, vocabulary.eligible(min_count), vocabulary.probability, params.entries
-        ),
+        "entries": entries(model, shown, vocabulary.eligible(min_count), vocabulary.probability, params.entries),
         "texts": read,
         "patterns": seen,
-        "corners": circuits.corners(model, known.heads, known.skip_trigrams, vocabulary, side),
+        "score_terms": terms,
+        "guess_paths": paths,
+        "corners": circuits.corners(model, known.skip_trigrams, vocabulary, side),
         "layers": circuits.layers(model),
         "direct": circuits.direct_against_corpus(model, frequent, text.bigrams),
     }

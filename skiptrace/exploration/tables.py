@@ -31,12 +31,34 @@ PATTERNS = Table(
     [
         Column("text", "int64", "number of the text"),
         Column("name", "string", "the head"),
-        Column("attention", "list<float32>", "lower triangle of the pattern, row after row, a row for a destination"),
+        Column("attention", "list<float32>", "lower triangle of the pattern among the last tokens, row after row"),
+    ],
+)
+SCORE_TERMS = Table(
+    "explore/<m>/score_terms",
+    "Why heads attend on these texts: the largest terms of every attention score; a row is a text and a head.",
+    [
+        Column("text", "int64", "number of the text"),
+        Column("name", "string", "the head"),
+        Column("terms", "list<string>", "every term: what the destination holds × what the source holds"),
+        Column("which", "list<int64>", "places in terms, as many for each cell of the pattern, in its order"),
+        Column("above", "list<float32>", "these terms, less their mean over the sources in view", "attention scores"),
+    ],
+)
+GUESS_PATHS = Table(
+    "explore/<m>/guess_paths",
+    "The paths that add most to the likeliest next token at each place of these texts; a row is a token.",
+    [
+        Column("text", "int64", "number of the text"),
+        Column("position", "int64", "place in it, from 0"),
+        Column("paths", "list<string>", "heads that each passes, or token for the direct path"),
+        Column("logits", "list<float32>", "what each adds, less what it adds to all tokens on average", "logits"),
+        Column("sources", "list<int64>", "the place in the text that most of it comes from"),
     ],
 )
 CORNERS = Table(
     "explore/<m>/corners",
-    "A corner of both circuits of the head that copies most; a row is an entry.",
+    "A corner of both circuits of every head; a row is an entry.",
     [
         Column("circuit", "string", "ov (source and output token) or qk (destination and source)"),
         LAYER,

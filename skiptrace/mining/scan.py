@@ -17,7 +17,6 @@ from torch import Tensor
 
 from skiptrace.arithmetic import total
 from skiptrace.circuits.factored import Circuit
-from skiptrace.devices import device
 from skiptrace.errors import InputError
 from skiptrace.mining import kernels
 from skiptrace.mining.accelerated import Best, Largest, tiles
@@ -66,15 +65,16 @@ class Result:
     statistics: Statistics | None
 
 
-# Changes a tile in place; it is given the tile's first row and first column.
+# Changes a tile in place, on the device of the tile; it is given the tile's first row and first column.
 Change = Callable[[Float[Tensor, "rows columns"], int, int], None]
 
 
 def scan(circuit: Circuit, request: Request, change: Change | None = None, threads: int = 1) -> Result:
     """The largest entries of a circuit, exact, ties by the smaller token id, and its statistics.
 
-    `change` maps the entries of a tile to what is ranked instead. The result does not depend on `threads`, up to the
-    order in which a column's or the whole matrix's equal entries are found, which is sorted out.
+    The pass runs on the circuit's device. `change` maps the entries of a tile to what is ranked instead. The result
+    does not depend on `threads`, up to the order in which a column's or the whole matrix's equal entries are found,
+    which is sorted out.
 
     Raises:
         InputError: the circuit is empty, of rank 0 or not finite, or statistics are asked for of changed entries.
@@ -82,11 +82,10 @@ def scan(circuit: Circuit, request: Request, change: Change | None = None, threa
     _check(circuit, request, change)
     n, m = circuit.shape
     request = Request(min(request.rows, m), min(request.columns, n), min(request.whole, n * m), request.bins)
-    where = device()
     moments = _moments(circuit) if request.bins else None
     left, right = circuit.left.float().contiguous(), circuit.right.float().contiguous()
-    if where.type != "cpu":
-        return _accelerated(left.to(where), right.to(where), request, change, moments)
+    if circuit.device.type != "cpu":
+        return _accelerated(left.to(circuit.device), right.to(circuit.device), request, change, moments)
     height = -(-n // threads // HEIGHT) * HEIGHT or HEIGHT
     slabs = [_Slab(left, right, range(r, min(r + height, n)), request, change, moments) for r in range(0, n, height)]
     before = torch.get_num_threads()

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
+import torch
 
 from skiptrace.circuits.factored import Circuit, head_name, k_composition, strongest_pairs, virtual_ov
 from skiptrace.config.mining import MiningParams
@@ -16,10 +17,12 @@ from skiptrace.mining.vocabulary import Vocabulary
 from skiptrace.models.transformer import Transformer
 
 
-def pair_circuits(model: Transformer, most: int) -> list["PairCircuits"]:
-    """The circuits of the `most` strongest pairs of heads, in the order of their heads."""
+def pair_circuits(model: Transformer, most: int, device: torch.device) -> list["PairCircuits"]:
+    """The circuits of the `most` strongest pairs of heads, in the order of their heads, to be mined on a device."""
     return [
-        PairCircuits(" → ".join(map(head_name, pair)), virtual_ov(model, *pair), k_composition(model, *pair))
+        PairCircuits(
+            " → ".join(map(head_name, pair)), *(kind(model, *pair).on(device) for kind in (virtual_ov, k_composition))
+        )
         for pair in sorted(strongest_pairs(model, most))
     ]
 

@@ -8,6 +8,8 @@ from pydantic.dataclasses import dataclass
 Size = Annotated[int, Field(ge=1, lt=2**31)]
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 Activation = Literal["gelu", "gelu_new", "relu"]
+# standard: part of the residual stream | shortformer: read by queries and keys alone | none: W_pos is zero
+Positions = Literal["none", "shortformer", "standard"]
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
@@ -27,7 +29,7 @@ class ModelConfig:
     d_vocab: Size
     attn_only: bool = True
     normalization_type: Literal["RMSPre"] | None = None
-    positional_embedding_type: Literal["shortformer", "standard"] = "shortformer"
+    positional_embedding_type: Positions = "shortformer"
     eps: Annotated[float, Field(gt=0)] | None = None
     d_normed: Size | None = None
     d_mlp: Size | None = None

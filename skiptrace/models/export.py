@@ -42,7 +42,8 @@ def _config(config: ModelConfig, width: int) -> dict[str, Any]:
         "d_vocab": config.d_vocab,
         "attn_only": config.attn_only,
         "normalization_type": None if config.normalization_type is None else "RMSPre",
-        "positional_embedding_type": config.positional_embedding_type,
+        # TransformerLens has no model without positions; zeros that queries and keys read are none.
+        "positional_embedding_type": "standard" if config.standard_positions else "shortformer",
     }
     optional = {"eps": config.eps, "d_mlp": config.d_mlp, "act_fn": config.act_fn}
     return content | {key: value for key, value in optional.items() if value is not None}

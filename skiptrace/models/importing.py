@@ -1,43 +1,112 @@
 """Importing: a checkpoint made elsewhere becomes a model whose circuits can be read."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from skiptrace.errors import InputError
 from skiptrace.models import formats
+from skiptrace.models.foreign import Source
 from skiptrace.models.original import Original, fold
+from skiptrace.models.tensors import Tensors
 from skiptrace.models.transformer import Transformer
 
 
-def import_model(path: Path, n_ctx: int | None, bos_id: int) -> Transformer:
-    """Read a checkpoint, fold it and give its start-of-document token the id 0; `config` says where it came from.
+def import_model(
+    path: Path,
+    n_ctx: int | None,
+    bos_id: int,
+    config: Mapping[str, Any] | str | None = None,
+    ignored: tuple[str, ...] = (),
+    d_vocab: int | None = None,
+    padding: Literal["drop", "keep"] = "drop",
+) -> Transformer:
+    """Read a checkpoint, fold it and give its start-of-document token the id 0; its config says where it came from.
 
     `n_ctx` shortens the context; `bos_id` is that token's id in the checkpoint, which token 0 takes in exchange.
+    `config` and `ignored` are as in `formats.read`. `d_vocab` is the number of tokens of its tokenizer, None if nobody
+    knows; what becomes of rows beyond them, which are padding, `padding` says.
 
     Raises:
         InputError: the checkpoint cannot be read or imported, its context is shorter, or it has no such token.
     """
-    original, kind = formats.read(path)
+    read = formats.read(path, config, ignored)
+    if d_vocab is not None and len(read.original.W_E) > d_vocab:
+        _settle_padding(read.original, d_vocab, padding)
+    return folded(read, n_ctx, bos_id, path)
+
+
+def folded(read: formats.Read, n_ctx: int | None, bos_id: int, said: Path | str) -> Transformer:
+    """What was read from `said` as a model, its vocabulary as it is.
+
+    Raises:
+        InputError: its context is shorter, or it has no such token.
+    """
+    original = read.original
     if n_ctx is not None:
         if n_ctx > len(original.W_pos):
-            raise InputError(f"{path}: has positions for {len(original.W_pos)} tokens, not for n_ctx = {n_ctx}")
+            raise InputError(f"{said}: has positions for {len(original.W_pos)} tokens, not for n_ctx = {n_ctx}")
         original.W_pos = original.W_pos[:n_ctx].clone()
     if bos_id >= len(original.W_E):
-        raise InputError(f"{path}: has {len(original.W_E)} tokens, none with the id {bos_id} of the tokenizer's bos")
+        raise InputError(f"{said}: has {len(original.W_E)} tokens, none with the id {bos_id} of the tokenizer's bos")
     _exchange(original, bos_id)
     d_model = original.W_E.shape[1]
     model, processing, approximate = fold(original)
     model.config = replace(
         model.config,
-        imported_from=kind,
+        imported_from=read.format,
         d_model_imported=d_model,
         processing=processing,
         approximate=approximate,
     )
     return model
+
+
+def from_transformer_lens(model: nn.Module, n_ctx: int | None = None, bos_id: int = 0) -> Transformer:
+    """A HookedTransformer in memory as a model whose circuits can be read.
+
+    `n_ctx` shortens the context; `bos_id` is the token that starts a document, which changes places with token 0.
+
+    Raises:
+        InputError: its config has a key or value that cannot be imported; names it.
+    """
+    return _in_memory(model, getattr(model, "cfg", None), "a HookedTransformer, with its config as cfg", n_ctx, bos_id)
+
+
+def from_transformers(model: nn.Module, n_ctx: int | None = None, bos_id: int = 0) -> Transformer:
+    """The same of a model of the library transformers, such as a GPT2LMHeadModel.
+
+    Raises:
+        InputError: as `from_transformer_lens`.
+    """
+    return _in_memory(model, getattr(model, "config", None), "a model of transformers, with its config", n_ctx, bos_id)
+
+
+def _in_memory(model: nn.Module, config: Any, expected: str, n_ctx: int | None, bos_id: int) -> Transformer:
+    said = type(model).__name__
+    if not hasattr(config, "to_dict"):
+        raise InputError(f"{said}: expected {expected}")
+    content = formats.plain(config.to_dict())
+    read = formats.of_tensors(content, Tensors.of_state(model.state_dict(), said), Source(f"{said}: config"))
+    return folded(read, n_ctx, bos_id, said)
+
+
+def _settle_padding(original: Original, d_vocab: int, padding: Literal["drop", "keep"]) -> None:
+    rows = len(original.W_E)
+    those = f"{rows - d_vocab} of {rows} rows of the vocabulary, to which the tokenizer gives no token,"
+    if padding == "keep":
+        original.read_as.append(f"{those} kept: they have their part of the probability, and no table lists them")
+        return
+    original.W_E = original.W_E[:d_vocab].clone()
+    original.W_U = original.W_U[:, :d_vocab].clone()
+    original.b_U = original.b_U[:d_vocab].clone()
+    original.read_as.append(
+        f"{those} dropped: the logits of the tokens stay, and their probabilities add up to one without them"
+    )
 
 
 def _exchange(original: Original, bos_id: int) -> None:

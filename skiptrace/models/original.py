@@ -3,7 +3,7 @@
 Every step leaves what the model predicts unchanged; which were taken is recorded.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import torch
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from skiptrace.models.config import Activation, ModelConfig
+from skiptrace.models.config import Activation, ModelConfig, Positions
 from skiptrace.models.transformer import Transformer
 
 
@@ -53,17 +53,21 @@ class OriginalLayer:
 
 @dataclass
 class Original:
-    """A whole model; `norm` is what its layer norms do, their weights aside: LN centres and scales, RMS scales."""
+    """A whole model; `norm` is what its layer norms do, their weights aside: LN centres and scales, RMS scales.
+
+    `read_as` are sentences on how the checkpoint was read where it could have been read otherwise.
+    """
 
     W_E: Float[Tensor, "d_vocab d_model"]
     W_pos: Float[Tensor, "n_ctx d_model"]
     W_U: Float[Tensor, "d_model d_vocab"]
     b_U: Float[Tensor, " d_vocab"]
     layers: list[OriginalLayer]
-    positions: Literal["shortformer", "standard"]
+    positions: Positions
     norm: Literal["LN", "RMS"] | None = None
     eps: float = 1e-5
     ln_final: LayerNorm | None = None
+    read_as: list[str] = field(default_factory=list)
 
     @property
     def linear(self) -> bool:
@@ -89,7 +93,7 @@ def fold(original: Original) -> Folded:
     into the unembedding's bias, or stays b_O before layer norms and MLPs. b_Q, the input bias of MLPs and the bias of
     the unembedding become weights from a last dimension that always holds 1.
     """
-    o, steps = original, []
+    o, steps = original, list(original.read_as)
     if o.ln_final is not None or any(layer.ln is not None for layer in o.layers):
         _fold_layer_norm(o)
         steps.append("layer norm: its weights and biases folded into the weights that read through it")

@@ -45,7 +45,11 @@ class Norm(NamedTuple):
     def __call__(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """What layers and the unembedding read of a residual stream."""
         stream, rest = x[..., : self.width], x[..., self.width :]
-        return torch.cat([stream * (stream.square().mean(-1, keepdim=True) + self.eps).rsqrt(), rest], -1)
+        return torch.cat([stream * self.scale(x), rest], -1)
+
+    def scale(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch 1"]:
+        """What the first `width` dimensions are multiplied with."""
+        return (x[..., : self.width].square().mean(-1, keepdim=True) + self.eps).rsqrt()
 
 
 def gelu_new(x: Float[Tensor, "*batch d_mlp"]) -> Float[Tensor, "*batch d_mlp"]:
@@ -184,7 +188,8 @@ class Transformer(nn.Module):
         self.W_U = nn.Parameter(torch.empty(d_model, d_vocab))
         W_pos = torch.empty(n_ctx, d_model)
         # A model of shapes alone has none; arithmetic on its device would import torch's compiler, which takes seconds.
-        self.register_buffer("W_pos", W_pos if W_pos.is_meta else sinusoids(n_ctx, d_model)[:, :d_model])
+        drawn = W_pos if W_pos.is_meta else sinusoids(n_ctx, d_model)[:, :d_model]
+        self.register_buffer("W_pos", torch.zeros_like(drawn) if config.positional_embedding_type == "none" else drawn)
         self.blocks = cast("Sequence[Block]", nn.ModuleList(Block(config) for _ in range(config.n_layers)))
 
     def initialise(self, seed: int) -> None:

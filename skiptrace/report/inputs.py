@@ -1,5 +1,6 @@
 """Everything a report is made from, as read from the pipeline's outputs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.config.verification import VerificationParams
 from skiptrace.corpora.card import Card, Survival
+from skiptrace.evidence.support import Positions
 from skiptrace.models.config import ModelConfig
 
 
@@ -74,6 +76,8 @@ class Exploration:
     entries: pd.DataFrame
     texts: pd.DataFrame
     patterns: pd.DataFrame
+    score_terms: pd.DataFrame
+    guess_paths: pd.DataFrame
     corners: pd.DataFrame
     layers: pd.DataFrame
     direct: pd.DataFrame
@@ -88,6 +92,10 @@ class Accounted:
     entries: pd.DataFrame
     skip_bigrams: pd.DataFrame
     skip_trigrams: pd.DataFrame
+    rows: pd.DataFrame
+    examples: pd.DataFrame
+    overlaps: pd.DataFrame
+    headlines: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,11 @@ class ModelResult:
         return None if rows.empty else rows.iloc[0]
 
     @property
+    def planted(self) -> bool:
+        """Whether its text was written by a known grammar, so that its tables can be held against the truth."""
+        return len(self.truth) > 0
+
+    @property
     def valid_loss(self) -> float:
         """Mean loss on the validation stream, nats per token."""
         return float(self.losses["loss"].mean())
@@ -141,8 +154,12 @@ class DictionaryResult:
 
     @property
     def shown(self) -> pd.DataFrame:
-        """The rows of the sweep at the penalty that is shown."""
-        return self.sweep[self.sweep["penalty"] == self.params.shown]
+        """The rows of the sweep that are looked into: a toy model's at a penalty, a language model's at a k."""
+        if isinstance(self.params, ToyDictionaryParams):
+            at = (self.sweep["penalty"] == self.params.shown) & (self.sweep["entries"] == self.params.entries)
+        else:
+            at = (self.sweep["penalty"] == 0) & (self.sweep["k"] == self.params.shown)
+        return self.sweep[at]
 
 
 @dataclass(frozen=True)
@@ -178,7 +195,7 @@ class Study:
     """A run, its settings, and what of it a section is about.
 
     `subject` is that in words, as in the section's title; `name` is the model or the dictionary, and `site` the site of
-    the dictionary; all are empty in a section about the whole run.
+    the dictionary; all are empty in a section about the whole run. `held_out` has the validation text of each corpus.
     """
 
     results: Results
@@ -187,6 +204,7 @@ class Study:
     subject: str = ""
     name: str = ""
     site: str = ""
+    held_out: Mapping[str, Positions] = field(default_factory=dict, repr=False)
 
     @property
     def model(self) -> ModelResult:

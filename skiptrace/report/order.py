@@ -1,46 +1,181 @@
-"""Every section of the report, a line each: the order of these lines is that of the report.
+"""Every section of the report, a line each, under the question that it helps to answer, in the order of the page.
 
 The folder of a section says what it is made for (`contents.SUBJECTS`): the run, every model, the toy models, every
 dictionary.
 """
 
-# ruff: noqa: F401, I001
+from collections.abc import Callable
+from typing import NamedTuple
 
-from skiptrace.report.sections.run.summary import summary
-from skiptrace.report.sections.run.tools import explorer
-from skiptrace.report.sections.run.tools import all_skip_trigrams
-from skiptrace.report.sections.run.tools import patterns
-from skiptrace.report.sections.run.corpora import corpora
-from skiptrace.report.sections.run.imports import imports
-from skiptrace.report.sections.models.truth import truth
-from skiptrace.report.sections.models.bigrams import direct
-from skiptrace.report.sections.models.account import account
-from skiptrace.report.sections.models.skip_trigrams import skip_trigrams
-from skiptrace.report.sections.models.evidence import evidence
-from skiptrace.report.sections.models.bugs import bugs
-from skiptrace.report.sections.models.positional import positional
-from skiptrace.report.sections.models.heads import heads
-from skiptrace.report.sections.models.cutoffs import cutoffs
-from skiptrace.report.sections.models.circuits import circuits
-from skiptrace.report.sections.models.paths import expansion
-from skiptrace.report.sections.models.terms import terms
-from skiptrace.report.sections.models.composition import composition
-from skiptrace.report.sections.models.virtual import virtual
-from skiptrace.report.sections.models.induction import induction
-from skiptrace.report.sections.models.stream import residual
-from skiptrace.report.sections.models.features import features
-from skiptrace.report.sections.superposition.five import five
-from skiptrace.report.sections.superposition.norms import norms
-from skiptrace.report.sections.superposition.phase import phase
-from skiptrace.report.sections.superposition.geometry import geometry
-from skiptrace.report.sections.superposition.pairs import pairs
-from skiptrace.report.sections.superposition.neurons import neurons
-from skiptrace.report.sections.superposition.absolute import absolute
-from skiptrace.report.sections.superposition.vectors import vectors
-from skiptrace.report.sections.superposition.sensing import sensing
-from skiptrace.report.sections.superposition.larger import larger
-from skiptrace.report.sections.superposition.widths import widths
-from skiptrace.report.sections.dictionaries.toy import toy
-from skiptrace.report.sections.dictionaries.language import language
-from skiptrace.report.sections.dictionaries.features import features as dictionary_features
-from skiptrace.report.sections.run.provenance import provenance
+from skiptrace.report.inputs import Study
+from skiptrace.report.published import FRAMEWORK, INDUCTION, MONOSEMANTIC, TOYS
+from skiptrace.report.rendering.document import Section
+from skiptrace.report.sections.dictionaries import features as entries
+from skiptrace.report.sections.dictionaries import language, toy
+from skiptrace.report.sections.models import (
+    account,
+    bigrams,
+    bugs,
+    circuits,
+    composition,
+    cutoffs,
+    evidence,
+    features,
+    heads,
+    induction,
+    paths,
+    positional,
+    skip_trigrams,
+    stream,
+    terms,
+    truth,
+    virtual,
+)
+from skiptrace.report.sections.run import corpora, imports, methods, provenance, summary, tools
+from skiptrace.report.sections.superposition import (
+    absolute,
+    five,
+    geometry,
+    larger,
+    neurons,
+    norms,
+    pairs,
+    phase,
+    sensing,
+    vectors,
+    widths,
+)
+
+
+class Part(NamedTuple):
+    """A part of the page and its sections.
+
+    A part with a `title` is a question, told by `lead`: its sections are shown for one model at a time, of those
+    with at least `layers` layers the first. `folded` parts open at a click. `control`: for models of planted text
+    alone; all other parts leave these out.
+    """
+
+    sections: tuple[Callable[[Study], Section | None], ...]
+    anchor: str = ""
+    title: str = ""
+    lead: str = ""
+    layers: int = 0
+    folded: bool = False
+    control: bool = False
+
+
+BIGRAMS = Part(
+    (bigrams.direct,),
+    "zero-layers",
+    "What do zero layers know?",
+    "A transformer without attention sees one token. The best it can do is to know how often each token follows "
+    f"another, and {FRAMEWORK.link} shows that W_E W_U then comes close to the bigram log-likelihood.",
+)
+ATTENTION = Part(
+    (
+        account.account,
+        terms.terms,
+        paths.expansion,
+    ),
+    "attention",
+    "What does attention add?",
+    f"The logits are a sum over paths through the model ({FRAMEWORK.link}). Here each part of attention is replaced by "
+    "an average, or by its largest entries alone, and the loss on held-out text says what the part is worth.",
+    layers=1,
+)
+SKIP_TRIGRAMS = Part(
+    (
+        skip_trigrams.skip_trigrams,
+        evidence.evidence,
+        bugs.bugs,
+    ),
+    "which-skip-trigrams",
+    "Which skip-trigrams?",
+    "A head that attends from a destination to a source raises output tokens that depend on the source: "
+    f"“source … destination → out”, the skip-trigram of {FRAMEWORK.link}.",
+    layers=1,
+)
+HEADS = Part(
+    (
+        heads.heads,
+        positional.positional,
+        cutoffs.cutoffs,
+        circuits.circuits,
+    ),
+    "which-heads",
+    "Which heads?",
+    f"{FRAMEWORK.link} finds heads that copy what they attend to and heads that attend by position. Every score below "
+    "stands beside what random heads or uniform attention give.",
+    layers=1,
+)
+COMPOSITION = Part(
+    (
+        induction.induction,
+        composition.composition,
+        virtual.virtual,
+        stream.residual,
+    ),
+    "how-heads-compose",
+    "How do heads compose?",
+    "A later head can read what an earlier one wrote. Composition through keys makes induction heads, which repeat "
+    f"what came next last time ({FRAMEWORK.link}; {INDUCTION.link}).",
+    layers=2,
+)
+FEATURES = Part(
+    (
+        language.language,
+        entries.features,
+        features.features,
+    ),
+    "how-features-share-space",
+    "How do features share space?",
+    f"A model may hold more features than it has dimensions ({TOYS.link}). A sparse autoencoder tries to take them "
+    f"apart ({MONOSEMANTIC.link}).",
+)
+CONTROL = Part(
+    (
+        truth.truth,
+        *(make for part in (SKIP_TRIGRAMS, ATTENTION, HEADS, BIGRAMS, COMPOSITION) for make in part.sections),
+        features.features,
+    ),
+    "control",
+    "Control: are planted skip-trigrams found?",
+    "The text of this model was written by a known grammar, so what is read from its weights can be compared with "
+    "what was planted.",
+    folded=True,
+    control=True,
+)
+SUPERPOSITION = Part(
+    (
+        five.five,
+        norms.norms,
+        phase.phase,
+        geometry.geometry,
+        pairs.pairs,
+        neurons.neurons,
+        absolute.absolute,
+        vectors.vectors,
+        sensing.sensing,
+        larger.larger,
+        widths.widths,
+        toy.toy,
+    ),
+    "superposition",
+    "Toy models of superposition",
+    f"The experiments of {TOYS.link}, each beside exact theory or a null.",
+    folded=True,
+)
+PARTS = (
+    Part((summary.summary, tools.explorer)),
+    BIGRAMS,
+    ATTENTION,
+    SKIP_TRIGRAMS,
+    Part((tools.all_skip_trigrams,)),
+    HEADS,
+    Part((tools.maps, tools.patterns)),
+    COMPOSITION,
+    FEATURES,
+    CONTROL,
+    SUPERPOSITION,
+    Part((summary.losses, corpora.corpora, imports.imports, methods.methods, methods.glossary, provenance.provenance)),
+)

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from skiptrace import files
 from skiptrace.circuits.factored import ov
@@ -22,7 +21,6 @@ from skiptrace.models import checkpoint, training
 from skiptrace.models.config import ModelConfig
 from skiptrace.models.importing import import_model
 from skiptrace.models.transformer import Transformer
-from skiptrace.neighbours import Stored
 from skiptrace.tokens import tokenizer
 from tests.attack.outcome import Attempt, Part, reading
 from tests.models.conftest import write_lens
@@ -63,7 +61,7 @@ def _part(read: Callable[[Path], object]) -> Callable[[Path], Target]:
 
 
 def _row(folder: Path) -> object:
-    return Stored(folder, "ov", "0", "0").row(30, torch.ones(V)).values.tolist()
+    return read_row(folder, "ov", "0", "0", 30).tolist()
 
 
 def _rows(folder: Path) -> object:

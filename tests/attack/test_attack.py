@@ -56,7 +56,7 @@ def test_a_stage_in_too_little_memory_is_refused_and_one_in_enough_works(tmp_pat
     params.write_text(re.sub(r"loss_contexts: \d+", "loss_contexts: 4", params.read_text()))
     score = ("score", "--model", "one")
     assert limits.outcome("enough", limits.run(tmp_path, *score)).outcome is Outcome.same
-    params.write_text(params.read_text().replace("contexts: 64 ", "contexts: 4096 "))
+    params.write_text(params.read_text().replace("sequences: 64 ", "sequences: 4096 "))
     refused = limits.run(tmp_path, "compose", "--model", "two")
     assert limits.outcome("too little", refused).outcome is Outcome.noticed, refused.stderr
     assert refused.stderr.startswith("error: compose two: at least ") and refused.stderr.count("\n") == 1

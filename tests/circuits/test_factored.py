@@ -1,11 +1,12 @@
 import math
-from typing import get_args
+from dataclasses import replace
 
 import pytest
 import torch
 
+import skiptrace
 from skiptrace.circuits import factored
-from skiptrace.config.expansion import CircuitName
+from skiptrace.errors import InputError
 
 
 def test_circuits_equal_their_dense_products(make_model):
@@ -21,16 +22,20 @@ def test_circuits_equal_their_dense_products(make_model):
         torch.testing.assert_close(factored.ov(model, layer, head).column_means(), ov.mean(1))
 
 
-def test_every_head_has_two_circuits(make_model):
+def kinds(heads):
+    return [name for name, kind in factored.KINDS.items() if kind.heads == heads]
+
+
+def test_every_head_has_its_circuits(make_model):
     found = [factored.named(make_model(2), n).label for n in factored.names(make_model(2), 0)]
-    assert len(found) == len(set(found)) == 1 + 2 * 6
-    assert found[:4] == ["direct", "qk L0H0", "ov L0H0", "qk L0H1"]
+    assert len(found) == len(set(found)) == len(kinds(0)) + len(kinds(1)) * 6
+    assert found[:3] == ["direct", "qk L0H0", "ov L0H0"] and "qk L0H1" in found
 
 
-def test_the_strongest_pairs_have_two_circuits_more(make_model):
+def test_the_strongest_pairs_have_circuits_of_their_own(make_model):
     model = make_model(3)
     found = [factored.named(model, n).label for n in factored.names(model, 2)]
-    assert len(found) == 1 + 2 * 9 + 2 * 2
+    assert len(found) == len(kinds(0)) + len(kinds(1)) * 9 + len(kinds(2)) * 2
     assert len(factored.pairs(model)) == 3 * 9
 
     def size(pair):
@@ -39,7 +44,11 @@ def test_the_strongest_pairs_have_two_circuits_more(make_model):
         return (one.W_V[h] @ one.W_O[h] @ two.W_V[g] @ two.W_O[g]).norm()
 
     (i, h), (j, g) = max(factored.pairs(model), key=size)
-    assert found[-4:-2] == [f"virtual_ov L{i}H{h} L{j}H{g}", f"k_composition L{i}H{h} L{j}H{g}"]
+    first = found[-2 * len(kinds(2)) : -len(kinds(2))]
+    assert first == [f"{kind} L{i}H{h} L{j}H{g}" for kind in kinds(2)] and kinds(2)[:2] == [
+        "virtual_ov",
+        "k_composition",
+    ]
 
 
 def test_circuits_of_pairs_are_dense_products(make_model):
@@ -87,5 +96,21 @@ def test_rows_columns_and_the_whole_are_those_of_the_product(make_model, monkeyp
         circuit.dense()
 
 
-def test_params_name_every_kind_of_circuit():
-    assert set(get_args(CircuitName)) == {"direct", *factored.OF_HEAD, *factored.OF_PAIR}
+def test_a_new_kind_is_one_entry_of_the_registry(make_model, monkeypatch):
+    """It is named, formed, found by the library, chosen by name, and told in the error about a wrong name."""
+
+    def back(model, layer, head):
+        """W_E W_K W_Qᵀ W_Eᵀ: how much each source is looked for by each destination."""
+        circuit = factored.qk(model, layer, head).transposed()
+        return replace(circuit, name="back")
+
+    monkeypatch.setitem(factored.KINDS, "back", factored.Kind(back, 1, scores=True))
+    model = make_model(2)
+    found = factored.names(model, 1)
+    expected = factored.qk(model, 1, 2).dense().T
+    torch.testing.assert_close(skiptrace.circuit(model, "back L1H2").dense(), expected)
+    (name,) = factored.chosen(found, ["back"], ["L1H2"])
+    torch.testing.assert_close(factored.named(model, name).dense(), expected)
+    factored.refuse_unknown(["back"])
+    with pytest.raises(InputError, match=r"expansion\.circuits: no circuit 'up'; there is all, or a list of .*, back"):
+        factored.refuse_unknown(["back", "up"])

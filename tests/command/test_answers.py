@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -14,6 +15,8 @@ from skiptrace.command.output import inert
 from skiptrace.command.top import chosen
 from skiptrace.models import checkpoint
 from tests.pipeline.conftest import assert_one_line
+
+PARTS = ("position", "token")  # what a head of the first layer reads
 
 
 def test_explain_takes_a_prediction_apart(ask, reproduced):
@@ -29,10 +32,33 @@ def test_explain_takes_a_prediction_apart(ask, reproduced):
     rows = list(csv.DictReader(io.StringIO(ask(reproduced, "explain", "--model", "two", "--csv", "the moon").out)))
     assert len(rows) == 9 and float(rows[0]["logit"]) >= float(rows[1]["logit"])
 
+    against = json.loads(ask(reproduced, "explain", "--model", "two", "--json", "the moon", "--against", "id:5").out)
+    lead = json.loads(ask(reproduced, "explain", "--model", "two", "--json", "the moon", "--next", "id:5").out)
+    best = json.loads(ask(reproduced, "explain", "--model", "two", "--json", "the moon").out)
+    assert against["logit"] == pytest.approx(best["logit"] - lead["logit"], abs=1e-5)
+
+
+def test_explain_says_why_a_head_attends(ask, reproduced):
+    told = ask(reproduced, "explain", "--model", "two", "--why", "L1H0", "--json", "the moon of noom", "--back", "2")
+    assert told.code == 0, told.error
+    found = json.loads(told.out)
+    assert found["destination"] - found["source"] == 2 and found["tokens"][-1] == " noom"
+    assert sum(term["score"] for term in found["terms"]) == pytest.approx(found["score"], abs=1e-5)
+    above = sum(term["above"] for term in found["terms"])
+    assert math.exp(above - found["normaliser"]) == pytest.approx(found["attention"], abs=1e-5)
+    shown = ask(reproduced, "explain", "--model", "two", "--why", "L1H0", "the moon of noom").out
+    assert "L1H0 attends from ·noom to" in shown and "token × L0H" in shown and "normaliser" in shown
+    rows = list(
+        csv.DictReader(io.StringIO(ask(reproduced, "explain", "--model", "two", "--why", "L0H1", "--csv", "x").out))
+    )
+    assert {(row["destination"], row["source"]) for row in rows} == {(a, b) for a in PARTS for b in PARTS}
+    assert ask(reproduced, "explain", "--model", "two", "--back", "1", "the moon").code == 2
+    assert ask(reproduced, "explain", "--model", "two", "--why", "L1H0", "--next", "id:5", "the moon").code == 2
+
 
 def test_the_best_rows_are_those_of_the_evidence_in_its_order(ask, reproduced):
     evidence = pq.read_table(reproduced.path / "data/evidence/one/skip_trigrams.parquet").to_pandas()
-    told = ask(reproduced, "top", "--model", "one", "--most", "3", "--json")
+    told = ask(reproduced, "top", "--model", "one", "--by-evidence", "--most", "3", "--json")
     assert told.code == 0, told.error
     found = json.loads(told.out)
     best = evidence.sort_values("rank_evidence").head(3)
@@ -40,10 +66,20 @@ def test_the_best_rows_are_those_of_the_evidence_in_its_order(ask, reproduced):
     for name in ("source", "destination", "out", "effect_nats", "corpus_count", "survives"):
         assert [row[name] for row in found["rows"]] == best[name].tolist()
     assert [row["head"] for row in found["rows"]] == [f"L{r.layer}H{r.head}" for r in best.itertuples()]
-    shown = ask(reproduced, "top", "--model", "one", "--most", "3").out
+    shown = ask(reproduced, "top", "--model", "one", "--by-evidence", "--most", "3").out
     assert all(best.iloc[i]["source"].strip() in shown for i in range(3)) and f"3 of {len(evidence)} rows" in shown
     of_head = ask(reproduced, "top", "--model", "one", "--head", "L0H1", "--csv").out
     assert {row["head"] for row in csv.DictReader(io.StringIO(of_head))} == {"L0H1"}
+
+
+def test_rows_come_in_the_order_of_the_account_with_what_they_save(ask, reproduced):
+    account = pq.read_table(reproduced.path / "data/account/one/rows.parquet").to_pandas().query("mined")
+    rows = json.loads(ask(reproduced, "top", "--model", "one", "--most", "9", "--json").out)["rows"]
+    assert len(rows) == 9 and [row["rank"] for row in rows] == [*range(1, 10)]
+    for name in ("source", "destination", "out", "nats", "support"):
+        assert [row[name] for row in rows] == account[name].head(9).tolist()
+    deep = json.loads(ask(reproduced, "top", "--model", "two", "--most", "1", "--json").out)["rows"]
+    assert deep[0]["nats"] is None  # not the sum of its circuits
 
 
 def test_rows_by_what_they_save_are_those_of_the_account(ask, reproduced):
@@ -88,6 +124,8 @@ def test_rows_are_chosen_by_head_support_and_words():
         (("explain", "--model", "nope", "x"), "models.nope: no such key; there is zero, one, two"),
         (("explain", "--model", "two", ""), "the text is empty"),
         (("explain", "--model", "two", "moon " * 50), "models.two.n_ctx = 16 holds 15"),
+        (("explain", "--model", "two", "x", "--why", "L7H0"), "model two has L0H0"),
+        (("explain", "--model", "two", "x", "--why", "L1H0", "--at", "9"), "places within the 2 tokens of the text"),
         (("explain", "--model", "two", "x", "--next", "moon of"), "not a single token; it is"),
         (("lookup", "--model", "nope", "x"), "models.nope: no such key; there is zero, one, two"),
         (("lookup", "--model", "two", "moon river"), "'moon river': not a single token; it is"),
@@ -115,19 +153,6 @@ def test_a_looked_up_row_is_that_of_the_model(ask, reproduced):
     outs = [entry for entry in found["entries"] if entry["circuit"] == "ov"]
     assert [entry["centred"] for entry in outs] == pytest.approx(centred.topk(5).values.tolist(), rel=1e-2, abs=1e-3)
     assert {entry["role"] for entry in found["entries"]} == {"source"} and found["token"] == ":"
-
-
-def test_without_stored_circuits_the_answer_is_the_same(ask, project):
-    question = ("lookup", "id:40", "--model", "two", "--min-count", "0", "--json")
-    stored = json.loads(ask(project, *question).out)
-    before = json.loads(ask(project, *question, "--computed").out)
-    assert before != stored  # half precision
-    project.call("rm", "-rf", "data/circuits")
-    computed = json.loads(ask(project, *question).out)
-    assert computed == before
-    for one, other in zip(stored["entries"], computed["entries"], strict=True):
-        assert one["centred"] == pytest.approx(other["centred"], rel=1e-2, abs=1e-3)
-        assert [one[k] for k in ("role", "head", "circuit")] == [other[k] for k in ("role", "head", "circuit")]
 
 
 def test_a_lookup_as_csv_and_as_tables(ask, reproduced):
@@ -199,6 +224,6 @@ def test_noting_times_leaves_no_trace_in_the_outputs(reproduced):
     assert "scratch" not in (reproduced.path / "dvc.lock").read_text()
 
 
-def test_circuit_parts_keep_the_layout_that_lookup_reads(reproduced):
+def test_circuit_parts_keep_their_layout(reproduced):
     part = reproduced.path / "data/circuits/two/circuit=ov/layer=1/head=0/part-00000.parquet"
     assert pq.read_schema(part).names == ["token_id", "row_min", "row_max", "values"]

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from skiptrace.config.composition import CompositionParams
+from skiptrace.config.scoring import ScoringParams
 from skiptrace.models.config import ModelConfig
 from skiptrace.models.transformer import Transformer
 
@@ -13,10 +14,13 @@ SHARP = 60.0  # attention scores of a match; all others are 0
 
 @pytest.fixture
 def params():
-    return CompositionParams(
-        seed=3, null_draws=40, null_sd=3.0, contexts=5, repeated_tokens=4, repeats=3, subspace_share=0.9, examples=2,
-        example_tokens=6, word_pairs={"pets": [("cat", "dog")]}, pairs_per_family=9, min_count=1,
-    )  # fmt: skip
+    return ScoringParams(seed=3, null_draws=40, repeated_tokens=4, repeats=3, sequences=5)
+
+
+@pytest.fixture
+def shown():
+    pairs = {"pets": [("cat", "dog")]}
+    return CompositionParams(examples=2, example_tokens=6, word_pairs=pairs, pairs_per_family=9, min_count=1)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from skiptrace.circuits.scores import prefix_matching, repeated_tokens, softmax_causal
+from skiptrace.circuits.scores import prefix_matching, repeated_tokens, score_heads, softmax_causal
 from skiptrace.composition import induction
 from skiptrace.composition.heads import composition
 from skiptrace.composition.virtual import virtual_heads
@@ -14,15 +14,21 @@ STREAM = np.random.default_rng(0).integers(1, V, 400).astype(np.uint16)
 EVEN = prefix_matching(softmax_causal(torch.zeros(CTX, CTX)), 4, 3).item()
 
 
+def found(model, stream, params):
+    texts = spread_windows(stream, model.n_ctx, params.sequences)[:, :-1]
+    scored, _ = score_heads(model, texts, params)
+    return induction.induction(model, stream, scored, composition(model, params), params)
+
+
 @pytest.fixture
 def tokens(params):
-    found = repeated_tokens(V, 4, 3, params.contexts, params.seed)
+    found = repeated_tokens(V, 4, 3, params.sequences, params.seed)
     assert all(len(set(row.tolist())) == 5 for row in found), "a seed without repeats within a span"
     return found
 
 
 def test_the_wired_circuit_passes_every_test_of_induction(wired, params, tokens):
-    table = induction.induction(wired, STREAM, composition(wired, params), params).set_index("name")
+    table = found(wired, STREAM, params).set_index("name")
     head, before = table.loc["L1H0"], table.loc["L0H0"]
     assert head["prefix_matching"] == pytest.approx(1)
     assert head["prefix_matching_uniform"] == pytest.approx(EVEN)
@@ -85,7 +91,7 @@ def test_formation_follows_the_checkpoints(wired, make_model, params):
     assert by_step[7, "L0H0", "previous_token"] == pytest.approx(1)
     assert by_step[7, "L1H0", "prefix_matching"] == pytest.approx(1)
     assert by_step[1, "L1H0", "prefix_matching"] < 0.5
-    losses = window_losses(wired, spread_windows(STREAM, CTX, params.contexts))
+    losses = window_losses(wired, spread_windows(STREAM, CTX, params.sequences))
     assert by_step[7, "model", "loss"] == pytest.approx(losses.mean().item())
     assert (1, "L0H2", "previous_token") in by_step
 
@@ -103,7 +109,7 @@ def test_virtual_heads_of_the_wired_model(wired, params):
 def test_shallow_models_have_nothing_to_report(make_model, params, n_layers):
     model = make_model(n_layers)
     stream = STREAM % 23
-    table = induction.induction(model, stream, composition(model, params), params)
+    table = found(model, stream, params)
     assert len(table) == 3 * n_layers
     assert table["k_eigenvalues"].isna().all() and not table["in_corner"].any()
     assert induction.knockouts(model, params).empty

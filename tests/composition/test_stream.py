@@ -130,18 +130,18 @@ def test_an_output_that_has_nothing_to_do_with_the_stream_deletes_nothing(make_m
     assert row["after"] == pytest.approx(row["after_shuffled"], rel=0.01)
 
 
-def test_who_writes_nothing_has_no_room(deleting, params):
+def test_who_writes_nothing_has_no_room(deleting, params, shown):
     with torch.no_grad():
         deleting.blocks[0].W_O.zero_()
-    written = stream.on_text(deleting, TEXT, params.subspace_share)
+    written = stream.on_text(deleting, TEXT, shown.subspace_share)
     table = stream.writers(deleting, written, params).set_index("name")
     assert table.loc["L0H0", ["norm", "dimensions", "effective_rank", "weights_effective_rank"]].tolist() == [0] * 4
     assert stream.overlaps(deleting, written, params).empty  # nor does L1H0, which has nothing to take away
     assert deletion(deleting, written, params)["writer"].unique().tolist() == ["embedding"]
 
 
-def test_writers_of_the_deleting_model(deleting, params):
-    written = stream.on_text(deleting, TEXT, params.subspace_share)
+def test_writers_of_the_deleting_model(deleting, params, shown):
+    written = stream.on_text(deleting, TEXT, shown.subspace_share)
     table = stream.writers(deleting, written, params).set_index("name")
     assert table["norm"].tolist() == pytest.approx([1, 1, 1])
     # Tokens 1 … 7 with counts 1 1 2 2 2 1 1, each a direction of its own.
@@ -154,9 +154,9 @@ def test_writers_of_the_deleting_model(deleting, params):
     assert overlap["L0H0", "embedding"] == pytest.approx(0)
 
 
-def test_a_model_without_layers_has_one_writer(make_model, tokens, params):
+def test_a_model_without_layers_has_one_writer(make_model, tokens, params, shown):
     model = make_model(0)
-    written = stream.on_text(model, tokens, params.subspace_share)
+    written = stream.on_text(model, tokens, shown.subspace_share)
     assert stream.writers(model, written, params)["name"].tolist() == ["embedding"]
     assert stream.overlaps(model, written, params).empty and deletion(model, written, params).empty
     assert virtual_weights(model, params)["reader"].tolist() == ["W_U"]
@@ -166,9 +166,9 @@ WORDS = ["<bos>", "cat", "dog", " cat", " dog", " cats", " dogs", "Cat", "Dog", 
          "a", "DOG", "A"]  # fmt: skip
 
 
-def test_families_are_found_in_the_vocabulary(params):
+def test_families_are_found_in_the_vocabulary(shown):
     token, count = pd.Series(WORDS), pd.Series([9] * 11 + [1] * 2 + [9] * 4)
-    found = {f.name: f for f in features.families(token, count, params.model_copy(update={"min_count": 2}))}
+    found = {f.name: f for f in features.families(token, count, shown.model_copy(update={"min_count": 2}))}
     pairs = {
         name: {(WORDS[a], WORDS[b]) for a, b in zip(f.first.tolist(), f.second.tolist(), strict=True)}
         for name, f in found.items()
@@ -182,8 +182,8 @@ def test_families_are_found_in_the_vocabulary(params):
     }
 
 
-def test_a_word_list_may_not_take_a_built_in_name(params):
-    taken = params.model_copy(update={"word_pairs": {"plural": (("ox", "oxen"),)}})
+def test_a_word_list_may_not_take_a_built_in_name(shown):
+    taken = shown.model_copy(update={"word_pairs": {"plural": (("ox", "oxen"),)}})
     with pytest.raises(InputError, match=r"composition\.word_pairs\.plural"):
         features.families(pd.Series(WORDS), pd.Series([9] * len(WORDS)), taken)
 

@@ -8,11 +8,13 @@ import torch
 from torch.nn import functional as F
 
 from skiptrace.circuits.paths import contributions, label, path_logits, path_pattern, paths
+from skiptrace.circuits.scores import score_heads
 from skiptrace.composition import examples, study
 from skiptrace.composition import identities as identities_module
 from skiptrace.composition.identities import identities
 from skiptrace.composition.terms import frozen_runs, term_importance
 from skiptrace.errors import InputError
+from skiptrace.models.windows import spread_windows
 
 
 @pytest.fixture
@@ -113,19 +115,21 @@ def test_too_many_paths_are_refused():
 @pytest.mark.parametrize("n_layers", [0, 1, 2, 3])
 def test_the_identities_hold(make_model, tokens, n_layers):
     table = identities(make_model(n_layers), tokens)
-    assert len(table) == (6 if n_layers else 2)
+    assert len(table) == (7 if n_layers else 2)
     assert (table["error"] < 1e-9).all()
     assert (table["scale"] > 0.1).all()
 
 
-def test_with_too_many_paths_the_other_tables_still_come(make_model, params, monkeypatch):
+def test_with_too_many_paths_the_other_tables_still_come(make_model, params, shown, monkeypatch):
     for module in (study, identities_module):
         monkeypatch.setattr(module, "MOST", 8)
     words = pd.DataFrame({"token": [f"t{i}" for i in range(23)], "count": 9})
     valid = np.random.default_rng(0).integers(1, 23, 300)
-    tables = {table.name: rows for table, rows in study.study(make_model(2), valid, words, params)}
+    model = make_model(2)
+    scored, _ = score_heads(model, spread_windows(valid, model.n_ctx, 2)[:, :-1], params)
+    tables = {table.name: rows for table, rows in study.study(model, valid, words, scored, params, shown)}
     assert tables["paths"].empty and tables["examples"].empty and tables["patterns"].empty
-    assert len(tables["identities"]) == 5 and len(tables["composition"]) == 27 and len(tables["terms"]) == 20
+    assert len(tables["identities"]) == 6 and len(tables["composition"]) == 27 and len(tables["terms"]) == 20
 
 
 def test_paths_on_text(make_model, windows, params):
@@ -139,29 +143,29 @@ def test_paths_on_text(make_model, windows, params):
     assert (table["size"] >= table["logit"].abs()).all()
 
 
-def test_examples_are_right_predictions_in_which_a_path_counts(wired, params):
+def test_examples_are_right_predictions_in_which_a_path_counts(wired, shown):
     text = torch.tensor([[0, 5, 6, 7, 5, 6, 7, 5, 6, 7, 5, 6, 7, 5], [0, 9, 8, 9, 8, 9, 8, 9, 8, 9, 8, 9, 8, 9]])
     logits = examples.to_next_token(wired, text)
-    chosen, before = examples.examples(wired, text, logits, examples.probability(wired, text), params)
+    chosen, before = examples.examples(wired, text, logits, examples.probability(wired, text), shown)
     assert (chosen["probability"] > 0.5).all()
     first = chosen[(chosen["order"] == 1) & (chosen["rank"] == 1)]
     assert set(first["name"]) == {"L1H0"} and len(first) == 2
     assert (first["source_id"] == first["out_id"]).all()
     for example, texts in before.groupby("example"):
-        assert len(texts) <= params.example_tokens
+        assert texts["position"].tolist() == list(range(len(texts)))  # the whole text, as the model reads it
         direct = chosen[(chosen["example"] == example) & (chosen["name"] == "direct")].iloc[0]
         assert texts["token_id"].iloc[-1] == direct["source_id"] and direct["source_back"] == 0
 
 
-def test_patterns_are_shown_where_the_pair_works(wired, params):
+def test_patterns_are_shown_where_the_pair_works(wired, shown):
     text = torch.tensor([[0, 5, 6, 7, 5, 6, 7, 5, 6, 7, 5, 6, 7, 5]])
     logits = examples.to_next_token(wired, text)
     pair = ((0, 0), (1, 0))
     table = examples.shown_patterns(
-        wired, text, {"because": (pair, logits[pair[1:]])}, examples.probability(wired, text), params
+        wired, text, {"because": (pair, logits[pair[1:]])}, examples.probability(wired, text), shown
     )
     side = table["destination"].nunique()
-    assert len(table) == side**2 and 2 <= side <= params.example_tokens
+    assert len(table) == side**2 and 2 <= side <= shown.example_tokens
     last = table[table["destination"] == table["destination"].max()].set_index("source")
     follows = int(text[0, table["destination"].max() + 1])
     assert (last.loc[last["then"] > 0.1, "source_id"] == follows).all()

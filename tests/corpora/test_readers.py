@@ -1,6 +1,8 @@
+import ast
 import bz2
 import glob
 import gzip
+import inspect
 import io
 import json
 from pathlib import Path
@@ -371,6 +373,80 @@ def test_strings_of_sources_and_of_json(tmp_path):
     assert notes.unparsed == Tally(2, ["c.py", "d.json"])
     with pytest.raises(InputError, match=r"c\.py: no strings can be taken from it .*set syntax_errors: skip"):
         read(files(tmp_path, include=["*"], extract="strings", syntax_errors="refuse"))
+
+
+MODULE = '''"""Of the module.
+
+    >>> f("one",
+    ...   "two")
+    one
+    <BLANKLINE>
+    two
+
+After the example.
+"""
+text = "no docstring"
+class A:
+    "Of a class."
+    def f(self):
+        """Either a or b:
+
+            indented
+        as above.
+        """
+        def inner(): "Of a function inside."
+    async def g(self): "Of a class."
+'''
+
+
+def test_docstrings_are_taken_once_in_order_and_without_their_indentation(tmp_path):
+    (tmp_path / "a.py").write_text(MODULE)
+    (tmp_path / "b.py").write_text('def f():\n    "Of a class."\n\ndef g():\n    "More."\n')
+    (tmp_path / "c.py").write_text("def (:")
+    (tmp_path / "d.txt").write_text("kept whole")
+    notes = Notes()
+    found = readers.read(files(tmp_path, include=["*"], extract="docstrings", doctests="drop"), "mine", notes)
+    rest = "Of a class.\n\nEither a or b:\n\n    indented\nas above.\n\nOf a function inside."
+    assert [d.text for d in found] == [f"Of the module.\n\nAfter the example.\n\n{rest}", "More.", "kept whole"]
+    assert notes.repeated == Tally(2, ["a.py", "b.py"]) and notes.unparsed == Tally(1, ["c.py"])
+    whole = read(files(tmp_path, include=["a.py"], extract="docstrings"))[0].text
+    assert whole == inspect.cleandoc(ast.literal_eval(MODULE[: MODULE.index("\ntext")])) + f"\n\n{rest}"
+
+
+SENTENCES = '''def f():
+    """Return either the least
+    or the largest value.
+
+    Parameters
+    ----------
+    axis : int, optional
+        The axis along which the values are compared (see
+        `g`), counted from the last
+        if it is negative.
+    .. math:: x = a_{ij} + b_{ij} + c_{ij} + d.
+
+    The axis along which.
+    """
+'''
+
+
+def test_sentences_are_the_running_text_of_docstrings(tmp_path):
+    (tmp_path / "a.py").write_text(SENTENCES)
+    (tmp_path / "b.py").write_text(SENTENCES + "    def g(): 'Here is more that is said in words.'\n")
+    notes = Notes()
+    found = readers.read(files(tmp_path, include=["*"], extract="docstrings", paragraphs="sentences"), "mine", notes)
+    first, second = (d.text for d in found)
+    assert first.split("\n") == [
+        "Return either the least or the largest value.",
+        "The axis along which the values are compared (see `g`), counted from the last if it is negative.",
+    ]
+    assert second == "Here is more that is said in words." and notes.repeated == Tally(2, ["b.py"] * 2)
+
+
+@pytest.mark.parametrize(("key", "value"), [("doctests", "drop"), ("paragraphs", "sentences")])
+def test_keys_of_docstrings_belong_to_docstrings(tmp_path, key, value):
+    with pytest.raises(ValueError, match=f"{key} has no meaning without extract: docstrings"):
+        files(tmp_path, **{key: value})
 
 
 def made_card(folder: Path, found: list[Document]) -> Card:

@@ -1,12 +1,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skiptrace.evidence.support import Positions, support
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=2, max_size=80), st.integers(1, 12))
 def test_counts_equal_a_scan_of_the_text(ids, window):
     stream = np.array(ids, dtype=np.uint16)

@@ -7,7 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
-from skiptrace.exploration import circuits, entries, patterns
+from skiptrace.circuits.attention import explain_attention
+from skiptrace.circuits.paths import contributions, label
+from skiptrace.exploration import circuits, patterns, reasons
+from skiptrace.exploration.neighbours import entries
 from skiptrace.mining.vocabulary import Vocabulary
 
 
@@ -24,7 +27,7 @@ def test_neighbours_are_the_largest_entries_of_the_dense_circuits(make_model):
     shown, eligible = torch.tensor([2, 5, 22]), torch.ones(23, dtype=torch.bool)
     eligible[[0, 7]] = False
     probability = torch.arange(1, 24).double() / torch.arange(1, 24).sum()
-    table = entries.entries(model, shown, eligible, probability, 4)
+    table = entries(model, shown, eligible, probability, 4)
     assert table["name"].unique().tolist() == ["direct", "L0H0", "L0H1", "L0H2", "L1H0", "L1H1", "L1H2"]
     allowed = eligible.nonzero()[:, 0].tolist()
 
@@ -65,19 +68,30 @@ def test_patterns_are_those_of_the_model(make_model):
     assert [guess[0] for guess in text["guess_ids"]] == best.tolist()
 
 
-def test_corners_are_centred_entries_of_the_head_that_copies_most(make_model):
+def test_of_a_long_text_the_last_tokens_are_kept_as_the_model_reads_them_after_the_others(make_model, monkeypatch):
+    model = make_model(2).float()
+    monkeypatch.setattr(patterns, "SHOWN", 3)
+    ids = [0, 3, 5, 7, 9]
+    read, seen = patterns.patterns(model, [ids])
+    assert read["token_id"].tolist() == ids
+    expected = model.patterns(torch.tensor([ids]))[1][0, 2]
+    (pattern,) = seen.query("name == 'L1H2'")["attention"]
+    assert pattern == pytest.approx(expected[2:, 2:][torch.ones(3, 3).tril().bool()].tolist(), abs=1e-6)
+
+
+def test_corners_are_centred_entries_of_the_leading_tokens_of_each_head(make_model):
     model = make_model(2)
-    heads = pd.DataFrame({"layer": [0, 1], "head": [1, 2], "copying": [0.1, 0.4]})
     mined = pd.DataFrame(
         {"rank": [2, 1, 3], "layer": 1, "head": 2, "source_id": [5, 9, 5], "destination_id": [4, 4, 8]}
     )
     count = pd.Series(range(100, 77, -1))
     probability = torch.tensor(count.to_numpy() / count.sum())
     words = Vocabulary(count.astype(str), count, probability)
-    found = circuits.corners(model, heads, mined, words, 3)
+    found = circuits.corners(model, mined, words, 3)
     qk, ov = dense(model, 1, 2)
     centred = {"qk": qk - (qk @ probability)[:, None], "ov": ov - ov.mean(1, keepdim=True)}
-    assert set(zip(found["layer"], found["head"], strict=True)) == {(1, 2)}
+    assert set(zip(found["layer"], found["head"], strict=True)) == {(i, h) for i in range(2) for h in range(3)}
+    found = found[(found["layer"] == 1) & (found["head"] == 2)]
     for circuit, rows, columns in (("ov", [9, 5, 1], [9, 5, 1]), ("qk", [4, 8, 1], [9, 5, 1])):
         part = found[found["circuit"] == circuit]
         assert (part["row_id"].unique().tolist(), part["column_id"].unique().tolist()) == (rows, columns)
@@ -92,3 +106,27 @@ def test_a_layer_copies_by_the_sum_of_its_heads(make_model):
         whole = sum(dense(model, layer, head)[1] for head in range(3))
         own = (whole.argmax(1) == torch.arange(23)).double().mean().item()
         assert found["own_top1"][layer] == pytest.approx(own)
+
+
+def test_reasons_of_every_cell_and_guess_are_those_of_explain(make_model, monkeypatch):
+    """The slow twin explains one cell, or one prediction, at a time."""
+    monkeypatch.setattr(reasons, "SHOWN", 5)
+    model, ids = make_model(2), [0, 3, 5, 7, 3, 11, 5]
+    terms, paths = reasons.reasons(model, [ids])
+    tokens = torch.tensor(ids)
+    for name, head in (("L0H1", (0, 1)), ("L1H2", (1, 2))):
+        (row,) = terms[terms["name"] == name].itertuples()
+        cells = [(i, j) for i in range(2, 7) for j in range(2, i + 1)]
+        assert len(row.which) == len(row.above) == reasons.KEPT * len(cells)
+        for k, (i, j) in enumerate(cells):
+            best = explain_attention(model, tokens, head, i, j).terms[: reasons.KEPT]
+            here = slice(k * reasons.KEPT, (k + 1) * reasons.KEPT)
+            assert [row.terms[t] for t in row.which[here]] == [f"{t.destination} × {t.source}" for t in best]
+            assert row.above[here] == pytest.approx([t.above for t in best], abs=1e-5)
+    assert paths["position"].tolist() == [2, 3, 4, 5, 6]
+    for row in paths.itertuples():
+        guess = int(model(tokens[None])[0, row.position].argmax())
+        best = sorted(contributions(model, tokens, row.position, guess), key=lambda c: -abs(c.logit))[: reasons.KEPT]
+        assert [name.replace("token", "direct") for name in row.paths] == [label(c.path) for c in best]
+        assert row.logits == pytest.approx([c.logit for c in best], abs=1e-5)
+        assert row.sources == [c.source for c in best]

@@ -85,17 +85,23 @@ def test_b_Q_stays_in_QK_up_to_a_constant_of_each_destination(tmp_path):
         assert (without - without[:, :1]).abs().max() > 0.1
 
 
-def test_the_paths_of_an_imported_model_with_biases_add_up_to_its_logits(tmp_path, contexts):
-    write_lens(tmp_path)
+@pytest.mark.parametrize("kind", [None, "LN", "gpt2"])
+def test_the_paths_of_an_imported_model_add_up_to_its_logits_with_layer_norm_frozen(tmp_path, contexts, kind):
+    _ = write_gpt2(tmp_path) if kind == "gpt2" else write_lens(tmp_path, normalization_type=kind)
     model = import_model(tmp_path, None, 0)
     found = contributions(model, contexts[0], 4, out=9)
     assert sum(c.logit for c in found) == pytest.approx(centred(model(contexts))[0, 4, 9].item(), abs=1e-4)
-
-
-def test_paths_are_refused_where_they_do_not_add_up(tmp_path, contexts):
-    write_gpt2(tmp_path)
-    with pytest.raises(InputError, match="layer norm or MLPs do not add up"):
-        contributions(import_model(tmp_path, None, 0), contexts[0], 4, out=9)
+    begins = {c.name.partition(" → ")[0] for c in found}
+    assert ("MLP0" in begins, "b_O of layer 0" in begins) == (kind == "gpt2", kind is not None)
+    # The direct path by hand: the embedding of the last token, divided by the standard deviation of the final stream.
+    direct = next(c for c in found if c.name == "direct")
+    towards = model.W_U[:, 9] - model.W_U.mean(1)
+    x, final = model.embed(contexts[:1, :5])[0][0, 4], model.residual(contexts[:1, :5])[0, 4]
+    if model.norm is not None:
+        x = torch.cat(
+            [x[: model.norm.width] / (final[: model.norm.width].square().mean() + 1e-5).sqrt(), x[model.norm.width :]]
+        )
+    assert direct.logit == pytest.approx((x @ towards).item(), abs=1e-5)
 
 
 def test_the_start_of_a_document_changes_places_with_token_0(tmp_path, contexts):
@@ -152,7 +158,7 @@ class Evil:
         ({"n_layers": 30_000}, r"config\.json: 30000 layers, but .*model\.pth has only 24 tensors"),
         ({"n_layers": 1}, r"tensor blocks\.1\.attn\.W_K has no place"),
         ({"n_ctx": None}, r"config\.json: n_ctx: input should be a valid integer"),
-        ({"model_type": "llama"}, r"config\.json: model_type: only gpt2"),
+        ({"model_type": "llama"}, r"config\.json: model_type: 'llama' cannot be imported; of transformers, gpt2 can"),
         ({"n_key_value_heads": 2}, r"n_key_value_heads: 2 does not divide n_heads 3"),
         ({"attn_scores_soft_cap": 30.0}, r"attn_scores_soft_cap"),
     ],

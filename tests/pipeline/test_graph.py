@@ -152,7 +152,6 @@ def test_rooms_import_only_rooms_below_them():
         "circuits",
         "composition",
         "expansion",
-        "neighbours",
         "mining",
         "evidence",
         "account",

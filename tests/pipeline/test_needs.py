@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from skiptrace.config.base import load
-from skiptrace.config.composition import CompositionParams
+from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.verification import VerificationParams
 from skiptrace.errors import InputError
 from skiptrace.evidence.causal import at_once
@@ -22,7 +22,7 @@ from tests.pipeline.conftest import ROOT
 
 PARAMS = ROOT / "params.yaml"
 VERIFICATION = load(VerificationParams, "verification", PARAMS)
-COMPOSITION = load(CompositionParams, "composition", PARAMS)
+SCORING = load(ScoringParams, "scoring", PARAMS)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def everything(model: Transformer) -> dict[str, Needs]:
         "mine": needs.of_circuits(model, 8),
         "score": needs.of_losses(model, 4096, ROWS),
         "verify": needs.of_verification(model, 2000, at_once(model, 64), 8_000_000, VERIFICATION),
-        "compose": needs.of_composition(model, 6, 128, COMPOSITION),
+        "compose": needs.of_composition(model, 6, 128, SCORING),
     }
 
 

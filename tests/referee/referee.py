@@ -402,14 +402,14 @@ def composition(run: Run) -> Iterator[Claim]:
             generator.normal(size=(d, run.d_head)) @ generator.normal(size=(run.d_head, d)) for _ in range(2)
         )
         null.append(norm(first @ second) / (norm(first) * norm(second)))
-    draws = run.params["composition"]["null_draws"]
+    draws = run.params["scoring"]["null_draws"]
     error = np.std(null) * math.sqrt(1 / draws + 1 / len(null))
     yield Claim("null of composition, mean", told["null_mean"].mean(), np.mean(null), ERRORS * error)
 
 
 def terms(run: Run) -> Iterator[Claim]:
     """What direct path, heads and virtual heads take off the loss, the patterns of the whole model kept."""
-    text = spread(run, run.params["composition"]["contexts"])
+    text = spread(run, run.params["scoring"]["sequences"])
     orders = np.zeros((len(text), run.layers + 2))
     orders[:, 0] = math.log(len(run.E))
     for start in range(0, len(text), 8):

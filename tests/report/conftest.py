@@ -5,7 +5,11 @@ import pandas as pd
 import pytest
 import torch
 
+from skiptrace.account import examples
 from skiptrace.account import study as account
+from skiptrace.account.entries import applies, split
+from skiptrace.account.listing import listed, with_chosen
+from skiptrace.account.twins import headlines, overlaps
 from skiptrace.circuits.factored import direct, heads, ov, qk
 from skiptrace.circuits.scores import score_heads
 from skiptrace.composition.induction import formation
@@ -20,9 +24,11 @@ from skiptrace.config.report import ReportParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.config.verification import VerificationParams
+from skiptrace.devices import CPU
 from skiptrace.evidence import bugs, truth
 from skiptrace.evidence.funnel import funnel, judged
 from skiptrace.evidence.nulls import StandIn, stand_in
+from skiptrace.evidence.support import Positions
 from skiptrace.evidence.tables import COSTS
 from skiptrace.evidence.used import use
 from skiptrace.evidence.verification import Streams, verify
@@ -58,6 +64,7 @@ COSTED = pd.DataFrame(
         ("crossings: too rare to say", 0, np.nan, np.nan, np.nan, 0, 0),
         ("bound: unsupported rows", 12, 0.01, 0.008, 0.012, 90, 9),
         ("bound: unsupported entries", 0, 1.74, 1.56, 1.92, 64, 9),
+        ("factoring: saved by a table of triples beyond them", 4, 0.09, 0.08, 0.1, 90, 9),
         ("bound: contradicted entries", 0, 0.22, 0.18, 0.26, 64, 9),
     ],
     columns=COSTS.names,
@@ -79,10 +86,7 @@ ACCOUNT = AccountParams(contexts=3, selection=2, entries=[3, 10], rows=4, shown_
 EXPLORATION = ExplorationParams(tokens=20, entries=3, corner=6)
 REPORT = ReportParams(bigrams=5, sources_per_head=2, offsets=5, explorer_rows=60)
 COUNTS = pd.DataFrame({"token_id": [1, 1, 1, 2], "next_id": [2, 3, 4, 1], "count": [5, 2, 1, 4]})
-COMPOSITION = CompositionParams(
-    seed=0, null_draws=5, null_sd=1.0, contexts=3, repeated_tokens=2, repeats=2, subspace_share=0.9, examples=1,
-    example_tokens=5, word_pairs={}, pairs_per_family=5, min_count=0,
-)  # fmt: skip
+COMPOSITION = CompositionParams(examples=1, example_tokens=5, word_pairs={}, pairs_per_family=5, min_count=0)
 SETTINGS = Settings(SCORING, MINING, VERIFICATION, COMPOSITION, REPORT)
 
 
@@ -93,11 +97,11 @@ def study_of(results, settings=SETTINGS, **subject) -> Study:
     return Study(results, settings, NOWHERE, **subject)
 
 
-def composed(model, stream, vocabulary) -> Composition:
+def composed(model, stream, vocabulary, scored) -> Composition:
     words = pd.DataFrame({"token": vocabulary.token, "count": vocabulary.count})
-    tables = {table.name: rows for table, rows in study(model, stream, words, COMPOSITION)}
+    tables = {table.name: rows for table, rows in study(model, stream, words, scored, SCORING, COMPOSITION)}
     kept = [(1, model), (2, model)] if model.n_layers > 1 else []
-    return Composition(formation=formation(kept, stream, COMPOSITION), **tables)
+    return Composition(formation=formation(kept, stream, SCORING), **tables)
 
 
 def best_outs(circuits, vocabulary):
@@ -134,12 +138,22 @@ def result(model, tokens, vocabulary) -> ModelResult:
     quartet = dict.fromkeys(bugs.COLUMNS, 1) | said | {"positions_21": 0, "cost_21": np.nan, "destination_1_id": 2}
     crossed = bugs.with_texts(pd.DataFrame([quartet]), vocabulary.token)
     scores = [] if model.n_layers < 2 else truth.score("skip_trigrams", "OV alone", {(1, 2, 3)}, [(1, 2, 3), (4, 5, 6)])
-    composition = composed(model, stream, vocabulary)
+    composition = composed(model, stream, vocabulary, table)
     known = Known(table, mined, agreement.to_pandas(), composition.example_texts)
     looked = explore(model, known, vocabulary, Text(stream[:200], COUNTS), MINING.min_count, EXPLORATION)
     frequency = torch.tensor(vocabulary.count.to_numpy() / vocabulary.count.sum(), dtype=torch.float32)
     text = account.Text(stream, stream, frequency, vocabulary.token)
     accounted = account.account(model, text, evidence, ACCOUNT)
+    parts = split(model, frequency) if applies(model) else None
+    asked = with_chosen(model, evidence, accounted.skip_trigrams, streams, VERIFICATION)
+    rows = listed(asked, parts, text, 0).assign(readable=True, support="supported")  # of random text hardly any would
+    recur = [(model, mined)] if model.n_layers == 1 else []
+    listing = {
+        "rows": rows,
+        "examples": examples.first(rows, Positions(stream, 23, 5), vocabulary.token),
+        "overlaps": overlaps(model, mined, recur, text, 0),
+        "headlines": headlines(accounted.ladder, [twin for twin, _ in recur], text, ACCOUNT),
+    }
     return ModelResult(
         params=params,
         heads=table,
@@ -150,8 +164,8 @@ def result(model, tokens, vocabulary) -> ModelResult:
         agreement=agreement.to_pandas(),
         skip_trigrams=mined,
         positional=skip_trigrams.mine_positional(acting, vocabulary).to_pandas(),
-        virtual_ov=virtual.mine_virtual_ov(virtual.pair_circuits(model, 99), vocabulary, MINING).to_pandas(),
-        k_composition=virtual.mine_k_composition(virtual.pair_circuits(model, 99), vocabulary, MINING).to_pandas(),
+        virtual_ov=virtual.mine_virtual_ov(virtual.pair_circuits(model, 99, CPU), vocabulary, MINING).to_pandas(),
+        k_composition=virtual.mine_k_composition(virtual.pair_circuits(model, 99, CPU), vocabulary, MINING).to_pandas(),
         copies=skip_trigrams.mine_copies(copied, vocabulary).to_pandas(),
         evidence=evidence,
         matched=pd.concat([rows.assign(heads=kind) for kind, rows in arms.items()], ignore_index=True),
@@ -161,7 +175,7 @@ def result(model, tokens, vocabulary) -> ModelResult:
         truth=truth.to_frame(scores),
         composed=composition,
         explored=Exploration(**looked),
-        accounted=Accounted(**accounted._asdict()),
+        accounted=Accounted(**accounted._asdict(), **listing),
         d_vocab=model.d_vocab,
     )
 

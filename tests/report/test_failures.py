@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from skiptrace.exploration import circuits
-from skiptrace.report import contents, order
+from skiptrace.report import order
 from skiptrace.report.contents import build
 from skiptrace.report.page import payload
 from skiptrace.report.rendering import render
@@ -22,9 +22,10 @@ def test_a_section_that_fails_is_a_box_and_the_rest_stands(hostile, built):
         if study.model.params.n_layers:
             raise ValueError(f"no <b>bugs</b> in\n{study.name} | _x_")
 
+    bugs.__module__ = order.bugs.__name__
     broken = tuple(
-        c._replace(sections=tuple(bugs if make is order.bugs else make for make in c.sections))
-        for c in contents.SECTIONS
+        part._replace(sections=tuple(bugs if make is order.bugs.bugs else make for make in part.sections))
+        for part in order.PARTS
     )
     report = build(study_of(hostile), broken)
     one, two = report.failures()
@@ -57,7 +58,7 @@ def test_a_model_whose_tables_cannot_be_packed_is_a_box(hostile, built):
     one = hostile.models["one"]
     broken = replace(one, skip_trigrams=one.skip_trigrams.drop(columns="qk"))
     study = study_of(replace(hostile, models=hostile.models | {"one": broken}))
-    report = payload.carried(built, study, {"mine": stream})
+    report = payload.carried(built, study, {"mine": stream}, {name: [] for name in hostile.models})
     assert report.corpora.keys() == {"mine"} and report.models.keys() == {"zero", "two"}
     (box,) = report.failures()
     assert box.title == "one: explorer of model" and "qk" in box.reason

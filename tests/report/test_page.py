@@ -1,6 +1,7 @@
 """The page in a real browser: every tool, on tokens that try to break out of it, without a network."""
 
 import base64
+import csv
 import gzip
 import json
 import shutil
@@ -8,17 +9,18 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from skiptrace.report.page import payload
 from skiptrace.report.rendering import render
-from skiptrace.report.rendering.tokens import visible
-from tests.report.conftest import EXPLORATION, REPORT
+from skiptrace.report.rendering.tokens import FORMULA, visible
+from tests.report.conftest import EXPLORATION, study_of
 from tests.report.test_tokens import HOSTILE
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
@@ -33,12 +35,11 @@ TRAP = "window.alert = window.print = () => { window.caught = true; };"
 @pytest.fixture(scope="module")
 def address(built, hostile, tmp_path_factory) -> str:
     """The whole report on hostile tokens, as a file."""
-    report, results = built, hostile
     stream = np.random.default_rng(0).integers(0, 23, 500)
-    told = {"mine": payload.packed(payload.corpus(results.corpora["mine"], list(range(20)), stream))}
-    models = {name: payload.packed(payload.model(model, stream, REPORT)) for name, model in results.models.items()}
+    files = {name: [f"data/tables/{name}.parquet"] for name in hostile.models}
     path = tmp_path_factory.mktemp("page") / "index.html"
-    path.write_text(render.html(replace(report, corpora=told, models=models)), encoding="utf-8")
+    carried = payload.carried(built, study_of(hostile), {"mine": stream}, files)
+    path.write_text(render.html(carried), encoding="utf-8")
     return path.as_uri()
 
 
@@ -126,8 +127,7 @@ def test_search_sort_and_filter_find_the_rows_of_the_payload(visit, two):
     page = visit()
     section, skips = skips_of_two(page), two["skips"]
     playwright.expect(section.locator(".dt-info")).to_have_text(f"1–15 of {len(skips['head'])} rows")
-    for direction in ("ascending", "descending"):
-        sort(section.locator("th", has_text="QK"), direction)
+    sort(section.locator("th", has_text="QK"), "descending")
     largest = sorted(skips["mined"]["qk"], reverse=True)[:15]
     assert [row[4] for row in rows(page, "skip-trigrams")] == [f"{v / 100:.2f}" for v in largest]
 
@@ -147,16 +147,26 @@ def test_search_sort_and_filter_find_the_rows_of_the_payload(visit, two):
     copying.select_option("yes")
     assert all(row[1] == row[3] for row in rows(page, "skip-trigrams"))
     copying.select_option("")
+    # Undefined numbers come last, whichever way one sorts.
+    lift, header = skips["checked"]["corpus_lift"], section.locator("th", has_text="Lift")
+    section.locator(".filters input").nth(1).fill("0")
+    defined = [v for v in lift if v is not None]
+    playwright.expect(section.locator(".dt-info")).to_contain_text(f"of {len(defined)} rows")
+    section.locator(".filters input").nth(1).fill("")
+    for direction, best in (("descending", max(defined)), ("ascending", min(defined))):
+        sort(header, direction)
+        assert rows(page, "skip-trigrams")[0][8] == f"{best / 100:.2f}"
     section.locator("input[type=search]").fill("onerror=alert")
     found = rows(page, "skip-trigrams")
     assert found and all("onerror=alert" in "".join(row) for row in found)
 
 
 def test_tables_of_the_page_sort_by_their_numbers_and_filter_by_their_words(visit):
-    page = visit()
+    page = visit("#two-heads")  # of planted text: the address opens the folded control
     table = page.locator("#two-heads table").first
+    table.scroll_into_view_if_needed()
     header = table.locator("th", has_text="Copying").first
-    for direction, step in (("ascending", 1), ("descending", -1)):
+    for direction, step in (("descending", -1), ("ascending", 1)):
         sort(header, direction)
         shown = [float(text) for text in table.locator("tbody td:nth-child(2)").all_inner_texts()]
         assert shown == sorted(shown)[::step] and len(set(shown)) > 1
@@ -192,12 +202,81 @@ def test_the_explorer_shows_evidence_and_places_of_a_checked_row(visit, two):
     assert page.locator("#explorer .places mark").count() >= 3
 
 
-@pytest.mark.parametrize(
-    ("hash_", "said"),
-    [("#source=xyz&model=two", "xyz is no single token of mine"), ("#out=a&model=nine", "there are zero, one, two")],
-)
-def test_an_address_that_leads_nowhere_says_what_there_is(visit, hash_, said):
-    playwright.expect(visit(hash_).locator("#explorer .note").first).to_contain_text(said)
+def test_an_address_that_leads_nowhere_says_what_there_is(visit):
+    page = visit("#source=xyz&model=two")
+    playwright.expect(page.locator("#explorer .note").first).to_contain_text("xyz is no single token of mine")
+    for hash_, said in (
+        ("out=a&model=nine", "there are zero, one, two"),
+        ("nowhere", "nothing on this page is called nowhere"),
+        ("source=a&colour=red", "colour is no part of it"),
+        ("patterns=two&text=once%20upon%20a%20time", "no text of model two begins with once·upon·a·time"),
+        ("patterns=two&head=L9H9", "model two has no head L9H9: there are L0H0"),
+        ("maps=zero", "no model with heads is called zero: there are one, two"),
+        ("skips=two&sort=QK:up&where=Head:L9H9", "the table has no QK:up, Head:L9H9"),
+        ("table=none", "no table is called none"),
+    ):
+        page.evaluate("hash => { location.hash = hash; }", hash_)
+        playwright.expect(page.locator(".astray")).to_contain_text(said)
+    page.evaluate("location.hash = 'skip-trigrams'")
+    playwright.expect(page.locator(".astray")).to_have_count(0)
+
+
+def test_a_token_without_its_blank_is_opened_where_only_one_is_meant(visit):
+    page = visit("#source=CMD()&model=two")
+    playwright.expect(page.locator("#explorer h3 code").first).to_have_text("=cmd()")
+    playwright.expect(page.locator("#explorer .note").first).to_contain_text("the only one like it is shown")
+
+
+def test_a_table_is_shown_and_saved_as_its_address_says(visit, two):
+    page, skips = visit("#skips=two&sort=OV:asc&where=Survives:yes&where=Effect%20%E2%89%A5:0"), two["skips"]
+    effects, survives = skips["checked"]["effect_nats"], skips["survives"]
+    kept = [i for i, (e, s) in enumerate(zip(effects, survives, strict=True)) if s and e is not None and e >= 0]
+    kept.sort(key=lambda i: skips["mined"]["ov"][i])
+    section = page.locator("#skip-trigrams")
+    playwright.expect(section.locator(".dt-info")).to_contain_text(f"of {len(kept)} rows")
+    assert "nats" in section.locator("th", has_text="Effect").get_attribute("title")
+    with page.expect_download() as waiting:
+        section.locator("button.save").click()
+    saved = list(csv.DictReader(Path(waiting.value.path()).read_text(encoding="utf-8").splitlines(keepends=True)))
+    assert [int(row["Source id"]) for row in saved] == [skips["ids"]["source"][i] for i in kept]
+    assert [float(row["OV"]) for row in saved] == [skips["mined"]["ov"][i] / 100 for i in kept]
+    assert not any(text.startswith(FORMULA) for row in saved for text in (row["Source"], row["Output"]))
+    playwright.expect(section.locator(".note")).to_contain_text("data/tables/two.parquet")
+    section.locator(".filters select").nth(1).select_option("no")
+    assert "where=Survives%3Ano" in page.url and "sort=OV%3Aasc" in page.url
+
+
+def test_a_map_tells_the_value_under_the_pointer(visit, two):
+    page, corner = visit("#maps=two&head=L1H2"), two["corners"][5]["qk"]
+    drawn = page.locator("#maps .maps > div", has_text="QK circuit of L1H2")
+    drawn.locator("td[data-row='2'][data-column='1']").hover()
+    value = corner["values"][2 * len(corner["column_ids"]) + 1] / 100
+    playwright.expect(drawn.locator(".note").nth(1)).to_contain_text(f"{value:+.2f} (attention score)")
+    links = drawn.locator("thead a.token").evaluate_all("links => links.map(link => link.title)")
+    assert links == [f"id {i}" for i in corner["column_ids"]]
+
+
+def test_a_figure_is_saved_with_its_caption(visit):
+    page = visit("#one-heads")
+    page.locator("#one-heads details.more", has_text="Copying").last.locator("summary").click()
+    figure = page.locator("figure[data-name=copying_one]")
+    with page.expect_download() as waiting:
+        figure.locator("button.save").click()
+    saved = ElementTree.fromstring(Path(waiting.value.path()).read_text(encoding="utf-8"))
+    caption, space = figure.locator("figcaption strong").inner_text(), "{http://www.w3.org/2000/svg}"
+    assert waiting.value.suggested_filename == "copying_one.svg"
+    assert saved.find(f"{space}desc").text.startswith(caption)
+    written = " ".join(text.text for text in saved.findall(f"{space}text"))
+    assert written == " ".join(saved.find(f"{space}desc").text.split())
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_wrong(visit, scheme):
+    page = visit("#destination=id:5&model=two", color_scheme=scheme, reduced_motion="reduce")
+    rules = {"rules": {"target-size": {"enabled": True}}}  # the others do not see colours
+    contrast = {"runOnly": ["color-contrast"]}
+    found = Axe().run(page, options=rules if scheme == "light" else contrast).response
+    assert [(rule["id"], [node["html"][:200] for node in rule["nodes"][:3]]) for rule in found["violations"]] == []
 
 
 def test_patterns_follow_the_pointer_and_the_arrow_keys(visit, two):
@@ -208,26 +287,54 @@ def test_patterns_follow_the_pointer_and_the_arrow_keys(visit, two):
     assert section.locator("button[aria-pressed=true]").inner_text() == "L1H1"
     tokens = section.locator(".text span")
     assert tokens.count() == len(text["ids"])
+    playwright.expect(section.locator("button[aria-pressed=true]")).to_have_text("L1H1")
     tokens.nth(2).hover()
     weights = text["patterns"][4][3:6]  # the third row of the triangle
     playwright.expect(section.locator(".told")).to_contain_text(f"{max(weights)}%")
     section.locator(".text").focus()
     page.keyboard.press("ArrowLeft")
-    assert tokens.nth(1).get_attribute("aria-selected") == "true"
+    playwright.expect(tokens.nth(1)).to_have_attribute("aria-selected", "true")
+    assert section.locator(".text").get_attribute("aria-activedescendant") == tokens.nth(1).get_attribute("id")
     section.locator(".controls select").last.select_option("destination")
     playwright.expect(section.locator(".told")).to_contain_text("is attended to by")
+
+
+def test_a_pattern_says_why_a_head_attends_and_which_paths_predict(visit, two):
+    page = visit()
+    page.locator("#patterns .controls select").first.select_option("two")
+    section, text = page.locator("#patterns"), two["texts"][0]
+    section.locator("button[data-head=L1H1]").click()
+    section.locator(".text span").nth(2).hover()
+    best = text["paths"][2]
+    playwright.expect(section.locator(".reasons li").first).to_contain_text(
+        f"{best['logits'][0] / 100:+.2f}".replace("-", "−")
+    )
+    playwright.expect(section.locator(".reasons li").first).to_contain_text(best["names"][0])
+    row, column = 3, 1
+    section.locator(".pattern canvas").hover(position={"x": 92 + 14 * column + 7, "y": 92 + 14 * row + 7})
+    reasons = text["reasons"][two["heads"].index("L1H1")]
+    kept = len(reasons["which"]) // len(text["patterns"][0])
+    cell = (row * (row + 1) // 2 + column) * kept
+    lines = section.locator(".reasons li")
+    playwright.expect(lines).to_have_count(kept)
+    for i in range(kept):
+        playwright.expect(lines.nth(i)).to_contain_text(reasons["terms"][reasons["which"][cell + i]])
+        playwright.expect(lines.nth(i)).to_contain_text(f"{abs(reasons['above'][cell + i]) / 100:.2f}")
 
 
 def test_a_pattern_has_an_address(visit, two):
     page = visit()
     page.locator("#patterns .controls select").first.select_option("two")
+    last = len(two["texts"]) - 1
+    page.locator("#patterns .controls select").nth(1).select_option(str(last))
     page.locator("#patterns button[data-head=L1H2]").click()
-    assert page.url.endswith("#patterns=two&text=1&head=L1H2")
-    last = len(two["texts"])
-    page = visit(f"#patterns=two&text={last}&head=L0H2")
-    assert page.locator("#patterns button[aria-pressed=true]").inner_text() == "L0H2"
-    assert page.locator("#patterns .controls select").nth(1).input_value() == str(last - 1)
-    assert page.locator("#patterns .text span").count() == len(two["texts"][-1]["ids"])
+    playwright.expect(page.locator("#patterns button[aria-pressed=true]")).to_have_text("L1H2")
+    written = page.url.partition("#")[2]
+    assert parse_qs(written)["head"] == ["L1H2"] and not parse_qs(written)["text"][0].isdigit()
+    page = visit(f"#{written}")
+    assert page.locator("#patterns button[aria-pressed=true]").inner_text() == "L1H2"
+    assert page.locator("#patterns .controls select").nth(1).input_value() == str(last)
+    assert page.locator("#patterns .text span").count() == len(two["texts"][-1]["guesses"])
 
 
 def test_everything_is_reached_and_done_by_keyboard(visit):
@@ -242,7 +349,7 @@ def test_everything_is_reached_and_done_by_keyboard(visit):
     header = page.locator("#skip-trigrams th", has_text="Score")
     header.locator(".dt-column-order").focus()
     page.keyboard.press("Enter")
-    playwright.expect(header).to_have_attribute("aria-sort", "ascending")
+    playwright.expect(header).to_have_attribute("aria-sort", "descending")
 
 
 def test_colours_follow_the_system_and_then_the_reader(visit):
@@ -262,6 +369,39 @@ def test_nothing_sticks_out_of_the_page(visit, width):
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
+def test_what_is_printed_keeps_its_figures_and_its_marks_and_fits_the_paper(visit):
+    page = visit()
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 700, "height": 1000})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 701
+    assert not page.locator("nav").first.is_visible() and not page.locator("#skip-trigrams").is_visible()
+    drawing = page.locator("figure[data-name=copying_one] svg")
+    assert drawing.is_visible() and drawing.bounding_box()["width"] <= 700
+    assert page.evaluate("getComputedStyle(document.documentElement).printColorAdjust") == "exact"
+
+
+def test_a_model_is_chosen_by_its_button_and_by_an_address(visit):
+    page = visit("#one-bigrams")
+    assert page.locator("#one-bigrams h3").is_visible() and not page.locator("#zero-bigrams h3").is_visible()
+    page.locator("#zero-layers label", has_text="zero").click()
+    assert page.url.endswith("#zero-bigrams") and page.locator("#zero-bigrams h3").is_visible()
+    last = page.locator("#one-heads details.more").last
+    anchor = last.locator("table, figure").first
+    assert not anchor.is_visible()
+    last.locator("summary").click()
+    assert anchor.is_visible()
+
+
+def test_the_findings_stand_on_the_first_screen(visit):
+    page = visit(viewport={"width": 1280, "height": 800})
+    findings = page.locator("#summary .findings > li")
+    assert findings.count() == 5
+    for i in range(5):
+        box = findings.nth(i).bounding_box()
+        assert box["y"] + box["height"] <= 800
+        assert page.locator(findings.nth(i).locator("a").get_attribute("href")).count() == 1
+
+
 def test_pictures_are_taken_from_a_report(address, tmp_path):
     page = address.removeprefix("file://")
     subprocess.run([sys.executable, str(ROOT / "docs" / "pictures.py"), page, str(tmp_path)], check=True)
@@ -274,6 +414,9 @@ def test_tables_can_be_read_without_scripts(browser, address):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(address)
-    assert page.locator("#two-heads tbody tr").first.is_visible()
+    assert page.locator("#one-heads tbody tr").first.is_visible()
+    assert page.locator("#zero-bigrams h3").is_visible() and not page.locator("#one-bigrams h3").is_visible()
+    page.locator("#zero-layers label", has_text="one").click()
+    assert page.locator("#one-bigrams h3").is_visible() and not page.locator("#zero-bigrams h3").is_visible()
     assert "needs JavaScript" in page.content()
     context.close()

@@ -1,18 +1,20 @@
 import re
 from dataclasses import replace
-from importlib import import_module
+from importlib import import_module, resources
 from inspect import getmembers, isfunction
 from pkgutil import walk_packages
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
 
+from skiptrace.evidence.support import Positions
 from skiptrace.mining.vocabulary import Vocabulary
 from skiptrace.report import sections
-from skiptrace.report.contents import SECTIONS, build
-from skiptrace.report.inputs import Results, Study
+from skiptrace.report.contents import build
+from skiptrace.report.inputs import Results
 from skiptrace.report.intervals import bracketed, share
 from skiptrace.report.metrics import (
     _finite,
@@ -22,8 +24,11 @@ from skiptrace.report.metrics import (
     metrics,
     targets,
 )
+from skiptrace.report.order import PARTS
+from skiptrace.report.published import PAPERS
 from skiptrace.report.rendering import render
-from skiptrace.report.rendering.document import Example, Examples, Tokens
+from skiptrace.report.rendering.document import Example, Examples, Figure, Section, Tokens
+from skiptrace.report.sections.models import truth
 from skiptrace.report.sections.models.positional import Attended, most_attended
 from skiptrace.report.sections.models.skip_trigrams import published_rows
 from skiptrace.report.sections.run.findings import findings
@@ -38,15 +43,24 @@ def test_hostile_tokens_are_inert_in_both_forms(built):
     reader = Reader()
     reader.feed(page)
     assert not {"img", "b", "iframe", "object"} & set(reader.elements)
-    assert reader.elements.count("script") == 3  # the colours, the library, the page
+    assert reader.elements.count("script") == 4  # the colours, the constants, the library, the page
     assert page.count("<script>alert") == 0
-    assert "onerror=alert" not in re.sub(r"<code[^>]*>.*?</code>|<text.*?</text>|<!--.*?-->", "", page, flags=re.DOTALL)
+    assert "onerror=alert" not in re.sub(r"<(code|text|blockquote)\b.*?</\1>|<!--.*?-->", "", page, flags=re.DOTALL)
     assert len(page) < 2_000_000
     text = render.markdown(built, "figures")
     assert "<script" not in text and "<img" not in text
     for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
         assert len(widths) == 1, block
+
+
+def test_no_two_scripts_of_the_page_use_one_name():
+    scripts = [resources.files("skiptrace.report") / "templates" / name for name in render.SCRIPTS]
+    declared = [
+        re.findall(r"^(?:export )?(?:async )?(?:function|const|let) (\w+)", s.read_text(), re.M) for s in scripts
+    ]
+    names = [name for each in declared for name in each]
+    assert len(names) > 50 and len(set(names)) == len(names)
 
 
 def test_the_same_results_give_the_same_bytes(hostile, built):
@@ -77,7 +91,8 @@ def test_ids_are_unique_and_every_reference_is_met(built):
     assert not [i for i in ids if ids.count(i) > 1]
     referred = set(re.findall(r'href="#([^"]+)"', page)) | set(re.findall(r"url\(#([^)]+)\)", page))
     assert referred <= set(ids)
-    assert not re.search(r'(src|href)="(?!#|data:image/png;)', page)
+    papers = "|".join(re.escape(paper.address) for paper in PAPERS)
+    assert not re.search(rf'(src|href)="(?!#|data:image/png;|(?:{papers})")', page)
 
 
 def test_what_is_undefined_is_said_to_be(make_model, tokens, hostile):
@@ -94,7 +109,7 @@ def test_what_is_undefined_is_said_to_be(make_model, tokens, hostile):
     cells = re.findall(r"<td[^>]*>(.*?)</td>", page)
     assert "n/a" in cells
     assert not [cell for cell in cells if "nan" in cell]
-    assert "nan" not in " ".join(re.findall(r"<p>(.*?)</p>", page))
+    assert not re.search(r"\bnan\b", " ".join(re.findall(r"<p>(.*?)</p>", page)))
 
 
 def test_the_published_row_of_a_source():
@@ -104,7 +119,11 @@ def test_the_published_row_of_a_source():
     shuffled = group.iloc[[2, 0, 3, 1]]
     source, destinations, outs, examples = published_rows(shuffled)
     assert (source, destinations, outs) == (Tokens(("·a",)), Tokens(("d1", "d2")), Tokens(("o1", "o2")))
-    assert examples == Examples((Example("·a", "…", ("d1", "o1")), Example("·a", "…", ("d2", "o2"))))
+    assert examples == Examples((Example("·a", "…", ("d1", "o1")), Example("·a", "…", ("d2", "o1"))))
+    counted = published_rows(shuffled.assign(corpus_count=[0, 7, float("nan"), 3]))[-1]  # d2 o1, d1 o1, d2 o2, d1 o2
+    assert counted == Examples((Example("·a", "…", ("d1", "o1")), Example("·a", "…", ("d2", "o1"))))
+    other = published_rows(shuffled.assign(corpus_count=[1, 2, 5, 9]))[-1]
+    assert other == Examples((Example("·a", "…", ("d1", "o2")), Example("·a", "…", ("d2", "o2"))))
 
 
 def test_a_positional_head_is_placed_by_its_attention_on_text():
@@ -161,23 +180,21 @@ def test_targets_by_hand(hostile):
     assert found[2].reached == "0.70 (L0H1)"
 
 
-def test_headlines_and_the_papers_table_say_what_the_tables_hold(hostile):
+def test_findings_and_the_papers_table_say_what_the_tables_hold(hostile):
     results = hostile
-    told = {f.evidence.anchor: f for f in findings(results, SETTINGS).rows}
+    held_out = {"mine": Positions(np.random.default_rng(0).integers(1, 23, 5000), 23, 6)}
+    told = {f.evidence.anchor: f for f in findings(study_of(results, held_out=held_out)).rows}
+    assert list(told) == ["zero-bigrams", "one-account", "one-evidence", "one-heads", "two-induction"]
+    assert all(f.claim and re.search(r"\d", f.value) and f.baseline for f in told.values())
     one = results.models["one"].evidence
     low, high = metrics(results, 0.05)["models"]["one"]["intervals"]["evidence"]["survives"]
     assert low < one["survives"].mean() < high
     assert told["one-evidence"].value == share(one["survives"].mean(), low, high)
-    rotated = results.models["one"].matched.query("heads == 'rotated'")["consistent"].mean()
-    assert f"{one['consistent'].mean():.1%} of the rows are, and {rotated:.1%} of those" in told["one-evidence"].text
-    assert told["one-bugs"].value == "-0.03 [-0.06, 0.00] nats"
     heads, cuts = results.models["two"].heads.set_index("name"), results.models["two"].composed.knockouts
     induction = heads["prefix_matching"].drop(["L0H0", "L0H1", "L0H2"]).idxmax()
     before = heads["previous_token"].drop(["L1H0", "L1H1", "L1H2"]).idxmax()
     cut = cuts[(cuts["to"] == induction) & (cuts["from"] == before) & (cuts["via"] == "all")].iloc[0]
     assert told["two-induction"].value == f"{cut['intact']:.2f} → {cut['without']:.2f}"
-    # Model two has a table of planted truth, so its mined rows are no headline.
-    assert "two-evidence" not in told and "two-truth" not in told
 
     rows = {row[0]: row for row in beside_the_papers(results, SETTINGS).rows}
     copying = int(results.models["one"].heads["copies"].sum())
@@ -204,21 +221,29 @@ def test_parameters_are_flattened_in_their_order():
     assert flat(content) == ["a.b: 1", "a.c: x, y: z", "d: True"]
 
 
-def test_navigation_groups_the_sections_of_a_model(built):
-    sections = {s.title: (s.group, s.short) for s in built.sections}
-    assert sections["Summary"] == ("", "Summary")
-    assert sections["two: heads"] == ("two", "heads")
+def test_every_question_shows_one_model_at_a_time(built):
+    """Model two is on planted text: its sections are the control, and no question of the others shows it."""
+    shown = {part.question.anchor: part for part in render.parts(built) if part.question}
+    assert list(shown) == [
+        "zero-layers", "attention", "which-skip-trigrams", "which-heads", "how-heads-compose",
+        "how-features-share-space", "control",
+    ]  # fmt: skip
+    assert [name for name, _ in shown["zero-layers"].groups] == ["zero", "one"]
+    assert (shown["zero-layers"].question.chosen, shown["which-heads"].question.chosen) == ("zero", "one")
+    assert {name for name, _ in shown["control"].groups} == {"two"} and shown["control"].question.folded
     page = render.html(built)
-    assert page.count("<summary>") == 1 + 3  # all contents, and each model
-    assert page.index("<summary>zero<") < page.index("<summary>one<") < page.index("<summary>two<")
+    assert page.count('type="radio"') == page.count('class="panel"') == 2 + 2  # zero and one, of two questions
+    assert "ot applicable" not in page
+    numbers = [b.number for s in built.sections for b in s.blocks if isinstance(b, Figure)]
+    assert numbers == list(range(1, len(numbers) + 1))
 
 
 def test_every_section_that_is_written_is_in_the_report():
     modules = [import_module(m.name) for m in walk_packages(sections.__path__, "skiptrace.report.sections.")]
     functions = [f for m in modules for _, f in getmembers(m, isfunction) if f.__module__ == m.__name__]
-    written = {f for f in functions if not f.__name__.startswith("_") and f.__annotations__.get("study") is Study}
-    listed = [make for chapter in SECTIONS for make in chapter.sections]
-    assert set(listed) == written and len(listed) == len(written)
+    written = {f for f in functions if f.__annotations__.get("return") in (Section, Section | None)}
+    listed = [make for part in PARTS if not part.control for make in part.sections]
+    assert {*listed, truth.truth} == written and len(listed) == len(written) - 1
 
 
 @pytest.mark.parametrize(("slope", "said"), [(-0.5, "lower"), (0.5, "higher")])

@@ -65,7 +65,7 @@ def params() -> dict[str, dict]:
     found["tokenizers"] = {"planted": {"kind": "words"}}
     found["models"] = {"one": MODEL | {"n_layers": 1}, "two": MODEL | {"n_layers": 2, "checkpoints": 2}}
     found["verification"] |= {"rows": 40, "contexts": 8, "null_rows": 20, "context_tokens": 48}
-    found["composition"] |= {"null_draws": 20, "contexts": 16}
+    found["scoring"] |= {"null_draws": 20, "sequences": 16}
     found["account"] |= {"contexts": 8, "selection": 8, "entries": [30, 300], "rows": 10, "shown_rows": 20}
     found["mining"] |= {"sources": 20}
     found["dictionaries"]["one"] |= {"steps": 20, "batch_size": 256, "entries": 64, "windows": 16, "check_windows": 16}

@@ -22,11 +22,13 @@ class SkipTrigram(NamedTuple):
 
 
 class Example(NamedTuple):
-    """A worked skip-trigram: the source, what stands between, and the tokens that follow."""
+    """A worked skip-trigram: the source, what stands between, and the tokens that follow; in text, what is around."""
 
     source: str
     between: str
     rest: tuple[str, ...]
+    before: str = ""
+    after: str = ""
 
 
 class Examples(NamedTuple):
@@ -50,13 +52,31 @@ class Contexts(NamedTuple):
 
 
 class Link(NamedTuple):
-    """A cell that leads to a section."""
+    """A cell that leads to a section of the report, or to a page of the web."""
 
     text: str
     anchor: str
 
+    @property
+    def address(self) -> str:
+        """Where it leads, as a link is written."""
+        return self.anchor if self.anchor.startswith("https://") else f"#{self.anchor}"
 
-Cell = str | Tokens | SkipTrigram | Examples | Contexts | Link
+
+class Part(NamedTuple):
+    """A stretch of text and what it is in it: source, destination or out; empty for what stands around them."""
+
+    text: str
+    role: str = ""
+
+
+class Excerpt(NamedTuple):
+    """Text of the corpus as it stands there, with the tokens that matter marked."""
+
+    parts: tuple[Part, ...]
+
+
+Cell = str | Tokens | SkipTrigram | Examples | Contexts | Excerpt | Link
 
 
 class Column(NamedTuple):
@@ -114,13 +134,22 @@ class Figure:
     title: str
     caption: str
     svg: str = field(repr=False)
+    number: int = 0
+
+    @property
+    def heading(self) -> str:
+        """Its title with its number, where it has one."""
+        return f"Figure {self.number}. {self.title}" if self.number else self.title
 
 
 class Finding(NamedTuple):
-    """A number, what it says and beside what, and the section that holds the evidence."""
+    """An answer in plain words: a number with its interval, what to compare it with, text that shows it, evidence."""
 
+    claim: str
     value: str
     text: str
+    baseline: str
+    excerpt: Excerpt | None
     evidence: Link
 
 
@@ -133,10 +162,14 @@ class Findings:
 
 @dataclass(frozen=True)
 class Tool:
-    """A part of the page that answers to its reader; Markdown leaves it out."""
+    """A part of the page that answers to its reader; Markdown leaves it out.
 
-    kind: Literal["explorer", "skips", "patterns"]
+    `help` says of the columns it makes what they hold.
+    """
+
+    kind: Literal["explorer", "skips", "maps", "patterns"]
     caption: str
+    help: tuple[Column, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,12 +185,18 @@ Block = Table | Figure | Findings | Tool | Failed
 
 @dataclass(frozen=True)
 class Section:
-    """A titled part of the report; `anchor` is its address in the page."""
+    """A titled part of the report; `anchor` is its address in the page.
+
+    `formula` is what the section is about, in the notation of `rendering.formulas`; `question` is the anchor of the
+    question that it helps to answer, empty where it stands by itself.
+    """
 
     anchor: str
     title: str
     paragraphs: Sequence[str]
     blocks: Sequence[Block]
+    formula: str = ""
+    question: str = ""
 
     def __post_init__(self) -> None:
         """Keep both in tuples, as they are read back from JSON."""
@@ -180,15 +219,30 @@ class Section:
         return self.title.removeprefix(f"{self.group}: ")
 
 
+class Question(NamedTuple):
+    """A question that sections answer, for one model at a time: `chosen` is the group that is shown first."""
+
+    anchor: str
+    title: str
+    lead: str
+    chosen: str
+    folded: bool = False
+
+
 @dataclass(frozen=True)
 class Report:
-    """The whole page; `corpora` and `models` hold what its tools look things up in, packed, by name."""
+    """The whole page; `corpora` and `models` hold what its tools look things up in, packed, by name.
+
+    `constants` is what the tools have to know of how it was packed, `questions` are those that its sections name.
+    """
 
     title: str
     lead: str
     sections: list[Section]
     corpora: Mapping[str, str] = field(default_factory=dict)
     models: Mapping[str, str] = field(default_factory=dict)
+    constants: Mapping[str, object] = field(default_factory=dict)
+    questions: tuple[Question, ...] = ()
 
     def figures(self) -> dict[str, str]:
         """All drawings as SVG, by the names of their files."""

@@ -2,14 +2,17 @@
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from importlib import resources
 from itertools import groupby
+from typing import NamedTuple
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from skiptrace.report.glossary import GLOSSARY
 from skiptrace.report.rendering.document import (
     Block,
     Cell,
@@ -17,30 +20,39 @@ from skiptrace.report.rendering.document import (
     Contexts,
     Example,
     Examples,
+    Excerpt,
     Figure,
     Link,
+    Question,
     Report,
+    Section,
     SkipTrigram,
     Table,
     Tokens,
+    Tool,
 )
+from skiptrace.report.rendering.formulas import mathml
 from skiptrace.report.rendering.tokens import plain_markdown, to_html, to_markdown, visible
 
-SCRIPTS = ("page.js", "tables.js", "explorer.js", "skips.js", "patterns.js", "start.js")
+# Modules in the order in which they may use each other; the page has them as one.
+SCRIPTS = (
+    "page.js", "address.js", "tokens.js", "csv.js", "tables.js", "matrix.js", "explorer.js", "skips.js", "maps.js",
+    "patterns.js", "figures.js", "switch.js", "start.js",
+)  # fmt: skip
+ROWS = 4  # of a table in Markdown; the page has all
 FILTERED, SEARCHED = 8, 16  # rows from which a table has filters, and a search field
 CHOICES = 24  # values up to which a column of text is a filter
 
 
 def html(report: Report) -> str:
     """The page: styles, scripts, figures and data inside it; its policy forbids it to fetch anything."""
-    groups = [(name, list(sections)) for name, sections in groupby(report.sections, lambda s: s.group)]
-    theme, script = _asset("theme.js"), "".join(_asset(name) for name in SCRIPTS)
+    theme, script = _asset("theme.js"), _joined(SCRIPTS)
     return (
         html_environment()
         .get_template("report.html.j2")
         .render(
             report=report,
-            groups=groups,
+            parts=parts(report),
             theme=Markup(theme),
             script=Markup(script),
             library=Markup(_library()),
@@ -49,14 +61,36 @@ def html(report: Report) -> str:
     )
 
 
+class Shown(NamedTuple):
+    """Sections in succession that belong to one question, or to none; `groups` are they by what they are about."""
+
+    question: Question | None
+    sections: list[Section]
+
+    @property
+    def groups(self) -> list[tuple[str, list[Section]]]:
+        """The name of each group, in their order, and its sections."""
+        names = dict.fromkeys(section.group for section in self.sections)
+        return [(name, [s for s in self.sections if s.group == name]) for name in names]
+
+
+def parts(report: Report) -> list[Shown]:
+    """The sections of a report by their questions."""
+    asked = {question.anchor: question for question in report.questions}
+    grouped = groupby(report.sections, lambda section: section.question)
+    return [Shown(asked.get(anchor), list(sections)) for anchor, sections in grouped]
+
+
 def html_environment(*packages: str) -> Environment:
     """What renders sections as HTML (`section.html.j2`), with the templates of `packages` as well."""
     environment = _environment(packages, autoescape=True)
     environment.filters |= {"cell": _html_cell, "prose": _prose, "svg": _inline, "order": _order}
+    environment.filters |= {"formula": mathml, "named": _named}
     environment.globals |= {
         "is_a": _is_a,
         "sortable": _sortable,
         "filters": _filters,
+        "help": _help,
         "searched": SEARCHED,
         "style": Markup(_asset("page.css")),
     }
@@ -65,18 +99,19 @@ def html_environment(*packages: str) -> Environment:
 
 def markdown(report: Report, figures: str) -> str:
     """The same content as GitHub-flavoured Markdown; images are linked in the folder `figures`."""
-    environment = markdown_environment(prose=str)
-    return environment.get_template("report.md.j2").render(report=report, figures=figures)
+    environment = markdown_environment(prose=str, most=ROWS)
+    return environment.get_template("report.md.j2").render(report=report, parts=parts(report), figures=figures)
 
 
-def markdown_environment(*packages: str, prose: Callable[[str], str]) -> Environment:
+def markdown_environment(*packages: str, prose: Callable[[str], str], most: int | None = None) -> Environment:
     """What renders sections as Markdown (`section.md.j2`), with the templates of `packages` as well.
 
-    `prose` is what becomes of titles, paragraphs and captions: `str`, or `inert_prose` where they hold foreign text.
+    `prose` is what becomes of titles, paragraphs and captions: `str`, or `inert_prose` where they hold foreign text;
+    `most` are the rows of a table that are shown, all where it is left out.
     """
     environment = _environment(packages, autoescape=False)
     environment.filters |= {"cell": _markdown_cell, "prose": prose}
-    environment.globals |= {"is_a": _is_a}
+    environment.globals |= {"is_a": _is_a, "shown": lambda table: table.rows[:most]}
     return environment
 
 
@@ -88,6 +123,12 @@ def inert_prose(text: str) -> str:
 
 def _asset(name: str) -> str:
     return (resources.files("skiptrace.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _joined(modules: tuple[str, ...]) -> str:
+    """The modules as one, without what they import from and export to each other."""
+    text = "".join(_asset(name) for name in modules)
+    return re.sub(r"^export (?=\w)", "", re.sub(r"^import [^;]*;\n+", "", text, flags=re.M), flags=re.M)
 
 
 def _library() -> str:
@@ -102,7 +143,7 @@ def _digest(script: str) -> str:
 
 
 def _environment(packages: tuple[str, ...], autoescape: bool) -> Environment:
-    return Environment(
+    environment = Environment(
         loader=ChoiceLoader([PackageLoader(package) for package in ("skiptrace.report", *packages)]),
         autoescape=autoescape,
         undefined=StrictUndefined,
@@ -110,6 +151,17 @@ def _environment(packages: tuple[str, ...], autoescape: bool) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["capital"] = lambda text: text[:1].upper() + text[1:]
+    return environment
+
+
+def _named(block: Block) -> str:
+    """What a table or a figure is called where it is folded: its heading, or the first words of its caption."""
+    if isinstance(block, Figure):
+        return block.heading
+    caption = block.caption if isinstance(block, Table) else ""
+    first = re.split(r"[.:;](?:\s|$)|, | \(", caption, maxsplit=1)[0]
+    return f"Table: {first[:1].lower()}{first[1:]}"
 
 
 def _is_a(block: Block, kind: str) -> bool:
@@ -134,10 +186,15 @@ def _filters(table: Table) -> list[int]:
     return found
 
 
+def _help(tool: Tool) -> str:
+    """What the columns of a tool hold, by their names, as JSON."""
+    return json.dumps({column.name: column.help for column in tool.help})
+
+
 def _order(cell: Cell) -> str:
-    """What a cell of numbers is sorted by: the first number in it; cells without one come last."""
+    """What a cell of numbers is sorted by: the first number in it, NaN where there is none."""
     number = re.search(r"[-+−]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?", cell) if isinstance(cell, str) else None
-    return number.group().replace(",", "").replace("−", "-").lstrip("+") if number else "-1e308"
+    return number.group().replace(",", "").replace("−", "-").lstrip("+") if number else "NaN"
 
 
 def _html_cell(cell: Cell) -> Markup:
@@ -149,13 +206,22 @@ def _html_cell(cell: Cell) -> Markup:
         return Markup("".join(_html_example(e) for e in cell.rows))
     if isinstance(cell, Contexts):
         return Markup("".join(_html_context(c) for c in cell.rows))
+    if isinstance(cell, Excerpt):
+        return Markup("").join(
+            Markup('<mark class="{0}" title="{0}">{1}</mark>').format(role, text) if role else escape(text)
+            for text, role in cell.parts
+        )
     if isinstance(cell, Link):
-        return Markup('<a href="#{}">{}</a>').format(cell.anchor, cell.text)
-    return escape(cell)
+        return Markup('<a href="{}">{}</a>').format(cell.address, cell.text)
+    return escape(cell.replace(" ± ", "\u00a0±\u00a0"))
 
 
 def _html_example(example: Example) -> Markup:
-    tokens = " ".join([to_html(example.source), example.between, *map(to_html, example.rest)])
+    around = [str(escape(text)) for text in (example.before, example.between, example.after)]
+    if example.before or example.after:
+        around = [f"<code>{text}</code>" for text in around]
+    before, between, after = around
+    tokens = " ".join([before, to_html(example.source), between, *map(to_html, example.rest), after]).strip()
     return Markup(f'<div class="example">{tokens}</div>')
 
 
@@ -165,9 +231,34 @@ def _html_context(context: Context) -> Markup:
     return Markup(f'<div class="example"><code class="token">{text}</code></div>')
 
 
+APART = re.compile(r"(`[^`]*`|\[[^\[\]]+\]\((?:https://|#)[^()\s]+\))")  # code and links, whole
+LINK = re.compile(r"\[([^\[\]]+)\]\(((?:https://|#)[^()\s]+)\)")
+TERMS = re.compile(rf"(?<![\w-])(?:{'|'.join(sorted(map(re.escape, GLOSSARY), key=len, reverse=True))})s?\b", re.I)
+MEANINGS = {term.lower(): meaning for term, meaning in GLOSSARY.items()}
+
+
 def _prose(text: str) -> Markup:
-    """Escaped text in which `code` between backticks is set as code."""
-    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
+    """Escaped text with `code` between backticks, [links](https://…), and each term of the glossary explained once."""
+    seen: set[str] = set()
+
+    def explained(found: re.Match[str]) -> str:
+        term = found.group().lower()
+        term = term if term in MEANINGS else term.removesuffix("s")
+        if term in seen:
+            return found.group()
+        seen.add(term)
+        return f'<abbr title="{escape(MEANINGS[term])}">{found.group()}</abbr>'
+
+    made = []
+    for i, part in enumerate(APART.split(text)):
+        safe = str(escape(part))
+        if i % 2 == 0:
+            made.append(TERMS.sub(explained, safe))
+        elif part.startswith("`"):
+            made.append(f"<code>{safe[1:-1]}</code>")
+        else:
+            made.append(LINK.sub(r'<a href="\2">\1</a>', safe))
+    return Markup("".join(made))
 
 
 def _markdown_cell(cell: Cell) -> str:
@@ -176,10 +267,19 @@ def _markdown_cell(cell: Cell) -> str:
     if isinstance(cell, SkipTrigram):
         return "{} … {} → {}".format(*map(to_markdown, cell))
     if isinstance(cell, Examples):
-        return "<br>".join("".join([to_markdown(e.source), e.between, *map(to_markdown, e.rest)]) for e in cell.rows)
+        return "<br>".join(map(_markdown_example, cell.rows))
     if isinstance(cell, Contexts):
         return "<br>".join(_markdown_context(c) for c in cell.rows)
-    return plain_markdown(cell.text if isinstance(cell, Link) else cell)
+    if isinstance(cell, Excerpt):
+        return "".join(f"<b>{plain_markdown(t)}</b>" if role else plain_markdown(t) for t, role in cell.parts)
+    if isinstance(cell, Link):
+        return f"[{plain_markdown(cell.text)}]({cell.address})"
+    return plain_markdown(cell)
+
+
+def _markdown_example(example: Example) -> str:
+    before, between, after = map(plain_markdown, (example.before, example.between, example.after))
+    return "".join([before, to_markdown(example.source), between, *map(to_markdown, example.rest), after])
 
 
 def _markdown_context(context: Context) -> str:
@@ -198,6 +298,6 @@ def _inline(figure: Figure) -> Markup:
     svg = re.sub(r'(<image[^>]*?) id="[^"]*"', r"\1", svg)  # equal images, as of two colour bars, have equal ids
     svg = re.sub(r"<[^>]+>", renamed, svg)  # inside tags only: a token may look like an id
     size = re.search(r'width="([\d.]+)pt" height="[\d.]+pt"', svg)
-    width = f"max-width:{float(size.group(1)) * 1.25:.0f}px" if size else ""
+    width = f"width:{float(size.group(1)) * 1.25:.0f}px" if size else ""
     svg = re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', "", svg, count=1)
     return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{escape(figure.title)}" style="{width}"', 1))

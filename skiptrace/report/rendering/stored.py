@@ -9,11 +9,14 @@ from skiptrace.report.rendering.document import (
     Contexts,
     Example,
     Examples,
+    Excerpt,
     Failed,
     Figure,
     Finding,
     Findings,
     Link,
+    Part,
+    Question,
     Report,
     Section,
     SkipTrigram,
@@ -25,8 +28,8 @@ from skiptrace.report.rendering.document import (
 CLASSES: dict[str, type] = {
     c.__name__: c
     for c in (
-        Column, Context, Contexts, Example, Examples, Failed, Figure, Finding, Findings, Link, Section, SkipTrigram,
-        Table, Tokens, Tool,
+        Column, Context, Contexts, Example, Examples, Excerpt, Failed, Figure, Finding, Findings, Link, Part, Question,
+        Section, SkipTrigram, Table, Tokens, Tool,
     )
 }  # fmt: skip
 CLASS = "class"  # the key that names the class of an object; no class has a field of this name
@@ -34,7 +37,8 @@ CLASS = "class"  # the key that names the class of an object; no class has a fie
 
 def to_json(report: Report) -> dict[str, Any]:
     """The report as objects, lists and text."""
-    packed = {"corpora": dict(report.corpora), "models": dict(report.models)}
+    packed = {"corpora": dict(report.corpora), "models": dict(report.models), "constants": dict(report.constants)}
+    packed |= {"questions": _plain(report.questions)}
     return {"title": report.title, "lead": report.lead, "sections": _plain(report.sections)} | packed
 
 
@@ -46,7 +50,9 @@ def from_json(value: Any) -> Report:
     """
     try:
         sections = [_made(section) for section in value["sections"]]
-        return Report(value["title"], value["lead"], sections, value["corpora"], value["models"])
+        questions = tuple(_made(question) for question in value["questions"])
+        packed = (value["corpora"], value["models"], value["constants"])
+        return Report(value["title"], value["lead"], sections, *packed, questions)
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a report as it is stored here: {error}") from None
 

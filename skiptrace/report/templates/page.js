@@ -1,31 +1,33 @@
-// Elements, tokens and data: what the parts below share. Text reaches the page as text nodes alone.
+// Elements, tokens and data: what the other modules share. Text reaches the page as text nodes alone.
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
-function element(name, attributes = {}, ...children) {
+export const constants = JSON.parse(document.getElementById("constants").textContent);
+
+export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
-    else if (value === true) made.setAttribute(key, "");
-    else if (value !== false && value !== undefined) made.setAttribute(key, value);
+  for (const [key, given] of Object.entries(attributes)) {
+    if (key.startsWith("on")) made.addEventListener(key.slice(2), given);
+    else if (given === true) made.setAttribute(key, "");
+    else if (given !== false && given !== undefined) made.setAttribute(key, given);
   }
   made.append(...children);
   return made;
 }
 
-function colours() {
-  const root = document.documentElement, chooser = document.getElementById("colours");
+export function colours() {
+  const root = document.documentElement, select = document.getElementById("colours");
   const apply = () => {
     const chosen = root.dataset.colours;
     root.classList.toggle("dark", chosen ? chosen === "dark" : dark.matches);
     document.dispatchEvent(new Event("colours"));
   };
-  chooser.value = root.dataset.colours ?? "";
-  chooser.addEventListener("change", () => {
-    if (chooser.value) root.dataset.colours = chooser.value;
+  select.value = root.dataset.colours ?? "";
+  select.addEventListener("change", () => {
+    if (select.value) root.dataset.colours = select.value;
     else delete root.dataset.colours;
     try {
-      localStorage.setItem("skiptrace-colours", chooser.value);
+      localStorage.setItem("skiptrace-colours", select.value);
     } catch {
       // Kept for this visit only.
     }
@@ -37,81 +39,98 @@ function colours() {
 
 const archives = new Map();
 
+export function bytes(text) {
+  const held = atob(text), made = new Uint8Array(held.length);
+  for (let i = 0; i < held.length; i++) made[i] = held.charCodeAt(i);
+  return made;
+}
+
 // The data of a corpus or a model, unpacked when it is first asked for.
-function archive(kind, name) {
+export function archive(kind, name) {
   const key = `${kind} ${name}`;
   if (!archives.has(key)) {
     const held = document.querySelector(`script[data-${kind}="${CSS.escape(name)}"]`);
-    const bytes = Uint8Array.from(atob(held.textContent), (c) => c.charCodeAt(0));
-    const unpacked = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const unpacked = new Blob([bytes(held.textContent)]).stream().pipeThrough(new DecompressionStream("gzip"));
     archives.set(key, new Response(unpacked).json());
   }
   return archives.get(key);
 }
 
-const modelNames = [...document.querySelectorAll("script[data-model]")].map((s) => s.dataset.model);
+export const modelNames = [...document.querySelectorAll("script[data-model]")].map((s) => s.dataset.model);
 
-async function modelAndCorpus(name) {
+export async function modelAndCorpus(name) {
   const model = await archive("model", name);
   return { name, model, corpus: await archive("corpus", model.corpus) };
 }
 
-const MARKS = { " ": "·", "\n": "↵", "\t": "⇥", "\r": "␍" };
-const LONGEST = 40;
+// The models of which `holds` is true.
+export async function modelsThat(holds) {
+  const all = await Promise.all(modelNames.map((name) => archive("model", name)));
+  return modelNames.filter((_, i) => holds(all[i]));
+}
 
 // What a person types, in the form in which tokens are shown.
-function asShown(text) {
-  const shown = [...text].map((c) => MARKS[c] ?? c);
-  return (shown.length > LONGEST ? [...shown.slice(0, LONGEST - 1), "…"] : shown).join("");
+export function marked(text) {
+  return Array.from(text, (c) => constants.marks[c] ?? c).join("");
 }
 
-function find(corpus, text) {
-  const number = /^id:(\d+)$/.exec(text);
-  if (number) return Number(number[1]) < corpus.tokens.length ? Number(number[1]) : -1;
-  const tries = [text, asShown(text), asShown(text.replaceAll("\\n", "\n").replaceAll("\\t", "\t"))];
-  return tries.map((t) => corpus.tokens.indexOf(t)).find((i) => i >= 0) ?? -1;
+// What is shown, as a person would write it.
+export function plain(shown) {
+  return Object.entries(constants.marks).reduce((text, [sign, mark]) => text.replaceAll(mark, sign), shown);
 }
 
-// The text of a token as a person would write it in an address, or its number where the text is not its alone.
-function address(corpus, id) {
-  let text = corpus.tokens[id];
-  for (const [plain, mark] of Object.entries(MARKS)) text = text.replaceAll(mark, plain);
-  return find(corpus, text) === id && text.trim() === text.trimEnd() ? text : `id:${id}`;
+// Marked, and as short as tokens are shown.
+export function asShown(text) {
+  const shown = Array.from(marked(text));
+  return (shown.length > constants.longest ? [...shown.slice(0, constants.longest - 1), "…"] : shown).join("");
 }
 
-function hash(model, corpus, role, id) {
-  return `#${new URLSearchParams({ [role]: address(corpus, id), model })}`;
+// What a custom property of the style sheet holds.
+export function style(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(name);
 }
 
-function plainToken(shown) {
+// Puts what the columns of a tool hold on their heads, for a pointer that rests there.
+export function explain(root, heads) {
+  const help = JSON.parse(root.dataset.help);
+  for (const head of heads) {
+    const said = help[head.textContent.trim()];
+    if (said) head.title = said;
+  }
+}
+
+export function plainToken(shown) {
   return element("code", { class: "token" }, shown);
 }
 
-function token(model, corpus, role, id) {
-  const link = { class: "token", href: hash(model, corpus, role, id), title: `id ${id}` };
-  return element("a", link, plainToken(corpus.tokens[id]));
+export function number(whole, digits = 2) {
+  return whole === null || whole === undefined ? "–" : (whole / constants.scale).toFixed(digits);
 }
 
-function number(hundredths, digits = 2) {
-  return hundredths === null || hundredths === undefined ? "–" : (hundredths / 100).toFixed(digits);
+export function signed(whole) {
+  return whole > 0 ? `+${number(whole)}` : number(whole);
 }
 
-function signed(hundredths) {
-  return hundredths > 0 ? `+${number(hundredths)}` : number(hundredths);
+// What readers call a token's role in a skip-trigram.
+export function roleName(role) {
+  return role === "out" ? "output" : role;
 }
 
-// A stretch of text with its marked tokens.
-function place(corpus, { ids, marks }) {
-  const item = element("li");
+// A stretch of text with its marked tokens; with `around`, no more than so many tokens beside each of them.
+export function stretch(corpus, { ids, marks }, around = Infinity) {
+  const parts = [];
   ids.forEach((id, i) => {
-    if (id < 0) item.append(" … ");
-    else item.append(marks.includes(i) ? element("mark", {}, corpus.tokens[id]) : corpus.tokens[id]);
+    if (id === constants.left_out || !marks.some((m) => Math.abs(m - i) <= around)) {
+      if (parts.at(-1) !== " … ") parts.push(" … ");
+    } else {
+      parts.push(marks.includes(i) ? element("mark", {}, corpus.tokens[id]) : corpus.tokens[id]);
+    }
   });
-  return item;
+  return parts;
 }
 
-function chooser(label, options, chosen, change) {
+export function chooser(label, options, chosen, change) {
   const select = element("select", { onchange: () => change(select.value) });
-  for (const [value, text] of options) select.append(new Option(text, value, false, value === chosen));
+  for (const [held, text] of options) select.append(new Option(text, held, false, held === chosen));
   return element("label", {}, `${label} `, select);
 }

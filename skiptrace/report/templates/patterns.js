@@ -1,140 +1,216 @@
 // Attention patterns: thumbnails of all heads, one of them large, and the text it reads.
 
-const CELL = 12; // pixels of the large pattern per token
-const FRAME = "#e69f00";
+import { asShown, chooser, element, marked, modelAndCorpus, modelsThat, plain, plainToken, signed, style } from "./page.js";
+import { astray, open, owns, write } from "./address.js";
+import { matrix, scale } from "./matrix.js";
+import { hint } from "./tables.js";
 
-// What an address such as #patterns=two&text=3&head=L1H1 names; texts count from 1.
-function askedPattern(names) {
-  const given = new URLSearchParams(location.hash.slice(1)), model = given.get("patterns");
-  return names.includes(model) ? { model, text: Number(given.get("text")) - 1, head: given.get("head") } : null;
-}
+const NAMED = 24; // characters by which a text is named at least
+const SHORT = 34; // characters of a text in the list of texts
+const NOTED = 4; // tokens named under a text
+const SIDES = [["source", "what a token attends to"], ["destination", "what attends to a token"]];
 
-async function patterns(root) {
-  const reading = [];
-  for (const name of modelNames) if ((await archive("model", name)).texts.length) reading.push(name);
-  const place = element("div"), textChoice = element("span");
-  let direction = "source";
-  const models = chooser("Model", reading.map((n) => [n, n]), reading[0], (name) => open(name, 0, null));
-  const sides = [["source", "what a token attends to"], ["destination", "what attends to a token"]];
-  const ways = chooser("Show", sides, direction, (value) => { direction = value; redraw(); });
-  let state, redraw = () => {};
-  root.replaceChildren(element("div", { class: "controls" }, models, textChoice, ways), place);
+export async function patterns(root) {
+  const reading = await modelsThat((model) => model.texts.length);
+  if (!reading.length) return;
+  const place = element("div"), texts = element("span");
+  const state = { model: reading[0], text: 0, head: null, show: SIDES[0][0], at: null, other: null };
+  const models = chooser("Model", reading.map((n) => [n, n]), state.model, (name) => choose({ model: name, text: 0, head: null, at: null }));
+  const ways = chooser("Show", SIDES, state.show, (way) => choose({ show: way }));
+  let drawn = null, redraw = () => {};
+  root.replaceChildren(element("div", { class: "controls" }, models, texts, ways), place);
   document.addEventListener("colours", () => redraw());
 
-  const follow = () => {
-    const wanted = askedPattern(reading);
-    if (!wanted) return null;
-    models.querySelector("select").value = wanted.model;
-    return open(wanted.model, wanted.text, wanted.head).then(() => root.closest("section").scrollIntoView());
-  };
-  addEventListener("hashchange", follow);
-
-  async function open(name, wanted, head) {
-    const found = await modelAndCorpus(name);
-    const options = found.model.texts.map((text, i) => [String(i), `${i + 1}: ${beginning(found.corpus, text)}`]);
-    const first = wanted in found.model.texts ? wanted : 0;
-    textChoice.replaceChildren(chooser("Text", options, String(first), (i) => view(found, Number(i), null)));
-    view(found, first, head);
+  async function choose(change) {
+    const { model, corpus } = await show(change);
+    write({ patterns: state.model, text: beginning(model, corpus, state.text), head: model.heads[state.head], show: state.show, at: state.at + 1 });
   }
 
-  function view({ name, model, corpus }, which, wanted) {
-    const text = model.texts[which], n = text.ids.length;
-    // The head that moves most in this text: least attention to the first token.
-    const rest = text.patterns.map((p) => p.reduce((sum, v, k) => sum + (isFirst(k) ? v : 0), 0));
-    const named = model.heads.indexOf(wanted);
-    state = { head: named >= 0 ? named : rest.indexOf(Math.min(...rest)), at: n - 1, other: null };
-    const large = element("canvas", { width: n * CELL, height: n * CELL, role: "img", "aria-label": "Attention pattern: rows are destinations, columns sources" });
-    const line = element("div", { class: "text", role: "listbox", tabindex: "0", "aria-label": "Tokens of the text; move with the arrow keys" });
-    const told = element("div", { class: "told", "aria-live": "polite" });
-    const spans = text.ids.map((id, i) => element("span", { role: "option", onpointerenter: () => point(i, null) }, corpus.tokens[id]));
-    line.append(...spans);
-    const choose = (head) => {
-      state.head = head;
-      const address = new URLSearchParams({ patterns: name, text: which + 1, head: model.heads[head] });
-      history.replaceState(null, "", `#${address}`);
-      redraw();
-    };
-    const buttons = model.heads.map((name, h) => {
-      const canvas = element("canvas", { width: n, height: n });
-      return element("button", { type: "button", "data-head": name, onclick: () => choose(h) }, canvas, name);
-    });
-    const point = (at, other) => { Object.assign(state, { at, other }); redraw(); };
-    large.addEventListener("pointermove", (event) => {
-      const box = large.getBoundingClientRect(), cell = (offset, size) => Math.min(n - 1, Math.max(0, Math.floor((offset / size) * n)));
-      const row = cell(event.clientY - box.top, box.height), column = cell(event.clientX - box.left, box.width);
-      if (column <= row) direction === "source" ? point(row, column) : point(column, row);
-    });
-    line.addEventListener("keydown", (event) => {
-      const moves = { ArrowLeft: state.at - 1, ArrowRight: state.at + 1, Home: 0, End: n - 1 };
-      if (!(event.key in moves)) return;
-      event.preventDefault();
-      point(Math.min(n - 1, Math.max(0, moves[event.key])), null);
-    });
-
-    redraw = () => {
-      const pattern = text.patterns[state.head], at = state.at;
-      const weight = (i) => (direction === "source" ? value(pattern, at, i) : value(pattern, i, at));
-      buttons.forEach((button, h) => {
-        button.setAttribute("aria-pressed", h === state.head);
-        paint(button.firstChild, text.patterns[h], n);
-      });
-      paint(large, pattern, n);
-      frame(large, n, at, direction);
-      spans.forEach((span, i) => {
-        span.style.background = `rgb(${heat()} / ${weight(i)}%)`;
-        span.classList.toggle("present", i === at || i === state.other);
-        span.setAttribute("aria-selected", i === at);
-      });
-      told.replaceChildren(...tell(text, corpus, model.heads[state.head], at, state.other, direction, weight));
-    };
-    place.replaceChildren(
-      element("div", { class: "thumbnails", role: "group", "aria-label": "Heads" }, ...buttons),
-      element("div", { class: "pattern" }, large, element("div", { class: "reading" }, line, told)));
+  // What is left out of a change stays; null is what a text shows at first.
+  async function show(change) {
+    Object.assign(state, { other: null }, change);
+    const found = await modelAndCorpus(state.model), { model, corpus } = found, text = model.texts[state.text];
+    state.head ??= liveliest(text);
+    state.at ??= text.guesses.length - 1;
+    models.querySelector("select").value = state.model;
+    ways.querySelector("select").value = state.show;
+    if (drawn !== text) {
+      const titles = model.texts.map((other, i) => [String(i), `${i + 1}: ${short(written(corpus, other))}`]);
+      texts.replaceChildren(chooser("Text", titles, String(state.text), (i) => choose({ text: Number(i), head: null, at: null })));
+      redraw = draw(place, found, state, choose);
+      place.querySelectorAll(".scroll").forEach(hint);
+      drawn = text;
+    }
     redraw();
+    return found;
   }
 
-  if (reading.length) await (follow() ?? open(reading[0], 0, null));
+  owns(["patterns"], ["text", "head", "show", "at"], async (given) => {
+    const lost = (...said) => open(astray(root, ...said));
+    const name = given.get("patterns"), way = given.get("show") ?? SIDES[0][0];
+    if (!reading.includes(name)) return lost("no model with attention is called ", plainToken(asShown(name)), `: there are ${reading.join(", ")}.`);
+    const { model, corpus } = await modelAndCorpus(name);
+    const text = given.has("text") ? beginningSo(model, corpus, given.get("text")) : [0];
+    const head = given.has("head") ? model.heads.indexOf(given.get("head")) : null;
+    const begins = [" of model ", name, " begins with ", plainToken(asShown(given.get("text") ?? "")), "."];
+    if (text.length !== 1) return lost(text.length ? "more than one text" : "no text", ...begins);
+    if (head === -1) return lost("model ", name, " has no head ", plainToken(asShown(given.get("head"))), `: there are ${model.heads.join(", ")}.`);
+    if (!SIDES.some(([side]) => side === way)) return lost("show is source or destination, not ", plainToken(asShown(way)), ".");
+    const count = model.texts[text[0]].guesses.length, at = given.has("at") ? Number(given.get("at")) : count;
+    if (!(Number.isInteger(at) && at >= 1 && at <= count)) return lost(`the text has tokens 1 to ${count}, and no `, plainToken(asShown(given.get("at"))), ".");
+    await show({ model: name, text: text[0], head, show: way, at: at - 1 });
+    return root.closest("section").scrollIntoView();
+  });
+  await show({});
+}
+
+// Puts a text of a model in place; returns what shows the state as it is.
+function draw(place, { model, corpus }, state, choose) {
+  const text = model.texts[state.text], { ids, earlier } = shown(text), n = ids.length;
+  const tokens = ids.map((id) => corpus.tokens[id]);
+  const weight = (row, column) => attention(text.patterns[state.head], row, column);
+  const point = (at, other) => { Object.assign(state, { at, other }); redraw(); };
+  const large = matrix({
+    label: "Attention pattern: rows are destinations, columns sources",
+    rows: tokens, columns: tokens,
+    shade: (row, column) => (column > row ? null : `rgb(${style("--heat-now")} / ${weight(row, column)}%)`),
+    point: (row, column) => { if (column <= row) point(...(state.show === "source" ? [row, column] : [column, row])); },
+  });
+  const line = element("div", { class: "text", role: "listbox", tabindex: "0", "aria-label": "Tokens of the text; move with the arrow keys" });
+  const said = element("div", { class: "told", "aria-live": "polite" });
+  // Not pointerenter, which also comes when the text moves below a pointer at rest.
+  const spans = tokens.map((token, i) =>
+    element("span", { role: "option", id: `text-${i}`, onpointermove: () => { if (state.at !== i) point(i, null); }, onclick: () => choose({ at: i }) }, token));
+  line.append(...spans);
+  line.addEventListener("keydown", (event) => {
+    const moves = { ArrowLeft: state.at - 1, ArrowRight: state.at + 1, Home: 0, End: n - 1 };
+    if (!(event.key in moves)) return;
+    event.preventDefault();
+    choose({ at: Math.min(n - 1, Math.max(0, moves[event.key])) });
+  });
+  const buttons = model.heads.map((head, h) =>
+    element("button", { type: "button", "data-head": head, onclick: () => choose({ head: h }) }, element("canvas", { width: n, height: n }), head));
+
+  function redraw() {
+    const bySource = state.show === "source", { at } = state;
+    const given = (i) => (bySource ? weight(at, i) : weight(i, at));
+    buttons.forEach((button, h) => {
+      button.setAttribute("aria-pressed", h === state.head);
+      thumbnail(button.firstChild, text.patterns[h], n);
+    });
+    large.draw(bySource ? { row: at, from: 0, to: at + 1 } : { column: at, from: at, to: n });
+    spans.forEach((span, i) => {
+      span.style.background = `rgb(${style("--heat-now")} / ${given(i)}%)`;
+      span.classList.toggle("present", i === at || i === state.other);
+      span.setAttribute("aria-selected", i === at);
+    });
+    line.setAttribute("aria-activedescendant", `text-${at}`);
+    said.replaceChildren(...sentences(text, corpus, model.heads[state.head], state, given));
+  }
+
+  const before = element("details", { class: "earlier" },
+    element("summary", {}, `${earlier.length} earlier tokens, which the model reads too`), ...earlier.map((id) => corpus.tokens[id]));
+  place.replaceChildren(
+    element("div", { class: "thumbnails", role: "group", "aria-label": "Heads" }, ...buttons),
+    element("div", { class: "pattern" },
+      element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Attention pattern" }, large.canvas),
+      element("div", { class: "reading" }, ...(earlier.length ? [before] : []), line, said, scale("0%", "rgb(var(--heat-now) / 0%)", "rgb(var(--heat-now))", "100% of the attention of a destination"))));
+  return redraw;
+}
+
+// The tokens whose attention the page has, and those before them.
+function shown(text) {
+  const first = text.ids.length - text.guesses.length;
+  return { earlier: text.ids.slice(0, first), ids: text.ids.slice(first) };
 }
 
 const triangle = (i) => (i * (i + 1)) / 2;
-const value = (pattern, row, column) => (column > row ? 0 : pattern[triangle(row) + column]);
-const isFirst = (k) => { const row = Math.floor((Math.sqrt(8 * k + 1) - 1) / 2); return triangle(row) === k; };
-const heat = () => getComputedStyle(document.documentElement).getPropertyValue("--heat-now");
+const attention = (pattern, row, column) => (column > row ? 0 : pattern[triangle(row) + column]);
 
-function beginning(corpus, text) {
-  const shown = text.ids.slice(1, 12).map((id) => corpus.tokens[id]).join("");
-  return shown.length > 34 ? `${shown.slice(0, 33)}…` : shown;
+// The head that moves most in a text: the one with the least attention to its first token, or to what is before that.
+function liveliest({ guesses, patterns: heads }) {
+  const away = heads.map((pattern) => guesses.reduce((sum, _, row) => sum + within(pattern, row, 1), 0));
+  return away.indexOf(Math.max(...away));
 }
 
-function paint(canvas, pattern, n) {
-  const context = canvas.getContext("2d"), colour = heat(), cell = canvas.width / n;
-  context.clearRect(0, 0, canvas.width, canvas.height);
+// The attention of a row to the tokens from `from` on, in percent.
+function within(pattern, row, from) {
+  return pattern.slice(triangle(row) + from, triangle(row + 1)).reduce((sum, held) => sum + held, 0);
+}
+
+function written(corpus, text) {
+  const { ids, earlier } = shown(text);
+  // The token that every text begins with is no part of its name.
+  return (earlier.length ? ids : ids.slice(1)).map((id) => corpus.tokens[id]).join("");
+}
+
+function short(text) {
+  return text.length > SHORT ? `${text.slice(0, SHORT - 1)}…` : text;
+}
+
+// The texts that begin as it is written.
+function beginningSo(model, corpus, text) {
+  return [...model.texts.keys()].filter((i) => text && written(corpus, model.texts[i]).startsWith(marked(text)));
+}
+
+// So much of a text as no other begins with.
+function beginning(model, corpus, which) {
+  const whole = Array.from(plain(written(corpus, model.texts[which])));
+  for (let length = NAMED; length < whole.length; length++) {
+    const text = whole.slice(0, length).join("");
+    if (beginningSo(model, corpus, text).length === 1) return text;
+  }
+  return whole.join("");
+}
+
+function thumbnail(canvas, pattern, n) {
+  const context = canvas.getContext("2d"), colour = style("--heat-now");
+  context.clearRect(0, 0, n, n);
   for (let row = 0; row < n; row++) {
     for (let column = 0; column <= row; column++) {
-      const shown = value(pattern, row, column);
-      if (!shown) continue;
-      context.fillStyle = `rgb(${colour} / ${shown}%)`;
-      context.fillRect(column * cell, row * cell, cell, cell);
+      const held = attention(pattern, row, column);
+      if (!held) continue;
+      context.fillStyle = `rgb(${colour} / ${held}%)`;
+      context.fillRect(column, row, 1, 1);
     }
   }
 }
 
-// A frame around the row of a destination, or the column of a source.
-function frame(canvas, n, at, direction) {
-  const context = canvas.getContext("2d");
-  context.strokeStyle = FRAME;
-  context.lineWidth = 2;
-  if (direction === "source") context.strokeRect(1, at * CELL + 1, (at + 1) * CELL - 2, CELL - 2);
-  else context.strokeRect(at * CELL + 1, at * CELL + 1, CELL - 2, (n - at) * CELL - 2);
+function sentences(text, corpus, head, { at, other, show, head: h }, given) {
+  const { ids, earlier } = shown(text), named = (i) => plainToken(corpus.tokens[ids[i]]);
+  const order = [...ids.keys()].filter((i) => given(i) > 0).toSorted((a, b) => given(b) - given(a));
+  const picked = other === null ? order.slice(0, NOTED) : [other];
+  const verb = show === "source" ? " attends to " : " is attended to by ";
+  const parts = picked.map((i) => [named(i), ` ${given(i)}%`]);
+  const rest = 100 - within(text.patterns[h], at, 0);
+  if (show === "source" && other === null && earlier.length && rest > 1) parts.push([`tokens before these ${rest}%`]);
+  const joined = parts.flatMap((part, k) => [k ? ", " : "", ...part]);
+  const said = element("p", {}, `${head}: `, named(at), ...(joined.length ? [verb, ...joined] : [" has nothing to show"]));
+  const guesses = text.guesses[at].flatMap((id, k) => [k ? ", " : "", plainToken(corpus.tokens[id]), text.chances[at][k] ? ` ${text.chances[at][k]}%` : " < 1%"]);
+  const why = other === null ? paths(text, corpus, at, earlier.length) : terms(text, h, Math.max(at, other), Math.min(at, other));
+  return [said, element("p", {}, "The model's next token: ", ...guesses), ...why];
 }
 
-function tell(text, corpus, head, at, other, direction, weight) {
-  const shown = (i) => plainToken(corpus.tokens[text.ids[i]]);
-  const order = text.ids.map((_, i) => i).filter((i) => weight(i) > 0).sort((a, b) => weight(b) - weight(a));
-  const picked = other === null ? order.slice(0, 4) : [other];
-  const verb = direction === "source" ? " attends to " : " is attended to by ";
-  const parts = picked.flatMap((i, k) => [k ? ", " : "", shown(i), ` ${weight(i)}%`]);
-  const said = element("p", {}, `${head}: `, shown(at), ...(parts.length ? [verb, ...parts] : [" has nothing to show"]));
-  const guesses = text.guesses[at].flatMap((id, k) => [k ? ", " : "", plainToken(corpus.tokens[id]), text.chances[at][k] ? ` ${text.chances[at][k]}%` : " < 1%"]);
-  return [said, element("p", {}, "The model's next token: ", ...guesses)];
+// The largest terms of one attention score, as `skiptrace explain --why` has them.
+function terms({ patterns: heads, reasons }, head, row, column) {
+  const found = reasons[head];
+  if (!found) return [];
+  const kept = found.which.length / heads[head].length, first = (triangle(row) + column) * kept;
+  const lines = [...Array(kept).keys()].map((i) => [signed(found.above[first + i]), found.terms[found.which[first + i]]]);
+  return reasonList("Why: what the destination holds × what the source holds, in attention scores above the mean over all sources", lines);
+}
+
+// The paths that add most to the likeliest next token, as `skiptrace explain` has them.
+function paths({ ids, paths: every }, corpus, at, before) {
+  const found = every[at];
+  if (!found) return [];
+  const lines = found.names.map((name, i) => {
+    const back = before + at - found.sources[i];
+    return [signed(found.logits[i]), name, " mostly from ", plainToken(corpus.tokens[ids[found.sources[i]]]), back ? ` ${back} back` : ""];
+  });
+  return reasonList("Paths that add most to it, in logits above the mean over all tokens", lines);
+}
+
+function reasonList(title, lines) {
+  return [element("p", {}, `${title}:`), element("ul", { class: "reasons" }, ...lines.map(([number, ...said]) => element("li", {}, element("b", {}, number), " ", ...said)))];
 }

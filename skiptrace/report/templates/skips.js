@@ -1,56 +1,94 @@
 // All skip-trigrams of a model in one table that can be searched, sorted and filtered.
 
-const SKIP_COLUMNS = ["Head", "Source", "Destination", "Out", "QK", "OV", "Score", "Effect", "Lift", "Survives", "Copying"];
+import { chooser, constants, element, explain, modelsThat, modelAndCorpus, number, plain, stretch } from "./page.js";
+import { astray, open, owns, write } from "./address.js";
+import { MEASURE, STATE, WORDS, choice, least, made } from "./tables.js";
+import { token } from "./tokens.js";
 
-async function skips(root) {
-  const usable = [];
-  for (const name of modelNames) if ((await archive("model", name)).heads.length) usable.push(name);
+const AROUND = 2; // tokens of an example beside each of those it is about
+
+export async function skips(root) {
+  const usable = await modelsThat((model) => model.heads.length);
   const place = element("div");
-  const pickModel = chooser("Model", usable.map((n) => [n, n]), usable[0], (name) => draw(name));
+  const pickModel = chooser("Model", usable.map((n) => [n, n]), usable[0], async (name) => { await draw(name); write({ skips: name }); });
   root.replaceChildren(element("div", { class: "controls" }, pickModel), place);
+  let shown, table;
 
   async function draw(name) {
     const found = await modelAndCorpus(name);
-    const table = element("table", { class: "skips" });
-    place.replaceChildren(table);
-    skipsTable(table, found);
+    const node = element("table", { class: "skips" });
+    pickModel.querySelector("select").value = shown = name;
+    place.replaceChildren(node, element("p", { class: "note" }, `More rows and columns: ${found.model.files.join(", ")}`));
+    table = skipsTable(node, found);
+    explain(root, node.tHead.rows[0].cells);
   }
-  return draw(usable[0]);
+
+  owns(["skips"], STATE, async (given) => {
+    const name = given.get("skips");
+    if (!usable.includes(name)) return open(astray(root, `there is no model ${name}, only ${usable.join(", ")}.`));
+    if (shown !== name) await draw(name);
+    return table.follow(given);
+  });
+  await draw(usable[0]);
 }
 
 function skipsTable(table, { name, model, corpus }) {
-  const { skips } = model, checked = skips.survives.length;
-  const bare = (id) => corpus.tokens[id].replaceAll("·", "").toLowerCase();
-  const verdict = (i) => (i < checked ? (skips.survives[i] ? "yes" : "no") : "not checked");
-  const copying = (i) => (bare(skips.ids.source[i]) === bare(skips.ids.out[i]) ? "yes" : "no");
-  const named = (text) => ({ render: (i) => text(i) });
+  const { skips: mined } = model, checked = mined.survives.length, { ids } = mined;
+  const bare = (id) => plain(corpus.tokens[id]).replaceAll(" ", "").toLowerCase();
+  const head = (i) => model.heads[mined.head[i]];
+  const verdict = (i) => (i < checked ? (mined.survives[i] ? "yes" : "no") : "not checked");
+  const copying = (i) => (bare(ids.source[i]) === bare(ids.out[i]) ? "yes" : "no");
+  const words = (i) => (constants.roles.every((role) => corpus.words[ids[role][i]]) ? "yes" : "no");
+  const scaled = (whole) => (whole === null || whole === undefined ? null : whole / constants.scale);
   // DataTables reads what it searches as HTML, so a token's own signs are escaped for it.
   const escaped = (text) => text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
-  const tokens = (role) => ({
-    render: (i, type) => {
-      const id = skips.ids[role][i];
-      return type === "display" ? token(name, corpus, role, id) : escaped(corpus.tokens[id]);
+
+  const said = (title, text) => ({ title, csv: [[title, text]], render: text });
+  const tokens = (title, role) => ({
+    title,
+    csv: [[`${title} id`, (i) => ids[role][i]], [title, (i) => plain(corpus.tokens[ids[role][i]])]],
+    render: (i, type) => (type === "display" ? token(name, corpus, role, ids[role][i]) : escaped(corpus.tokens[ids[role][i]])),
+  });
+  const numbers = (title, held) => ({
+    title,
+    csv: [[title, (i) => scaled(held[i])]],
+    className: "number",
+    ...MEASURE,
+    render: (i, type) => (type === "display" ? number(held[i]) : held[i] ?? null),
+  });
+  const example = (i, type) => {
+    const place = type === "display" && i < checked && mined.places[i][0];
+    return place ? element("span", { class: "place" }, ...stretch(corpus, place, AROUND)) : "";
+  };
+  const columns = [
+    said("Head", head), tokens("Source", "source"), tokens("Destination", "destination"), tokens("Output", "out"),
+    numbers("QK", mined.mined.qk), numbers("OV", mined.mined.ov), numbers("Score", mined.mined.score),
+    numbers("Effect", mined.checked.effect_nats), numbers("Lift", mined.checked.corpus_lift), said("Survives", verdict),
+    { title: "Example", csv: [], render: example, orderable: false, searchable: false },
+  ];
+  const saved = [...columns.flatMap((column) => column.csv), ["Copying", copying]];
+  return made(table, {
+    owner: { skips: name },
+    label: "All skip-trigrams",
+    searched: true,
+    file: `skip-trigrams-${name}`,
+    filters: [
+      choice("Head", model.heads, head),
+      choice("Survives", ["yes", "no", "not checked"], verdict),
+      choice("Copying", ["yes", "no"], copying),
+      choice("Words", ["yes", "no"], words),
+      least("Effect ≥", (i) => scaled(mined.checked.effect_nats[i])),
+      least("Lift ≥", (i) => scaled(mined.checked.corpus_lift[i])),
+    ],
+    rows: (held) => [
+      saved.map(([title]) => title),
+      ...held.rows({ search: "applied" }).data().toArray().map((i) => saved.map(([, value]) => value(i))),
+    ],
+    options: {
+      data: mined.head.map((_, i) => i),
+      columns: columns.map(({ csv, ...column }) => ({ ...column, data: null })),
+      deferRender: true, pageLength: 15,
+      language: { ...WORDS, emptyTable: "No skip-trigram was mined from this model." },
     },
   });
-  const numbers = (values) => ({
-    className: "number",
-    type: "num",
-    render: (i, type) => (type === "display" ? number(values[i]) : values[i] ?? -1e308),
-  });
-  const columns = [
-    named((i) => model.heads[skips.head[i]]), tokens("source"), tokens("destination"), tokens("out"),
-    numbers(skips.mined.qk), numbers(skips.mined.ov), numbers(skips.mined.score),
-    numbers(skips.checked.effect_nats), numbers(skips.checked.corpus_lift), named(verdict), named(copying),
-  ].map((column, k) => ({ ...column, title: SKIP_COLUMNS[k], data: null }));
-  const filters = element("div", { class: "filters" });
-  const made = new DataTable(table, {
-    data: skips.head.map((_, i) => i), columns, autoWidth: false, deferRender: true, order: [], pageLength: 15,
-    language: { ...WORDS, emptyTable: "No skip-trigram was mined from this model." },
-    layout: { topStart: "search", topEnd: filters, bottomStart: "info", bottomEnd: "paging" },
-  });
-  for (const [column, label, values] of [[0, "Head", model.heads], [9, "Survives", ["yes", "no", "not checked"]], [10, "Copying", ["yes", "no"]]]) {
-    filters.append(filter(label, values, (value) => pick(made, column, value)));
-  }
-  const inner = table.closest(".dt-layout-table");
-  for (const [key, value] of [["tabindex", "0"], ["role", "region"], ["aria-label", "All skip-trigrams"]]) inner.setAttribute(key, value);
 }

@@ -1,6 +1,16 @@
 // What runs when the page opens; `data-ready` says that it has.
 
-const TOOLS = { explorer, skips, patterns };
+import { colours } from "./page.js";
+import { route } from "./address.js";
+import { library, tables } from "./tables.js";
+import { explorer } from "./explorer.js";
+import { skips } from "./skips.js";
+import { maps } from "./maps.js";
+import { patterns } from "./patterns.js";
+import { figures } from "./figures.js";
+import { switches } from "./switch.js";
+
+const TOOLS = { explorer, skips, maps, patterns };
 
 function contents() {
   const narrow = matchMedia("(max-width: 60rem)");
@@ -22,15 +32,18 @@ function here() {
   for (const section of document.querySelectorAll("main > section")) watch.observe(section);
 }
 
-// A section that is only linked to may be folded away in the contents; the page itself shows all.
 async function start() {
   colours();
   contents();
+  switches();
   await library();
-  document.querySelectorAll("main table").forEach(enhance);
+  tables();
+  figures();
   for (const place of document.querySelectorAll("[data-tool]")) await TOOLS[place.dataset.tool](place);
   here();
-  if (!asked() && location.hash) document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
+  addEventListener("hashchange", route);
+  await route();
+  delete document.documentElement.dataset.opening;
   document.documentElement.dataset.ready = "";
 }
 

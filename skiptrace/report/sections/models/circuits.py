@@ -21,9 +21,10 @@ def circuits(study: Study) -> Section | None:
     if study.model.params.n_layers == 0:
         return None
     name, model = study.name, study.model
-    token, corners = study.corpus.vocabulary["token"], model.explored.corners
-    first = corners.iloc[0]
-    label = f"L{first['layer']}H{first['head']}"
+    token, every = study.corpus.vocabulary["token"], model.explored.corners
+    first = model.heads.loc[model.heads["copying"].idxmax()]
+    corners = every[(every["layer"] == first["layer"]) & (every["head"] == first["head"])]
+    label = str(first["name"])
 
     def corner(circuit: str) -> pd.DataFrame:
         entries = corners[corners["circuit"] == circuit]

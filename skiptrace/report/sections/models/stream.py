@@ -30,7 +30,7 @@ def residual(study: Study) -> Section | None:
     if study.model.params.n_layers == 0:
         return None
     name, model, settings = study.name, study.model, study.settings
-    composed, params = model.composed, settings.composition
+    composed, params = model.composed, settings.scoring
     weights, deletion = composed.virtual_weights, composed.deletion
     strongest = weights.loc[weights["z"].idxmax()]
     deleting = deletion[deletion["deletes"]]
@@ -39,7 +39,7 @@ def residual(study: Study) -> Section | None:
     among = "" if between.empty else _between_heads(between, params.null_sd)
     d_model = model.params.d_model
     texts = [
-        "The residual stream is where all parts of the model write and read. The virtual weights of a writer and a "
+        "Every part of the model reads from the residual stream and adds to it. The virtual weights of a writer and a "
         "reader are the product of their matrices; its norm says how strongly the two are connected, against the "
         f"same matrices rotated at random. The strongest: {strongest['writer']} to {strongest['reader']} "
         f"({strongest['score']:.3f}, chance {strongest['null_mean']:.3f}, z = {strongest['z']:+.0f})." + among,
@@ -67,7 +67,7 @@ def residual(study: Study) -> Section | None:
         f"How much of the {d_model} dimensions each writer uses. Norm: root mean square of what it writes on text. "
         "Effective rank: exponential of the entropy of the squared singular values, of what it writes on text and of "
         "its weights, beside Gaussian matrices of the same shape. Dimensions: directions that hold "
-        f"{params.subspace_share:.0%} of what it writes.",
+        f"{settings.composition.subspace_share:.0%} of what it writes.",
         explained(
             (
                 *words("Writer"),
@@ -166,7 +166,8 @@ def draw_deletion(table: pd.DataFrame) -> str:
     """Share of negative eigenvalues on each writer's subspace, and the output's cosine with the stream there."""
     heads, writers = (list(dict.fromkeys(table[side])) for side in ("head", "writer"))
     shape = (len(heads), len(writers))
-    with canvas(2.6 + 2 * (0.46 * shape[1] + 0.6), 1.5 + 0.34 * shape[0]) as drawn:
+    # The titles need more width than the cells of a model with few heads.
+    with canvas(max(7.0, 2.6 + 2 * (0.46 * shape[1] + 0.6)), 1.5 + 0.34 * shape[0]) as drawn:
         left, right = drawn.subplots(1, 2, sharey=True)
         digits = 2 if shape[1] <= 9 else None
         negative, cosine = (table.pivot(index="head", columns="writer", values=v).loc[heads, writers]

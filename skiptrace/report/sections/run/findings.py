@@ -1,121 +1,272 @@
-"""What a run found, in a few numbers."""
+"""What a run found: one answer to each question of the report, with text that shows it."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 
-from skiptrace.report.inputs import ModelResult, Results, Settings
-from skiptrace.report.intervals import estimate, share
-from skiptrace.report.metrics import account, best_knockout, by_source, metrics, recovered, salience_left
-from skiptrace.report.rendering.document import (
-    Finding,
-    Findings,
-    Link,
-)
+import numpy as np
+import pandas as pd
 
+from skiptrace.account.readable import Kind, kind
+from skiptrace.circuits.cutoffs import own_first
+from skiptrace.config.dictionaries import ModelDictionaryParams
+from skiptrace.evidence.support import Positions
+from skiptrace.report import excerpts
+from skiptrace.report.inputs import ModelResult, Study
+from skiptrace.report.intervals import bracketed, share
+from skiptrace.report.metrics import NORMAL, account, best_knockout, by_source, recovered, salience_left
+from skiptrace.report.rendering.document import Excerpt, Finding, Findings, Link
 
-def findings(results: Results, settings: Settings) -> Findings:
-    """The headlines, as far as the models of this run allow any."""
-    return Findings(tuple(_findings(results, settings)))
-
-
-def _findings(results: Results, settings: Settings) -> Iterator[Finding]:
-    models = results.models
-    for name, numbers in metrics(results, settings.verification.min_p_out)["models"].items():
-        scores = numbers.get("skip_trigrams")
-        if scores:
-            where = Link(f"{name}: against planted truth", f"{name}-truth")
-            yield Finding(
-                f"{scores['recall']:.0%}",
-                f"of the planted skip-trigrams of model {name} are among its {_planted(models[name])} top-ranked rows, "
-                "as many as were planted; the best ranking by counting in the corpus alone, without a model, finds "
-                f"{scores['best_baseline']:.0%}.",
-                where,
-            )
-    for name, model in models.items():
-        if len(model.evidence) and model.truth.empty:
-            checked = model.evidence
-            left = model.funnel[model.funnel["step"] == model.funnel["step"].iloc[-1]].set_index("heads")["share"]
-            twin = ", and the row recurs with another seed" if checked["recurs"].notna().any() else ""
-            yield Finding(
-                share(checked["survives"].mean(), *by_source(checked, "survives")),
-                f"of the {len(checked):,} mined skip-trigrams of model {name} that were checked pass every test: the "
-                "edge adds more to p(output) than those of 95% of the rows mined from rotated heads, p(output) is at "
-                f"least {settings.verification.min_p_out:.0%}, the training text supports the row{twin}. Of rows mined "
-                f"from rotated heads {left['rotated']:.1%} pass. Being causally consistent says little: "
-                f"{checked['consistent'].mean():.1%} of the rows are, and {_consistent(model, 'rotated'):.1%} of those "
-                "from rotated heads.",
-                Link(f"{name}: evidence", f"{name}-evidence"),
-            )
-    for name, model in models.items():
-        if model.params.n_layers > 0 and model.truth.empty and math.isfinite(salience_left(model)):
-            yield _accounted(name, model)
-    for name, model in models.items():
-        knockout = best_knockout(model)
-        if knockout is not None:
-            yield Finding(
-                f"{knockout.intact:.2f} → {knockout.without:.2f}",
-                f"prefix matching of the induction head {knockout.induction} of model {name} when {knockout.before}, "
-                f"the best previous-token head before it, is ablated ({knockout.change:+.2f} ± "
-                f"{knockout.change_se:.2f}).",
-                Link(f"{name}: induction heads", f"{name}-induction"),
-            )
-    for name, model in models.items():
-        cost = model.cost("crossings")
-        if cost is not None and model.truth.empty:
-            yield Finding(
-                estimate(cost),
-                f"is what a skip-trigram bug of model {name} costs where it applies: the mean over "
-                f"{cost['entries']} crossings of {len(model.bugs)} pairs of supported rows, none of them supported by "
-                f"the training text, with errors clustered by document.{_bounds(model)}",
-                Link(f"{name}: bugs", f"{name}-bugs"),
-            )
-    if results.superposition:
-        cells = results.superposition["phase"]
-        two = cells[cells["n"] == 2]
-        yield Finding(
-            f"{two['agrees'].mean():.1%}",
-            f"of {len(two)} cells of the phase diagram of two features match the exact optimum, in weights and biases, "
-            "after training.",
-            Link("phase diagrams", "superposition-phase"),
-        )
+SITES = {"residual": "residual stream", "heads": "output of the heads"}
+TRIED = 200  # rows among which one is looked for that the held-out text has
 
 
-def _accounted(name: str, model: ModelResult) -> Finding:
+def findings(study: Study) -> Findings:
+    """One answer to each question, as far as the models of this run allow it."""
+    return Findings(tuple(found for ask in QUESTIONS if (found := ask(study)) is not None))
+
+
+def zero_layers(study: Study) -> Finding | None:
+    """How near a model without attention comes to the bigrams of the corpus."""
+    name = chosen(study, lambda m: m.params.n_layers == 0)
+    if name is None:
+        return None
+    model = study.results.models[name]
+    known = model.agreement.dropna(subset=["spearman"])
+    if known.empty:
+        return None
+    corpus = study.results.corpora[model.params.corpus]
+    return Finding(
+        "Without attention a transformer is a table of bigrams",
+        _mean(known["spearman"]),
+        f"rank correlation of its next-token order with the text, over {len(known)} frequent tokens; its loss is "
+        f"{model.valid_loss:.2f} nats per token",
+        f"by token frequency alone {known['spearman_unigram'].mean():.2f}; a smoothed bigram model's loss is "
+        f"{corpus.bigram_loss:.2f}",
+        _bigram(study, model),
+        Link("bigrams", f"{name}-bigrams"),
+    )
+
+
+def attention(study: Study) -> Finding | None:
     """What attention adds, and how much of it needs no interaction of tokens."""
-    numbers, left = account(model), salience_left(model)
-    shares, mined = recovered(model), numbers.get("table_rows")
+    name = chosen(study, lambda m: m.params.n_layers == 1 and math.isfinite(salience_left(m)))
+    name = name or chosen(study, lambda m: m.params.n_layers > 0 and math.isfinite(salience_left(m)))
+    if name is None:
+        return None
+    model = study.results.models[name]
+    rungs = model.accounted.ladder.query("layers == 'all'").set_index("rung")
+    gain, error = rungs.loc["direct path", "lost"], NORMAL * rungs.loc["direct path", "lost_se"]
+    numbers, shares, mined = account(model), recovered(model), account(model).get("table_rows")
     largest = max((n for n in shares if n <= 10_000), default=None)
     entries = (
-        f" Of what the interactions add, the mined rows shown first recover {mined:.1%}; {largest:,} entries of QK and "
-        f"of OV, chosen for the loss they save, {shares[largest]:.0%}."
+        f"; of the rest, the mined rows shown first recover {mined:.1%}, {largest:,} entries chosen by loss "
+        f"{shares[largest]:.0%}"
         if largest is not None and mined is not None
         else ""
     )
     return Finding(
-        f"{left:.0%}",
-        f"of the {numbers['direct'] - numbers['whole']:.2f} nats per token that attention adds to the direct path of "
-        f"model {name} is left when attention scores are a sum of one number for the destination and one for the "
-        f"source, so that no token looks for another.{entries}",
-        Link(f"{name}: what attention adds", f"{name}-account"),
+        f"{salience_left(model):.0%} of what attention adds needs no token to look for another",
+        bracketed(gain, gain - error, gain + error, "nats"),
+        f"per token is what attention adds to model {name}; that share is left when attention scores are one number "
+        f"for the source plus one for the destination{entries}",
+        f"loss {numbers['direct']:.2f} without heads, {numbers['whole']:.2f} with them",
+        _example(study, model, 0),
+        Link("what attention adds", f"{name}-account"),
     )
 
 
-def _bounds(model: ModelResult) -> str:
-    """What bounds the cost of the rows that were checked and of all entries."""
-    rows, entries = model.cost("bound: unsupported rows"), model.cost("bound: contradicted entries")
-    if rows is None or entries is None:
+def skip_trigrams(study: Study) -> Finding | None:
+    """How many mined rows pass every test."""
+    name = chosen(study, lambda m: m.params.n_layers == 1 and len(m.evidence) > 0)
+    name = name or chosen(study, lambda m: len(m.evidence) > 0)
+    if name is None:
+        return None
+    model = study.results.models[name]
+    checked = model.evidence
+    left = model.funnel[model.funnel["step"] == model.funnel["step"].iloc[-1]].set_index("heads")["share"]
+    planted = [m for m in study.results.models.values() if m.planted]
+    control = _planted(planted[0]) if planted and planted[0] is not model else ""
+    surviving = checked[checked["survives"]].sort_values("rank_evidence")
+    return Finding(
+        f"Of {len(checked):,} skip-trigrams read from the weights, {int(checked['survives'].sum())} pass every test",
+        share(checked["survives"].mean(), *by_source(checked, "survives")),
+        "of those checked: their attention edge moves the model, the training text supports them"
+        + (", and a model of another seed has them" if checked["recurs"].notna().any() else ""),
+        f"of rows from rotated heads {left['rotated']:.1%}{control}".replace(" 0.0%", " none"),
+        _example(study, model, 1, surviving),
+        Link("evidence", f"{name}-evidence"),
+    )
+
+
+def heads(study: Study) -> Finding | None:
+    """How many heads copy."""
+    name = chosen(study, lambda m: m.params.n_layers == 1)
+    name = name or chosen(study, lambda m: m.params.n_layers > 0)
+    if name is None:
+        return None
+    model = study.results.models[name]
+    own = max(own_first(model.heads, model.d_vocab).itertuples(), key=lambda head: head.share)
+    copying = int(model.heads["copies"].sum())
+    return Finding(
+        f"{copying} of {len(model.heads)} heads copy: what they attend to becomes likelier",
+        share(own.share, own.low, own.high),
+        f"of all tokens are raised most by themselves in {own.name}, the head that copies most tokens",
+        f"chance {1 / model.d_vocab:.2%}; a copying score {study.settings.scoring.null_sd:g} standard deviations above "
+        "random heads counts",
+        _copy(study, model),
+        Link("heads", f"{name}-heads"),
+    )
+
+
+def composition(study: Study) -> Finding | None:
+    """Whether the best induction head needs the best previous-token head."""
+    name = chosen(study, lambda m: best_knockout(m) is not None)
+    if name is None:
+        return None
+    model = study.results.models[name]
+    cut = best_knockout(model)
+    assert cut is not None
+    uniform = model.composed.induction["prefix_matching_uniform"].max()
+    error = NORMAL * cut.change_se
+    return Finding(
+        f"Two layers make an induction head: {cut.induction} finds what came next last time, through {cut.before}",
+        f"{cut.intact:.2f} → {cut.without:.2f}",
+        f"of its attention is on what followed earlier occurrences, with {cut.before} and without it: a change of "
+        f"{bracketed(cut.change, cut.change - error, cut.change + error)}",
+        f"uniform attention {uniform:.2f}",
+        _induction(study, model, cut.induction),
+        Link("induction heads", f"{name}-induction"),
+    )
+
+
+def features(study: Study) -> Finding | None:
+    """What sparse features keep of the loss."""
+    for name, dictionary in study.results.dictionaries.items():
+        if isinstance(dictionary.params, ModelDictionaryParams) and len(dictionary.shown):
+            shown = dictionary.shown.iloc[0]
+            return Finding(
+                f"{shown['l0']:.0f} sparse features a token keep {shown['loss_recovered']:.0%} of what the "
+                f"{SITES.get(shown['site'], shown['site'])} adds",
+                _recovered(shown),
+                f"of the loss between mean ablation and the model, with {shown['l0']:.1f} entries of a dictionary in "
+                f"place of the {SITES.get(shown['site'], shown['site'])}",
+                f"the mean for the current token alone {shown['token_mean_recovered']:.0%}, as many principal "
+                f"components {shown['pca_recovered']:.0%}",
+                _feature(dictionary.contexts),
+                Link("sparse autoencoders", f"dictionary-{name}"),
+            )
+    return None
+
+
+QUESTIONS = (zero_layers, attention, skip_trigrams, heads, composition, features)
+
+
+def chosen(study: Study, fits: Callable[[ModelResult], bool]) -> str | None:
+    """The first model that fits, those on planted text last."""
+    models = sorted(study.results.models.items(), key=lambda item: item[1].planted)
+    return next((name for name, model in models if fits(model)), None)
+
+
+def _mean(values: pd.Series) -> str:
+    error = NORMAL * values.std() / math.sqrt(len(values)) if len(values) > 1 else math.inf
+    return bracketed(values.mean(), values.mean() - error, values.mean() + error)
+
+
+def _recovered(shown: pd.Series) -> str:
+    """The share recovered, with its interval where one was measured."""
+    low, high = (float(shown.get(f"loss_recovered_{end}", math.nan)) for end in ("low", "high"))
+    return share(shown["loss_recovered"], low, high) if math.isfinite(low) else f"{shown['loss_recovered']:.0%}"
+
+
+def _planted(model: ModelResult) -> str:
+    """How the control came out."""
+    ranked = model.truth.query("kind == 'skip_trigrams' and ranking == 'consistent, by evidence'")
+    if ranked.empty:
         return ""
+    row = ranked.iloc[0]
+    found = round(row["recall"] * row["planted"])
+    whole = f"are exactly the {row['planted']} planted" if found == row["planted"] else f"hold {found} planted ones"
+    return f"; in planted text, the {row['planted']} top-ranked rows {whole}"
+
+
+def _text(study: Study, model: ModelResult) -> tuple[Positions, list[str]] | None:
+    """The held-out text of a model's corpus, and its tokens' texts."""
+    held_out = study.held_out.get(model.params.corpus)
     return (
-        f" The {rows['entries']:,} checked rows that are not supported cost at most {estimate(rows)} per token "
-        f"together; all entries that the training text contradicts, at most {estimate(entries)}, of a loss of "
-        f"{model.valid_loss:.3f}."
+        None
+        if held_out is None
+        else (held_out, study.results.corpora[model.params.corpus].vocabulary["token"].tolist())
     )
 
 
-def _planted(model: ModelResult) -> int:
-    return int(model.truth.loc[model.truth["kind"] == "skip_trigrams", "planted"].iloc[0])
+def _first(rows: pd.DataFrame, tokens: tuple[str, ...], find: Callable[..., Excerpt | None]) -> Excerpt | None:
+    """Text for the first of the rows whose tokens a reader recognises, else for the first that the text has."""
+    told = rows.head(TRIED).to_dict("records")
+    for row in sorted(told, key=lambda row: -sum(_readable(str(row[token])) for token in tokens)):
+        if (found := find(*(int(row[f"{token}_id"]) for token in tokens))) is not None:
+            return found
+    return None
 
 
-def _consistent(model: ModelResult, heads: str) -> float:
-    """The share of rows mined from stand-ins of the heads that are causally consistent."""
-    return float(model.matched.loc[model.matched["heads"] == heads, "consistent"].mean())
+def _readable(token: str) -> bool:
+    return kind(token) is Kind.WORD and token.startswith(" ")
+
+
+def _example(study: Study, model: ModelResult, place: int, else_: pd.DataFrame | None = None) -> Excerpt | None:
+    """One of the rows that a reader meets first, else one of `else_` where the text has it."""
+    shown = model.accounted.examples
+    if len(shown) > place:
+        row = shown.iloc[place]
+        return excerpts.of_row(*(row[part] for part in ("before", "source", "between", "destination", "out", "after")))
+    text, rows = _text(study, model), model.accounted.skip_trigrams if else_ is None else else_
+    if text is None or rows.empty:
+        return None
+    return _first(rows, ("source", "destination", "out"), lambda *ids: excerpts.skip_trigram(*text, *ids))
+
+
+def _bigram(study: Study, model: ModelResult) -> Excerpt | None:
+    text = _text(study, model)
+    if text is None:
+        return None
+    common = model.bigrams.sort_values("corpus_count", ascending=False)
+    return _first(common, ("token", "next"), lambda *ids: excerpts.bigram(*text, *ids))
+
+
+def _copy(study: Study, model: ModelResult) -> Excerpt | None:
+    text = _text(study, model)
+    if text is None:
+        return None
+    whole = model.copies["source"].str.fullmatch(r" [^\W\d_]{4,}")
+    return _first(
+        pd.concat([model.copies[whole], model.copies[~whole]]),
+        ("source",),
+        lambda token: excerpts.repetition(*text, token),
+    )
+
+
+def _induction(study: Study, model: ModelResult, head: str) -> Excerpt | None:
+    """A right prediction to which this head adds most, from held-out text."""
+    texts = study.results.corpora[model.params.corpus].vocabulary["token"].tolist()
+    found = model.composed.examples.query("name == @head and logit > 0 and source_back > 1 and source_id == out_id")
+    for row in found.sort_values("source_back").itertuples():
+        spoken = model.composed.example_texts.query("example == @row.example").sort_values("position")
+        ids = np.append(spoken["token_id"].to_numpy(), row.out_id)
+        last = len(ids) - 2
+        if last - row.source_back >= 0:
+            marks = {last - row.source_back: excerpts.SOURCE, last: excerpts.DESTINATION, last + 1: excerpts.OUT}
+            return excerpts.of_ids(ids, texts, marks)
+    return None
+
+
+def _feature(contexts: pd.DataFrame) -> Excerpt | None:
+    """Where a feature is most active, with the source token that a head brings there."""
+    strongest = contexts[(contexts["rank"] == 0) & (contexts["distance"] > 1)].sort_values(
+        "activation", ascending=False
+    )
+    for row in strongest.head(TRIED).itertuples():
+        text = [*row.before, row.token, *row.after]
+        here = len(row.before)
+        if row.distance <= here and all(map(_readable, (row.source, row.token))):
+            marks = {here - row.distance: excerpts.SOURCE, here: excerpts.DESTINATION}
+            return excerpts.of_texts(text, marks)
+    return None

@@ -1,8 +1,10 @@
-"""Losses and counts of all models, headlines first."""
+"""What the run found, what it was trained on, and the losses of all models."""
 
-from skiptrace.report.inputs import Results, Study
+from skiptrace.config.corpora import PackagesCorpus, PlantedCorpus
+from skiptrace.report.inputs import CorpusResult, ModelResult, Results, Study
 from skiptrace.report.metrics import in_context_learning, targets
 from skiptrace.report.rendering.document import (
+    Block,
     Section,
     Table,
     numbers,
@@ -19,8 +21,58 @@ from skiptrace.report.sections.run.findings import findings
 from skiptrace.report.sections.run.papers import beside_the_papers
 
 
+def lead(study: Study) -> str:
+    """What was trained on what, with the losses: a sentence for every corpus, planted text last."""
+    results = study.results
+    told = []
+    for name in sorted(results.corpora, key=lambda name: results.corpora[name].params.kind == "planted"):
+        models = {m: model for m, model in results.models.items() if model.params.corpus == name}
+        if not models:
+            continue
+        corpus = results.corpora[name]
+        size = corpus.train.characters + corpus.valid.characters
+        losses = ", ".join(f"{m} {model.valid_loss:.2f}" for m, model in models.items())
+        said = f"{_models(models)} read {_amount(size)} characters of {_text(name, corpus)}"
+        if corpus.params.kind == "planted":
+            told.append(f"As a control, {_models(models).partition(' of ')[0]} read {_text(name, corpus)}.")
+        else:
+            beside = f"a smoothed bigram model {corpus.bigram_loss:.2f}"
+            told.append(f"{said}. Loss on held-out text, nats per token: {losses}; {beside}.")
+    return " ".join(line[0].upper() + line[1:] for line in told)
+
+
+def _models(models: dict[str, ModelResult]) -> str:
+    depths = [str(model.params.n_layers) for model in models.values()]
+    layers = f"{', '.join(depths[:-1])} and {depths[-1]} layers" if len(depths) > 1 else f"{depths[0]} layers"
+    shapes = {(m.params.n_heads, m.params.d_head) for m in models.values() if m.params.n_layers > 0}
+    of = " of " + " or ".join(f"{n} heads of {d}" for n, d in sorted(shapes)) if shapes else ""
+    kind = "attention-only transformers" if len(models) > 1 else "an attention-only transformer"
+    return f"{kind} with {layers}{of}".replace(" 1 layers", " one layer").replace("0 layers", "no layers")
+
+
+def _amount(characters: int) -> str:
+    return f"{characters / 1e6:.0f} million" if characters >= 5e5 else f"{characters:,}"
+
+
+def _text(name: str, corpus: CorpusResult) -> str:
+    """What a corpus is, in a few words."""
+    params, tokens = corpus.params, f"{len(corpus.vocabulary):,} kinds of tokens"
+    if isinstance(params, PackagesCorpus):
+        packages = [package.partition("==")[0] for package in params.packages]
+        what = {"all": "the source text", "strings": "the string literals"}.get(params.extract, f"the {params.extract}")
+        return f"{what} of {', '.join(packages[:-1]) + ' and ' if packages[1:] else ''}{packages[-1]} ({tokens})"
+    if isinstance(params, PlantedCorpus):
+        return "text with planted rules"
+    return f"corpus {name} ({tokens})"
+
+
 def summary(study: Study) -> Section:
-    """Headlines, the papers' numbers beside this run's, and the losses of all models."""
+    """One answer to each question."""
+    return Section("summary", "Findings", [], [findings(study)])
+
+
+def losses(study: Study) -> Section:
+    """The losses of all models, the papers' numbers beside this run's, and the course of the training."""
     results, settings = study.results, study.settings
     rows = []
     for name, model in results.models.items():
@@ -52,30 +104,31 @@ def summary(study: Study) -> Section:
         "In-context learning",
     )
     models = Table(
-        "Validation loss in nats per token, beside an interpolated Kneser–Ney bigram model and a unigram model on "
-        "the same tokens. In-context learning: loss late in the context minus loss early, in nats; a bigram model "
-        "has none, so its value is noise.",
+        "Loss on held-out text in nats per token, beside an interpolated Kneser–Ney bigram model and a unigram model "
+        "on the same tokens. In-context learning: loss late in the context minus loss early in it, in nats; a bigram "
+        "model has none, so its value is noise.",
         (*words("Model", "Corpus"), *numbers(*measured)),
         rows,
     )
+    beside = beside_the_papers(results, settings)
     reached = Table(
         "What a model of each depth should reach with the default parameters, and what this run reached.",
         (*words("Model", "Quantity"), *numbers("Target", "Reached"), *words("Met")),
         [(t.model, t.what, t.wanted, t.reached, "yes" if t.met else "no") for t in targets(results)],
     )
-    if all(model.curve.empty for model in results.models.values()):  # nothing was trained here
-        return Section("summary", "Summary", [], [models, *([reached] if reached.rows else [])])
-
-    curves = figure(
-        "loss_curves",
-        "Loss during training",
-        "The zero-layer model flattens out at the smoothed bigram; each layer of attention goes below it. Measured on "
-        "the first contexts of the validation text, so the ends differ slightly from the table.",
-        draw_loss_curves,
-        results,
-    )
-    found, beside = findings(results, settings), beside_the_papers(results, settings)
-    return Section("summary", "Summary", [], [found, beside, models, reached, curves])
+    blocks: list[Block] = [beside, models, *([reached] if reached.rows else [])]
+    if any(len(model.curve) for model in results.models.values()):  # else nothing was trained here
+        blocks.append(
+            figure(
+                "loss_curves",
+                "Loss during training",
+                "The zero-layer model flattens out at the smoothed bigram; each layer of attention goes below it. "
+                "Measured on the first contexts of the held-out text, so the ends differ slightly from the table.",
+                draw_loss_curves,
+                results,
+            )
+        )
+    return Section("losses", "This run beside the papers", [], blocks)
 
 
 def draw_loss_curves(results: Results) -> str:

@@ -1,0 +1,102 @@
+"""Places of real text where skip-trigrams stand, and the first rows that a reader can read, each with such a place."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Integer
+
+from skiptrace.account.readable import Kind, kind, whole
+from skiptrace.account.tables import EXAMPLES
+from skiptrace.evidence.support import Positions, Support
+
+SHOWN = 24  # examples of a model
+CAPPED = 4  # of so many first rows, at most one has white space for a destination, and at most one is copying
+TRIED = 200  # places of a row that are looked at
+BEFORE, AFTER = 8, 6  # tokens shown on either side, at most
+APART = 24  # tokens between source and destination, at most
+
+
+class Place(NamedTuple):
+    """Where a skip-trigram stands: its document, and the text around and between its tokens."""
+
+    document: int
+    before: str
+    between: str
+    after: str
+
+
+def first(rows: pd.DataFrame, positions: Positions, token: pd.Series, shown: int = SHOWN) -> pd.DataFrame:
+    """The first of the supported rows that can be read, one for each source and each output, with a place each.
+
+    `rows` are in their order, with the columns of `account.tables.ROWS`; `positions` are those of held-out text. Of the
+    first 4, 8, 12, … rows at most a quarter have white space for a destination, and at most a quarter copy the source:
+    those beyond wait for others. Columns: `account.tables.EXAMPLES`.
+    """
+    found: list[dict[str, Any]] = []
+    waiting: list[dict[str, Any]] = []
+    seen: set[tuple[str, str]] = set()
+    for row in rows[(rows["support"] == Support.SUPPORTED) & rows["readable"]].to_dict("records"):
+        names = {("source", _plain(row["source"])), ("out", _plain(row["out"]))}
+        if names & seen or (place := example(row, positions, token)) is None:
+            continue
+        seen |= names
+        waiting.append({**row, **place._asdict()})
+        for each in list(waiting):
+            if all(sum(map(test, found)) * CAPPED <= len(found) for test in (_blank, _copies) if test(each)):
+                found.append(each)
+                waiting.remove(each)
+        if len(found) >= shown:
+            break
+    ranked = [row | {"rank": rank} for rank, row in enumerate(found[:shown], 1)]
+    return EXAMPLES.frame(pd.DataFrame(ranked, columns=EXAMPLES.names))
+
+
+def _blank(row: dict[str, Any]) -> bool:
+    return kind(row["destination"]) is Kind.BLANK
+
+
+def _copies(row: dict[str, Any]) -> bool:
+    return _plain(row["source"]) == _plain(row["out"])
+
+
+def _plain(text: str) -> str:
+    return text.strip().lower()
+
+
+def example(row: dict[str, Any], positions: Positions, token: pd.Series) -> Place | None:
+    """The place where a row stands closest together, in whole words; None if there is none.
+
+    At least one token stands between source and destination, and the source is the last of its kind before it.
+    """
+    source, destination, out = (int(row[f"{role}_id"]) for role in ("source", "destination", "out"))
+    here = positions.of(destination)
+    there = positions.nearest(source, destination)
+    apart = here - there - 1
+    stands = (there >= 0) & (apart >= 1) & (apart <= APART) & (positions.stream[here + 1] == out)
+    picked = np.flatnonzero(stands)
+    for at in picked[np.argsort(apart[picked], kind="stable")][:TRIED]:
+        place = _around(int(there[at]), int(here[at]), positions, token)
+        end = f"{row['destination']}{row['out']}"
+        if whole(place.before, row["source"], place.between) and whole(place.between, end, place.after):
+            return place
+    return None
+
+
+def _around(source: int, destination: int, positions: Positions, token: pd.Series) -> Place:
+    """The text around a source and a destination: at most so many tokens, of the document."""
+    starts = positions.document(np.array([destination]))[0]
+    number = int(np.searchsorted(positions.starts, destination, side="right")) - 1
+    ends = positions.starts[number + 1] if number + 1 < len(positions.starts) else len(positions.stream)
+    first = max(source - BEFORE, starts + 1)  # the token that begins a document is none of its text
+    last = min(destination + 2 + AFTER, ends)
+    return Place(
+        number,
+        _text(positions.stream[first:source], token),
+        _text(positions.stream[source + 1 : destination], token),
+        _text(positions.stream[destination + 2 : last], token),
+    )
+
+
+def _text(ids: Integer[np.ndarray, " n"], token: pd.Series) -> str:
+    return "".join(token.iloc[np.asarray(ids, dtype=np.int64)])

@@ -1,0 +1,66 @@
+"""What given skip-trigrams save on text, each at the places where it stands."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int, Integer
+from torch import Tensor
+
+from skiptrace.account.entries import Running, Split
+from skiptrace.account.rows import saved_by
+
+IDS = ["layer", "head", "source_id", "destination_id", "out_id"]
+
+
+class Worth(NamedTuple):
+    """Of every row: places of the text, and nats per 1,000 tokens with their standard error over contexts."""
+
+    n: Integer[np.ndarray, " rows"]
+    nats: Float[np.ndarray, " rows"]
+    se: Float[np.ndarray, " rows"]
+
+
+@torch.no_grad()
+def worth(split: Split, rows: pd.DataFrame, windows: Int[Tensor, "batch width"]) -> Worth:
+    """By how much the loss rises when OV[source, out] of a head is taken away at the places of the destination.
+
+    `rows.savings` has the equation; here rows are given (`head`, `source_id`, `destination_id`, `out_id`), and only
+    their places are looked at: those of the destination with the source before them, or at them, in their context.
+    """
+    running = Running(split, split.qk, split.ov)
+    head, source, destination, out = (torch.from_numpy(rows[name].to_numpy().astype(np.int64)) for name in IDS[1:])
+    value = torch.empty(len(rows))
+    for index, circuit in enumerate(split.ov):
+        mine = head == index
+        value[mine] = circuit.entries(source[mine], out[mine])
+    places, saved = (np.zeros((len(rows), len(windows))) for _ in range(2))
+    for number, window in enumerate(windows):
+        tokens, targets = window[:-1], window[1:]
+        pattern = running.pattern(tokens)
+        logits = running.logits(tokens, pattern)
+        total = logits.logsumexp(-1)
+        held, at = tokens.unique(return_inverse=True)
+        attended = pattern.new_zeros(*pattern.shape[:2], len(held)).index_add_(2, at, pattern)
+        seen = torch.zeros(len(tokens), len(held), dtype=torch.bool)
+        seen[torch.arange(len(tokens)), at] = True
+        begins = seen.clone()
+        begins[0] = False  # nothing is predicted from the token that begins a context
+        seen = seen.cumsum(0) > 0
+        local = torch.full((split.d_vocab,), -1)
+        local[held] = torch.arange(len(held))
+        here = ((local[source] >= 0) & (local[destination] >= 0)).nonzero()[:, 0]
+        if not len(here):
+            continue
+        stands = begins[:, local[destination[here]]] & seen[:, local[source[here]]]
+        place, which = stands.nonzero(as_tuple=True)
+        row = here[which]
+        delta = attended[head[row], place, local[source[row]]] * value[row]
+        p = (logits[place, out[row]] - total[place]).exp()
+        rise = saved_by(delta, p, targets[place] == out[row]).double().numpy()
+        places[:, number] = np.bincount(row.numpy(), minlength=len(rows))
+        saved[:, number] = np.bincount(row.numpy(), rise, minlength=len(rows))
+    per = 1000 / (windows.shape[1] - 2)
+    spread = saved.std(1, ddof=1) / len(windows) ** 0.5 if len(windows) > 1 else np.full(len(rows), np.nan)
+    return Worth(places.sum(1).astype(np.int64), per * saved.mean(1), per * spread)

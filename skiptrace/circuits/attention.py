@@ -1,0 +1,168 @@
+"""Why a head attends: one attention score as a sum over what was written at its two ends.
+
+The residual stream that a head reads is a sum over paths ("A Mathematical Framework", "Two-Layer Attention-Only
+Transformers"), and its score is bilinear in the two ends, so the score is a sum over pairs of paths: through
+which earlier heads, or none, the destination and the source came to hold what matches, and from which tokens.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from skiptrace.circuits.factored import Head
+from skiptrace.circuits.paths import beginnings, path_name, paths
+from skiptrace.errors import InputError
+from skiptrace.models.transformer import Transformer
+
+POSITION, TOKEN = "position", "token"  # parts of the stream that no head wrote
+
+
+class Part(NamedTuple):
+    """What one path writes into the stream of every place: `looks @ carried`, place by token that it comes from."""
+
+    name: str
+    looks: Float[Tensor, "ctx tokens"]
+    carried: Float[Tensor, "tokens d_model"]
+
+
+class TokenTerm(NamedTuple):
+    """The share of a term that comes from one token at each end; `*_place` are places in the text."""
+
+    destination_place: int
+    source_place: int
+    score: float
+
+
+class Term(NamedTuple):
+    """What two paths together add to an attention score.
+
+    `score` is the addition to the score; `above` what is left of it after the mean over all sources in view, since a
+    constant added to all of them leaves softmax unchanged. `tokens` are its largest parts by token, of either sign.
+    """
+
+    destination: str
+    source: str
+    score: float
+    above: float
+    tokens: list[TokenTerm]
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One cell of an attention pattern: log(attention) = Σ above − normaliser, score = Σ score."""
+
+    head: Head
+    destination: int
+    source: int
+    attention: float
+    score: float
+    normaliser: float
+    terms: list[Term]
+
+
+def parts(
+    model: Transformer,
+    tokens: Int[Tensor, " ctx"],
+    patterns: list[Float[Tensor, "batch n_heads ctx ctx"]],
+    layer: int,
+) -> list[Part]:
+    """What each path writes into the stream as `layer` reads it, positions apart: they add up to what it reads.
+
+    1/std of every layer norm is frozen at its value on the text; what MLPs and the biases of layers write begins paths
+    of its own. The layer after the last is the unembedding.
+    """
+    entered, pos = model.embed(tokens[None])
+    written, scales = beginnings(model, tokens, patterns)
+    itself, embedding = torch.eye(len(tokens)).to(entered), F.embedding(tokens, model.W_E)
+    # Positions that stand in the stream are moved by heads with the token they stand at.
+    found = [
+        Part(POSITION, itself, pos + (entered[0] - embedding) * scales[layer]),
+        Part(TOKEN, itself, embedding * scales[layer]),
+    ]
+    for path in paths(layer, model.n_heads):
+        looks = itself
+        for i, h in path:
+            # What a head has written stands in normed dimensions alone, which share one factor at each place.
+            looks = patterns[i][0, h] @ (looks * scales[i][:, :1] if looks is not itself else looks)
+        if path:
+            looks = looks * scales[layer][:, :1]
+        for begins, reader, values in written:
+            if reader > (path[0][0] if path else layer) or not (path or begins):
+                continue
+            carried = values * scales[path[0][0] if path else layer]
+            for i, h in path:
+                carried = carried @ model.blocks[i].W_V[h] @ model.blocks[i].W_O[h]
+            found.append(Part(path_name(begins, path), looks, carried))
+    return found
+
+
+@torch.no_grad()
+def score_terms(model: Transformer, written: list[Part], head: Head) -> Float[Tensor, "parts parts ctx ctx"]:
+    """What every two parts add to every attention score of a head, the destination's part first: s_ij = Σ_a Σ_b.
+
+    Sources behind a destination are among them, which the head does not see.
+    """
+    weights = model.blocks[head[0]]
+    W_Q, W_K = weights.W_Q[head[1]] / math.sqrt(model.d_head), weights.W_K[head[1]]
+    queries = torch.stack([part.looks @ (part.carried @ W_Q) for part in written])
+    keys = torch.stack([part.looks @ (part.carried @ W_K) for part in written])
+    return torch.einsum("aid,bjd->abij", queries, keys)
+
+
+@torch.no_grad()
+def explain_attention(
+    model: Transformer,
+    tokens: Int[Tensor, " ctx"],
+    head: Head,
+    destination: int,
+    source: int | None = None,
+    most: int = 3,
+) -> Attention:
+    """Why `head` attends from `destination` to `source`, by default where it attends most: terms by |above|.
+
+    s_ij = Σ_a Σ_b (Σ_t A^a_it u^a_t) W_Q W_Kᵀ (Σ_r A^b_jr u^b_r)ᵀ/√d_head over the paths a and b into the layer, with
+    u the embedding carried along a path and A its attention. The sum over t and r is the part of each token; `most`
+    of them are kept of every term. In attention scores.
+
+    Raises:
+        InputError: there is no such head or place.
+    """
+    layer, place = head
+    if not (0 <= layer < model.n_layers and 0 <= place < model.n_heads):
+        raise InputError(f"L{layer}H{place}: the model has {model.n_layers} layers of {model.n_heads} heads")
+    if not 0 <= destination < len(tokens) or not (source is None or 0 <= source <= destination):
+        raise InputError(f"a destination is one of {len(tokens)} tokens, and its source one of those up to it")
+    here = tokens[: destination + 1]
+    patterns = model.patterns(here[None])
+    row = patterns[layer][0, place, destination]
+    attended = int(row.argmax()) if source is None else source
+    weights = model.blocks[layer]
+    W_Q, W_K = weights.W_Q[place] / math.sqrt(model.d_head), weights.W_K[place]
+    written = parts(model, here, patterns, layer)
+    each = score_terms(model, written, head)[:, :, destination]
+    total, above = each.sum((0, 1)), each[..., attended] - each.mean(-1)
+    terms = []
+    for a, at_destination in enumerate(written):
+        queries = at_destination.looks[destination][:, None] * (at_destination.carried @ W_Q)
+        for b, at_source in enumerate(written):
+            keys = at_source.looks[attended][:, None] * (at_source.carried @ W_K)
+            by_token = (queries @ keys.T).flatten()
+            largest = by_token.abs().topk(min(most, len(by_token))).indices.tolist()
+            tokens_of = [TokenTerm(i // len(here), i % len(here), by_token[i].item()) for i in largest]
+            names = (at_destination.name, at_source.name)
+            terms.append(Term(*names, each[a, b, attended].item(), above[a, b].item(), tokens_of))
+    normaliser = (total - total.mean()).logsumexp(0).item()
+    return Attention(
+        head,
+        destination,
+        attended,
+        row[attended].item(),
+        total[attended].item(),
+        normaliser,
+        sorted(terms, key=lambda term: -abs(term.above)),
+    )

@@ -1,0 +1,226 @@
+"""Reading checkpoints of TransformerLens, and of the models on the Hub that its predecessors trained."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from pydantic import BeforeValidator, Field
+
+from skiptrace.errors import InputError
+from skiptrace.models.foreign import (
+    Count,
+    Foreign,
+    Size,
+    Source,
+    activation,
+    because,
+    check,
+    enough,
+    layer_norm,
+)  # fmt: skip
+from skiptrace.models.original import Original, OriginalLayer, OriginalMLP
+from skiptrace.models.tensors import Tensors
+
+BUFFERS = ("attn.mask", "attn.IGNORE")
+
+
+def _number(value: object) -> object:
+    """A number that was written as text, as `json.dumps(…, default=str)` writes those of NumPy and torch."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+class LensConfig(Foreign):
+    """The keys of a HookedTransformerConfig that are used; a value that cannot be run here is an error."""
+
+    n_layers: Count
+    n_heads: Size
+    d_model: Size
+    d_head: Size
+    n_ctx: Size
+    d_vocab: Size
+    d_vocab_out: int | None = None
+    attn_only: bool = False
+    d_mlp: int | None = None
+    act_fn: str | None = None
+    normalization_type: Literal["LN", "LNPre", "RMS", "RMSPre"] | None = "LN"
+    final_rms: bool = False
+    positional_embedding_type: Literal["none", "shortformer", "standard"] = "standard"
+    eps: Annotated[float, Field(gt=0), BeforeValidator(_number)] = 1e-5
+    n_key_value_heads: Size | None = None
+    use_attn_scale: bool = True
+    attn_scale: Annotated[float, BeforeValidator(_number)] = -1.0
+    scale_attn_by_inverse_layer_idx: bool = False
+    attention_dir: Literal["causal"] = "causal"
+    right_multiply_matrices: Literal[True] = True
+    factored_embed: Literal[False] = False
+    parallel_attn_mlp: Literal[False] = False
+    gated_mlp: Literal[False] = False
+    use_local_attn: Literal[False] = False
+    post_embedding_ln: Literal[False] = False
+    use_qk_norm: Literal[False] = False
+    clip_qkv: Literal[None] = None
+    use_logn_attn: Literal[False] = False
+    use_attention_sinks: Literal[False] = False
+    use_normalization_before_and_after: Literal[False] = False
+    attn_scores_soft_cap: Annotated[float, Field(le=0)] = -1.0
+    output_logits_soft_cap: Annotated[float, Field(le=0)] = -1.0
+    num_experts: Literal[None] = None
+    load_in_4bit: Literal[False] = False
+    quantization_method: Literal[None] = None
+
+    OTHERWISE: ClassVar = {"normalization": "normalization_type", "ln_eps": "eps"}
+    IRRELEVANT: ClassVar = (
+        because(
+            "which activations hooks see, or how the same product is computed",
+            "use_attn_result use_split_qkv_input use_hook_mlp_in use_attn_in use_hook_tokens "
+            "ungroup_grouped_query_attention use_bfloat16_matmul",
+        )
+        | because(
+            "where the model came from, how it was named, or its size once more",
+            "model_name original_architecture architecture from_checkpoint checkpoint_index checkpoint_label_type "
+            "checkpoint_value n_params version",
+        )
+        | because(
+            "where and in which precision it ran; tensors are read as they are stored, into float32",
+            "device n_devices dtype use_float16 use_bfloat16 save_checkpoints_to_bfloat16",
+        )
+        | because(
+            "how text becomes tokens, which tokenizers.<corpus> says",
+            "tokenizer_name default_prepend_bos tokenizer_prepends_bos trust_remote_code",
+        )
+        | because(
+            "of positions that positional_embedding_type would name, and that are refused",
+            "rotary_dim rotary_base rotary_base_local rotary_adjacent_pairs rotary_scaling_factor "
+            "use_NTK_by_parts_rope NTK_by_parts_low_freq_factor NTK_by_parts_high_freq_factor NTK_by_parts_factor "
+            "NTK_original_ctx_len use_dynamic_ntk_rope train_seq_length use_yarn_rope yarn_factor "
+            "yarn_attention_factor yarn_beta_fast yarn_beta_slow yarn_original_max_position_embeddings yarn_truncate "
+            "yarn_global_attn_only relative_attention_max_distance relative_attention_num_buckets",
+        )
+        | because("of local attention, which is refused", "window_size attn_types")
+        | because("of mixtures of experts, which are refused", "experts_per_token norm_topk_prob")
+        | because("of a factored embedding, which is refused", "factor_size")
+        | because("of encoders and decoders", "decoder_start_token_id")
+        | because("a state dict holds W_E and W_U each, tied or not", "tie_word_embeddings")
+        | because("normalization_type says it", "uses_rms_norm layer_norm_folding")
+        | because(
+            "how the weights were drawn before training",
+            "seed init_mode init_weights initializer_range initializer_scale_global initializer_scale_hidden "
+            "initializer_scale_embed initializer_scale_unembed weight_init_scheme weight_init_scale W_O_init_scale "
+            "fixed_init store_init",
+        )
+        | because("of SoLU, which an attention-only model lacks and others are refused for", "neuron_scale neuron_temp")
+        | because(
+            "how it was trained",
+            "lr lr_hidden lr_vector lr_schedule beta1 beta2 betas weight_decay grad_norm_clip batch_size "
+            "batch_size_per_device batches_per_step num_devices tokens_per_step max_tokens max_steps warmup_tokens "
+            "warmup_steps truncate_tokens n_epochs dataset_name dataset_subset_name shuffled_data train_loss_ewma_beta "
+            "log_interval control use_acc use_ET debug debug_batch debug_overfit save_checkpoints checkpoint_every "
+            "checkpoint_every_tokens use_checkpoint_schedule",
+        )
+    )
+    WHY: ClassVar = {
+        "positional_embedding_type": "rotary and relative positions make QK depend on the distance, so that it is no "
+        "one matrix; only standard, shortformer and none can be expanded",
+        "right_multiply_matrices": "its matrices are transposed; save it from TransformerLens, which turns them round",
+    }
+
+
+# Keys by which older configs name the positions, with what true and false stand for.
+POSITIONS = {"shortformer_pos": ("shortformer", "standard"), "use_pos_resid": ("standard", "shortformer")}
+
+
+def read(content: dict[str, Any], tensors: Tensors, source: Source) -> Original:
+    """A model in the format of TransformerLens.
+
+    Raises:
+        InputError: a key of its config or a tensor is not as it has to be; names it.
+    """
+    c = check(LensConfig, _named_positions(content, source), source)
+    enough(tensors, c.n_layers, source)
+    if c.n_heads % (c.n_key_value_heads or c.n_heads):
+        raise InputError(f"{source.said}: n_key_value_heads: {c.n_key_value_heads} does not divide n_heads {c.n_heads}")
+    if c.d_vocab_out not in (None, -1, c.d_vocab):
+        raise InputError(
+            f"{source.said}: d_vocab_out: {c.d_vocab_out} differs from d_vocab {c.d_vocab}; circuits here go from a "
+            "vocabulary to itself"
+        )
+    if c.final_rms and c.normalization_type in ("LN", "LNPre"):
+        raise InputError(f"{source.said}: final_rms: layer norms of two kinds in one model cannot be run here")
+    if not c.attn_only and (c.d_mlp is None or c.d_mlp < 1 or c.act_fn is None):
+        raise InputError(f"{source.said}: attn_only: a model with MLPs has d_mlp and act_fn; set it if there are none")
+    return _read(c, tensors, source)
+
+
+def _named_positions(content: dict[str, Any], source: Source) -> dict[str, Any]:
+    """The config with `positional_embedding_type` in place of the older keys.
+
+    Raises:
+        InputError: one is neither true nor false, or two contradict each other.
+    """
+    kept = {k: v for k, v in content.items() if k not in POSITIONS}
+    now = "positional_embedding_type"
+    found = {now: kept[now]} if now in kept else {}
+    for key, (if_true, if_false) in POSITIONS.items():
+        if key not in content:
+            continue
+        if not isinstance(content[key], bool):
+            raise InputError(f"{source.said}: {key}: expected true or false, got {content[key]!r}")
+        found[key] = if_true if content[key] else if_false
+    if len(set(map(str, found.values()))) > 1:
+        raise InputError(f"{source.said}: {' and '.join(found)} contradict each other; remove one")
+    return kept | {now: next(iter(found.values()))} if found else kept
+
+
+def _read(c: LensConfig, tensors: Tensors, source: Source) -> Original:
+    scale = c.attn_scale if c.use_attn_scale and c.attn_scale > 0 else c.d_head**0.5 if c.use_attn_scale else 1.0
+    weighted = c.normalization_type in ("LN", "RMS")
+    unplaced = c.positional_embedding_type == "none"
+    original = Original(
+        W_E=tensors.take("embed.W_E", c.d_vocab, c.d_model),
+        W_pos=torch.zeros(c.n_ctx, c.d_model) if unplaced else tensors.take("pos_embed.W_pos", c.n_ctx, c.d_model),
+        W_U=tensors.take("unembed.W_U", c.d_model, c.d_vocab),
+        b_U=tensors.optional("unembed.b_U", c.d_vocab),
+        layers=[],
+        positions=c.positional_embedding_type,
+        norm=None if c.normalization_type is None else "LN" if c.normalization_type.startswith("LN") else "RMS",
+        eps=c.eps,
+        ln_final=layer_norm(tensors, "ln_final", c.d_model) if weighted else None,
+    )
+    for index in range(c.n_layers):
+        layer = _layer(c, tensors, f"blocks.{index}", weighted, source)
+        factor = c.d_head**0.5 / (scale * (index + 1 if c.scale_attn_by_inverse_layer_idx else 1))
+        layer.W_Q *= factor
+        layer.b_Q *= factor
+        original.layers.append(layer)
+    tensors.done(*BUFFERS)
+    return original
+
+
+def _layer(c: LensConfig, tensors: Tensors, block: str, weighted: bool, source: Source) -> OriginalLayer:
+    shared = c.n_heads // (c.n_key_value_heads or c.n_heads)
+    into, bias = (c.d_model, c.d_head), (c.d_head,)
+    attn = f"{block}.attn"
+    under, groups = ("_", c.n_key_value_heads) if c.n_key_value_heads else ("", c.n_heads)
+    layer = OriginalLayer(
+        tensors.take(f"{attn}.W_Q", c.n_heads, *into),
+        tensors.take(f"{attn}.{under}W_K", groups, *into).repeat_interleave(shared, 0),
+        tensors.take(f"{attn}.{under}W_V", groups, *into).repeat_interleave(shared, 0),
+        tensors.take(f"{attn}.W_O", c.n_heads, c.d_head, c.d_model),
+        tensors.optional(f"{attn}.b_Q", c.n_heads, *bias),
+        tensors.optional(f"{attn}.{under}b_K", groups, *bias).repeat_interleave(shared, 0),
+        tensors.optional(f"{attn}.{under}b_V", groups, *bias).repeat_interleave(shared, 0),
+        tensors.optional(f"{attn}.b_O", c.d_model),
+        layer_norm(tensors, f"{block}.ln1", c.d_model) if weighted else None,
+    )
+    if not c.attn_only and c.d_mlp is not None:
+        layer.mlp = OriginalMLP(
+            tensors.take(f"{block}.mlp.W_in", c.d_model, c.d_mlp),
+            tensors.optional(f"{block}.mlp.b_in", c.d_mlp),
+            tensors.take(f"{block}.mlp.W_out", c.d_mlp, c.d_model),
+            tensors.optional(f"{block}.mlp.b_out", c.d_model),
+            activation(c.act_fn, "act_fn", source),
+            layer_norm(tensors, f"{block}.ln2", c.d_model) if weighted else None,
+        )
+    return layer

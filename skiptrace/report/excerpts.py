@@ -1,0 +1,109 @@
+"""Real sentences: stretches of the held-out text in which the tokens of a finding are marked."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Integer
+
+from skiptrace.evidence.support import Positions
+from skiptrace.models.windows import BOS_ID
+from skiptrace.report.rendering.document import Excerpt, Part
+from skiptrace.report.rendering.tokens import running
+
+BEFORE, AFTER = 7, 5  # tokens shown before the first mark and after the last
+GAP = 14  # tokens between two marks that are shown in full; of longer gaps the ends
+ENDS = 4
+TRIED = 200  # places looked at
+
+SOURCE, DESTINATION, OUT = "source", "destination", "out"
+
+
+def skip_trigram(positions: Positions, texts: Sequence[str], source: int, destination: int, out: int) -> Excerpt | None:
+    """A place where the source stands before the destination, in its window, and the out follows it.
+
+    Of the `TRIED` places with the fewest tokens between, one with few line breaks; None if the text has none.
+    """
+    here = positions.of(destination)
+    here = here[(positions.stream[here + 1] == out) & positions.preceded(source, destination)]
+    there = positions.of(source)
+    last = there[np.searchsorted(there, here) - 1]
+    nearest = np.argsort(here - last, kind="stable")[:TRIED]
+    places = [{int(last[i]): SOURCE, int(here[i]): DESTINATION, int(here[i]) + 1: OUT} for i in nearest]
+    return _best(positions, texts, places)
+
+
+def bigram(positions: Positions, texts: Sequence[str], token: int, following: int) -> Excerpt | None:
+    """A place where one token follows another; None if the text has none."""
+    here = positions.of(token)
+    here = here[positions.stream[here + 1] == following]
+    return _best(positions, texts, [{int(p): DESTINATION, int(p) + 1: OUT} for p in here[:TRIED]])
+
+
+def repetition(positions: Positions, texts: Sequence[str], token: int) -> Excerpt | None:
+    """A place where a token stands again soon; the destination is what it follows there. None if there is none."""
+    at = positions.of(token)
+    pairs = [(int(a), int(b)) for a, b in pairwise(at) if 1 < b - a <= positions.window]
+    nearest = sorted(pairs, key=lambda pair: pair[1] - pair[0])[:TRIED]
+    return _best(positions, texts, [{a: SOURCE, b - 1: DESTINATION, b: OUT} for a, b in nearest])
+
+
+def of_ids(ids: Integer[np.ndarray, " n"], texts: Sequence[str], marks: Mapping[int, str]) -> Excerpt:
+    """A stretch of token ids with some of its places marked."""
+    first, last = min(marks), max(marks)
+    start, stop = max(0, first - BEFORE), min(len(ids), last + AFTER + 1)
+    start = max([start, *(i + 1 for i in range(start, first) if ids[i] == BOS_ID)])
+    stop = min([stop, *(i for i in range(last + 1, stop) if ids[i] == BOS_ID)])
+    return of_texts([texts[int(i)] for i in ids[start:stop]], {place - start: role for place, role in marks.items()})
+
+
+def of_texts(tokens: Sequence[str], marks: Mapping[int, str]) -> Excerpt:
+    """Tokens in order with some of them marked; of a long gap between two marks only the ends."""
+    places = sorted(marks)
+    left_out = {
+        i: " … " if i == a + ENDS + 1 else ""
+        for a, b in pairwise(places)
+        if b - a > GAP + 1
+        for i in range(a + ENDS + 1, b - ENDS)
+    }
+    return Excerpt(tuple(_joined([Part(left_out.get(i, text), marks.get(i, "")) for i, text in enumerate(tokens)])))
+
+
+def of_row(before: str, source: str, between: str, destination: str, out: str, after: str) -> Excerpt:
+    """A row of data/account/<m>/examples: the text is what these make together."""
+    parts = (before, ""), (source, SOURCE), (between, ""), (destination, DESTINATION), (out, OUT), (after, "")
+    return Excerpt(tuple(_joined([Part(*part) for part in parts])))
+
+
+def _joined(parts: Sequence[Part]) -> list[Part]:
+    """Marked tokens by themselves, without their leading spaces, and what stands between them as one part."""
+    joined: list[Part] = []
+    between = ""
+    for text, role in parts:
+        if not role:
+            between += text
+            continue
+        core = text.lstrip(" ") or text
+        joined += [Part(_spaced(between + text[: len(text) - len(core)])), Part(running(core) or "·" * len(core), role)]
+        between = ""
+    return [part for part in (*joined, Part(_spaced(between))) if part.text]
+
+
+def _spaced(text: str) -> str:
+    """Running text with the spaces at its ends kept as one."""
+    if not text.strip(" "):
+        return " " if text else ""
+    return (" " if text[0] == " " else "") + running(text) + (" " if text[-1] == " " else "")
+
+
+def _best(positions: Positions, texts: Sequence[str], places: Sequence[Mapping[int, str]]) -> Excerpt | None:
+    """The first of the places whose surroundings have the fewest line breaks and rules."""
+
+    def noise(marks: Mapping[int, str]) -> int:
+        span = positions.stream[max(0, min(marks) - BEFORE) : max(marks) + AFTER]
+        told = [texts[int(i)] for i in span]
+        return sum("\n" in text for text in told) + sum(not any(map(str.isalnum, text)) for text in told) // 2
+
+    if not places:
+        return None
+    return of_ids(positions.stream, texts, min(places, key=noise))

@@ -1,0 +1,28 @@
+"""The terms of the report, each in a sentence: shown where a term is pointed at, and listed at the report's end."""
+
+GLOSSARY = {
+    "nats": "unit of loss: natural logarithm of a probability; 0.69 nats are one bit",
+    "held-out text": "documents that training never saw, chosen by a hash of their names",
+    "residual stream": "the vector of each token to which the embedding and every head add, and from which all read",
+    "direct path": "embedding times unembedding, W_E W_U: what is predicted from the current token without any head",
+    "QK circuit": "how much each destination token looks for each source token, for every pair of the vocabulary",
+    "OV circuit": "how much attending to a source token raises the logit of each output token",
+    "destination": "the token that attends, and at which the next one is predicted",
+    "source": "the token that is attended to",
+    "skip-trigram": "source … destination → output: the source stands anywhere before, the output follows next",
+    "skip-bigram": "source … output, whatever the destination",
+    "copying score": "Σλ/Σ|λ| over the eigenvalues of the OV circuit: 1 if every token raises itself, −1 the reverse",
+    "prefix matching": "attention to the tokens that followed earlier occurrences of the current token",
+    "previous-token head": "a head that attends to the token before",
+    "induction head": "a head that attends to what followed earlier occurrences of the current token, and copies it",
+    "virtual head": "two heads in sequence, which together act as one head",
+    "K-composition": "a later head's keys read what an earlier head wrote; likewise Q for queries and V for values",
+    "edge ablation": "the prediction is made again with one attention weight, of one head, set to zero",
+    "rotated heads": "the model with each head's matrices turned at random: same singular values, other directions",
+    "lift": "how often the output follows source … destination, over how often it follows the destination anyway",
+    "attention sink": "attention to the first token of the context, which holds nothing to be read",
+    "monosemantic": "of a neuron or feature: stands for one thing; polysemantic: for several",
+    "superposition": "more features than dimensions, in directions that are almost orthogonal",
+    "sparse autoencoder": "a dictionary of directions, few of which at a time add up to what a model holds",
+    "L0": "features that are active at a token, on average",
+}
