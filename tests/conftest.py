@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # Shapes and types are checked at run time, but where Typer reads the annotations.
@@ -17,6 +18,10 @@ install_import_hook([f"skiptrace.{room}" for room in sorted(ROOMS)], "beartype.b
 
 from skiptrace.models.config import ModelConfig  # noqa: E402  after the hook
 from skiptrace.models.transformer import Transformer  # noqa: E402  after the hook
+
+# Half of hypothesis's default where a test does not say: the suite has seven minutes.
+settings.register_profile("suite", max_examples=50)
+settings.load_profile("suite")
 
 SIZES = {"d_vocab": 23, "d_model": 10, "n_ctx": 7, "n_heads": 3, "d_head": 4}
 

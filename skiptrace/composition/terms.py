@@ -71,8 +71,8 @@ def term_importance(model: Transformer, windows: Int[Tensor, "contexts width"]) 
                 count = model.n_heads if scope == "layer" else 1
                 without = whole[scope, key[1], "removed"] - full
                 rows.append((scope, order, key[1], count, orders[order] - whole[key], without))
-    told = [(*row[:4], *_mean_se(row[4]), *_mean_se(row[5])) for row in rows]
-    return TERMS.frame(told)
+    found = [(*row[:4], *_mean_se(row[4]), *_mean_se(row[5])) for row in rows]
+    return TERMS.frame(found)
 
 
 def _losses(

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from skiptrace.config.dictionaries import ToyDictionaryParams
+from skiptrace.evidence import factoring
 from skiptrace.evidence.intervals import clustered
 from skiptrace.evidence.truth import CONSISTENT, SURVIVING
 from skiptrace.models import evaluation
@@ -144,6 +145,7 @@ COSTS = {
     "bug_cost_nats": "bound: unsupported rows",
     "bug_cost_unsupported_nats": "bound: unsupported entries",
     "bug_cost_contradicted_nats": "bound: contradicted entries",
+    "factoring_cost_nats": factoring.TABLE,
 }
 
 

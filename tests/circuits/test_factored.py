@@ -22,16 +22,20 @@ def test_circuits_equal_their_dense_products(make_model):
         torch.testing.assert_close(factored.ov(model, layer, head).column_means(), ov.mean(1))
 
 
-def test_every_head_has_two_circuits(make_model):
+def kinds(heads):
+    return [name for name, kind in factored.KINDS.items() if kind.heads == heads]
+
+
+def test_every_head_has_its_circuits(make_model):
     found = [factored.named(make_model(2), n).label for n in factored.names(make_model(2), 0)]
-    assert len(found) == len(set(found)) == 1 + 2 * 6
-    assert found[:4] == ["direct", "qk L0H0", "ov L0H0", "qk L0H1"]
+    assert len(found) == len(set(found)) == len(kinds(0)) + len(kinds(1)) * 6
+    assert found[:3] == ["direct", "qk L0H0", "ov L0H0"] and "qk L0H1" in found
 
 
-def test_the_strongest_pairs_have_two_circuits_more(make_model):
+def test_the_strongest_pairs_have_circuits_of_their_own(make_model):
     model = make_model(3)
     found = [factored.named(model, n).label for n in factored.names(model, 2)]
-    assert len(found) == 1 + 2 * 9 + 2 * 2
+    assert len(found) == len(kinds(0)) + len(kinds(1)) * 9 + len(kinds(2)) * 2
     assert len(factored.pairs(model)) == 3 * 9
 
     def size(pair):
@@ -40,7 +44,11 @@ def test_the_strongest_pairs_have_two_circuits_more(make_model):
         return (one.W_V[h] @ one.W_O[h] @ two.W_V[g] @ two.W_O[g]).norm()
 
     (i, h), (j, g) = max(factored.pairs(model), key=size)
-    assert found[-4:-2] == [f"virtual_ov L{i}H{h} L{j}H{g}", f"k_composition L{i}H{h} L{j}H{g}"]
+    first = found[-2 * len(kinds(2)) : -len(kinds(2))]
+    assert first == [f"{kind} L{i}H{h} L{j}H{g}" for kind in kinds(2)] and kinds(2)[:2] == [
+        "virtual_ov",
+        "k_composition",
+    ]
 
 
 def test_circuits_of_pairs_are_dense_products(make_model):

@@ -34,7 +34,7 @@ from tests.models.conftest import write_gpt2, write_lens
 from tests.tokens.test_existing import END, theirs
 
 FOUND = Path(__file__).parent / "found"
-EXAMPLES = int(os.environ.get("SKIPTRACE_FUZZ", "60"))
+EXAMPLES = int(os.environ.get("SKIPTRACE_FUZZ", "30"))
 ROOT = Path(__file__).parents[2]
 Reader = Callable[[Path], object]
 

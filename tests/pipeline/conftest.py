@@ -142,11 +142,11 @@ class Project:
 
     def stage(self, name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run one stage without DVC."""
-        return self.call(sys.executable, "-m", f"stages.{name}", *arguments, **environment)
+        return self.call("python", "-m", f"stages.{name}", *arguments, **environment)
 
     def repair(self) -> subprocess.CompletedProcess[str]:
         """Restore what an interrupted DVC left."""
-        return self.call(sys.executable, "-m", "skiptrace.command.repair")
+        return self.call("python", "-m", "skiptrace.command.repair")
 
     def repro(self, *targets: str) -> set[str]:
         """Reproduce all, or targets and what is before them; return the stages whose commands were run.

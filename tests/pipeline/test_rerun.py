@@ -84,12 +84,12 @@ def test_touching_a_users_file_changes_its_corpus(project):
 
 
 def test_a_change_runs_what_is_downstream_and_going_back_runs_nothing(project):
-    project.set("mining.outs", 2)
-    again = {f"{stage}@{model}" for stage in ("mine", "verify", "explore") for model in KEYS["models"]}
+    project.set("verification.contexts", 5)
+    again = {f"verify@{model}" for model in KEYS["models"]}
     again |= {"account@one", "account@two"}  # zero has no skip-trigrams: what it reads of them stays the same
     assert project.repro("summarise") == {"check", "summarise"} | again
     assert project.repro("summarise") == set()
-    project.set("mining.outs", 4)
+    project.set("verification.contexts", 4)
     assert project.repro("summarise") <= {"check", "summarise"}
 
 

@@ -257,13 +257,14 @@ def test_a_map_tells_the_value_under_the_pointer(visit, two):
 
 
 def test_a_figure_is_saved_with_its_caption(visit):
-    page = visit()
-    figure = page.locator("#two-heads figure[data-name]").first
+    page = visit("#one-heads")
+    page.locator("#one-heads details.more", has_text="Copying").last.locator("summary").click()
+    figure = page.locator("figure[data-name=copying_one]")
     with page.expect_download() as waiting:
         figure.locator("button.save").click()
     saved = ElementTree.fromstring(Path(waiting.value.path()).read_text(encoding="utf-8"))
     caption, space = figure.locator("figcaption strong").inner_text(), "{http://www.w3.org/2000/svg}"
-    assert waiting.value.suggested_filename == "copying_two.svg"
+    assert waiting.value.suggested_filename == "copying_one.svg"
     assert saved.find(f"{space}desc").text.startswith(caption)
     written = " ".join(text.text for text in saved.findall(f"{space}text"))
     assert written == " ".join(saved.find(f"{space}desc").text.split())
@@ -366,6 +367,17 @@ def test_colours_follow_the_system_and_then_the_reader(visit):
 def test_nothing_sticks_out_of_the_page(visit, width):
     page = visit("#source=id:12&model=two", viewport={"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_what_is_printed_keeps_its_figures_and_its_marks_and_fits_the_paper(visit):
+    page = visit()
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 700, "height": 1000})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 701
+    assert not page.locator("nav").first.is_visible() and not page.locator("#skip-trigrams").is_visible()
+    drawing = page.locator("figure[data-name=copying_one] svg")
+    assert drawing.is_visible() and drawing.bounding_box()["width"] <= 700
+    assert page.evaluate("getComputedStyle(document.documentElement).printColorAdjust") == "exact"
 
 
 def test_a_model_is_chosen_by_its_button_and_by_an_address(visit):

@@ -119,7 +119,11 @@ def test_the_published_row_of_a_source():
     shuffled = group.iloc[[2, 0, 3, 1]]
     source, destinations, outs, examples = published_rows(shuffled)
     assert (source, destinations, outs) == (Tokens(("·a",)), Tokens(("d1", "d2")), Tokens(("o1", "o2")))
-    assert examples == Examples((Example("·a", "…", ("d1", "o1")), Example("·a", "…", ("d2", "o2"))))
+    assert examples == Examples((Example("·a", "…", ("d1", "o1")), Example("·a", "…", ("d2", "o1"))))
+    counted = published_rows(shuffled.assign(corpus_count=[0, 7, float("nan"), 3]))[-1]  # d2 o1, d1 o1, d2 o2, d1 o2
+    assert counted == Examples((Example("·a", "…", ("d1", "o1")), Example("·a", "…", ("d2", "o1"))))
+    other = published_rows(shuffled.assign(corpus_count=[1, 2, 5, 9]))[-1]
+    assert other == Examples((Example("·a", "…", ("d1", "o2")), Example("·a", "…", ("d2", "o2"))))
 
 
 def test_a_positional_head_is_placed_by_its_attention_on_text():

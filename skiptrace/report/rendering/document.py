@@ -22,11 +22,13 @@ class SkipTrigram(NamedTuple):
 
 
 class Example(NamedTuple):
-    """A worked skip-trigram: the source, what stands between, and the tokens that follow."""
+    """A worked skip-trigram: the source, what stands between, and the tokens that follow; in text, what is around."""
 
     source: str
     between: str
     rest: tuple[str, ...]
+    before: str = ""
+    after: str = ""
 
 
 class Examples(NamedTuple):

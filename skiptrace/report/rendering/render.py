@@ -217,7 +217,11 @@ def _html_cell(cell: Cell) -> Markup:
 
 
 def _html_example(example: Example) -> Markup:
-    tokens = " ".join([to_html(example.source), example.between, *map(to_html, example.rest)])
+    around = [str(escape(text)) for text in (example.before, example.between, example.after)]
+    if example.before or example.after:
+        around = [f"<code>{text}</code>" for text in around]
+    before, between, after = around
+    tokens = " ".join([before, to_html(example.source), between, *map(to_html, example.rest), after]).strip()
     return Markup(f'<div class="example">{tokens}</div>')
 
 
@@ -263,7 +267,7 @@ def _markdown_cell(cell: Cell) -> str:
     if isinstance(cell, SkipTrigram):
         return "{} … {} → {}".format(*map(to_markdown, cell))
     if isinstance(cell, Examples):
-        return "<br>".join(" ".join([to_markdown(e.source), e.between, *map(to_markdown, e.rest)]) for e in cell.rows)
+        return "<br>".join(map(_markdown_example, cell.rows))
     if isinstance(cell, Contexts):
         return "<br>".join(_markdown_context(c) for c in cell.rows)
     if isinstance(cell, Excerpt):
@@ -271,6 +275,11 @@ def _markdown_cell(cell: Cell) -> str:
     if isinstance(cell, Link):
         return f"[{plain_markdown(cell.text)}]({cell.address})"
     return plain_markdown(cell)
+
+
+def _markdown_example(example: Example) -> str:
+    before, between, after = map(plain_markdown, (example.before, example.between, example.after))
+    return "".join([before, to_markdown(example.source), between, *map(to_markdown, example.rest), after])
 
 
 def _markdown_context(context: Context) -> str:

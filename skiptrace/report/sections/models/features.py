@@ -1,6 +1,5 @@
 """Whether families of token pairs differ by one direction."""
 
-import numpy as np
 import pandas as pd
 
 from skiptrace.composition.tables import DIRECTIONS
@@ -82,9 +81,11 @@ def features(study: Study) -> Section:
                 "Pairs in the plane",
                 f"The {PLANE_PAIRS} most frequent pairs of each family in the plane of the first two principal "
                 "components of W_E over the family. Arrows would be parallel if the family differed by one direction; "
-                "each title gives their mean cosine, in the plane.",
+                "each title gives the mean cosine of two differences in the whole space, and beside it that of "
+                "mismatched pairs.",
                 draw_plane,
                 model.composed.plane,
+                table[table["matrix"] == "W_E"].set_index("family"),
                 texts,
                 PLANE_PAIRS,
             )
@@ -109,20 +110,17 @@ def _verdict(known: pd.DataFrame, null_sd: float) -> str:
     ).rstrip()
 
 
-def _alike(pairs: pd.DataFrame) -> float:
-    """Mean cosine between the arrows of two pairs, over all choices of two."""
-    a, b = (pairs[pairs["side"] == side].sort_values("pair")[["x", "y"]].to_numpy() for side in (0, 1))
-    arrows = (b - a) / np.linalg.norm(b - a, axis=1, keepdims=True)
-    return float((arrows @ arrows.T)[np.triu_indices(len(arrows), 1)].mean()) if len(arrows) > 1 else float("nan")
+def draw_plane(table: pd.DataFrame, measured: pd.DataFrame, texts: pd.Series, pairs: int) -> str:
+    """Pairs of tokens in the plane of their two principal components, an arrow for each difference.
 
-
-def draw_plane(table: pd.DataFrame, texts: pd.Series, pairs: int) -> str:
-    """Pairs of tokens in the plane of their two principal components, an arrow for each difference."""
+    `measured`: by family, how alike the differences are in the whole space.
+    """
     families = list(dict.fromkeys(table["family"]))
     with canvas(8.0, 3.7 * -(-len(families) // 2)) as drawn:
         for axes, family in zip(grid(drawn, len(families), 2), families, strict=True):
             mine = table[(table["family"] == family) & (table["pair"] < pairs)]
-            cosine = _alike(mine)
+            alike = measured.loc[family, ["cosine", "null_mean"]]
+            title = family if alike.isna().any() else "{}: {:+.2f}, mismatched {:+.2f}".format(family, *alike)
             for _, pair in mine.groupby("pair"):
                 a, b = (pair[pair["side"] == side].iloc[0] for side in (0, 1))
                 axes.annotate("", (b["x"], b["y"]), (a["x"], a["y"]), arrowprops={
@@ -131,5 +129,5 @@ def draw_plane(table: pd.DataFrame, texts: pd.Series, pairs: int) -> str:
                     axes.plot(token["x"], token["y"], "o", ms=4, color=colour)
                     axes.annotate(visible(texts.iloc[int(token["token_id"])], LABEL), (token["x"], token["y"]), (3, 3),
                                   "data", "offset points", fontsize=6.5, color=colour, family="monospace")  # fmt: skip
-            axes.set(title=f"{family}: mean cosine {cosine:+.2f}", xlabel="first principal component", ylabel="second")
+            axes.set(title=title, xlabel="first principal component", ylabel="second")
     return drawn.svg
