@@ -73,7 +73,7 @@ def test_hostile_tokens_names_and_parameters_are_inert_in_markdown(hostile):
     assert not re.search(r"<(?!/?code>)", text)
     for line in text.splitlines():
         if line.startswith("|"):
-            assert line.endswith("|") and "`" not in line
+            assert line.endswith("|") and "`" not in re.sub(r"`[^`|<]*`", "", line)
 
 
 def test_markdown_never_exceeds_its_limit(make_version):

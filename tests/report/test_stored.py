@@ -6,7 +6,7 @@ import sys
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skiptrace.report.rendering import render
@@ -29,6 +29,7 @@ def read_back(report: Report) -> Report:
 
 # The check of types while tests run picks at random which element of a list it looks at.
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module")
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=30)
 @given(REPORTS)
 def test_any_report_is_read_back_as_it_was(report):
     assert read_back(report) == report
