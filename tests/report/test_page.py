@@ -270,13 +270,16 @@ def test_a_figure_is_saved_with_its_caption(visit):
     assert written == " ".join(saved.find(f"{space}desc").text.split())
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_wrong(visit, scheme):
-    page = visit("#destination=id:5&model=two", color_scheme=scheme, reduced_motion="reduce")
-    rules = {"rules": {"target-size": {"enabled": True}}}  # the others do not see colours
-    contrast = {"runOnly": ["color-contrast"]}
-    found = Axe().run(page, options=rules if scheme == "light" else contrast).response
-    assert [(rule["id"], [node["html"][:200] for node in rule["nodes"][:3]]) for rule in found["violations"]] == []
+def test_axe_finds_nothing_wrong(visit):
+    page = visit("#destination=id:5&model=two", reduced_motion="reduce")
+    structure = {"rules": {"target-size": {"enabled": True}, "color-contrast": {"enabled": False}}}
+    found = Axe().run(page, options=structure).response["violations"]
+    # Contrast takes long to compute: one of each kind of part, in both colours.
+    parts = "nav, #summary, #skip-trigrams, #patterns, #which-heads"
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        found += Axe().run(page, parts, {"runOnly": ["color-contrast"]}).response["violations"]
+    assert [(rule["id"], [node["html"][:200] for node in rule["nodes"][:3]]) for rule in found] == []
 
 
 def test_patterns_follow_the_pointer_and_the_arrow_keys(visit, two):
