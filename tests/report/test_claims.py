@@ -34,7 +34,7 @@ def test_monosemantic_neurons_are_counted_over_all_seeds_and_not_only_the_best()
     )
     (said,) = neurons(study_of(Results({}, {}, {"neurons": table}))).paragraphs
     assert "29 of 60 (S = 0), 29 of 60 (S = 0.5)" in said
-    assert "which flatters: with the ReLU 100% to 100%" in said
+    assert "the more favourable count: with the ReLU 100% to 100%" in said
 
 
 def test_dimensions_of_one_without_a_represented_feature_are_said_to_be_none():
