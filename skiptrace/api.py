@@ -65,13 +65,16 @@ def load_model(folder: Folder) -> Transformer:
     return checkpoint.load(Path(folder))
 
 
-def load_vocabulary(folder: Folder, model: Transformer) -> Vocabulary:
+def load_vocabulary(folder: Folder, model: Transformer, ngrams: Folder | None = None) -> Vocabulary:
     """Read the texts and frequencies of the tokens of a model's corpus, `data/tokens/<c>`.
 
+    With `ngrams`, `data/ngrams/<c>`, also what follows each of them, as the pipeline has it when it mines.
+
     Raises:
-        InputError: vocab.parquet is unreadable, or has another number of tokens than the model.
+        InputError: a file is unreadable, or vocab.parquet has another number of tokens than the model.
     """
-    return vocabularies.load(Path(folder) / "vocab.parquet", model.d_vocab)
+    pairs = None if ngrams is None else Path(ngrams) / "bigrams.parquet"
+    return vocabularies.load(Path(folder) / "vocab.parquet", model.d_vocab, pairs)
 
 
 def count_vocabulary(texts: Iterable[str], stream: Stream) -> Vocabulary:

@@ -4,7 +4,7 @@ Reads   params.yaml  dictionaries.<d>
         data/superposition/weights.safetensors, hosts.parquet          (kind toy)
         data/models/<m>/, data/tokens/<corpus of m>/                   (kind model)
 Writes  data/dictionary/<d>/autoencoders.safetensors
-        data/dictionary/<d>/sweep.parquet       one row per penalty, with every measure
+        data/dictionary/<d>/sweep.parquet       one row per autoencoder, with every measure
         data/dictionary/<d>/best.parquet        toy: the largest cosine of every true feature
         data/dictionary/<d>/densities.parquet, features.parquet, contexts.parquet   model: by site
 """
@@ -39,7 +39,7 @@ def main() -> None:
         for table, rows in tables:
             table.write(folder, rows)
         write_tensors(folder / "autoencoders.safetensors", weights)
-    wrote(DICTIONARY / name, f"sparse autoencoders at {len(params.penalties)} penalties")
+    wrote(DICTIONARY / name, f"{len(tables[0][1])} sparse autoencoders")
 
 
 def of_toy(params: ToyDictionaryParams) -> tuple[list[tuple[Table, pd.DataFrame]], dict[str, Tensor]]:
@@ -49,7 +49,8 @@ def of_toy(params: ToyDictionaryParams) -> tuple[list[tuple[Table, pd.DataFrame]
     W = read_tensors(Path(params.source))["larger.W"]
     all_hosts = toy.Hosts(W, each["sparsity"].to_numpy(), each["seed"].to_numpy())
     sweep, best, found = on_one_thread(toy.decompose, all_hosts, params)
-    return [(TOY_SWEEP, sweep), (BEST, best)], found.named()
+    named = {f"{entries}.{k}": w for entries, one in found.items() for k, w in one.named().items()}
+    return [(TOY_SWEEP, sweep), (BEST, best)], named
 
 
 def of_model(params: ModelDictionaryParams) -> tuple[list[tuple[Table, pd.DataFrame]], dict[str, Tensor]]:

@@ -55,18 +55,20 @@ def main() -> None:
     params, expansion = load(MiningParams, "mining", PARAMS), load(ExpansionParams, "expansion", PARAMS)
     corpus = load_model(name, PARAMS).corpus
     model, words, out = checkpoint.load(MODELS / name), VOCAB.file(TOKENS / corpus), TABLES / name
-    vocab = vocabulary.load(words, model.d_vocab)
-    counts, scores = COUNTS.read(NGRAMS / corpus), HEADS.read(out)
+    followed = COUNTS.file(NGRAMS / corpus)
+    vocab = vocabulary.load(words, model.d_vocab, followed)
+    scores = HEADS.read(out)
     positional = {(row.layer, row.head) for row in scores.itertuples() if row.positional}
 
     where, path = device(), direct(model).on(device())
     asked = [head for head in heads(model) if expansion.only is None or head_name(head) in expansion.only]
     pairs = virtual.pair_circuits(model, expansion.virtual_heads, where)
     needs.state(f"mine {name}", needs.of_circuits(model, len(asked) + len(pairs)), BOUNDED_BY)
-    largest, agreement = bigrams.mine(path, counts, vocab, params)
+    largest, agreement = bigrams.mine(path, COUNTS.read_file(followed), vocab, params)
     BIGRAMS.write(out, largest)
     AGREEMENT.write(out, agreement)
-    jobs = [(str((MODELS / name).resolve()), str(words.resolve()), head, params, where) for head in asked]
+    files = [str(file.resolve()) for file in (MODELS / name, words, followed)]
+    jobs = [(*files, head, params, where) for head in asked]
     found = side_by_side(mine_head, jobs, "mining heads", threads=True)
     acting = [one.best_outs for head, one in zip(asked, found, strict=True) if head in positional]
     statistics = statistics_of(path, params.bins, torch.get_num_threads())

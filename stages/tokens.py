@@ -7,7 +7,8 @@ Writes  data/tokens/<c>/tokenizer.json
         data/tokens/<c>/vocab.parquet            the tokens and how often they occur
         data/tokens/<c>/train.npy, valid.npy     token ids, each document led by token 0
         data/tokens/<c>/sizes.json               documents, characters and tokens per split; characters that a
-                                                 sample of them loses when it is encoded and decoded
+                                                 sample of them loses when it is encoded and decoded; the digest
+                                                 of tokenizer.json, which has no place for a checksum of its own
         data/tokens/<c>/origin.json              of a tokenizer that existed: the id that token 0 had there
 """
 
@@ -20,7 +21,7 @@ from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.corpora import card
 from skiptrace.corpora.documents import texts
 from skiptrace.corpora.tables import DOCUMENTS
-from skiptrace.files import read_tokens, write_json, write_stream, write_text
+from skiptrace.files import read_tokens, sha256, write_json, write_stream, write_text
 from skiptrace.layout import CORPORA, IMPORTS, PARAMS, TOKENS
 from skiptrace.tokens import survival, tokenizer
 from skiptrace.tokens.existing import load_existing
@@ -62,11 +63,12 @@ def main() -> None:
     }
     VOCAB.write(folder, tokenizer.vocabulary(made, read_tokens(folder / "train.npy", made.get_vocab_size())))
     splits = {"train": sizes.train, "valid": sizes.valid}
-    content = {
+    content: dict[str, object] = {
         split: {"documents": size.documents, "characters": size.characters, "tokens": lengths[split]}
         for split, size in splits.items()
     }
-    write_json(folder / "sizes.json", content | {"survival": asdict(lost)}, sealed=True)
+    content |= {"survival": asdict(lost), "tokenizer_sha256": sha256(folder / "tokenizer.json")}
+    write_json(folder / "sizes.json", content, sealed=True)
     wrote(folder, f"{made.get_vocab_size():,} tokens in the vocabulary, {lengths['train']:,} in the training text")
 
 

@@ -49,8 +49,7 @@ def import_one(name: str, params: ImportedModel, d_vocab: int) -> None:
     origin = TOKENS / params.corpus / "origin.json"
     bos_id = read_json(origin)["bos_id"] if origin.exists() else 0
     source, place = params.source, params.source.place(IMPORTS)
-    kept = d_vocab if params.padding == "drop" else None
-    model = import_model(place, params.n_ctx, bos_id, source.config, source.ignored, kept)
+    model = import_model(place, params.n_ctx, bos_id, source.config, source.ignored, d_vocab, params.padding)
     if model.d_vocab < d_vocab:
         raise InputError(
             f"models.{name}.import: {source.path} has {model.d_vocab} tokens, but the tokenizer of corpus "

@@ -8,7 +8,7 @@ Writes  data/evidence/<m>/skip_trigrams.parquet   the mined columns and their ev
         data/evidence/<m>/funnel.parquet          how many rows pass each test, of the heads and of the stand-ins
         data/evidence/<m>/bugs.parquet            crossed skip-trigrams and what they cost
         data/evidence/<m>/truth.parquet           precision and recall against planted truth
-        data/evidence/<m>/costs.parquet           what crossings cost, and bounds on what unsupported entries cost
+        data/evidence/<m>/costs.parquet           what crossings, factoring and unsupported entries cost
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import load_model
 from skiptrace.config.verification import VerificationParams
 from skiptrace.corpora.tables import TRUTH
-from skiptrace.evidence import bounds, bugs, truth
+from skiptrace.evidence import bounds, bugs, factoring, truth
 from skiptrace.evidence.causal import at_once
 from skiptrace.evidence.funnel import funnel, judged
 from skiptrace.evidence.nulls import StandIn, stand_in
@@ -58,7 +58,7 @@ def main() -> None:
     batch = at_once(model, min(params.context_tokens, model.n_ctx))
     needed = needs.of_verification(model, rows * (1 + len(StandIn)), batch, len(streams.train), params)
     needs.state(f"verify {name}", needed, BOUNDED_BY)
-    words = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab)
+    words = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab, COUNTS.file(NGRAMS / corpus))
     twins = [checkpoint.load(path) for path in sorted((MODELS / name / "twins").glob("*/"))]
     theirs = [skip_trigrams.of_model(twin, words, mining) for twin in twins]
     matched = params.model_copy(update={"rows": params.matched_rows or params.rows})
@@ -87,7 +87,10 @@ def main() -> None:
     BUGS.write(out, bugs.with_texts(found, vocab["token"]))
     SCORES.write(out, truth.to_frame(scores))
     bounded = bounds.bounds(model, checked, positions, streams, params)
-    COSTS.write(out, pd.concat([bugs.crossing_costs(model, found, streams, params), bounded], ignore_index=True))
+    costs = [bugs.crossing_costs(model, found, streams, params), bounded]
+    if model.n_layers == 1:  # heads of later layers read more than one source token
+        costs.append(factoring.factoring(streams, context - 2, model.n_heads))
+    COSTS.write(out, pd.concat(costs, ignore_index=True))
     wrote(out, f"{int(checked['survives'].sum()):,} of {len(checked):,} rows pass every test")
 
 

@@ -24,6 +24,7 @@ from skiptrace.arithmetic import on_one_thread
 from skiptrace.circuits.factored import names
 from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.mining import MiningParams
+from skiptrace.devices import CPU
 from skiptrace.errors import InputError
 from skiptrace.expansion.writer import Stored, write
 from skiptrace.files import read_json, write_table
@@ -171,7 +172,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def mined(model: str) -> list:
     vocabulary = str(Path(model).parent / "vocab.parquet")
-    jobs = [(model, vocabulary, (layer, head), MINING) for layer in (0, 1) for head in (0, 1, 2)]
+    jobs = [(model, vocabulary, None, (layer, head), MINING, CPU) for layer in (0, 1) for head in (0, 1, 2)]
     return side_by_side(mine_head, jobs, "mining", threads=True)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from skiptrace.circuits.factored import Head
-from skiptrace.circuits.paths import label, path_pattern, paths
+from skiptrace.circuits.paths import beginnings, path_name, paths
 from skiptrace.errors import InputError
 from skiptrace.models.transformer import Transformer
 
@@ -71,19 +71,33 @@ def parts(
     patterns: list[Float[Tensor, "batch n_heads ctx ctx"]],
     layer: int,
 ) -> list[Part]:
-    """What each path writes into the stream that `layer` reads, positions apart: they add up to that stream."""
+    """What each path writes into the stream as `layer` reads it, positions apart: they add up to what it reads.
+
+    1/std of every layer norm is frozen at its value on the text; what MLPs and the biases of layers write begins paths
+    of its own. The layer after the last is the unembedding.
+    """
     entered, pos = model.embed(tokens[None])
+    written, scales = beginnings(model, tokens, patterns)
     itself, embedding = torch.eye(len(tokens)).to(entered), F.embedding(tokens, model.W_E)
     # Positions that stand in the stream are moved by heads with the token they stand at.
-    found = [Part(POSITION, itself, pos + entered[0] - embedding)]
+    found = [
+        Part(POSITION, itself, pos + (entered[0] - embedding) * scales[layer]),
+        Part(TOKEN, itself, embedding * scales[layer]),
+    ]
     for path in paths(layer, model.n_heads):
-        if not path:
-            found.append(Part(TOKEN, itself, embedding))
-            continue
-        carried = entered[0]
+        looks = itself
         for i, h in path:
-            carried = carried @ model.blocks[i].W_V[h] @ model.blocks[i].W_O[h]
-        found.append(Part(label(path), path_pattern(patterns, path)[0], carried))
+            # What a head has written stands in normed dimensions alone, which share one factor at each place.
+            looks = patterns[i][0, h] @ (looks * scales[i][:, :1] if looks is not itself else looks)
+        if path:
+            looks = looks * scales[layer][:, :1]
+        for begins, reader, values in written:
+            if reader > (path[0][0] if path else layer) or not (path or begins):
+                continue
+            carried = values * scales[path[0][0] if path else layer]
+            for i, h in path:
+                carried = carried @ model.blocks[i].W_V[h] @ model.blocks[i].W_O[h]
+            found.append(Part(path_name(begins, path), looks, carried))
     return found
 
 
@@ -116,13 +130,11 @@ def explain_attention(
     of them are kept of every term. In attention scores.
 
     Raises:
-        InputError: there is no such head or place, or the model has layer norm or MLPs, so that paths do not add up.
+        InputError: there is no such head or place.
     """
     layer, place = head
     if not (0 <= layer < model.n_layers and 0 <= place < model.n_heads):
         raise InputError(f"L{layer}H{place}: the model has {model.n_layers} layers of {model.n_heads} heads")
-    if not model.linear:
-        raise InputError("the terms of a model with layer norm or MLPs do not add up to its attention scores")
     if not 0 <= destination < len(tokens) or not (source is None or 0 <= source <= destination):
         raise InputError(f"a destination is one of {len(tokens)} tokens, and its source one of those up to it")
     here = tokens[: destination + 1]

@@ -80,6 +80,11 @@ def path_pattern(patterns: list[Float[Tensor, "batch n_heads ctx ctx"]], path: P
     return reduce(lambda earlier, later: later @ earlier, each)
 
 
+def path_name(begins: str, path: Path) -> str:
+    """A path's name for people, as in `MLP0 → L1H3`, or as `label` has it where it begins with the embedding."""
+    return " → ".join([begins, *map(head_name, path)]) if begins else label(path)
+
+
 class Contribution(NamedTuple):
     """What a path adds to the logit of one output token, less what it adds to all tokens on average or to another.
 
@@ -96,9 +101,7 @@ class Contribution(NamedTuple):
     @property
     def name(self) -> str:
         """The path for people, as in `MLP0 → L1H3`."""
-        if not self.begins:
-            return label(self.path)
-        return " → ".join([self.begins, *map(head_name, self.path)])
+        return path_name(self.begins, self.path)
 
 
 class Written(NamedTuple):
@@ -121,7 +124,7 @@ def contributions(
     """
     here = tokens[: position + 1]
     patterns = model.patterns(here[None])
-    written, scales = _run(model, here, patterns)
+    written, scales = beginnings(model, here, patterns)
     less = model.W_U.mean(1) if against is None else model.W_U[:, against]
     towards = torch.zeros_like(written[0].values)
     towards[position] = (model.W_U[:, out] - less) * scales[-1][position]
@@ -143,12 +146,13 @@ def contributions(
     return sorted(found, key=lambda c: -c.logit)
 
 
-def _run(
+@torch.no_grad()
+def beginnings(
     model: Transformer, tokens: Int[Tensor, " ctx"], patterns: list[Float[Tensor, "batch n_heads ctx ctx"]]
 ) -> tuple[list[Written], list[Float[Tensor, "ctx d_model"]]]:
     """What is written to the stream but by heads, and what layer norm multiplies each reader's input with.
 
-    Readers are the layers and, last, the unembedding.
+    Paths begin there. Readers are the layers and, last, the unembedding.
     """
     x = model.embed(tokens[None])[0]
     written, scales = [Written("", 0, x[0])], []

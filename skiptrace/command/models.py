@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 from skiptrace.circuits.factored import Head, head_name, heads
 from skiptrace.config.models import load_model
 from skiptrace.errors import InputError
+from skiptrace.files import read_json
 from skiptrace.layout import MODELS, PARAMS, TOKENS
 from skiptrace.models import checkpoint
 from skiptrace.models.transformer import Transformer
@@ -34,7 +35,8 @@ def open_model(name: str) -> Studied:
     in_pipeline()
     corpus = load_model(name, PARAMS).corpus
     model, tokens = made(MODELS / name), made(TOKENS / corpus)
-    return Studied(name, checkpoint.load(model), corpus, load_tokenizer(tokens / "tokenizer.json"))
+    digest = read_json(tokens / "sizes.json").get("tokenizer_sha256")
+    return Studied(name, checkpoint.load(model), corpus, load_tokenizer(tokens / "tokenizer.json", digest))
 
 
 def in_pipeline() -> None:

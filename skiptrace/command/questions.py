@@ -39,11 +39,14 @@ def top(
     saves: Annotated[
         bool, typer.Option("--saves", help="by the loss that rows save on held-out text (one-layer models)")
     ] = False,
+    by_evidence: Annotated[
+        bool, typer.Option("--by-evidence", help="those that survive every test first, then by their effect")
+    ] = False,
     most: Annotated[int, typer.Option(min=1, help="rows to print")] = 20,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """List the best skip-trigrams of a model with their evidence, those that survive every test first."""
+    """List the skip-trigrams of a model with their evidence, those supported by text and worth most first."""
     printed = form(as_json, as_csv)
     from skiptrace.command.top import answer, by_saving
 
@@ -52,7 +55,7 @@ def top(
     if saves:
         by_saving(model, head or [], words, most, printed)
     else:
-        answer(model, head or [], supported, words, most, printed)
+        answer(model, head or [], supported, words, by_evidence, most, printed)
 
 
 def explain(

@@ -2,6 +2,7 @@
 
 Reads   params.yaml  models.<m>
         data/models/<m>/config.json, data/evidence/<m>/skip_trigrams.parquet
+        data/account/<m>/rows.parquet
         data/account/<m>/skip_trigrams.parquet   with --saves
 """
 
@@ -11,7 +12,7 @@ from typing import Any
 import pandas as pd
 import typer
 
-from skiptrace.account.tables import SKIP_TRIGRAMS
+from skiptrace.account.tables import ROWS, SKIP_TRIGRAMS
 from skiptrace.command.models import check_heads, in_pipeline, made
 from skiptrace.command.output import Form, console, print_csv, print_json, table, token
 from skiptrace.config.models import load_model
@@ -22,25 +23,30 @@ from skiptrace.layout import ACCOUNT, EVIDENCE, MODELS, PARAMS
 from skiptrace.report.rendering.tokens import is_word
 
 COLUMNS = (
-    "rank", "head", "source", "destination", "out", "effect_nats", "effect_se", "p_out", "consistent", "corpus_count",
-    "corpus_lift", "lift_low", "support", "use", "used_nats", "used_se", "survives",
+    "rank", "head", "source", "destination", "out", "nats", "nats_se", "effect_nats", "effect_se", "p_out",
+    "consistent", "corpus_count", "corpus_lift", "lift_low", "support", "use", "used_nats", "used_se", "survives",
 )  # fmt: skip
 SAVES = (
     "rank", "head", "source", "destination", "out", "n", "nats", "nats_se", "nats_destination", "nats_destination_se",
 )  # fmt: skip
 TOKENS = ["source", "destination", "out"]
+IDS = ["layer", "head", *(f"{name}_id" for name in TOKENS)]
 
 
-def answer(model: str, asked: list[str], supported: bool, words: bool, most: int, printed: Form) -> None:
-    """Print the best rows by `rank_evidence`.
+def answer(
+    model: str, asked: list[str], supported: bool, words: bool, by_evidence: bool, most: int, printed: Form
+) -> None:
+    """Print the mined rows that were checked: supported by text and worth most first, or by `rank_evidence`.
 
     Raises:
         InputError: there is no such model or head, or its rows have not been checked yet.
     """
     _check(model, asked)
     found = CHECKED.read(made(EVIDENCE / model))
+    worth = ROWS.read(made(ACCOUNT / model), [*IDS, "rank", "nats", "nats_se"])
+    found = found.drop(columns="rank").merge(worth, on=IDS, how="left")
     found["head"] = "L" + found["layer"].astype(str) + "H" + found["head"].astype(str)
-    found["rank"] = found["rank_evidence"]
+    found["rank"] = found["rank_evidence"] if by_evidence else found["rank"].rank().astype(int)
     kept = found[chosen(found, asked, supported, words)].sort_values("rank")[list(COLUMNS)]
     rows = [_plain(row) for row in kept.head(most).to_dict("records")]
     if printed is Form.JSON:
@@ -51,9 +57,10 @@ def answer(model: str, asked: list[str], supported: bool, words: bool, most: int
         _print(model, rows)
         typer.echo(
             f"{len(rows)} of {len(kept):,} rows; {len(found):,} were checked. effect: by how much the output token's "
-            "log-probability falls\nwhen the edge from the source is ablated. lift: how much more often the corpus has "
-            "the output token after source …\ndestination than after the destination alone. survives: beyond rows "
-            "mined from rotated heads, p(output) high\nenough, supported by the corpus, and in a twin if there is one."
+            "log-probability falls\nwhen the edge from the source is ablated. saves: loss, in nats per 1,000 tokens of "
+            "held-out text. lift: how much\nmore often the corpus has the output token after source … destination than "
+            "after the destination alone. survives:\nbeyond rows mined from rotated heads, p(output) high enough, "
+            "supported by the corpus, and in a twin if there is one."
         )
 
 
@@ -119,13 +126,14 @@ def _plain(row: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _print(model: str, rows: list[dict[str, Any]]) -> None:
-    numbers = ("rank", "effect, nats", "p(output)", "count", "lift")
+    numbers = ("rank", "saves", "effect, nats", "p(output)", "count", "lift")
     heading = (
         "rank",
         "head",
         "source",
         "destination",
         "out",
+        "saves",
         "effect, nats",
         "p(output)",
         "count",
@@ -140,6 +148,7 @@ def _print(model: str, rows: list[dict[str, Any]]) -> None:
             str(row["rank"]),
             row["head"],
             *(token(row[name]) for name in TOKENS),
+            "–" if row["nats"] is None else f"{row['nats']:.2f} ± {row['nats_se']:.2f}",
             f"{row['effect_nats']:.2f} ± {row['effect_se']:.2f}",
             f"{row['p_out']:.2f}",
             f"{row['corpus_count']:,}",

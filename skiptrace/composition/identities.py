@@ -23,7 +23,7 @@ from skiptrace.models.transformer import Transformer
 def identities(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> pd.DataFrame:
     """`error`: the largest absolute difference between both sides, in float64; `scale`: the largest entry.
 
-    Logits on both sides, but for what layers and heads write in the second and third.
+    Logits on both sides, but for what layers and heads write in the second to fourth.
     """
     exact = copy.deepcopy(model).double()
     rows = []
@@ -75,6 +75,25 @@ def _moving(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> Sides:
     return torch.stack(moved), torch.stack(written)
 
 
+KRONECKER_ROWS = 2048  # rows of the largest Kronecker product that is formed
+
+
+def _kronecker(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> Sides:
+    """(A ⊗ W_OV) x, the whole product written out, on the first tokens of one context, for every head."""
+    first = tokens[:1, : max(1, KRONECKER_ROWS // model.d_model)]
+    x, pos = model.embed(first)
+    products, written = [], []
+    for layer in model.blocks:
+        pattern, read = layer.pattern(x, pos), layer.normalise(x)
+        for head, each in enumerate(layer.head_outputs(x, pattern)[0]):
+            # Rows are vectors here, so that the W_OV of the paper, which acts on columns, is the transpose of W_V W_O.
+            moves = torch.kron(pattern[0, head], (layer.W_V[head] @ layer.W_O[head]).T.contiguous())
+            products.append((moves @ read.flatten()[:, None])[:, 0])
+            written.append(each.flatten())
+        x = layer.add(x, layer(x, pos))
+    return torch.stack(products), torch.stack(written)
+
+
 def _frozen(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> Sides:
     runs = frozen_runs(model, tokens, model.patterns(tokens))
     x = [next(runs) for _ in range(model.n_layers + 1)][-1]
@@ -110,6 +129,7 @@ EQUATIONS: dict[str, Callable[[Transformer, Tensor], Sides]] = {
     "the logits are the sum over all paths": _path_sum,
     "every layer is the sum of its heads, each run alone": _additive,
     "moving and writing commute in every head: (A x) W_OV = A (x W_OV)": _moving,
+    "a head is one tensor product: what it writes is (A ⊗ W_OV) x": _kronecker,
     "with its patterns frozen, as many runs as layers give the whole model": _frozen,
     "only W_QK and W_OV matter, not their factors": _products_alone,
     "the residual stream has no privileged basis": _any_basis,

@@ -20,10 +20,10 @@ class TextParams(Params):
 
     `format` says what files hold where name and content disagree; `text_field` names what holds the text of a row;
     `extract` keeps the string values of JSON and the string literals of .py files alone, or the docstrings of .py
-    files, with or without their `doctests`; `replace` exchanges single characters; `separator` stands between the
-    documents of a text file, and `cut` ends a document at the first line end after so many characters.
-    `encoding_errors` and `syntax_errors` say what becomes of files, or rows, that are not UTF-8 text, and of sources
-    that cannot be parsed under `extract`.
+    files, with or without their `doctests`, whole or the `paragraphs` that are sentences; `replace` exchanges single
+    characters; `separator` stands between the documents of a text file, and `cut` ends a document at the first line
+    end after so many characters. `encoding_errors` and `syntax_errors` say what becomes of files, or rows, that are not
+    UTF-8 text, and of sources that cannot be parsed under `extract`.
     """
 
     format: Literal["auto", "text", "json", "csv"] = Field(
@@ -36,6 +36,9 @@ class TextParams(Params):
     )
     doctests: Literal["keep", "drop"] = Field(
         "keep", description="keep | drop examples after >>> and their output, under extract: docstrings"
+    )
+    paragraphs: Literal["all", "sentences"] = Field(
+        "all", description="all | sentences: running text alone, a line for each paragraph, under extract: docstrings"
     )
     replace: dict[Character, str] = Field(
         default_factory=dict, description="single characters, and what stands for them"
@@ -56,8 +59,9 @@ class TextParams(Params):
 
     @model_validator(mode="after")
     def _has_doctests(self) -> "TextParams":
-        if self.doctests == "drop" and self.extract != "docstrings":
-            raise ValueError("doctests has no meaning without extract: docstrings: remove it")
+        for name, value in (("doctests", self.doctests), ("paragraphs", self.paragraphs)):
+            if value in ("drop", "sentences") and self.extract != "docstrings":
+                raise ValueError(f"{name} has no meaning without extract: docstrings: remove it")
         return self
 
     @field_validator("separator")

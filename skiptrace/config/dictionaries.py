@@ -14,7 +14,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class DictionaryParams(Params):
-    """Sparse autoencoders at several penalties λ, trained at once; `shown` is the one that is looked into."""
+    """Sparse autoencoders at several penalties λ, trained at once."""
 
     source: str = Field(description="what is taken apart")
     data: str = Field(description="what it runs on")
@@ -23,7 +23,6 @@ class DictionaryParams(Params):
     penalties: Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)] = Field(
         description="weights of the L1 norm; inputs are scaled to a mean squared norm of d"
     )
-    shown: Positive = Field(description="the penalty that is looked into")
     steps: Count = Field(description="optimiser steps")
     batch_size: Annotated[int, Field(ge=2)] = Field(description="inputs per step")
     learning_rate: Positive = Field(description="peak learning rate of Adam")
@@ -31,17 +30,21 @@ class DictionaryParams(Params):
         description="steps after which entries that were never active start anew, in the first half"
     )
 
-    @model_validator(mode="after")
-    def _listed(self) -> "DictionaryParams":
-        if self.shown not in self.penalties:
-            raise ValueError(f"shown {self.shown:g} is none of penalties {', '.join(f'{p:g}' for p in self.penalties)}")
-        return self
-
 
 class ToyDictionaryParams(DictionaryParams):
     """Autoencoders on the hidden layer of toy models, whose features are known."""
 
     kind: Literal["toy"] = Field(description="toy: the `larger` toy models")
+    shown: Positive = Field(description="the penalty that is looked into")
+    sizes: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)] = Field(
+        (), description="further numbers of dictionary entries, each at the penalty shown"
+    )
+
+    @model_validator(mode="after")
+    def _listed(self) -> "ToyDictionaryParams":
+        if self.shown not in self.penalties:
+            raise ValueError(f"shown {self.shown:g} is none of penalties {', '.join(f'{p:g}' for p in self.penalties)}")
+        return self
 
 
 class ModelDictionaryParams(DictionaryParams):
@@ -51,11 +54,23 @@ class ModelDictionaryParams(DictionaryParams):
     """
 
     kind: Literal["model"] = Field(description="model: a language model")
+    k: Annotated[tuple[Count, ...], Field(strict=False, min_length=1)] = Field(
+        description="entries kept at each position by the TopK autoencoders, which have no penalty"
+    )
+    shown: Count = Field(description="the k that is looked into")
     windows: Count = Field(description="contexts of training text that activations are drawn from")
     check_windows: Count = Field(description="contexts of validation text that everything is measured on")
     contexts: Count = Field(description="contexts per feature in which it is most active")
     context_tokens: Annotated[int, Field(ge=2)] = Field(description="tokens shown before the active one")
     outs: Count = Field(description="tokens that a feature raises most")
+
+    @model_validator(mode="after")
+    def _listed(self) -> "ModelDictionaryParams":
+        if self.shown not in self.k:
+            raise ValueError(f"shown {self.shown} is none of k {', '.join(map(str, self.k))}")
+        if max(self.k) >= self.entries:
+            raise ValueError(f"k must be below entries, {self.entries}, not {max(self.k)}")
+        return self
 
     @property
     def model(self) -> str:

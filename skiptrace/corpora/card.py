@@ -65,8 +65,8 @@ class Notes:
 
     `unselected`: files in the folder that `include` does not name, or `exclude` does. `replaced`, `skipped`:
     files, or rows, that are not UTF-8 text. `unparsed`: sources without strings because they cannot be parsed.
-    `repeated`: docstrings that an earlier place has too. `separators`: documents in which a well-known separator of
-    documents stands.
+    `repeated`: docstrings, or paragraphs of them, that an earlier place has too. `separators`: documents in which a
+    well-known separator of documents stands.
     """
 
     unselected: Tally = field(default_factory=Tally)
@@ -79,9 +79,9 @@ class Notes:
     def __post_init__(self) -> None:
         self._docstrings: set[int] = set()  # digests of those seen, 8 bytes of each
 
-    def is_new(self, docstring: str) -> bool:
-        """Whether a docstring is met for the first time."""
-        digest = int.from_bytes(hashlib.blake2b(docstring.encode(errors="surrogatepass"), digest_size=8).digest())
+    def is_new(self, part: str) -> bool:
+        """Whether a docstring, or a paragraph, is met for the first time."""
+        digest = int.from_bytes(hashlib.blake2b(part.encode(errors="surrogatepass"), digest_size=8).digest())
         new = digest not in self._docstrings
         self._docstrings.add(digest)
         return new

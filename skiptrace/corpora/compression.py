@@ -71,12 +71,21 @@ class Unfolding:
         """The next bytes, at most `size`."""
         block: bytes = self._opened.read(size)
         self._given += len(block)
-        if self._given > FREE + RATIO * self._outer.taken:
-            raise InputError(
-                f"{self._source}: unfolds to more than {RATIO} times its size, which text does not; "
-                "if it is meant, decompress it first"
-            )
+        bound(self._source, self._given, self._outer.taken)
         return block
+
+
+def bound(source: str, unfolded: int, size: int) -> None:
+    """Refuse what unfolds beyond all proportion, out of so many bytes.
+
+    Raises:
+        InputError: it does.
+    """
+    if unfolded > FREE + RATIO * size:
+        raise InputError(
+            f"{source}: unfolds to more than {RATIO} times its size, which text does not; "
+            "if it is meant, store it without compression"
+        )
 
 
 class Opened(NamedTuple):

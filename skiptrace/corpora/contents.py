@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 
 from skiptrace.config.corpora import TextParams
-from skiptrace.corpora import rows, text
+from skiptrace.corpora import columns, rows, text
 from skiptrace.corpora.card import Notes
 from skiptrace.corpora.compression import DAMAGED, Bytes, Opened, opened
-from skiptrace.corpora.docstrings import docstrings, without_doctests
+from skiptrace.corpora.docstrings import docstrings, sentences, without_doctests
 from skiptrace.corpora.documents import Document
 from skiptrace.corpora.formats import BINARY, Format, NotText, damaged, format_of, refusal
 from skiptrace.corpora.text import Window
@@ -107,7 +107,7 @@ def _columns(
         raise InputError(f"{source}: {BINARY[kind]} is compressed already; decompress the file around it")
     whole: Any = file
     whole.seek(0)
-    return rows.arrow_texts(source, whole, kind, params, notes)
+    return columns.arrow_texts(source, whole, kind, params, notes)
 
 
 def _texts(source: str, window: Window, params: TextParams) -> Iterator[Document]:
@@ -127,7 +127,7 @@ def _extracted(source: str, kind: Format, code: str, params: TextParams, notes: 
     """What `extract` keeps of a source file; nothing is executed.
 
     That is the string values of JSON or the string literals of Python, one below the other, or docstrings that no
-    earlier place had, a blank line between two.
+    earlier place had, a blank line between two, or of these the paragraphs.
     """
     try:
         if kind is Format.JSON:
@@ -151,10 +151,12 @@ def _docstrings(source: str, code: str, params: TextParams, notes: Notes) -> str
     found = docstrings(code)
     if params.doctests == "drop":
         found = [without_doctests(docstring) for docstring in found]
+    if params.paragraphs == "sentences":
+        found = [paragraph for docstring in found for paragraph in sentences(docstring)]
     kept = []
-    for docstring in filter(None, found):
-        if notes.is_new(docstring):
-            kept.append(docstring)
+    for part in filter(None, found):
+        if notes.is_new(part):
+            kept.append(part)
         else:
             notes.repeated.add(source)
-    return "\n\n".join(kept)
+    return ("\n" if params.paragraphs == "sentences" else "\n\n").join(kept)

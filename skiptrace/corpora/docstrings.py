@@ -7,6 +7,10 @@ import re
 # An example, its continuation lines and its output, up to the next blank line, as the module doctest reads them.
 DOCTEST = re.compile(r"^[ \t]*>>>(?: .*|$)(?:\n[ \t]*\S.*)*\n?", re.MULTILINE)
 BLANK = re.compile(r"\n\s*\n\s*\n")
+SHORTEST = 6  # words of a paragraph of running text
+WORDS = 0.8  # share of its words that are letters alone, but for marks around them
+WORD = re.compile(r"[(\"'“*`]*[A-Za-z]+(?:['’-][A-Za-z]+)*[)\"'”*`]*[.,;:?!]*[)\"'”]*")
+END = re.compile(r"[.?!:][)\"'”]*$")
 
 
 def docstrings(code: str) -> list[str]:
@@ -27,3 +31,28 @@ def docstrings(code: str) -> list[str]:
 def without_doctests(text: str) -> str:
     """A docstring without the examples after `>>>` and their output."""
     return BLANK.sub("\n\n", DOCTEST.sub("", text)).strip()
+
+
+def sentences(text: str) -> list[str]:
+    """The paragraphs of a docstring that are running text, each on one line.
+
+    A paragraph ends at an empty line and where the indentation changes. It is running text when it has at least
+    `SHORTEST` words, ends as a sentence does, and words of letters are at least `WORDS` of what stands between spaces.
+    """
+    found, lines, indent = [], list[str](), ""
+    for line in [*text.split("\n"), ""]:
+        stripped = line.strip()
+        here = line[: len(line) - len(line.lstrip())]
+        if lines and (not stripped or here != indent):
+            found.append(" ".join(" ".join(lines).split()))
+            lines = []
+        indent = here
+        if stripped:
+            lines.append(stripped)
+    return [paragraph for paragraph in found if _is_running(paragraph)]
+
+
+def _is_running(paragraph: str) -> bool:
+    parts = paragraph.split()
+    words = sum(WORD.fullmatch(part) is not None for part in parts)
+    return len(parts) >= SHORTEST and words >= WORDS * len(parts) and END.search(paragraph) is not None

@@ -1,4 +1,4 @@
-"""Files of many texts: JSON, delimited columns, Parquet and Arrow.
+"""Files of many texts: JSON and delimited columns; columns.py has Parquet and Arrow.
 
 One rule for all: a text that is null, or whose field a row lacks, is a document without text; text of another type,
 or a field that no row has, is an error.
@@ -6,20 +6,14 @@ or a field that no row has, is an error.
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from json import JSONDecodeError, JSONDecoder
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from skiptrace.config.corpora import TextParams
-from skiptrace.corpora.card import Notes
-from skiptrace.corpora.formats import Format, NotText
 from skiptrace.corpora.text import LARGEST, Window
 from skiptrace.errors import InputError
 
-ROWS = 1024  # Parquet rows read at once
 PATIENCE = 1000  # rows without the field after which the field is wrong
 DELIMITERS = ",;\t|"
 NEAR = 16  # characters before the end of what was read, where JSON may only be cut off
@@ -200,68 +194,3 @@ def _cells(line: str, delimiter: str) -> list[str]:
         return next(csv.reader([line], delimiter=delimiter, strict=True), [])
     except csv.Error:
         return []
-
-
-def arrow_texts(source: str, file: Any, kind: Format, params: TextParams, notes: Notes) -> Iterator[Row]:
-    """The texts of a column of Parquet or Arrow IPC, of any type that holds strings, or their bytes.
-
-    Raises:
-        NotText: a text is not UTF-8.
-    """
-    number, replacing = 0, False
-    for column in _columns(source, file, kind, params.text_field):
-        try:
-            texts = _decoded(column.to_pylist())
-        except UnicodeDecodeError:
-            if params.encoding_errors != "replace":
-                raise NotText(f"not UTF-8 in rows {number + 1} to {number + len(column)}") from None
-            if not replacing:
-                notes.replaced.add(source)
-            replacing = True
-            plain = column.dictionary_decode() if isinstance(column, pa.DictionaryArray) else column
-            texts = _decoded(plain.cast(pa.large_binary()).to_pylist(), "replace")
-        for text in texts:
-            number += 1
-            yield number, text
-
-
-def _columns(source: str, file: Any, kind: Format, field: str) -> Iterator[pa.Array]:
-    start = file.read(6)
-    file.seek(0)
-    try:
-        if kind is Format.PARQUET:
-            opened = pq.ParquetFile(file)
-            schema = opened.schema_arrow
-        else:
-            opened = pa.ipc.open_file(file) if start == b"ARROW1" else pa.ipc.open_stream(file)
-            schema = opened.schema
-    except ValueError as error:
-        raise InputError(f"{source}: cannot be read ({error})") from None
-    _check_column(source, schema, field)
-    batches: Iterable[pa.RecordBatch] = opened
-    if kind is Format.PARQUET:
-        batches = opened.iter_batches(ROWS, columns=[field])
-    elif start == b"ARROW1":
-        batches = (opened.get_batch(i) for i in range(opened.num_record_batches))
-    for batch in batches:
-        column = batch.column(field)
-        yield column.storage if isinstance(column, pa.ExtensionArray) else column
-
-
-def _check_column(source: str, schema: pa.Schema, field: str) -> None:
-    kind = schema.field(field).type if schema.names.count(field) == 1 else None
-    while kind is not None and hasattr(kind, "storage_type"):
-        kind = kind.storage_type
-    if kind is not None and (pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind)):
-        kind = kind.value_type
-    fits = (
-        pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null,
-        pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view,
-    )  # fmt: skip
-    if kind is None or not any(fit(kind) for fit in fits):
-        there = ", ".join(f"{column.name} ({column.type})" for column in schema)
-        raise InputError(f"{source}: has no column of text {field!r}; set text_field; there is {there}")
-
-
-def _decoded(values: list[str | bytes | None], errors: str = "strict") -> list[str | None]:
-    return [value.decode("utf-8", errors) if isinstance(value, bytes) else value for value in values]

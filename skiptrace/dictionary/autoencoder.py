@@ -1,4 +1,8 @@
-"""Sparse autoencoders, several at once (Towards Monosemanticity 2023, "Sparse Autoencoder Training")."""
+"""Sparse autoencoders, several at once: with an L1 penalty or with a TopK activation.
+
+L1: Towards Monosemanticity (2023), "Sparse Autoencoder Training". TopK: Gao et al. (2024), "Scaling and Evaluating
+Sparse Autoencoders", without their auxiliary loss: entries that are never active start anew in both kinds.
+"""
 
 import math
 from dataclasses import dataclass
@@ -23,12 +27,16 @@ class Gradients(NamedTuple):
 
 @dataclass(frozen=True)
 class Autoencoders:
-    """f = ReLU(W_e(x − b_d) + b_e), x̂ = W_d f + b_d: untied weights, unit columns of W_d."""
+    """f = TopK(ReLU(W_e(x − b_d) + b_e)), x̂ = W_d f + b_d: untied weights, unit columns of W_d.
+
+    TopK keeps the `k` largest activations of each input; with k = entries it is a plain ReLU.
+    """
 
     encoder: Float[Tensor, "inst entries d"]
     encoder_bias: Float[Tensor, "inst entries"]
     decoder: Float[Tensor, "inst d entries"]
     decoder_bias: Float[Tensor, "inst d"]
+    k: tuple[int, ...]
 
     @property
     def weights(self) -> list[Tensor]:
@@ -41,12 +49,17 @@ class Autoencoders:
 
     def __getitem__(self, part: slice) -> "Autoencoders":
         """Some of the autoencoders."""
-        return Autoencoders(*(w[part] for w in self.weights))
+        encoder, encoder_bias, decoder, decoder_bias = (w[part] for w in self.weights)
+        return Autoencoders(encoder, encoder_bias, decoder, decoder_bias, self.k[part])
 
     def features(self, x: Float[Tensor, "inst d batch"]) -> Float[Tensor, "inst entries batch"]:
-        """Activations of the entries, f = ReLU(W_e(x − b_d) + b_e)."""
+        """Activations of the entries, f = TopK(ReLU(W_e(x − b_d) + b_e))."""
         centred = x - self.decoder_bias[:, :, None]
-        return torch.baddbmm(self.encoder_bias[:, :, None], self.encoder, centred).relu_()
+        f = torch.baddbmm(self.encoder_bias[:, :, None], self.encoder, centred).relu_()
+        for one, k in zip(f, self.k, strict=True):
+            if k < len(one):
+                one.copy_(largest(one, k))
+        return f
 
     def decode(self, f: Float[Tensor, "inst entries batch"]) -> Float[Tensor, "inst d batch"]:
         """x̂ = W_d f + b_d."""
@@ -80,11 +93,19 @@ class Autoencoders:
         return found, active.any(2)
 
 
-def initial(count: int, d: int, entries: int, generator: torch.Generator) -> Autoencoders:
-    """Random unit columns, the encoder their transpose, zero biases; the same for every penalty."""
+def largest(f: Float[Tensor, "entries batch"], k: int) -> Float[Tensor, "entries batch"]:
+    """The k largest activations of every input, zero in place of the others."""
+    by_input = f.T.contiguous()  # topk is fast along the last axis alone
+    values, places = by_input.topk(k, dim=1, sorted=False)
+    return torch.zeros_like(by_input).scatter_(1, places, values).T
+
+
+def initial(d: int, entries: int, k: tuple[int, ...], generator: torch.Generator) -> Autoencoders:
+    """Random unit columns, the encoder their transpose, zero biases; the same for every k."""
+    count = len(k)
     decoder = normalize(torch.randn(d, entries, generator=generator), dim=0).expand(count, d, entries)
     return Autoencoders(
-        decoder.mT.contiguous(), torch.zeros(count, entries), decoder.contiguous(), torch.zeros(count, d)
+        decoder.mT.contiguous(), torch.zeros(count, entries), decoder.contiguous(), torch.zeros(count, d), k
     )
 
 

@@ -1,4 +1,4 @@
-"""Dictionaries of a language model: a sweep of λ at every site, and what each feature does."""
+"""Dictionaries of a language model: a sweep of λ and of k at every site, and what each feature does."""
 
 from typing import NamedTuple
 
@@ -12,11 +12,11 @@ from skiptrace.arithmetic import on_one_thread
 from skiptrace.config.dictionaries import ModelDictionaryParams
 from skiptrace.dictionary import sites
 from skiptrace.dictionary.autoencoder import Autoencoders, Trainer, initial, scale_of
-from skiptrace.dictionary.measures import densities, loss_recovered, statistics, variance_explained
+from skiptrace.dictionary.measures import densities, recovered, statistics, variance_explained
 from skiptrace.dictionary.sites import BATCH, Site
 from skiptrace.dictionary.tables import CONTEXTS
 from skiptrace.models.transformer import Transformer
-from skiptrace.models.windows import random_windows, spread_windows
+from skiptrace.models.windows import BOS_ID, random_windows, spread_windows
 from skiptrace.progress import progress
 
 
@@ -31,8 +31,9 @@ class Text(NamedTuple):
 class Dictionaries(NamedTuple):
     """What one site gave.
 
-    `sweep`: one row per λ. `densities`: one row per λ and entry. `features`, `contexts`: the entries of the λ shown,
-    what they raise and where they are most active. The autoencoders are in the units of the activations.
+    `sweep`: one row per autoencoder. `densities`: one row per autoencoder and entry. `features`, `contexts`: the
+    entries of the k shown, what they raise and where they are most active. The autoencoders are in the units of the
+    activations.
     """
 
     sweep: pd.DataFrame
@@ -43,23 +44,43 @@ class Dictionaries(NamedTuple):
 
 
 def decompose(model: Transformer, text: Text, site: Site, params: ModelDictionaryParams) -> Dictionaries:
-    """Train autoencoders on a site of a model, one for each λ, and measure them on validation text."""
+    """Train autoencoders on a site of a model, one for each λ and each k, and measure them on validation text."""
     windows = random_windows(text.train, model.n_ctx, params.windows, params.seed, 0)
     training = sites.activations(model, windows, site)
     found = fit(training, params, site)
     check = spread_windows(text.valid, model.n_ctx, params.check_windows)
+    document = documents(text.valid, model.n_ctx, params.check_windows)
     x = sites.activations(model, check, site)
     means = token_means(training, windows[:, 1:-1].flatten(), model.d_vocab)
     ablated = training.mean(1, keepdim=True).expand_as(x)
-    sweep, density = measure(
-        model, check, site, x, found, Ablations(ablated, means[:, check[:, 1:-1].flatten()]), params
-    )
-    shown = params.penalties.index(params.shown)
+    ablations = Ablations(ablated, means[:, check[:, 1:-1].flatten()])
+    sweep, density = measure(model, check, document, site, x, found, ablations, params)
+    shown = settings(params).index(Setting(0.0, params.shown))
     one = found[slice(shown, shown + 1)]
     f = one.features(x[None])[0]
     features = describe(model, site, one, f, text.tokens, params)
     contexts = most_active(model, check, site, one, f, text.tokens, params)
     return Dictionaries(sweep, density, features, contexts, found)
+
+
+class Setting(NamedTuple):
+    """What makes an autoencoder sparse: the weight of its L1 norm, or the entries that it keeps of each input."""
+
+    penalty: float
+    k: int
+
+
+def settings(params: ModelDictionaryParams) -> list[Setting]:
+    """Every λ, without TopK, and then every k, without a penalty."""
+    return [*(Setting(p, params.entries) for p in params.penalties), *(Setting(0.0, k) for k in params.k)]
+
+
+def documents(stream: Integer[np.ndarray, " n"], n_ctx: int, count: int) -> Int[np.ndarray, " positions"]:
+    """Where the document of every position begins that `spread_windows` reads, from position 1 on."""
+    starts = np.linspace(0, len(stream) - n_ctx, count).astype(np.int64)
+    places = (starts[:, None] + np.arange(n_ctx - 1)).ravel()
+    begin = np.union1d([0], np.flatnonzero(np.asarray(stream) == BOS_ID))
+    return begin[np.searchsorted(begin, places, side="right") - 1]
 
 
 class Ablations(NamedTuple):
@@ -79,69 +100,81 @@ def token_means(
 
 
 def fit(x: Float[Tensor, "d positions"], params: ModelDictionaryParams, name: str) -> Autoencoders:
-    """Train on activations drawn at random, λ in units in which their mean squared norm is d."""
+    """Train on activations drawn at random, in units in which their mean squared norm is d.
+
+    The bias of the decoder starts as their mean.
+    """
     generator = torch.Generator().manual_seed(params.seed)
     scale, (d, positions) = scale_of(x), x.shape
-    penalties = torch.tensor(params.penalties)
-    count = len(penalties)
-    trainer = Trainer(initial(count, d, params.entries, generator), penalties, params.learning_rate, params.steps)
+    penalties, k = zip(*settings(params), strict=True)
+    start = initial(d, params.entries, k, generator)
+    start.decoder_bias.copy_(x.mean(1) * scale)
+    trainer = Trainer(start, torch.tensor(penalties), params.learning_rate, params.steps)
     rows = x.T.contiguous() * scale
 
     def batch() -> Float[Tensor, "inst d batch"]:
         chosen = torch.randint(positions, (params.batch_size,), generator=generator)
-        return rows[chosen].T.expand(count, d, params.batch_size)
+        return rows[chosen].T.expand(len(k), d, params.batch_size)
 
     for step in progress(range(params.steps), f"training dictionaries of {name}"):
         if step and step % params.resample_every == 0 and step <= params.steps // 2:
             trainer.resample(batch(), generator)
         trainer.step(batch())
     found = trainer.finish()
-    return Autoencoders(found.encoder, found.encoder_bias / scale, found.decoder, found.decoder_bias / scale)
+    return Autoencoders(found.encoder, found.encoder_bias / scale, found.decoder, found.decoder_bias / scale, k)
 
 
 def measure(
     model: Transformer,
     check: Int[Tensor, "batch width"],
+    document: Int[np.ndarray, " positions"],
     site: Site,
     x: Float[Tensor, "d positions"],
     found: Autoencoders,
     ablations: Ablations,
     params: ModelDictionaryParams,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """L0, variance explained, loss recovered and dead fraction by λ, and the density of every entry.
+    """L0, variance explained, loss recovered and dead fraction of each, and the density of every entry.
 
-    Loss recovered is 0 for mean ablation. Beside it stand two nulls: as many principal components as the dictionary
-    has entries active, and the mean activation for the current token, which knows nothing of the context.
+    Loss recovered is 0 for mean ablation; its interval is clustered by document. Beside it stand two nulls: as many
+    principal components as the dictionary has entries active, and the mean activation for the current token, which
+    knows nothing of the context.
     """
-    original = sites.loss_with(model, check, site, x)
-    mean, token_mean = (sites.loss_with(model, check, site, instead) for instead in ablations)
+    original = sites.losses_with(model, check, site, x)
+    mean, token_mean = (sites.losses_with(model, check, site, instead) for instead in ablations)
+    token = recovered(token_mean, original, mean, document).mean
     centre = x.mean(1, keepdim=True)
     components = on_one_thread(torch.linalg.eigh, (x - centre) @ (x - centre).T).eigenvectors.flip(1)
     rows, density = [], []
-    for index, penalty in enumerate(params.penalties):
+    for index, setting in enumerate(settings(params)):
         one = found[slice(index, index + 1)]
         f = one.features(x[None])[0]
         x_hat = one.decode(f[None])[0]
         measured = statistics(x, x_hat, f)
         leading = components[:, : max(1, round(measured.l0))]
         pca = leading @ (leading.T @ (x - centre)) + centre
-        loss, pca_loss = (sites.loss_with(model, check, site, y) for y in (x_hat, pca))
+        loss, pca_loss = (sites.losses_with(model, check, site, y) for y in (x_hat, pca))
+        share = recovered(loss, original, mean, document)
         rows.append(
-            {"site": site, "penalty": penalty}
+            {"site": site}
+            | setting._asdict()
             | measured._asdict()
             | {
-                "loss": loss,
-                "original_loss": original,
-                "mean_loss": mean,
-                "loss_recovered": loss_recovered(loss, original, mean),
-                "token_mean_recovered": loss_recovered(token_mean, original, mean),
+                "loss": float(loss.mean()),
+                "original_loss": float(original.mean()),
+                "mean_loss": float(mean.mean()),
+                "loss_recovered": share.mean,
+                "loss_recovered_low": share.low,
+                "loss_recovered_high": share.high,
+                "token_mean_recovered": token,
+                "token_mean_explained": variance_explained(x, ablations.token_mean),
                 "pca_explained": variance_explained(x, pca),
-                "pca_recovered": loss_recovered(pca_loss, original, mean),
+                "pca_recovered": recovered(pca_loss, original, mean, document).mean,
             }
         )
         entries = np.arange(params.entries)
         density.append(
-            pd.DataFrame({"site": site, "penalty": penalty, "feature": entries, "density": densities(f).numpy()})
+            pd.DataFrame({"site": site, **setting._asdict(), "feature": entries, "density": densities(f).numpy()})
         )
     return pd.DataFrame(rows), pd.concat(density, ignore_index=True)
 
@@ -156,11 +189,11 @@ def describe(
 ) -> pd.DataFrame:
     """One row per entry: density, mean activation where active, and the tokens it raises most, with their logits.
 
-    Logits are those of the mean activation. For heads, `head` is the one with most of the entry's direction.
+    Logits are those of the mean activation. For heads, `head` is the one that most of the encoder row reads from.
     """
     density = densities(f)
     mean = f.sum(1) / (f > 0).sum(1).clamp_min(1)
-    top = (sites.to_logits(model, site, one.decoder[0]) * mean[:, None]).topk(min(params.outs, len(tokens)), dim=1)
+    top = (sites.to_logits(model, one.decoder[0]) * mean[:, None]).topk(min(params.outs, len(tokens)), dim=1)
     names = tokens.to_numpy()
     frame = pd.DataFrame(
         {
@@ -175,8 +208,8 @@ def describe(
     )
     if site == "heads":
         layer = model.blocks[-1]
-        norms = one.decoder[0].unflatten(0, (layer.n_heads, layer.d_head)).square().sum(1)
-        frame["head"], frame["head_share"] = norms.argmax(0).numpy(), norms.amax(0).numpy()
+        norms = (layer.o @ one.encoder[0].T).unflatten(0, (layer.n_heads, layer.d_head)).square().sum(1)
+        frame["head"], frame["head_share"] = norms.argmax(0).numpy(), (norms.amax(0) / norms.sum(0)).numpy()
     else:
         frame["head"], frame["head_share"] = -1, 0.0
     return frame
@@ -210,7 +243,7 @@ def most_active(
         for window in range(first, min(first + BATCH, len(check))):
             ids = check[window].tolist()
             for feature, rank, position, value in wanted.get(window, []):
-                source = sites.sources(model, state, site, one.encoder[0][feature], window - first, position)
+                source = sites.sources(model, state, one.encoder[0][feature], window - first, position)
                 before = ids[max(1, position - params.context_tokens) : position]
                 rows.append(
                     {

@@ -2,9 +2,12 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from skiptrace.evidence.intervals import Estimate, clustered
 
 
 class Statistics(NamedTuple):
@@ -38,6 +41,16 @@ def statistics(
     return Statistics(l0, variance_explained(x, x_hat), float((~living(f)).float().mean()))
 
 
-def loss_recovered(reconstructed: float, original: float, ablated: float) -> float:
-    """(L_ablated − L_recon)/(L_ablated − L_orig): 1 when nothing is lost, 0 when as much as by ablating the site."""
-    return (ablated - reconstructed) / (ablated - original)
+def recovered(
+    reconstructed: Float[Tensor, " n"],
+    original: Float[Tensor, " n"],
+    ablated: Float[Tensor, " n"],
+    document: Int[np.ndarray, " n"],
+) -> Estimate:
+    """(L_ablated − L_recon)/(L_ablated − L_orig): 1 when nothing is lost, 0 when as much as by ablating the site.
+
+    L is the mean of losses at n positions; the interval of this ratio is linearised and clustered by document.
+    """
+    whole = (ablated - original).numpy()
+    share = float((ablated - reconstructed).mean() / whole.mean())
+    return clustered(share + ((ablated - reconstructed).numpy() - share * whole) / whole.mean(), document)

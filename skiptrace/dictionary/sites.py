@@ -1,4 +1,4 @@
-"""Where a language model is read and written: the residual stream and the heads of its last layer."""
+"""Where a language model is read and written: the heads of its last layer and the residual stream."""
 
 from typing import Literal, NamedTuple
 
@@ -10,7 +10,7 @@ from skiptrace.models.loss import token_losses
 from skiptrace.models.transformer import Transformer
 
 Site = Literal["residual", "heads"]
-SITES: tuple[Site, ...] = ("residual", "heads")
+SITES: tuple[Site, ...] = ("heads", "residual")
 BATCH = 32  # windows run at once
 
 
@@ -37,38 +37,37 @@ def run(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> State:
 def activations(model: Transformer, windows: Int[Tensor, "batch width"], site: Site) -> Float[Tensor, "d positions"]:
     """What stands at a site at every position from 1 on, window after window.
 
-    `residual`: after the last layer. `heads`: what the heads of the last layer found, before W_O, side by side.
+    `residual`: after the last layer. `heads`: what the heads of the last layer together write to it.
     """
     parts = []
     for tokens in windows[:, :-1].split(BATCH):
         state = run(model, tokens)
-        here = state.z if site == "heads" else model.blocks[-1].add(state.before, state.z @ model.blocks[-1].o)
+        layer, written = model.blocks[-1], state.z @ model.blocks[-1].o
+        here = written if site == "heads" else layer.add(state.before, written)
         parts.append(here[:, 1:].flatten(0, 1))
     return torch.cat(parts).T.contiguous()
 
 
 @torch.no_grad()
-def loss_with(
+def losses_with(
     model: Transformer, windows: Int[Tensor, "batch width"], site: Site, instead: Float[Tensor, "d positions"]
-) -> float:
-    """The mean loss (nats per token) when the site holds `instead`."""
+) -> Float[Tensor, " positions"]:
+    """The loss at every position (nats) when the site holds `instead`, in float64."""
     targets = windows[:, 2:].flatten()
     if site == "residual":
-        return float(token_losses(model.normalise(instead.T), model.W_U, targets).double().mean())
+        return token_losses(model.normalise(instead.T), model.W_U, targets).double()
     losses, start = [], 0
     for batch in windows.split(BATCH):
         before = run(model, batch[:, :-1]).before[:, 1:].flatten(0, 1)
-        here = instead[:, start : start + len(before)].T
-        after = model.blocks[-1].add(before, here @ model.blocks[-1].o)
+        after = model.blocks[-1].add(before, instead[:, start : start + len(before)].T)
         losses.append(token_losses(model.normalise(after), model.W_U, batch[:, 2:].flatten()))
         start += len(before)
-    return float(torch.cat(losses).double().mean())
+    return torch.cat(losses).double()
 
 
-def to_logits(model: Transformer, site: Site, directions: Float[Tensor, "d k"]) -> Float[Tensor, "k d_vocab"]:
-    """The direct effect of directions at a site on the logits, the mean over tokens removed."""
-    residual = directions.T if site == "residual" else directions.T @ model.blocks[-1].o
-    logits = residual @ model.W_U
+def to_logits(model: Transformer, directions: Float[Tensor, "d k"]) -> Float[Tensor, "k d_vocab"]:
+    """The direct effect of directions of the residual stream on the logits, the mean over tokens removed."""
+    logits = directions.T @ model.W_U
     return logits - logits.mean(1, keepdim=True)
 
 
@@ -79,12 +78,9 @@ class Source(NamedTuple):
     position: int
 
 
-def sources(
-    model: Transformer, state: State, site: Site, encoder: Float[Tensor, " d"], window: int, position: int
-) -> Source:
-    """Split a feature's input along its encoder row by head and source: A_h[position, s] · (v_h[s] · e_h)."""
+def sources(model: Transformer, state: State, encoder: Float[Tensor, " d"], window: int, position: int) -> Source:
+    """Split a feature's input along its encoder row e by head and source: A_h[position, s] · (v_h[s] W_O^h · e)."""
     layer = model.blocks[-1]
-    wide = encoder if site == "heads" else layer.o @ encoder
-    by_head = wide.unflatten(0, (layer.n_heads, layer.d_head))
+    by_head = (layer.o @ encoder).unflatten(0, (layer.n_heads, layer.d_head))
     given = (state.values[window] @ by_head[:, :, None])[:, :, 0] * state.pattern[window, :, position]
     return Source(*divmod(int(given.argmax()), given.shape[1]))

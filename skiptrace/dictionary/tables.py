@@ -2,8 +2,11 @@
 
 from skiptrace.tables import Column, Table
 
-PENALTY = Column("penalty", "float64", "λ, the weight of the L1 penalty")
-SITE = Column("site", "string", "residual: the final residual stream; heads: the last layer's heads before W_O")
+PENALTY = Column("penalty", "float64", "λ, the weight of the L1 penalty; 0 where TopK takes its place")
+K = Column("k", "int64", "entries that may be active at once: those that TopK keeps, or all")
+SITE = Column(
+    "site", "string", "heads: what the last layer's heads together write; residual: the final residual stream"
+)
 FEATURE = Column("feature", "int64", "number of the entry, from 0")
 STATISTICS = [
     Column("l0", "float64", "mean number of entries active at once"),
@@ -17,9 +20,10 @@ HOST = [
 ]
 TOY_SWEEP = Table(
     "dictionary/<d>/sweep",
-    "Autoencoders of toy models (`kind: toy`); a row is a toy model at a penalty.",
+    "Autoencoders of toy models (`kind: toy`); a row is a toy model at a penalty, with a number of entries.",
     [
         *HOST,
+        Column("entries", "int64", "dictionary entries"),
         Column("mmcs", "float64", "mean over true features of the largest cosine with an entry"),
         Column("matched", "float64", "mean cosine of the best one-to-one matching"),
         Column("one_entry", "int64", "features that exactly one entry stands for"),
@@ -30,37 +34,42 @@ TOY_SWEEP = Table(
 )
 BEST = Table(
     "dictionary/<d>/best",
-    "How well each true feature is recovered (`kind: toy`); a row is a feature of a toy model at a penalty.",
+    "How well each true feature is recovered (`kind: toy`); a row is a feature of a toy model in a dictionary.",
     [
         *HOST,
+        Column("entries", "int64", "dictionary entries"),
         Column("feature", "int64", "number of the represented feature, from 0"),
         Column("cosine", "float32", "its largest cosine with an entry"),
     ],
 )
 SWEEP = Table(
     "dictionary/<d>/sweep",
-    "Autoencoders of a language model (`kind: model`); a row is a site at a penalty.",
+    "Autoencoders of a language model (`kind: model`); a row is a site at a penalty or a k.",
     [
         SITE,
         PENALTY,
+        K,
         *STATISTICS,
         Column("loss", "float64", "loss with the activations reconstructed", "nats per token"),
         Column("original_loss", "float64", "loss of the model", "nats per token"),
         Column("mean_loss", "float64", "loss with their mean in their place", "nats per token"),
         Column("loss_recovered", "float64", "share of the loss between mean ablation and the model"),
+        Column("loss_recovered_low", "float64", "lower end of its 95 % interval, clustered by document"),
+        Column("loss_recovered_high", "float64", "upper end of it"),
         Column("token_mean_recovered", "float64", "share of the loss recovered by the mean for the current token"),
+        Column("token_mean_explained", "float64", "variance explained by the mean for the current token"),
         Column("pca_explained", "float64", "variance explained by as many principal components as entries are active"),
         Column("pca_recovered", "float64", "share of the loss recovered by as many principal components"),
     ],
 )
 DENSITIES = Table(
     "dictionary/<d>/densities",
-    "How often entries are active; a row is an entry at a site and a penalty.",
-    [SITE, PENALTY, FEATURE, Column("density", "float32", "share of positions at which it is active")],
+    "How often entries are active; a row is an entry at a site and a penalty or a k.",
+    [SITE, PENALTY, K, FEATURE, Column("density", "float32", "share of positions at which it is active")],
 )
 FEATURES = Table(
     "dictionary/<d>/features",
-    "The entries at the penalty shown; a row is an entry at a site.",
+    "The entries at the k shown; a row is an entry at a site.",
     [
         SITE,
         FEATURE,
@@ -69,8 +78,8 @@ FEATURES = Table(
         Column("out_ids", "list<int64>", "ids of the output tokens that it raises most"),
         Column("outs", "list<string>", "their texts"),
         Column("logits", "list<float64>", "what the mean activation adds to them", "logits"),
-        Column("head", "int64", "head with most of its direction, −1 for the residual stream"),
-        Column("head_share", "float64", "share of its squared norm in that head"),
+        Column("head", "int64", "head that most of its encoder row reads from, −1 for the residual stream"),
+        Column("head_share", "float64", "share of the squared norm of W_O e in that head, e the encoder row"),
     ],
 )
 CONTEXTS = Table(

@@ -55,42 +55,55 @@ def match(true: Float[Tensor, "d n"], found: Float[Tensor, "d entries"]) -> Matc
     return Match(mmcs(true, found), matched, one, true.shape[1])
 
 
-def decompose(hosts: Hosts, params: ToyDictionaryParams) -> tuple[pd.DataFrame, pd.DataFrame, Autoencoders]:
-    """Train a dictionary for every host and penalty on h = Wx.
+def decompose(hosts: Hosts, params: ToyDictionaryParams) -> tuple[pd.DataFrame, pd.DataFrame, dict[int, Autoencoders]]:
+    """Train dictionaries of every host on h = Wx: of `entries` entries at every penalty, of other sizes at one.
 
     Returns: `sweep`, one row per dictionary with its match, statistics and the match of a random dictionary;
-    `best`, one row per dictionary and true feature with its largest cosine; the autoencoders.
+    `best`, one row per dictionary and true feature with its largest cosine; the autoencoders by their entries.
     """
+    sizes = {params.entries: params.penalties} | {
+        size: (params.shown,) for size in params.sizes if size != params.entries
+    }
+    parts = {entries: of_size(hosts, entries, penalties, params) for entries, penalties in sizes.items()}
+    sweep, best = (pd.concat([part[i] for part in parts.values()], ignore_index=True) for i in (0, 1))
+    return sweep, best, {entries: part[2] for entries, part in parts.items()}
+
+
+def of_size(
+    hosts: Hosts, entries: int, penalties: tuple[float, ...], params: ToyDictionaryParams
+) -> tuple[pd.DataFrame, pd.DataFrame, Autoencoders]:
+    """The dictionaries of one number of entries, as `decompose` returns them."""
     generator = torch.Generator().manual_seed(params.seed)
     count, m, n = hosts.W.shape
-    penalties = torch.tensor(params.penalties).repeat(count)
-    W = hosts.W.repeat_interleave(len(params.penalties), 0)
+    W = hosts.W.repeat_interleave(len(penalties), 0)
     features, density = Features(n), torch.tensor(1 - hosts.sparsity, dtype=torch.float32)
 
     def batch(size: int) -> Float[Tensor, "inst m batch"]:
         x = inputs(features, draw(features, size, generator), density)
-        return torch.bmm(hosts.W, x).repeat_interleave(len(params.penalties), 0)
+        return torch.bmm(hosts.W, x).repeat_interleave(len(penalties), 0)
 
     start = batch(CHECK)
     scale = (m / start.square().sum(1).mean(1)).sqrt()[:, None, None]
-    trainer = Trainer(initial(len(W), m, params.entries, generator), penalties, params.learning_rate, params.steps)
-    for step in progress(range(params.steps), "training dictionaries"):
+    untrained = initial(m, entries, (entries,) * len(W), generator)
+    trainer = Trainer(untrained, torch.tensor(penalties).repeat(count), params.learning_rate, params.steps)
+    for step in progress(range(params.steps), f"training dictionaries of {entries} entries"):
         if step and step % params.resample_every == 0 and step <= params.steps // 2:
             trainer.resample(batch(CHECK) * scale, generator)
         trainer.step(batch(params.batch_size) * scale)
     found = trainer.finish()
     check = batch(CHECK) * scale
-    random = normalize(torch.randn(m, params.entries, generator=generator), dim=0)
+    random = normalize(torch.randn(m, entries, generator=generator), dim=0)
     rows, best = [], []
     for index in range(len(W)):
-        host, one = index // len(params.penalties), found[slice(index, index + 1)]
+        host, one = index // len(penalties), found[slice(index, index + 1)]
         true = W[index][:, kept(W[index])]
         f = one.features(check[index : index + 1])[0]
         alive = one.decoder[0][:, living(f)]
         named = {
             "sparsity": float(hosts.sparsity[host]),
             "seed": int(hosts.seed[host]),
-            "penalty": params.penalties[index % len(params.penalties)],
+            "penalty": penalties[index % len(penalties)],
+            "entries": entries,
         }
         measured = statistics(check[index], one.decode(f[None])[0], f)._asdict()
         rows.append(named | match(true, alive)._asdict() | measured | {"random_mmcs": mmcs(true, random)})

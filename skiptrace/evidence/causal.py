@@ -18,7 +18,7 @@ from skiptrace.models.transformer import Block, Transformer
 from skiptrace.models.windows import BOS_ID
 from skiptrace.progress import progress
 
-MOST = 2**25  # numbers of residual streams, or of logits, held at once
+MOST = 2**21  # numbers of residual streams, or of logits, held at once: what a processor's cache holds is fastest
 NEIGHBOURS = 10  # a frequency-matched token is at most this many places away in order of frequency
 
 
@@ -161,7 +161,7 @@ def log_p(logits: Float[Tensor, "batch d_vocab"], token: Int[Tensor, " batch"]) 
 
 
 def at_once(model: Transformer, ctx: int) -> int:
-    """How many contexts run together: as many as keep their residual streams, and their logits, below 128 MB."""
+    """How many contexts run together: as many as keep their residual streams, and their logits, below 8 MB."""
     return max(1, MOST // max((model.n_layers + 1) * ctx * model.d_model, model.d_vocab))
 
 

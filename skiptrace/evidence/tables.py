@@ -102,8 +102,16 @@ COSTS = Table(
     "evidence/<m>/costs",
     "What crossings and entries that the corpus does not support cost on validation text; a row is an estimate.",
     [
-        Column("what", "string", "crossings: mean where one applies; bound: the most that all together cost per token"),
-        Column("entries", "int64", "crossings or rows that it is about; 0 for all entries of the heads"),
+        Column(
+            "what",
+            "string",
+            "crossings: mean where one applies; bound: the most that all cost; factoring: of fits to the text",
+        ),
+        Column(
+            "entries",
+            "int64",
+            "crossings, rows, or heads of factoring that it is about; 0 for all entries of the heads",
+        ),
         Column("nats", "float64", "the estimate, null where there is nothing to measure", "nats"),
         Column("low", "float64", "lower end of its 95 % interval, clustered by document", "nats"),
         Column("high", "float64", "upper end of its 95 % interval", "nats"),

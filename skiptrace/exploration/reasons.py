@@ -11,39 +11,36 @@ from torch import Tensor
 
 from skiptrace.circuits.attention import Part, parts, score_terms
 from skiptrace.circuits.factored import head_name, heads
+from skiptrace.circuits.paths import path_count
 from skiptrace.exploration.patterns import SHOWN
 from skiptrace.exploration.tables import GUESS_PATHS, SCORE_TERMS
 from skiptrace.models.transformer import Transformer
 
 KEPT = 4  # terms of a score, and paths of a prediction, that are kept, the largest ones
-MOST = 32  # parts of the stream whose pairs are looked at; a head that reads more has no terms here
+MOST = 32  # paths into a head whose pairs are looked at; a head that more lead into has no terms here
+LISTED = 512  # paths of a prediction that are looked at; a model with more has none here
 
 
 @torch.no_grad()
 def reasons(model: Transformer, texts: list[list[int]]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """`SCORE_TERMS` and `GUESS_PATHS` on texts, over their last `SHOWN` tokens.
-
-    There are no rows for a model with layer norm or MLPs, whose terms do not add up.
-    """
-    if not model.linear:
-        return SCORE_TERMS.frame(), GUESS_PATHS.frame()
+    """`SCORE_TERMS` and `GUESS_PATHS` on texts, over their last `SHOWN` tokens."""
     scores, guesses = [], []
     for number, ids in enumerate(texts):
         tokens = torch.tensor(ids[: model.n_ctx])
         patterns = model.patterns(tokens[None])
         for layer in range(model.n_layers):
-            written = parts(model, tokens, patterns, layer)
-            if len(written) > MOST:
+            if path_count(layer, model.n_heads) > MOST:
                 break
+            written = parts(model, tokens, patterns, layer)
             named = [f"{a.name} × {b.name}" for a in written for b in written]
             for head in (head for head in heads(model) if head[0] == layer):
                 which, above = largest_terms(score_terms(model, written, head).flatten(0, 1)[:, -SHOWN:])
                 rows = {"text": number, "name": head_name(head), "terms": named, "which": which, "above": above}
                 scores.append(rows)
-        guessed = model(tokens[None])[0].argmax(-1)
-        guesses += [
-            {"text": number} | row for row in _paths(model, parts(model, tokens, patterns, model.n_layers), guessed)
-        ]
+        if path_count(model.n_layers, model.n_heads) <= LISTED:
+            guessed = model(tokens[None])[0].argmax(-1)
+            written = parts(model, tokens, patterns, model.n_layers)
+            guesses += [{"text": number} | row for row in _paths(model, written, guessed)]
     return SCORE_TERMS.frame(scores), GUESS_PATHS.frame(guesses)
 
 

@@ -57,6 +57,7 @@ def _logprobs(direct: Circuit, pairs: pd.DataFrame) -> np.ndarray:
 
 
 def _table(best: pd.DataFrame, counts: pd.DataFrame, vocabulary: Vocabulary) -> pa.Table:
+    counts = counts[counts["token_id"].isin(best["token_id"])]  # a join with all pairs of a corpus takes much memory
     table = best.merge(counts, on=["token_id", "next_id"], how="left")
     table["corpus_count"] = table.pop("count").fillna(0).astype(np.int64)
     total = table["token_id"].map(counts.groupby("token_id")["count"].sum())

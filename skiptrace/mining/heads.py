@@ -32,10 +32,13 @@ class Mined(NamedTuple):
     statistics: list[dict[str, object]]
 
 
-def mine_head(model: str, vocabulary: str, head: Head, params: MiningParams, device: torch.device) -> Mined:
-    """Mine one head of the model in a folder, with the vocabulary in a file, on a device."""
+def mine_head(
+    model: str, vocabulary: str, followers: str | None, head: Head, params: MiningParams, device: torch.device
+) -> Mined:
+    """Mine one head of the model in a folder, with the vocabulary and what follows each token in files, on a device."""
     transformer = _model(model, sha256(Path(model) / "model.safetensors"))
-    words = _vocabulary(vocabulary, sha256(Path(vocabulary)), transformer.d_vocab)
+    files = tuple((path, sha256(Path(path))) for path in (vocabulary, followers) if path is not None)
+    words = _vocabulary(files, transformer.d_vocab)
     circuits = skip_trigrams.Circuits(*head, *(kind(transformer, *head).on(device) for kind in (qk, ov)))
     at = {"layer": head[0], "head": head[1]}
     return Mined(
@@ -89,5 +92,6 @@ def _model(folder: str, weights: str) -> Transformer:
 
 
 @functools.lru_cache(maxsize=1)
-def _vocabulary(path: str, content: str, d_vocab: int) -> Vocabulary:
-    return load_vocabulary(Path(path), d_vocab)
+def _vocabulary(files: tuple[tuple[str, str], ...], d_vocab: int) -> Vocabulary:
+    path, *followers = (Path(path) for path, _ in files)
+    return load_vocabulary(path, d_vocab, *followers)

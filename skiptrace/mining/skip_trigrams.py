@@ -7,10 +7,15 @@ published   sources by max(QK)·max(OV)·p^power, then for each source the desti
             re-implementations);
 expected    the logit that the out is expected to gain because the destination stands where it
             stands: the share of its attention that one such source draws in a context of average
-            tokens, less the share that an average destination would give it, times OV.
+            tokens, less the share that an average destination would give it, times OV. Only outs
+            that follow the destination in the training text, and of the sources without a letter or a
+            digit, white space above all, only a share. What n such places save if the text is as
+            the head has it is about n·gain²/2 nats, so that gains are weighted with √n: the share of
+            the pair, and of contexts that hold the source, to the power `text_power`.
 
 A bare product grows without bound in QK; attention does not. And a source that draws everyone's
-attention, as positional heads make some, is no reason to name a destination.
+attention, as positional heads make some, is no reason to name a destination. Nor is an out that
+never follows the destination, however strongly weights favour it: the direct path rules it out.
 """
 
 import math
@@ -20,15 +25,15 @@ from typing import NamedTuple
 import pandas as pd
 import pyarrow as pa
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from skiptrace.circuits.factored import Circuit, heads, ov, qk
+from skiptrace.circuits.factored import PANEL, Circuit, heads, ov, qk
 from skiptrace.config.mining import MiningParams
 from skiptrace.mining.scan import row_tops
 from skiptrace.mining.tables import COPIES, POSITIONAL, SKIP_TRIGRAMS
-from skiptrace.mining.topk import Top, order
-from skiptrace.mining.vocabulary import Vocabulary
+from skiptrace.mining.topk import Top, order, row_top
+from skiptrace.mining.vocabulary import Pairs, Vocabulary
 from skiptrace.models.transformer import Transformer
 from skiptrace.tables import Table
 
@@ -46,14 +51,13 @@ class Circuits(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """A rule: the best destinations of every source, what any destination is worth to a source, what a source is worth.
+    """A rule: the triples that it selects, and what a destination and an out are worth to a source, without OV.
 
-    Rows of `destinations`, and all places, are places among the eligible tokens.
+    `selected` has the places among the eligible tokens of `source`, `destination` and `out`; `worth` takes them.
     """
 
-    destinations: Top
-    worth: Callable[[Int[Tensor, " n"], Int[Tensor, " n"]], Float[Tensor, " n"]]
-    sources: Float[Tensor, " eligible"]
+    selected: pd.DataFrame
+    worth: Callable[[Int[Tensor, " n"], Int[Tensor, " n"], Int[Tensor, " n"]], Float[Tensor, " n"]]
 
 
 def mine(found: Iterable[pd.DataFrame], vocabulary: Vocabulary, params: MiningParams) -> pa.Table:
@@ -76,47 +80,66 @@ def of_model(model: Transformer, vocabulary: Vocabulary, params: MiningParams) -
 def of_head(circuits: Circuits, vocabulary: Vocabulary, params: MiningParams) -> pd.DataFrame:
     """The skip-trigrams that either rule selects of one head, with their values and the rules that selected them."""
     eligible = vocabulary.eligible_ids(params.min_count)
-    rules = {name: rule(circuits, vocabulary, params) for name, rule in RULES.items()}
     ov = circuits.ov.centred().restricted(eligible, eligible)
-    outs = row_tops(ov, params.outs)
-    selected = pd.concat([_select(outs, rule, params).assign(rule=name) for name, rule in rules.items()])
-    return _measure(circuits, selected, rules, vocabulary, eligible)
+    rules = {name: rule(circuits.qk, ov, vocabulary, params) for name, rule in RULES.items()}
+    return _measure(circuits, rules, vocabulary, eligible)
 
 
-def published(circuits: Circuits, vocabulary: Vocabulary, params: MiningParams) -> Rule:
+def published(qk: Circuit, ov: Circuit, vocabulary: Vocabulary, params: MiningParams) -> Rule:
     """QK, centred, times p^power of both tokens."""
     eligible = vocabulary.eligible_ids(params.min_count)
     weight = vocabulary.probability[eligible] ** params.frequency_power
-    qk = circuits.qk.centred(vocabulary.probability).restricted(eligible, eligible).weighted(weight)
-    return Rule(row_tops(qk.transposed(), params.destinations), qk.entries, weight)
+    qk = qk.centred(vocabulary.probability).restricted(eligible, eligible).weighted(weight)
+    best = row_tops(qk.transposed(), params.destinations)
+
+    def worth(source: Tensor, destination: Tensor, out: Tensor) -> Tensor:
+        return qk.entries(destination, source) * weight[source]
+
+    return Rule(_select(best, row_tops(ov, params.outs), weight, params), worth)
 
 
-def expected(circuits: Circuits, vocabulary: Vocabulary, params: MiningParams) -> Rule:
+def expected(qk: Circuit, ov: Circuit, vocabulary: Vocabulary, params: MiningParams) -> Rule:
     """The share of attention that a source draws from this destination beyond its average share.
 
-    The attention one source draws among n average tokens is r/(n + r) with r = exp(QK)/E_p[exp(QK)].
+    The attention one source draws among n average tokens is r/(n + r) with r = exp(QK)/E_p[exp(QK)]. Outs follow the
+    destination in the training text where the vocabulary knows what does; they are any where it does not.
     """
     eligible, seen = vocabulary.eligible_ids(params.min_count), vocabulary.probability.nonzero().squeeze(1)
-    weight = vocabulary.probability[eligible] ** params.frequency_power
     level = torch.full_like(vocabulary.probability, torch.nan)  # log n + log E_p[exp(QK)], per destination
     average = torch.zeros_like(vocabulary.probability)
     p = vocabulary.probability[seen]
-    for places, entries in circuits.qk.restricted(seen, seen).row_panels():
+    for places, entries in qk.restricted(seen, seen).row_panels():
         level[seen[places]] = (entries + p.log()).logsumexp(1) + math.log(params.context)
-        average[seen] += p[places] @ torch.sigmoid(entries - level[seen[places], None])
+        average[seen] += p[places] @ entries.sub_(level[seen[places], None]).sigmoid_()
+        del entries  # or the next panel is held beside it
     level, average = level[eligible], average[eligible]
-    qk = circuits.qk.restricted(eligible, eligible)
+    qk = qk.restricted(eligible, eligible)
+    pairs = vocabulary.pairs(params.min_count, params.min_pairs)
+    weight = vocabulary.probability[eligible] ** params.frequency_power
+    # That a source stands in a context at all.
+    common = (-torch.expm1(params.context * torch.log1p(-vocabulary.probability[eligible]))) ** params.text_power
+
+    def worth(source: Tensor, destination: Tensor, out: Tensor) -> Tensor:
+        share = torch.sigmoid(qk.entries(destination, source) - level[destination]) - average[source]
+        if pairs is None:
+            return share * weight[destination]
+        return share * common[source] * pairs.shares(destination, out) ** params.text_power
+
+    if pairs is not None:
+
+        def gains(source: Tensor) -> Tensor:
+            share = qk.transposed().rows(source).sub_(level).sigmoid_().sub_(average[source, None])
+            return share.clamp_(min=0).mul_(common[source, None])
+
+        return Rule(_follow(gains, ov, pairs, vocabulary.spelled()[eligible], params), worth)
 
     def gain(tile: Tensor, source: int, destination: int) -> None:
         rows, columns = slice(source, source + len(tile)), slice(destination, destination + tile.shape[1])
         one, mean, times = (values.to(tile.device) for values in (level[columns], average[rows, None], weight[columns]))
         tile.sub_(one).sigmoid_().sub_(mean).mul_(times)
 
-    def worth(destination: Tensor, source: Tensor) -> Tensor:
-        share = torch.sigmoid(qk.entries(destination, source) - level[destination])
-        return (share - average[source]) * weight[destination]
-
-    return Rule(row_tops(qk.transposed(), params.destinations, gain), worth, torch.ones_like(weight))
+    best = row_tops(qk.transposed(), params.destinations, gain)
+    return Rule(_select(best, row_tops(ov, params.outs), torch.ones_like(weight), params), worth)
 
 
 RULES = {"published": published, "expected": expected}
@@ -181,37 +204,58 @@ def copies(ov: Circuit, vocabulary: Vocabulary, params: MiningParams) -> pd.Data
     return pd.DataFrame({"source_id": source.numpy(), "ov": value.numpy(), "own_rank": place.numpy()})
 
 
-def _select(outs: Top, rule: Rule, params: MiningParams) -> pd.DataFrame:
-    """The triples that a rule selects: its best sources, each with its best destinations and outs."""
-    destinations = rule.destinations
-    best = destinations.values[:, 0].clamp(min=0) * outs.values[:, 0].clamp(min=0) * rule.sources
+def _select(destinations: Top, outs: Top, sources: Float[Tensor, " eligible"], params: MiningParams) -> pd.DataFrame:
+    """The triples of the best sources, each with all its best destinations and outs."""
+    best = destinations.values[:, 0].clamp(min=0) * outs.values[:, 0].clamp(min=0) * sources
     source = order(best)[: params.sources]
     source = source[best[source] > 0]
     shape = (len(source), destinations.index.shape[1], outs.index.shape[1])
-    columns = {
-        "source": source[:, None, None].expand(shape),
-        "destination": destinations.index[source][:, :, None].expand(shape),
-        "out": outs.index[source][:, None, :].expand(shape),
-        "worth": (destinations.values[source])[:, :, None] * outs.values[source][:, None, :],
-    }
+    return _triples(
+        source[:, None, None].expand(shape),
+        destinations.index[source][:, :, None].expand(shape),
+        outs.index[source][:, None, :].expand(shape),
+        (destinations.values[source])[:, :, None] * outs.values[source][:, None, :],
+    )
+
+
+def _follow(
+    gains: Callable[[Int[Tensor, " n"]], Float[Tensor, "n eligible"]],
+    ov: Circuit,
+    pairs: Pairs,
+    spelled: Bool[Tensor, " eligible"],
+    params: MiningParams,
+) -> pd.DataFrame:
+    """The triples of the best sources, each with its best pairs of a destination and an out that follows it."""
+    weight = pairs.share**params.text_power
+    found = []
+    for source in torch.arange(len(spelled)).split(max(1, PANEL // len(pairs.share))):
+        worth = gains(source)[:, pairs.destination] * ov.rows(source)[:, pairs.out] * weight
+        found.append(row_top(worth, params.destinations * params.outs))
+    values, index = (torch.cat([getattr(top, name) for top in found]) for name in ("values", "index"))
+    best = order(values[:, 0])
+    plain = ~spelled[best]
+    best = best[~plain | (plain.cumsum(0) <= params.plain_share * params.sources)][: params.sources]
+    source = best[:, None].expand(-1, index.shape[1])
+    return _triples(source, pairs.destination[index[best]], pairs.out[index[best]], values[best])
+
+
+def _triples(source: Tensor, destination: Tensor, out: Tensor, worth: Tensor) -> pd.DataFrame:
+    columns = {"source": source, "destination": destination, "out": out, "worth": worth}
     table = pd.DataFrame({name: column.flatten().numpy() for name, column in columns.items()})
     # A place that had to be filled with a token that pulls down is no skip-trigram.
     return table[table["worth"].between(0, float("inf"), inclusive="neither")].drop(columns="worth")
 
 
 def _measure(
-    circuits: Circuits,
-    selected: pd.DataFrame,
-    rules: dict[str, Rule],
-    vocabulary: Vocabulary,
-    eligible: Int[Tensor, " eligible"],
+    circuits: Circuits, rules: dict[str, Rule], vocabulary: Vocabulary, eligible: Int[Tensor, " eligible"]
 ) -> pd.DataFrame:
     """One row per triple, with its values and the rules that selected it."""
+    selected = pd.concat([rule.selected.assign(rule=name) for name, rule in rules.items()])
     table = selected.groupby(list(ROLES))["rule"].agg(set).reset_index()
     places = [torch.from_numpy(table.pop(role).to_numpy().astype("int64")) for role in ROLES]
     source, destination, out = (eligible[place] for place in places)
     ov = circuits.ov.centred().entries(source, out)
-    worth = {n: rule.worth(places[1], places[0]) * rule.sources[places[0]] * ov for n, rule in rules.items()}
+    worth = {name: rule.worth(*places) * ov for name, rule in rules.items()}
     values = {
         "qk": circuits.qk.centred(vocabulary.probability).entries(destination, source),
         "ov": ov,

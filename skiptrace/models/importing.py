@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -23,21 +23,25 @@ def import_model(
     config: Mapping[str, Any] | str | None = None,
     ignored: tuple[str, ...] = (),
     d_vocab: int | None = None,
+    padding: Literal["drop", "keep"] = "drop",
 ) -> Transformer:
     """Read a checkpoint, fold it and give its start-of-document token the id 0; its config says where it came from.
 
     `n_ctx` shortens the context; `bos_id` is that token's id in the checkpoint, which token 0 takes in exchange.
-    `config` and `ignored` are as in `formats.read`. Of more rows than the `d_vocab` tokens of its tokenizer, which are
-    padding, those beyond are dropped; None keeps all.
+    `config` and `ignored` are as in `formats.read`. `d_vocab` is the number of tokens of its tokenizer, None if nobody
+    knows; what becomes of rows beyond them, which are padding, `padding` says.
 
     Raises:
         InputError: the checkpoint cannot be read or imported, its context is shorter, or it has no such token.
     """
-    return folded(formats.read(path, config, ignored), n_ctx, bos_id, d_vocab, path)
+    read = formats.read(path, config, ignored)
+    if d_vocab is not None and len(read.original.W_E) > d_vocab:
+        _settle_padding(read.original, d_vocab, padding)
+    return folded(read, n_ctx, bos_id, path)
 
 
-def folded(read: formats.Read, n_ctx: int | None, bos_id: int, d_vocab: int | None, said: Path | str) -> Transformer:
-    """The same of what was read from `said`.
+def folded(read: formats.Read, n_ctx: int | None, bos_id: int, said: Path | str) -> Transformer:
+    """What was read from `said` as a model, its vocabulary as it is.
 
     Raises:
         InputError: its context is shorter, or it has no such token.
@@ -47,8 +51,6 @@ def folded(read: formats.Read, n_ctx: int | None, bos_id: int, d_vocab: int | No
         if n_ctx > len(original.W_pos):
             raise InputError(f"{said}: has positions for {len(original.W_pos)} tokens, not for n_ctx = {n_ctx}")
         original.W_pos = original.W_pos[:n_ctx].clone()
-    if d_vocab is not None and len(original.W_E) > d_vocab:
-        _drop_padding(original, d_vocab)
     if bos_id >= len(original.W_E):
         raise InputError(f"{said}: has {len(original.W_E)} tokens, none with the id {bos_id} of the tokenizer's bos")
     _exchange(original, bos_id)
@@ -90,18 +92,20 @@ def _in_memory(model: nn.Module, config: Any, expected: str, n_ctx: int | None, 
         raise InputError(f"{said}: expected {expected}")
     content = formats.plain(config.to_dict())
     read = formats.of_tensors(content, Tensors.of_state(model.state_dict(), said), Source(f"{said}: config"))
-    return folded(read, n_ctx, bos_id, None, said)
+    return folded(read, n_ctx, bos_id, said)
 
 
-def _drop_padding(original: Original, d_vocab: int) -> None:
-    """Drop the rows beyond the tokens: no text has them, and what they took of the probability goes to the others."""
+def _settle_padding(original: Original, d_vocab: int, padding: Literal["drop", "keep"]) -> None:
     rows = len(original.W_E)
+    those = f"{rows - d_vocab} of {rows} rows of the vocabulary, to which the tokenizer gives no token,"
+    if padding == "keep":
+        original.read_as.append(f"{those} kept: they have their part of the probability, and no table lists them")
+        return
     original.W_E = original.W_E[:d_vocab].clone()
     original.W_U = original.W_U[:, :d_vocab].clone()
     original.b_U = original.b_U[:d_vocab].clone()
     original.read_as.append(
-        f"{rows - d_vocab} of {rows} rows of the vocabulary dropped, to which the tokenizer gives no token: the logits "
-        "of the tokens stay, and their probabilities add up to one without them"
+        f"{those} dropped: the logits of the tokens stay, and their probabilities add up to one without them"
     )
 
 

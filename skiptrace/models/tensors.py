@@ -210,13 +210,20 @@ def _refuse_damaged(path: Path) -> None:
     """Compare the members of a zip archive, which state dicts are since PyTorch 1.6, with their CRC-32: torch does not.
 
     Raises:
-        InputError: one differs.
+        InputError: one differs, or is compressed: PyTorch writes none such, and would map its bytes as they are.
     """
     try:
         if not zipfile.is_zipfile(path):
             return
         with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if any(m.compress_type != zipfile.ZIP_STORED for m in members):
+                raise InputError(f"{path}: its members are compressed; unpack it and save the state dict by torch.save")
+            if sum(m.file_size for m in members) > path.stat().st_size:
+                raise ValueError("its members overlap")
             member = archive.testzip()
+    except InputError:
+        raise
     except Exception as error:  # a damaged directory fails anywhere in the reader
         raise InputError(f"{path}: damaged, not a readable archive ({error}); fetch it again") from None
     if member is not None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count, groupby
 
+from skiptrace.report.equations import FORMULAS
 from skiptrace.report.inputs import Study
 from skiptrace.report.order import PARTS, Part
 from skiptrace.report.rendering.document import Figure, Question, Report, Section
@@ -65,8 +66,9 @@ def _sections(study: Study, part: Part) -> Iterator[Section]:
         listed = list(makes)
         for subject in SUBJECTS[room](study, part):
             for make in listed:
+                formula = FORMULAS.get(".".join(make.__module__.split(".")[-2:]), "")
                 for section in attempt(subject.subject, make, subject):
-                    yield replace(section, question=part.anchor)
+                    yield replace(section, question=part.anchor, formula=formula)
 
 
 def _depth(study: Study, group: str) -> int:

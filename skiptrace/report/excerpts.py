@@ -69,6 +69,12 @@ def of_texts(tokens: Sequence[str], marks: Mapping[int, str]) -> Excerpt:
     return Excerpt(tuple(_joined([Part(left_out.get(i, text), marks.get(i, "")) for i, text in enumerate(tokens)])))
 
 
+def of_row(before: str, source: str, between: str, destination: str, out: str, after: str) -> Excerpt:
+    """A row of data/account/<m>/examples: the text is what these make together."""
+    parts = (before, ""), (source, SOURCE), (between, ""), (destination, DESTINATION), (out, OUT), (after, "")
+    return Excerpt(tuple(_joined([Part(*part) for part in parts])))
+
+
 def _joined(parts: Sequence[Part]) -> list[Part]:
     """Marked tokens by themselves, without their leading spaces, and what stands between them as one part."""
     joined: list[Part] = []

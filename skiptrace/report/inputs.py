@@ -94,6 +94,8 @@ class Accounted:
     skip_trigrams: pd.DataFrame
     rows: pd.DataFrame
     examples: pd.DataFrame
+    overlaps: pd.DataFrame
+    headlines: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -152,8 +154,12 @@ class DictionaryResult:
 
     @property
     def shown(self) -> pd.DataFrame:
-        """The rows of the sweep at the penalty that is shown."""
-        return self.sweep[self.sweep["penalty"] == self.params.shown]
+        """The rows of the sweep that are looked into: a toy model's at a penalty, a language model's at a k."""
+        if isinstance(self.params, ToyDictionaryParams):
+            at = (self.sweep["penalty"] == self.params.shown) & (self.sweep["entries"] == self.params.entries)
+        else:
+            at = (self.sweep["penalty"] == 0) & (self.sweep["k"] == self.params.shown)
+        return self.sweep[at]
 
 
 @dataclass(frozen=True)

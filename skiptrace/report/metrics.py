@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from skiptrace.account.tables import HEADLINE_RUNGS
 from skiptrace.config.dictionaries import ToyDictionaryParams
+from skiptrace.evidence import factoring
 from skiptrace.evidence.intervals import clustered
 from skiptrace.evidence.truth import CONSISTENT, SURVIVING
 from skiptrace.models import evaluation
@@ -46,16 +48,19 @@ def _finite(value: Any) -> Any:
 
 
 def _dictionary(result: DictionaryResult) -> dict[str, Any]:
-    """At the penalty shown: of toy models the mean match, of a language model the residual stream, then its heads."""
+    """At the penalty or the k shown: of toy models the mean match, of a language model its heads, then the stream."""
     shown = result.shown
     if isinstance(result.params, ToyDictionaryParams):
         return {"mmcs": rounded(shown["mmcs"].mean())}
     names = ("loss_recovered", "token_mean_recovered", "l0", "dead_fraction", "variance_explained")
-    sites = {
-        site: {NAMED.get(n, n): rounded(rows[n].iloc[0]) for n in names}
+    sites: dict[str, dict[str, Any]] = {
+        str(site): {NAMED.get(n, n): rounded(rows[n].iloc[0]) for n in names}
         for site, rows in shown.groupby("site", sort=False)
     }
-    return sites.pop("residual") | sites
+    for site, row in shown.groupby("site", sort=False):
+        low, high = (rounded(row[f"loss_recovered_{end}"].iloc[0]) for end in ("low", "high"))
+        sites[str(site)]["intervals"] = {"loss_recovered": [low, high]}
+    return sites.pop("heads") | sites
 
 
 def _model(model: ModelResult, results: Results, min_p_out: float) -> dict[str, Any]:
@@ -121,19 +126,23 @@ def account(model: ModelResult) -> dict[str, Any]:
     """Losses on the ladder, the price of competition (nats per token), and what entries and mined rows recover."""
     ladder = model.accounted.ladder
     rungs = ladder[ladder["layers"] == "all"].set_index("rung")
-    found: dict[str, Any] = {
-        "direct": rounded(rungs.loc["direct path", "loss"]),
-        "positional": rounded(rungs.loc["distance alone", "loss"]),
-        "salience": rounded(rungs.loc["source salience", "loss"]),
-        "whole": rounded(rungs.loc["whole model", "loss"]),
-        "competition": rounded(rungs.loc["each source alone", "lost"]),
-    }
+    found: dict[str, Any] = {name: rounded(rungs.loc[rung, column]) for name, (rung, column) in HEADLINE_RUNGS.items()}
     if shares := recovered(model):
         found["recovered"] = {str(n): rounded(share) for n, share in shares.items()}
     mined = model.accounted.curve.query("order == 'mined rows'")
     if len(mined):
         found["table_rows"] = rounded(mined.sort_values("entries")["recovered"].iloc[0])
+    overlap = twin_overlap(model)
+    if len(overlap):
+        found["twin_overlap"] = {ranking: rounded(share) for ranking, share in overlap["overlap"].items()}
+        spread = model.accounted.headlines.set_index("name")["spread"]
+        found["twin_spread"] = {str(name): rounded(value) for name, value in spread.items()}
     return found
+
+
+def twin_overlap(model: ModelResult) -> pd.DataFrame:
+    """By ranking, the share of the first rows that recur in a twin, and by chance: means over twins."""
+    return model.accounted.overlaps.groupby("ranking", sort=False)[["rows", "overlap", "chance"]].mean()
 
 
 COSTS = {
@@ -141,6 +150,7 @@ COSTS = {
     "bug_cost_nats": "bound: unsupported rows",
     "bug_cost_unsupported_nats": "bound: unsupported entries",
     "bug_cost_contradicted_nats": "bound: contradicted entries",
+    "factoring_cost_nats": factoring.TABLE,
 }
 
 

@@ -13,7 +13,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.errors import InputError
+from skiptrace.files import sha256
 from skiptrace.progress import progress
+from skiptrace.seals import damaged
 from skiptrace.tokens.texts import TokenTexts
 
 BOS = "<|bos|>"
@@ -68,12 +70,14 @@ def _train_bpe(texts: Iterable[str], vocab_size: int, name: str) -> Tokenizer:
     return tokenizer
 
 
-def load(path: Path) -> Tokenizer:
-    """Read a tokenizer.json.
+def load(path: Path, digest: str | None = None) -> Tokenizer:
+    """Read a tokenizer.json, which has no place for a checksum; `digest` is the SHA-256 it was written with, if known.
 
     Raises:
-        InputError: the file is missing or not a tokenizer.
+        InputError: the file is missing, damaged or not a tokenizer.
     """
+    if digest is not None and path.is_file() and sha256(path) != digest:
+        raise damaged(path)
     return guarded(lambda: Tokenizer.from_file(str(path)), path)
 
 

@@ -14,12 +14,14 @@ from skiptrace import files
 from skiptrace.circuits.factored import ov
 from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.models import ModelParams
+from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.expansion.reader import Tiles, read_row
 from skiptrace.expansion.writer import write
 from skiptrace.models import checkpoint, training
 from skiptrace.models.config import ModelConfig
 from skiptrace.models.importing import import_model
 from skiptrace.models.transformer import Transformer
+from skiptrace.tokens import tokenizer
 from tests.attack.outcome import Attempt, Part, reading
 from tests.models.conftest import write_lens
 
@@ -85,6 +87,13 @@ def _json(folder: Path) -> Target:
     return Target(path, lambda: files.read_json(path))
 
 
+def _tokenizer(folder: Path) -> Target:
+    path = folder / "tokenizer.json"
+    tokenizer.train(["a b c b", "c a"], TokenizerParams(kind="words"), "w").save(str(path))
+    digest = files.sha256(path)
+    return Target(path, lambda: tokenizer.load(path, digest).to_str())
+
+
 def _saved(name: str) -> Callable[[Path], Target]:
     def make(folder: Path) -> Target:
         checkpoint.save(_model(), folder)
@@ -129,6 +138,7 @@ TARGETS: dict[str, tuple[int, Callable[[Path], Target]]] = {
     "tables": (927, _table),
     "arrays": (400, _array),
     "JSON": (400, _json),
+    "tokenizers": (400, _tokenizer),
     "weights": (400, _saved("model.safetensors")),
     "config.json": (400, _saved("config.json")),
     "imported archives": (150, _archive),

@@ -5,6 +5,8 @@ import torch
 
 from skiptrace.circuits.attention import POSITION, TOKEN, explain_attention, parts
 from skiptrace.errors import InputError
+from skiptrace.models.config import ModelConfig
+from skiptrace.models.transformer import Transformer
 
 
 @pytest.mark.parametrize("standard", [False, True])
@@ -18,6 +20,36 @@ def test_the_parts_of_the_stream_add_up_to_it(make_model, tokens, standard):
     found = parts(model, ids, patterns, layer=2)
     assert len(found) == 1 + (1 + model.n_heads) ** 2
     torch.testing.assert_close(sum(p.looks @ p.carried for p in found), (x + pos)[0], rtol=0, atol=1e-10)
+
+
+@pytest.fixture
+def normed():
+    """Two layers with layer norm, MLPs, biases, and a last dimension that is not normed."""
+    sizes = {"n_layers": 2, "d_vocab": 23, "d_model": 10, "n_ctx": 7, "n_heads": 3, "d_head": 4, "d_mlp": 6}
+    kind = {"attn_only": False, "act_fn": "gelu", "normalization_type": "RMSPre", "eps": 1e-5, "d_normed": 9}
+    model = Transformer(ModelConfig(positional_embedding_type="standard", **sizes, **kind)).double()
+    generator = torch.Generator().manual_seed(5)
+    for name, weight in [*model.named_parameters(), *model.named_buffers()]:
+        weight.data.normal_(std=0.7, generator=generator)
+        if name.endswith((".o", "W_out", "b_O", "b_out", "W_pos")):
+            weight.data[..., 9:] = 0
+    model.W_E.data[:, 9:] = 1
+    return model.requires_grad_(False)
+
+
+def test_with_layer_norm_frozen_the_parts_add_up_to_what_a_layer_and_the_unembedding_read(normed, tokens):
+    ids = tokens[0]
+    patterns, (x, _) = normed.patterns(ids[None]), normed.embed(ids[None])
+    for layer, block in enumerate([*normed.blocks, None]):
+        found = parts(normed, ids, patterns, layer)
+        read = normed.normalise(x) if block is None else block.normalise(x)
+        torch.testing.assert_close(sum(p.looks @ p.carried for p in found), read[0], rtol=0, atol=1e-10)
+        if block is not None:
+            x = block.add(x, block.head_outputs(x, patterns[layer]).sum(1))
+    assert {"MLP0", "MLP0 → L1H2", "b_O of layer 1", "L0H1 → L1H0"} <= {p.name for p in found}
+    why = explain_attention(normed, ids, (1, 2), destination=5, source=1)
+    assert why.attention == pytest.approx(patterns[1][0, 2, 5, 1].item())
+    assert math.exp(sum(t.above for t in why.terms) - why.normaliser) == pytest.approx(why.attention)
 
 
 @pytest.mark.parametrize(("n_layers", "head"), [(1, (0, 2)), (2, (1, 1)), (3, (2, 0))])

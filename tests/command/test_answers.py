@@ -58,7 +58,7 @@ def test_explain_says_why_a_head_attends(ask, reproduced):
 
 def test_the_best_rows_are_those_of_the_evidence_in_its_order(ask, reproduced):
     evidence = pq.read_table(reproduced.path / "data/evidence/one/skip_trigrams.parquet").to_pandas()
-    told = ask(reproduced, "top", "--model", "one", "--most", "3", "--json")
+    told = ask(reproduced, "top", "--model", "one", "--by-evidence", "--most", "3", "--json")
     assert told.code == 0, told.error
     found = json.loads(told.out)
     best = evidence.sort_values("rank_evidence").head(3)
@@ -66,10 +66,20 @@ def test_the_best_rows_are_those_of_the_evidence_in_its_order(ask, reproduced):
     for name in ("source", "destination", "out", "effect_nats", "corpus_count", "survives"):
         assert [row[name] for row in found["rows"]] == best[name].tolist()
     assert [row["head"] for row in found["rows"]] == [f"L{r.layer}H{r.head}" for r in best.itertuples()]
-    shown = ask(reproduced, "top", "--model", "one", "--most", "3").out
+    shown = ask(reproduced, "top", "--model", "one", "--by-evidence", "--most", "3").out
     assert all(best.iloc[i]["source"].strip() in shown for i in range(3)) and f"3 of {len(evidence)} rows" in shown
     of_head = ask(reproduced, "top", "--model", "one", "--head", "L0H1", "--csv").out
     assert {row["head"] for row in csv.DictReader(io.StringIO(of_head))} == {"L0H1"}
+
+
+def test_rows_come_in_the_order_of_the_account_with_what_they_save(ask, reproduced):
+    account = pq.read_table(reproduced.path / "data/account/one/rows.parquet").to_pandas().query("mined")
+    rows = json.loads(ask(reproduced, "top", "--model", "one", "--most", "9", "--json").out)["rows"]
+    assert len(rows) == 9 and [row["rank"] for row in rows] == [*range(1, 10)]
+    for name in ("source", "destination", "out", "nats", "support"):
+        assert [row[name] for row in rows] == account[name].head(9).tolist()
+    deep = json.loads(ask(reproduced, "top", "--model", "two", "--most", "1", "--json").out)["rows"]
+    assert deep[0]["nats"] is None  # not the sum of its circuits
 
 
 def test_rows_by_what_they_save_are_those_of_the_account(ask, reproduced):

@@ -115,7 +115,7 @@ def test_too_many_paths_are_refused():
 @pytest.mark.parametrize("n_layers", [0, 1, 2, 3])
 def test_the_identities_hold(make_model, tokens, n_layers):
     table = identities(make_model(n_layers), tokens)
-    assert len(table) == (6 if n_layers else 2)
+    assert len(table) == (7 if n_layers else 2)
     assert (table["error"] < 1e-9).all()
     assert (table["scale"] > 0.1).all()
 
@@ -129,7 +129,7 @@ def test_with_too_many_paths_the_other_tables_still_come(make_model, params, sho
     scored, _ = score_heads(model, spread_windows(valid, model.n_ctx, 2)[:, :-1], params)
     tables = {table.name: rows for table, rows in study.study(model, valid, words, scored, params, shown)}
     assert tables["paths"].empty and tables["examples"].empty and tables["patterns"].empty
-    assert len(tables["identities"]) == 5 and len(tables["composition"]) == 27 and len(tables["terms"]) == 20
+    assert len(tables["identities"]) == 6 and len(tables["composition"]) == 27 and len(tables["terms"]) == 20
 
 
 def test_paths_on_text(make_model, windows, params):

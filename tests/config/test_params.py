@@ -43,7 +43,7 @@ def changed(tmp_path):
 def test_the_default_parameters_are_well_formed():
     pipeline = load_pipeline(DEFAULT)
     assert pipeline.models["two"].n_layers == 2
-    assert pipeline.corpora["code"].kind == "packages"
+    assert pipeline.corpora["prose"].kind == "packages"
     assert pipeline.dictionaries["one"].model == "one"
 
 
@@ -54,7 +54,9 @@ def test_every_key_has_a_comment():
         key = re.match(r" +([a-z_A-Z]+):(.*)", line)
         if key and key[1] not in seen:
             seen.add(key[1])
-            named = key[1] in {"code", "planted", "one", "two", "toy"} or "{" in key[2]  # own names; rules, told above
+            named = (
+                key[1] in {"prose", "code", "planted", "one", "two", "toy"} or "{" in key[2]
+            )  # own names; rules, told above
             assert named or "#" in key[2], line
     assert len(seen) > 30
 
@@ -82,6 +84,8 @@ def test_every_key_has_a_comment():
         ("superposition.six", {}, r"superposition\.six: unknown key"),
         ("dictionaries.toy.kind", "tory", r"dictionaries\.toy\.kind: expected toy or model, got 'tory'"),
         ("dictionaries.toy.shown", 0.7, r"dictionaries\.toy: shown 0\.7 is none of penalties 0\.5, 1, 2"),
+        ("dictionaries.one.shown", 10, r"dictionaries\.one: shown 10 is none of k 8, 16, 32"),
+        ("dictionaries.one.entries", 32, r"dictionaries\.one: k must be below entries, 32, not 32"),
         ("dictionaries.one.penalties", [0.0], r"dictionaries\.one\.penalties\.0: input should be greater than 0"),
         ("modles", {}, r"modles: unknown key; there is corpora, tokenizers, models, "),
         ("models.one.n_head", 4, r"models\.one\.n_head: unknown key"),
@@ -93,13 +97,13 @@ def test_every_key_has_a_comment():
         ("models.one.d_head", 200, r"models\.one: d_head 200 exceeds d_model 128"),
         ("models.one.d_model", 33, r"models\.one: d_model must be even"),
         ("models.zero.n_heads", 4, r"models\.zero: n_heads and d_head have no meaning"),
-        ("models.one.corpus", "cod", r"models\.one\.corpus: no corpus 'cod'; there is code, planted"),
+        ("models.one.corpus", "cod", r"models\.one\.corpus: no corpus 'cod'; there is code, planted, prose"),
         ("models.one.warmup_steps", 10_000, r"models\.one: warmup_steps 10000 must be below"),
         ("models.one.lr_embedding", -1.0, r"models\.one\.lr_embedding: input should be greater than 0, got -1\.0"),
         ("models.one.steps", ..., r"models\.one\.steps: missing"),
         (
             "models.theirs",
-            {"corpus": "code", "path": "x"},
+            {"corpus": "prose", "path": "x"},
             r"yaml: models\.theirs\.path: unknown key; .* more$",
         ),
         ("models.a/b", {}, r"models\.a/b: a name is at most 100 letters, digits, _ and -"),
@@ -111,8 +115,8 @@ def test_every_key_has_a_comment():
         ("expansion.heads", ["nope"] * 99, r"and \d+ more$"),
         ("models", {}, r"models: expected at least one named entry"),
         ("models", ..., r"models: missing"),
-        ("corpora.code.kind", "web", r"corpora\.code\.kind: expected packages or files or .*, got 'web'"),
-        ("corpora.code.kind", ["packages"], r"corpora\.code\.kind: expected packages or files or "),
+        ("corpora.prose.kind", "web", r"corpora\.prose\.kind: expected packages or files or .*, got 'web'"),
+        ("corpora.prose.kind", ["packages"], r"corpora\.prose\.kind: expected packages or files or "),
         ("corpora.planted.words", 100, r"corpora\.planted: words must be at least 2\d\d for these rules"),
         ("corpora.planted.length", 20, r"corpora\.planted: length must be at least 26 for a distance of 24"),
         (
@@ -121,16 +125,16 @@ def test_every_key_has_a_comment():
             r"corpora\.planted\.copies: distance must be \[shortest, longest\]",
         ),
         ("corpora.planted.decoy_share", 1.0, r"corpora\.planted\.decoy_share: input should be less than 1"),
-        ("tokenizers.code.vocab_size", None, r"tokenizers\.code: vocab_size: missing"),
+        ("tokenizers.prose.vocab_size", None, r"tokenizers\.prose: vocab_size: missing"),
         ("tokenizers.planted.vocab_size", 300, r"tokenizers\.planted: vocab_size has no meaning for words"),
         ("models.one.n_ctx", 8, r"models\.one\.n_ctx: 8 is too short for scoring\.repeats = 4.*it takes 9"),
         ("scoring.seed", 2**70, r"scoring\.seed: input should be less than 4294967296"),
-        ("corpora.code.packages", ["sympy"], r"corpora\.code\.packages: each package must read name==version"),
-        ("corpora.code.packages", [], r"corpora\.code\.packages: "),
-        ("corpora.code.valid_share", 1.0, r"corpora\.code\.valid_share: input should be less than 1, got 1\.0"),
+        ("corpora.prose.packages", ["sympy"], r"corpora\.prose\.packages: each package must read name==version"),
+        ("corpora.prose.packages", [], r"corpora\.prose\.packages: "),
+        ("corpora.prose.valid_share", 1.0, r"corpora\.prose\.valid_share: input should be less than 1, got 1\.0"),
         ("corpora.more", {"kind": "files", "path": "x", "valid_share": 0.1}, r"tokenizers\.more: missing"),
-        ("tokenizers.code.vocab_size", 100, r"tokenizers\.code\.vocab_size: .*greater than or equal to 257"),
-        ("tokenizers.other", {"vocab_size": 300}, r"tokenizers\.other: no such corpus; there is code, planted"),
+        ("tokenizers.prose.vocab_size", 100, r"tokenizers\.prose\.vocab_size: .*greater than or equal to 257"),
+        ("tokenizers.other", {"vocab_size": 300}, r"tokenizers\.other: no such corpus; there is code, planted, prose"),
     ],
     ids=lambda v: v if isinstance(v, str) and "\\" not in v else None,
 )
@@ -190,7 +194,7 @@ def test_numbers_are_read_as_dvc_writes_them(changed):
         ),
         ("source", "models/one", r"source: no model at 'models/one'; there is"),
         ("source", "data/models/zero", r"source: model zero has no heads to take apart"),
-        ("data", "data/tokens/planted", r"data: model one reads data/tokens/code, not 'data/tokens/planted'"),
+        ("data", "data/tokens/planted", r"data: model one reads data/tokens/prose, not 'data/tokens/planted'"),
     ],
 )
 def test_a_dictionary_names_what_the_pipeline_makes(changed, key, value, message):

@@ -413,9 +413,40 @@ def test_docstrings_are_taken_once_in_order_and_without_their_indentation(tmp_pa
     assert whole == inspect.cleandoc(ast.literal_eval(MODULE[: MODULE.index("\ntext")])) + f"\n\n{rest}"
 
 
-def test_doctests_belong_to_docstrings(tmp_path):
-    with pytest.raises(ValueError, match="doctests has no meaning without extract: docstrings"):
-        files(tmp_path, doctests="drop")
+SENTENCES = '''def f():
+    """Return either the least
+    or the largest value.
+
+    Parameters
+    ----------
+    axis : int, optional
+        The axis along which the values are compared (see
+        `g`), counted from the last
+        if it is negative.
+    .. math:: x = a_{ij} + b_{ij} + c_{ij} + d.
+
+    The axis along which.
+    """
+'''
+
+
+def test_sentences_are_the_running_text_of_docstrings(tmp_path):
+    (tmp_path / "a.py").write_text(SENTENCES)
+    (tmp_path / "b.py").write_text(SENTENCES + "    def g(): 'Here is more that is said in words.'\n")
+    notes = Notes()
+    found = readers.read(files(tmp_path, include=["*"], extract="docstrings", paragraphs="sentences"), "mine", notes)
+    first, second = (d.text for d in found)
+    assert first.split("\n") == [
+        "Return either the least or the largest value.",
+        "The axis along which the values are compared (see `g`), counted from the last if it is negative.",
+    ]
+    assert second == "Here is more that is said in words." and notes.repeated == Tally(2, ["b.py"] * 2)
+
+
+@pytest.mark.parametrize(("key", "value"), [("doctests", "drop"), ("paragraphs", "sentences")])
+def test_keys_of_docstrings_belong_to_docstrings(tmp_path, key, value):
+    with pytest.raises(ValueError, match=f"{key} has no meaning without extract: docstrings"):
+        files(tmp_path, **{key: value})
 
 
 def made_card(folder: Path, found: list[Document]) -> Card:

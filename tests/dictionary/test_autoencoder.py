@@ -1,29 +1,43 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skiptrace.dictionary.autoencoder import Trainer, initial, scale_of
-from skiptrace.dictionary.measures import densities, living, loss_recovered, statistics, variance_explained
+from skiptrace.dictionary.autoencoder import Trainer, initial, largest, scale_of
+from skiptrace.dictionary.measures import densities, living, recovered, statistics, variance_explained
 
 PENALTY = torch.tensor([0.1, 0.7])
 
 
-def pair(seed=0, d=3, entries=5):
+def pair(seed=0, d=3, entries=5, k=(5, 5)):
     """Two autoencoders with weights of their own."""
     generator = torch.Generator().manual_seed(seed)
-    found = initial(2, d, entries, generator)
+    found = initial(d, entries, k, generator)
     for weight in (found.encoder, found.encoder_bias, found.decoder_bias):
         weight.add_(0.3 * torch.randn(weight.shape, generator=generator))
     return found, torch.randn(2, d, 7, generator=generator)
 
 
-def test_the_gradients_by_hand_are_those_of_the_loss_on_the_sphere():
-    one, x = pair()
+def test_the_largest_of_every_input_by_sorting_each():
+    f = torch.rand(6, 40, generator=torch.Generator().manual_seed(1))
+    f[f < 0.5] = 0
+    found = largest(f, 2)
+    for before, after in zip(f.T.tolist(), found.T.tolist(), strict=True):
+        least = sorted(before)[-2]
+        assert after == [v if v >= least and v > 0 else 0 for v in before]
+    one, x = pair(k=(5, 1))
+    assert (one.features(x)[1] > 0).sum(0).max() == 1 and (one.features(x)[0] > 0).sum(0).max() > 1
+
+
+@pytest.mark.parametrize("k", [(5, 5), (2, 1)])
+def test_the_gradients_by_hand_are_those_of_the_loss_on_the_sphere(k):
+    one, x = pair(k=k)
     weights = [w.clone().requires_grad_() for w in one.weights]
     encoder, encoder_bias, decoder, decoder_bias = weights
     centred = x - decoder_bias[:, :, None]
     f = (torch.bmm(encoder, centred) + encoder_bias[:, :, None]).relu()
+    f = f * torch.stack([f[i] >= f[i].topk(k[i], dim=0).values[-1] for i in range(2)])
     x_hat = torch.bmm(decoder, f) + decoder_bias[:, :, None]
     loss = (x_hat - x).square().sum(1).mean(1) + PENALTY * f.sum(1).mean(1)
     assert torch.allclose(one.loss(x, PENALTY), loss)
@@ -90,6 +104,20 @@ def test_measures_by_hand():
     assert variance_explained(x, x) == 1
     assert variance_explained(x, torch.full_like(x, 2.0)) == 0
     assert statistics(x, x, f) == pytest.approx((1.5, 1.0, 1 / 3))
-    assert loss_recovered(3.5, 3.0, 5.0) == 0.75
-    assert loss_recovered(3.0, 3.0, 5.0) == 1 and loss_recovered(5.0, 3.0, 5.0) == 0
     assert scale_of(torch.full((4, 3), 2.0)) == 0.5
+
+
+def test_the_share_of_the_loss_recovered_and_its_interval():
+    """1 and 0 without error where nothing and everything is lost; else the interval of a ratio by the jackknife."""
+    rng, document = np.random.default_rng(0), np.repeat(np.arange(30), 4)
+    original = 3 + rng.random(120)
+    ablated = original + 2 + rng.normal(size=30).repeat(4)
+    halfway = original + rng.normal(0.5, 0.3, 30).repeat(4)
+    tensors = [torch.from_numpy(v) for v in (halfway, original, ablated)]
+    assert recovered(tensors[1], *tensors[1:], document)[:3] == pytest.approx((1, 1, 1))
+    assert recovered(tensors[2], *tensors[1:], document)[:3] == pytest.approx((0, 0, 0))
+    found = recovered(*tensors, document)
+    share = [(ablated - halfway)[document != d].mean() / (ablated - original)[document != d].mean() for d in range(30)]
+    slow = 2.045 * np.sqrt(29 / 30 * ((np.array(share) - np.mean(share)) ** 2).sum())  # t of 29 degrees of freedom
+    assert found.mean == pytest.approx((ablated - halfway).mean() / (ablated - original).mean())
+    assert found.high - found.mean == pytest.approx(slow, rel=0.1) and found.clusters == 30

@@ -9,8 +9,8 @@ from skiptrace.dictionary.matching import match, null
 from skiptrace.models.evaluation import mean_loss
 
 PARAMS = ModelDictionaryParams(
-    kind="model", source="data/models/m", data="data/tokens/c", seed=0, entries=6, penalties=(0.1, 1.0), shown=0.1,
-    steps=30, batch_size=16, learning_rate=0.01, resample_every=10, windows=4, check_windows=5, contexts=2,
+    kind="model", source="data/models/m", data="data/tokens/c", seed=0, entries=6, penalties=(0.1, 1.0), k=(2,),
+    shown=2, steps=30, batch_size=16, learning_rate=0.01, resample_every=10, windows=4, check_windows=5, contexts=2,
     context_tokens=3, outs=4,
 )  # fmt: skip
 
@@ -27,14 +27,16 @@ def windows():
 def test_putting_back_what_was_read_changes_nothing(make_model, windows, layers, site):
     model = make_model(layers).float()
     x = sites.activations(model, windows, site)
-    assert x.shape == ({"residual": 10, "heads": 12}[site], 5 * 6)
-    assert sites.loss_with(model, windows, site, x) == pytest.approx(mean_loss(model, [windows]), rel=1e-5)
+    assert x.shape == (10, 5 * 6)
+    assert float(sites.losses_with(model, windows, site, x).mean()) == pytest.approx(
+        mean_loss(model, [windows]), rel=1e-5
+    )
 
 
 def test_the_residual_set_to_zero_leaves_an_even_guess(make_model, windows):
     model = make_model(1).float()
     zero = torch.zeros(10, 30)
-    assert sites.loss_with(model, windows, "residual", zero) == pytest.approx(np.log(23), rel=1e-5)
+    assert sites.losses_with(model, windows, "residual", zero).tolist() == pytest.approx([np.log(23)] * 30, rel=1e-5)
 
 
 def test_the_residual_is_the_models_own(make_model, windows):
@@ -43,13 +45,12 @@ def test_the_residual_is_the_models_own(make_model, windows):
     assert torch.allclose(sites.activations(model, windows, "residual"), own, atol=1e-4)
 
 
-@pytest.mark.parametrize("site", sites.SITES)
-def test_the_source_of_a_feature_by_the_double_loop(make_model, windows, site):
+def test_the_source_of_a_feature_by_the_double_loop(make_model, windows):
     """What every head moves from every position, through the feature's encoder row, one at a time."""
     model = make_model(1).float()
     layer, tokens = model.blocks[0], windows[:, :-1]
     state = sites.run(model, tokens)
-    encoder = torch.randn({"residual": 10, "heads": 12}[site], generator=torch.Generator().manual_seed(3))
+    encoder = torch.randn(10, generator=torch.Generator().manual_seed(3))
     pattern = model.patterns(tokens)[0]
     for window, position in ((0, 5), (3, 2)):
         given = {}
@@ -57,18 +58,23 @@ def test_the_source_of_a_feature_by_the_double_loop(make_model, windows, site):
             for source in range(position + 1):
                 value = model.W_E[tokens[window, source]] @ layer.W_V[head]
                 moved = pattern[window, head, position, source] * value
-                row = layer.W_O[head] @ encoder if site == "residual" else encoder[4 * head : 4 * head + 4]
-                given[head, source] = float(moved @ row)
+                given[head, source] = float(moved @ layer.W_O[head] @ encoder)
         best = max(given, key=given.__getitem__)
-        assert sites.sources(model, state, site, encoder, window, position) == best
+        assert sites.sources(model, state, encoder, window, position) == best
 
 
-def test_directions_reach_the_logits_through_the_heads_outputs(make_model):
+def test_what_heads_write_is_the_sum_of_each_alone(make_model, windows):
     model = make_model(1).float()
-    direction = torch.zeros(12, 1)
-    direction[5] = 2.0  # the second head's second coordinate
-    slow = 2 * model.blocks[0].W_O[1, 1] @ model.W_U
-    assert torch.allclose(sites.to_logits(model, "heads", direction)[0], slow - slow.mean(), atol=1e-5)
+    layer, tokens = model.blocks[0], windows[:, :-1]
+    pattern = model.patterns(tokens)[0]
+    slow = sum(pattern[:, h] @ model.W_E[tokens] @ layer.W_V[h] @ layer.W_O[h] for h in range(3))
+    assert torch.allclose(sites.activations(model, windows, "heads"), slow[:, 1:].flatten(0, 1).T, atol=1e-4)
+
+
+def test_the_document_of_every_position(make_model):
+    """Contexts of four tokens at even distances: their first three, after the BOS that is put before them."""
+    stream = np.array([0, 7, 8, 0, 6, 5, 4, 0, 3, 2])
+    assert language.documents(stream, 4, 3).tolist() == [0, 0, 0, 3, 3, 3, 3, 7, 7]
 
 
 @pytest.mark.parametrize("site", sites.SITES)
@@ -77,11 +83,16 @@ def test_a_site_is_taken_apart_and_described(make_model, site):
     stream = np.random.default_rng(0).integers(1, 23, 300)
     text = language.Text(stream, stream[:120], pd.Series([f"t{i}" for i in range(23)]))
     found = language.decompose(model, text, site, PARAMS)
-    assert found.sweep["penalty"].tolist() == [0.1, 1.0]
-    assert found.sweep["l0"].iloc[0] > found.sweep["l0"].iloc[1]
-    assert len(found.densities) == 12 and len(found.features) == 6
+    assert found.sweep[["penalty", "k"]].to_numpy().tolist() == [[0.1, 6], [1.0, 6], [0, 2]]
+    assert found.sweep["l0"].iloc[0] > found.sweep["l0"].iloc[1] and found.sweep["l0"].iloc[2] <= 2
+    assert (
+        found.sweep["loss_recovered"]
+        .between(found.sweep["loss_recovered_low"], found.sweep["loss_recovered_high"])
+        .all()
+    )
+    assert len(found.densities) == 18 and len(found.features) == 6
     check = language.spread_windows(text.valid, model.n_ctx, 5)
-    one = found.autoencoders[slice(0, 1)]
+    one = found.autoencoders[slice(2, 3)]
     f = one.features(sites.activations(model, check, site)[None])[0]
     assert found.features["density"].tolist() == pytest.approx((f > 0).float().mean(1).tolist())
     for row in found.contexts.itertuples():
@@ -128,5 +139,5 @@ def test_a_model_without_attention_to_context_is_recovered_by_the_mean_for_the_t
     text = language.Text(windows.flatten().numpy(), windows.flatten().numpy(), pd.Series([f"t{i}" for i in range(23)]))
     params = PARAMS.model_copy(update={"windows": 40})
     sweep = language.decompose(model, text, "residual", params).sweep
-    assert sweep["token_mean_recovered"].tolist() == pytest.approx([1.0, 1.0], abs=1e-5)
+    assert sweep["token_mean_recovered"].tolist() == pytest.approx([1.0] * 3, abs=1e-5)
     assert (sweep["loss_recovered"] <= 1 + 1e-6).all()

@@ -35,12 +35,13 @@ def test_the_best_matching_by_trying_all():
 
 def test_the_features_of_orthogonal_hosts_are_found():
     params = ToyDictionaryParams(
-        kind="toy", source="x", data="y", seed=0, entries=5, penalties=(0.2, 0.4), shown=0.4, steps=500, batch_size=64,
-        learning_rate=0.02, resample_every=100,
+        kind="toy", source="x", data="y", seed=0, entries=5, sizes=(2, 5), penalties=(0.2, 0.4), shown=0.4, steps=500,
+        batch_size=64, learning_rate=0.02, resample_every=100,
     )  # fmt: skip
     W = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(0))).Q[None].repeat(2, 1, 1)
     sweep, best, found = decompose(Hosts(W, np.array([0.8, 0.8]), np.array([0, 1])), params)
-    assert len(sweep) == 4 and len(best) == 16
-    assert found.decoder.shape == (4, 4, 5)
-    assert (sweep.loc[sweep["penalty"] == 0.4, "mmcs"] > 0.95).all()
+    assert sweep["entries"].tolist() == [5, 5, 5, 5, 2, 2] and len(best) == 24
+    assert found[5].decoder.shape == (4, 4, 5) and found[2].decoder.shape == (2, 4, 2)
+    assert (sweep.loc[(sweep["penalty"] == 0.4) & (sweep["entries"] == 5), "mmcs"] > 0.95).all()
+    assert (sweep.loc[sweep["entries"] == 2, "one_entry"] <= 2).all()  # of four features
     assert (sweep["random_mmcs"] < 0.9).all()

@@ -1,5 +1,7 @@
+import dataclasses
 import math
 
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from skiptrace.circuits.factored import Circuit, ov, qk
 from skiptrace.config.mining import MiningParams
+from skiptrace.errors import InputError
 from skiptrace.mining import skip_trigrams
 from skiptrace.mining.skip_trigrams import Circuits
 from skiptrace.mining.tables import POSITIONAL, SKIP_TRIGRAMS
@@ -69,8 +72,6 @@ def test_the_one_skip_trigram_a_head_is_wired_for_comes_first(order):
 
 
 def even_vocabulary(size: int) -> skip_trigrams.Vocabulary:
-    import pandas as pd
-
     token, count = pd.Series([f"t{i}" for i in range(size)]), pd.Series([10] * size)
     return skip_trigrams.Vocabulary(token, count, torch.full((size,), 1 / size))
 
@@ -143,6 +144,58 @@ def test_expected_gain_equals_its_definition_by_loops(make_vocabulary, params):
     for triple, value in expected.items():
         assert found[triple] == pytest.approx(value, rel=1e-4)
     assert table["rank"].tolist() == table["rank_expected"].tolist() == list(range(1, len(table) + 1))
+
+
+def test_outs_follow_their_destinations_where_text_is_known(make_vocabulary, params):
+    """Each source has its best pairs that stand in the text often enough; of those that are no words, one."""
+    generator = torch.Generator().manual_seed(1)
+    counts, n, power = [50, 40, 30, 20, 10, 5, 3, 2, 1], params.context, 0.3
+    qk, ov = (2 * torch.randn(9, 9, generator=generator) for _ in range(2))
+    changes = {"min_count": 2, "ranking": "expected", "text_power": power, "min_pairs": 2, "plain_share": 0.4}
+    chosen = params.model_copy(update=changes)
+    pairs = {
+        (1, 2): 9,
+        (1, 4): 4,
+        (2, 2): 3,
+        (3, 6): 2,
+        (4, 1): 5,
+        (6, 5): 2,
+        (7, 3): 4,
+        (5, 5): 1,
+        (3, 8): 9,
+        (0, 1): 9,
+    }
+    followers = pd.DataFrame([(b, c, n) for (b, c), n in pairs.items()], columns=["token_id", "next_id", "count"])
+    token = pd.Series(["\n", " ", "a", ".", "b", " c", "--", "d1", "e"])
+    vocabulary = dataclasses.replace(make_vocabulary(counts), token=token, followers=followers)
+    table = mine(Circuits(0, 0, factored(qk), factored(ov)), vocabulary, chosen)
+    table = table[table["rank_expected"].notna()]
+
+    p = [c / sum(counts) for c in counts]
+    ratio = [
+        [math.exp(qk[b, a]) / sum(p[s] * math.exp(qk[b, s]) for s in range(9)) for a in range(9)] for b in range(9)
+    ]
+    share = [[r / (n + r) for r in row] for row in ratio]
+    worth = {
+        (a, b, c): max(0.0, share[b][a] - sum(p[d] * share[d][a] for d in range(9)))
+        * (ov[a, c] - ov[a].mean()).item()
+        * ((1 - (1 - p[a]) ** n) * count / sum(pairs.values())) ** power
+        for a in range(1, 8)
+        for (b, c), count in pairs.items()
+        if count >= 2 and b in range(1, 8) and c in range(1, 8)
+    }
+    best = sorted(range(1, 8), key=lambda a: -max(worth[t] for t in worth if t[0] == a))
+    plain = [a for a in best if a in (1, 3, 6)][:1]
+    kept = [a for a in best if a in plain or a not in (1, 3, 6)][:3]
+    expected = {}
+    for a in kept:
+        triples = sorted((t for t in worth if t[0] == a), key=lambda t: -worth[t])[:4]
+        expected |= {t: worth[t] for t in triples if worth[t] > 0}
+    found = {(r.source_id, r.destination_id, r.out_id): r.expected for r in table.itertuples()}
+    assert found == pytest.approx(expected, rel=1e-4)
+    none = chosen.model_copy(update={"min_pairs": 10})
+    with pytest.raises(InputError, match=r"mining\.min_pairs: no two tokens stand side by side 10 times; lower it"):
+        mine(Circuits(0, 0, factored(qk), factored(ov)), vocabulary, none)
 
 
 def test_copies_are_the_largest_diagonal_entries(make_vocabulary, params):

@@ -191,8 +191,12 @@ def test_padding_rows_are_dropped_and_it_is_said_or_kept(tmp_path, bos):
     model = import_model(tmp_path, None, bos, d_vocab=20)
     expected = lens_logits(config, tensors, tokens)[..., :20][..., order]
     torch.testing.assert_close(model(swapped).double(), centred(expected), rtol=0, atol=1e-4)
-    assert model.d_vocab == 20 and model.config.processing[0].startswith("3 of 23 rows of the vocabulary dropped")
-    assert import_model(tmp_path, None, 0).d_vocab == 23
+    assert model.d_vocab == 20 and model.config.processing[0].startswith("3 of 23 rows of the vocabulary, to which the")
+    kept = import_model(tmp_path, None, bos, d_vocab=20, padding="keep")
+    torch.testing.assert_close(
+        kept(swapped)[..., :20] - kept(swapped)[..., :1], model(swapped) - model(swapped)[..., :1]
+    )
+    assert kept.d_vocab == 23 and "kept: they have their part" in kept.config.processing[0]
 
 
 def test_a_state_dict_alone_takes_its_config_from_params_or_by_name(tmp_path, contexts):

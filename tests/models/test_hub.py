@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from skiptrace.config.models import check_model
+from skiptrace.config.pipeline import Pipeline
 from skiptrace.config.repository import MODEL, TOKENIZER, Repository, repository
 from skiptrace.errors import InputError
 from skiptrace.models import hub
 from skiptrace.models.importing import import_model
+from stages.check import listing, taken
 from tests.models.conftest import write_gpt2, write_lens
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -140,6 +142,21 @@ def test_named_files_of_one_commit_are_fetched_once(server, tmp_path):
     server.shutdown()
     assert fetch(tmp_path) == folder and len(server.asked) == asked  # no network any more
     assert not any(name.endswith((".py", ".md", "init.pth")) for _, name, _ in server.asked)
+
+
+def test_what_params_name_is_fetched_into_imports_and_its_hashes_are_noted(server, tmp_path, monkeypatch):
+    write_lens(tmp_path / "theirs")
+    put(server, tmp_path / "theirs")
+    monkeypatch.chdir(tmp_path)
+    model = check_model({"corpus": "c", "import": f"hub:{NAME}@{COMMIT}"}, "models.m", tmp_path)
+    noted = taken(Pipeline({}, {}, {"m": model}, {}))
+    place = f"imports/hub/{NAME}/{COMMIT}/model"
+    assert noted == {"models.m.import": place} and str(model.source.place(Path("imports"))) == place
+    lines = listing(place, "models.m.import").splitlines()
+    digest = hashlib.sha256(server.files["model.pth"]).hexdigest()
+    assert lines[1] == f"{digest}  {place}/model.pth" and len(lines) == 2
+    # A file that is named takes its config along, and an index its parts.
+    assert len(listing(f"{place}/model.pth", "models.m.import").splitlines()) == 2
 
 
 def test_parts_come_by_their_index(server, tmp_path):

@@ -47,11 +47,13 @@ def tiny_params() -> dict[str, dict]:
     """The default parameters with three small corpora and three small models."""
     params = default_params()
     tiny_planted = params["corpora"]["planted"] | {"words": 220, "documents": 60, "length": 40, "valid_share": 0.3}
-    code = params["corpora"]["code"] | {"packages": ["networkx==3.6.1"], "include": ["networkx/*.py"]}
     params["corpora"] = {
-        "code": code | {"valid_share": 0.2},
+        "code": {
+            "kind": "packages", "path": "requirements.lock", "packages": ["networkx==3.6.1"],
+            "include": ["networkx/*.py"], "valid_share": 0.2,
+        },
         "notes": {"kind": "files", "path": "data/raw/notes", "include": ["*.txt"], "valid_share": 0.3},
-    }
+    }  # fmt: skip
     params["corpora"]["planted"] = tiny_planted
     params["tokenizers"] = {"code": {"vocab_size": 300}, "notes": {"vocab_size": 270}, "planted": {"kind": "words"}}
     params["models"] = {
@@ -64,12 +66,20 @@ def tiny_params() -> dict[str, dict]:
     params["composition"] |= {"min_count": 2}
     params["account"] |= {"contexts": 3, "selection": 2, "entries": [3, 10], "rows": 4, "shown_rows": 5}
     params["expansion"] |= {"chunk_rows": 128, "row_group_rows": 50, "virtual_heads": 3}
-    params["mining"] |= {"bigrams": 20, "sources": 5, "min_count": 3, "frequent_tokens": 20, "largest": 10}
+    params["mining"] |= {
+        "bigrams": 20,
+        "sources": 5,
+        "min_count": 3,
+        "min_pairs": 2,
+        "frequent_tokens": 20,
+        "largest": 10,
+    }
     params["superposition"] = tiny_superposition(params["superposition"])
     tiny = {"steps": 5, "batch_size": 8, "resample_every": 2}
-    params["dictionaries"]["toy"] |= tiny | {"entries": 6}
+    params["dictionaries"]["toy"] |= tiny | {"entries": 6, "sizes": [3]}
     params["dictionaries"]["one"] |= tiny | {
-        "data": "data/tokens/planted", "entries": 6, "windows": 4, "check_windows": 4, "contexts": 2, "outs": 3,
+        "data": "data/tokens/planted", "entries": 6, "k": [2, 4], "shown": 2, "windows": 4, "check_windows": 4,
+        "contexts": 2, "outs": 3,
     }  # fmt: skip
     return params
 

@@ -32,5 +32,7 @@ def test_every_block_of_the_guide_runs(reproduced, monkeypatch, capsys):
         assert entry.value == pytest.approx(row[entry.column_id].item(), abs=1e-5)
         assert entry.centred == pytest.approx((row[entry.column_id] - row.mean()).item(), abs=1e-5)
     mined = pd.read_parquet("data/tables/two/skip_trigrams.parquet")
-    again = space["skiptrace"].mine_skip_trigrams(space["model"], space["vocabulary"], sources=5, min_count=3)
+    again = space["skiptrace"].mine_skip_trigrams(
+        space["model"], space["vocabulary"], sources=5, min_count=3, min_pairs=2
+    )
     pd.testing.assert_frame_equal(again, mined)

@@ -9,6 +9,7 @@ from skiptrace.account import examples
 from skiptrace.account import study as account
 from skiptrace.account.entries import applies, split
 from skiptrace.account.listing import listed, with_chosen
+from skiptrace.account.twins import headlines, overlaps
 from skiptrace.circuits.factored import direct, heads, ov, qk
 from skiptrace.circuits.scores import score_heads
 from skiptrace.composition.induction import formation
@@ -63,6 +64,7 @@ COSTED = pd.DataFrame(
         ("crossings: too rare to say", 0, np.nan, np.nan, np.nan, 0, 0),
         ("bound: unsupported rows", 12, 0.01, 0.008, 0.012, 90, 9),
         ("bound: unsupported entries", 0, 1.74, 1.56, 1.92, 64, 9),
+        ("factoring: saved by a table of triples beyond them", 4, 0.09, 0.08, 0.1, 90, 9),
         ("bound: contradicted entries", 0, 0.22, 0.18, 0.26, 64, 9),
     ],
     columns=COSTS.names,
@@ -145,7 +147,13 @@ def result(model, tokens, vocabulary) -> ModelResult:
     parts = split(model, frequency) if applies(model) else None
     asked = with_chosen(model, evidence, accounted.skip_trigrams, streams, VERIFICATION)
     rows = listed(asked, parts, text, 0).assign(readable=True, support="supported")  # of random text hardly any would
-    shown = examples.first(rows, Positions(stream, 23, 5), vocabulary.token)
+    recur = [(model, mined)] if model.n_layers == 1 else []
+    listing = {
+        "rows": rows,
+        "examples": examples.first(rows, Positions(stream, 23, 5), vocabulary.token),
+        "overlaps": overlaps(model, mined, recur, text, 0),
+        "headlines": headlines(accounted.ladder, [twin for twin, _ in recur], text, ACCOUNT),
+    }
     return ModelResult(
         params=params,
         heads=table,
@@ -167,7 +175,7 @@ def result(model, tokens, vocabulary) -> ModelResult:
         truth=truth.to_frame(scores),
         composed=composition,
         explored=Exploration(**looked),
-        accounted=Accounted(**accounted._asdict(), rows=rows, examples=shown),
+        accounted=Accounted(**accounted._asdict(), **listing),
         d_vocab=model.d_vocab,
     )
 

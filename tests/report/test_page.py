@@ -1,6 +1,7 @@
 """The page in a real browser: every tool, on tokens that try to break out of it, without a network."""
 
 import base64
+import csv
 import gzip
 import json
 import shutil
@@ -10,13 +11,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, quote
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from skiptrace.report.page import payload
 from skiptrace.report.rendering import render
-from skiptrace.report.rendering.tokens import visible
+from skiptrace.report.rendering.tokens import FORMULA, visible
 from tests.report.conftest import EXPLORATION, study_of
 from tests.report.test_tokens import HOSTILE
 
@@ -159,7 +162,7 @@ def test_search_sort_and_filter_find_the_rows_of_the_payload(visit, two):
 
 
 def test_tables_of_the_page_sort_by_their_numbers_and_filter_by_their_words(visit):
-    page = visit()
+    page = visit("#two-heads")  # of planted text: the address opens the folded control
     table = page.locator("#two-heads table").first
     table.scroll_into_view_if_needed()
     header = table.locator("th", has_text="Copying").first
@@ -199,12 +202,81 @@ def test_the_explorer_shows_evidence_and_places_of_a_checked_row(visit, two):
     assert page.locator("#explorer .places mark").count() >= 3
 
 
-@pytest.mark.parametrize(
-    ("hash_", "said"),
-    [("#source=xyz&model=two", "xyz is no single token of mine"), ("#out=a&model=nine", "there are zero, one, two")],
-)
-def test_an_address_that_leads_nowhere_says_what_there_is(visit, hash_, said):
-    playwright.expect(visit(hash_).locator("#explorer .note").first).to_contain_text(said)
+def test_an_address_that_leads_nowhere_says_what_there_is(visit):
+    page = visit("#source=xyz&model=two")
+    playwright.expect(page.locator("#explorer .note").first).to_contain_text("xyz is no single token of mine")
+    for hash_, said in (
+        ("out=a&model=nine", "there are zero, one, two"),
+        ("nowhere", "nothing on this page is called nowhere"),
+        ("source=a&colour=red", "colour is no part of it"),
+        ("patterns=two&text=once%20upon%20a%20time", "no text of model two begins with once·upon·a·time"),
+        ("patterns=two&head=L9H9", "model two has no head L9H9: there are L0H0"),
+        ("maps=zero", "no model with heads is called zero: there are one, two"),
+        ("skips=two&sort=QK:up&where=Head:L9H9", "the table has no QK:up, Head:L9H9"),
+        ("table=none", "no table is called none"),
+    ):
+        page.evaluate("hash => { location.hash = hash; }", hash_)
+        playwright.expect(page.locator(".astray")).to_contain_text(said)
+    page.evaluate("location.hash = 'skip-trigrams'")
+    playwright.expect(page.locator(".astray")).to_have_count(0)
+
+
+def test_a_token_without_its_blank_is_opened_where_only_one_is_meant(visit):
+    page = visit("#source=CMD()&model=two")
+    playwright.expect(page.locator("#explorer h3 code").first).to_have_text("=cmd()")
+    playwright.expect(page.locator("#explorer .note").first).to_contain_text("the only one like it is shown")
+
+
+def test_a_table_is_shown_and_saved_as_its_address_says(visit, two):
+    page, skips = visit("#skips=two&sort=OV:asc&where=Survives:yes&where=Effect%20%E2%89%A5:0"), two["skips"]
+    effects, survives = skips["checked"]["effect_nats"], skips["survives"]
+    kept = [i for i, (e, s) in enumerate(zip(effects, survives, strict=True)) if s and e is not None and e >= 0]
+    kept.sort(key=lambda i: skips["mined"]["ov"][i])
+    section = page.locator("#skip-trigrams")
+    playwright.expect(section.locator(".dt-info")).to_contain_text(f"of {len(kept)} rows")
+    assert "nats" in section.locator("th", has_text="Effect").get_attribute("title")
+    with page.expect_download() as waiting:
+        section.locator("button.save").click()
+    saved = list(csv.DictReader(Path(waiting.value.path()).read_text(encoding="utf-8").splitlines(keepends=True)))
+    assert [int(row["Source id"]) for row in saved] == [skips["ids"]["source"][i] for i in kept]
+    assert [float(row["OV"]) for row in saved] == [skips["mined"]["ov"][i] / 100 for i in kept]
+    assert not any(text.startswith(FORMULA) for row in saved for text in (row["Source"], row["Output"]))
+    playwright.expect(section.locator(".note")).to_contain_text("data/tables/two.parquet")
+    section.locator(".filters select").nth(1).select_option("no")
+    assert "where=Survives%3Ano" in page.url and "sort=OV%3Aasc" in page.url
+
+
+def test_a_map_tells_the_value_under_the_pointer(visit, two):
+    page, corner = visit("#maps=two&head=L1H2"), two["corners"][5]["qk"]
+    drawn = page.locator("#maps .maps > div", has_text="QK circuit of L1H2")
+    drawn.locator("td[data-row='2'][data-column='1']").hover()
+    value = corner["values"][2 * len(corner["column_ids"]) + 1] / 100
+    playwright.expect(drawn.locator(".note").nth(1)).to_contain_text(f"{value:+.2f} (attention score)")
+    links = drawn.locator("thead a.token").evaluate_all("links => links.map(link => link.title)")
+    assert links == [f"id {i}" for i in corner["column_ids"]]
+
+
+def test_a_figure_is_saved_with_its_caption(visit):
+    page = visit("#one-heads")
+    page.locator("#one-heads details.more", has_text="Copying").last.locator("summary").click()
+    figure = page.locator("figure[data-name=copying_one]")
+    with page.expect_download() as waiting:
+        figure.locator("button.save").click()
+    saved = ElementTree.fromstring(Path(waiting.value.path()).read_text(encoding="utf-8"))
+    caption, space = figure.locator("figcaption strong").inner_text(), "{http://www.w3.org/2000/svg}"
+    assert waiting.value.suggested_filename == "copying_one.svg"
+    assert saved.find(f"{space}desc").text.startswith(caption)
+    written = " ".join(text.text for text in saved.findall(f"{space}text"))
+    assert written == " ".join(saved.find(f"{space}desc").text.split())
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_wrong(visit, scheme):
+    page = visit("#destination=id:5&model=two", color_scheme=scheme, reduced_motion="reduce")
+    rules = {"rules": {"target-size": {"enabled": True}}}  # the others do not see colours
+    contrast = {"runOnly": ["color-contrast"]}
+    found = Axe().run(page, options=rules if scheme == "light" else contrast).response
+    assert [(rule["id"], [node["html"][:200] for node in rule["nodes"][:3]]) for rule in found["violations"]] == []
 
 
 def test_patterns_follow_the_pointer_and_the_arrow_keys(visit, two):
@@ -297,6 +369,39 @@ def test_nothing_sticks_out_of_the_page(visit, width):
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
+def test_what_is_printed_keeps_its_figures_and_its_marks_and_fits_the_paper(visit):
+    page = visit()
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 700, "height": 1000})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 701
+    assert not page.locator("nav").first.is_visible() and not page.locator("#skip-trigrams").is_visible()
+    drawing = page.locator("figure[data-name=copying_one] svg")
+    assert drawing.is_visible() and drawing.bounding_box()["width"] <= 700
+    assert page.evaluate("getComputedStyle(document.documentElement).printColorAdjust") == "exact"
+
+
+def test_a_model_is_chosen_by_its_button_and_by_an_address(visit):
+    page = visit("#one-bigrams")
+    assert page.locator("#one-bigrams h3").is_visible() and not page.locator("#zero-bigrams h3").is_visible()
+    page.locator("#zero-layers label", has_text="zero").click()
+    assert page.url.endswith("#zero-bigrams") and page.locator("#zero-bigrams h3").is_visible()
+    last = page.locator("#one-heads details.more").last
+    anchor = last.locator("table, figure").first
+    assert not anchor.is_visible()
+    last.locator("summary").click()
+    assert anchor.is_visible()
+
+
+def test_the_findings_stand_on_the_first_screen(visit):
+    page = visit(viewport={"width": 1280, "height": 800})
+    findings = page.locator("#summary .findings > li")
+    assert findings.count() == 5
+    for i in range(5):
+        box = findings.nth(i).bounding_box()
+        assert box["y"] + box["height"] <= 800
+        assert page.locator(findings.nth(i).locator("a").get_attribute("href")).count() == 1
+
+
 def test_pictures_are_taken_from_a_report(address, tmp_path):
     page = address.removeprefix("file://")
     subprocess.run([sys.executable, str(ROOT / "docs" / "pictures.py"), page, str(tmp_path)], check=True)
@@ -309,6 +414,9 @@ def test_tables_can_be_read_without_scripts(browser, address):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(address)
-    assert page.locator("#two-heads tbody tr").first.is_visible()
+    assert page.locator("#one-heads tbody tr").first.is_visible()
+    assert page.locator("#zero-bigrams h3").is_visible() and not page.locator("#one-bigrams h3").is_visible()
+    page.locator("#zero-layers label", has_text="one").click()
+    assert page.locator("#one-bigrams h3").is_visible() and not page.locator("#zero-bigrams h3").is_visible()
     assert "needs JavaScript" in page.content()
     context.close()

@@ -79,6 +79,18 @@ def test_a_payload_packs_to_the_same_bytes_and_reads_back(packed_two):
     assert read["shown"] == list(range(20))  # the most frequent of 23
 
 
+def test_corners_are_those_of_every_head_in_hundredths(packed_two, hostile):
+    table = hostile.models["two"].explored.corners
+    assert len(packed_two[1]["corners"]) == 6
+    for number, (layer, head) in ((2, (0, 2)), (5, (1, 2))):
+        for circuit in ("ov", "qk"):
+            corner = packed_two[1]["corners"][number][circuit]
+            cells = [(i, j) for i in corner["row_ids"] for j in corner["column_ids"]]
+            part = table[(table["layer"] == layer) & (table["head"] == head) & (table["circuit"] == circuit)]
+            expected = part.set_index(["row_id", "column_id"])["value"].loc[cells]
+            assert corner["values"] == pytest.approx((100 * expected).tolist(), abs=0.51)
+
+
 def test_tokens_are_shown_and_short_in_the_payload(hostile):
     corpus = hostile.corpora["mine"]
     made = payload.corpus(corpus, list(range(20)), np.array([0, 3, 4, 3, 5]))

@@ -37,13 +37,12 @@ TRAINING: dict = {
     "seed": 0,
     "entries": 4,
     "penalties": (0.5, 1.0),
-    "shown": 1.0,
     "steps": 1,
     "batch_size": 2,
     "learning_rate": 0.1,
     "resample_every": 1,
 }
-TOY = ToyDictionaryParams(kind="toy", source="x", data="y", **TRAINING)
+TOY = ToyDictionaryParams(kind="toy", source="x", data="y", shown=1.0, sizes=(2,), **TRAINING)
 ONE = ModelDictionaryParams(
     kind="model",
     source="data/models/one",
@@ -53,6 +52,8 @@ ONE = ModelDictionaryParams(
     contexts=1,
     context_tokens=2,
     outs=1,
+    k=(1,),
+    shown=1,
     **TRAINING,
 )
 
@@ -63,6 +64,7 @@ def toy_result():
             "sparsity": s,
             "seed": seed,
             "penalty": p,
+            "entries": entries,
             "mmcs": 0.9 + 0.01 * seed + 0.02 * p,
             "matched": 0.9,
             "one_entry": 3,
@@ -74,7 +76,7 @@ def toy_result():
         }
         for s in (0.9, 0.98)
         for seed in (0, 1)
-        for p in (0.5, 1.0)
+        for entries, p in ((TOY.entries, 0.5), (TOY.entries, 1.0), (2, 1.0))
     ]
     return DictionaryResult(TOY, pd.DataFrame(rows), pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
 
@@ -87,15 +89,16 @@ def one_result(text):
         "loss": 3.5,
         "original_loss": 3.0,
         "mean_loss": 5.0,
+        "loss_recovered_low": 0.5,
+        "loss_recovered_high": 0.9,
         "token_mean_recovered": 0.4,
+        "token_mean_explained": 0.3,
         "pca_explained": 0.4,
         "pca_recovered": 0.3,
     }
-    both = [("residual", 0.75), ("heads", 0.6)]
-    sweep = [{"site": s, "penalty": p, "loss_recovered": r, **numbers} for s, r in both for p in (0.5, 1.0)]
-    density = [
-        {"site": s, "penalty": p, "feature": f, "density": f / 8} for s, _ in both for p in (0.5, 1.0) for f in range(4)
-    ]
+    both, kinds = [("heads", 0.75), ("residual", 0.6)], [{"penalty": 0.5, "k": 4}, {"penalty": 0.0, "k": 1}]
+    sweep = [{"site": s, **kind, "loss_recovered": r, **numbers} for s, r in both for kind in kinds]
+    density = [{"site": s, **kind, "feature": f, "density": f / 8} for s, _ in both for kind in kinds for f in range(4)]
     features = [
         {
             "site": s,
@@ -162,8 +165,9 @@ def test_metrics_of_dictionaries_by_hand():
         "l0": 3.0,
         "dead_fraction": 0.25,
         "variance_explained": 0.5,
+        "intervals": {"loss_recovered": [0.5, 0.9]},
     }
-    assert found["one"] == expected | {"heads": expected | {"loss_recovered": 0.6}}
+    assert found["one"] == expected | {"residual": expected | {"loss_recovered": 0.6}}
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -177,7 +181,7 @@ def test_hostile_tokens_are_inert_in_feature_tables(hostile, text):
     )
     report = contents.build(study_of(results), (order.FEATURES,))
     assert [s.anchor for s in report.sections] == [
-        "dictionary-one", "dictionary-one-residual", "dictionary-one-heads"
+        "dictionary-one", "dictionary-one-heads", "dictionary-one-residual"
     ]  # fmt: skip
     assert "1 of 3 living entries match" in report.sections[1].paragraphs[0]
     reader = Reader()

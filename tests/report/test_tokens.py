@@ -48,6 +48,9 @@ def test_a_token_in_html_is_one_element_that_reads_as_the_visible_token(token):
 @given(ANY)
 def test_a_token_in_markdown_is_one_element_without_markdown_syntax(token):
     fragment = to_markdown(token)
+    if fragment.startswith("`"):
+        assert fragment == f"`{visible(token)}`" and not set(fragment[1:-1]) & set("`|\\<&\n")
+        return
     reader = read(fragment)
     assert reader.elements == ["code"]
     assert reader.text == visible(token)

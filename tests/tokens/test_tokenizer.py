@@ -6,6 +6,7 @@ from tokenizers import Tokenizer
 
 from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.errors import InputError
+from skiptrace.files import sha256
 from skiptrace.tokens import tokenizer as tk
 from skiptrace.tokens.texts import token_text
 
@@ -85,6 +86,18 @@ def test_a_bad_tokenizer_file_is_named(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(InputError, match=r"tokenizer\.json: not a readable tokenizer"):
         tk.load(path)
+
+
+def test_a_damaged_tokenizer_file_is_named(tmp_path):
+    """It may still be well formed."""
+    path = tmp_path / "tokenizer.json"
+    TRAINED.save(str(path))
+    digest = sha256(path)
+    assert tk.load(path, digest).to_str() == TRAINED.to_str()
+    path.write_bytes(path.read_bytes().replace(b"false", b"true ", 1))
+    assert tk.load(path)
+    with pytest.raises(InputError, match=r"tokenizer\.json: damaged, its checksum"):
+        tk.load(path, digest)
 
 
 def test_words_become_tokens_of_their_own():

@@ -22,11 +22,13 @@ class SkipTrigram(NamedTuple):
 
 
 class Example(NamedTuple):
-    """A worked skip-trigram: the source, what stands between, and the tokens that follow."""
+    """A worked skip-trigram: the source, what stands between, and the tokens that follow; in text, what is around."""
 
     source: str
     between: str
     rest: tuple[str, ...]
+    before: str = ""
+    after: str = ""
 
 
 class Examples(NamedTuple):
@@ -50,13 +52,31 @@ class Contexts(NamedTuple):
 
 
 class Link(NamedTuple):
-    """A cell that leads to a section."""
+    """A cell that leads to a section of the report, or to a page of the web."""
 
     text: str
     anchor: str
 
+    @property
+    def address(self) -> str:
+        """Where it leads, as a link is written."""
+        return self.anchor if self.anchor.startswith("https://") else f"#{self.anchor}"
 
-Cell = str | Tokens | SkipTrigram | Examples | Contexts | Link
+
+class Part(NamedTuple):
+    """A stretch of text and what it is in it: source, destination or out; empty for what stands around them."""
+
+    text: str
+    role: str = ""
+
+
+class Excerpt(NamedTuple):
+    """Text of the corpus as it stands there, with the tokens that matter marked."""
+
+    parts: tuple[Part, ...]
+
+
+Cell = str | Tokens | SkipTrigram | Examples | Contexts | Excerpt | Link
 
 
 class Column(NamedTuple):
@@ -122,19 +142,6 @@ class Figure:
         return f"Figure {self.number}. {self.title}" if self.number else self.title
 
 
-class Part(NamedTuple):
-    """A stretch of text and what it is in it: source, destination or out; empty for what stands around them."""
-
-    text: str
-    role: str = ""
-
-
-class Excerpt(NamedTuple):
-    """Text of the corpus as it stands there, with the tokens that matter marked."""
-
-    parts: tuple[Part, ...]
-
-
 class Finding(NamedTuple):
     """An answer in plain words: a number with its interval, what to compare it with, text that shows it, evidence."""
 
@@ -155,10 +162,14 @@ class Findings:
 
 @dataclass(frozen=True)
 class Tool:
-    """A part of the page that answers to its reader; Markdown leaves it out."""
+    """A part of the page that answers to its reader; Markdown leaves it out.
+
+    `help` says of the columns it makes what they hold.
+    """
 
     kind: Literal["explorer", "skips", "maps", "patterns"]
     caption: str
+    help: tuple[Column, ...] = ()
 
 
 @dataclass(frozen=True)

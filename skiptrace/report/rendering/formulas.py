@@ -6,10 +6,10 @@ The notation is what a formula looks like in plain text: `W_OV^h` has an index a
 
 import re
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-WORD = re.compile(r"\{[^{}]*\}|‖|[A-Za-z]+′*|\d+(?:\.\d+)?|\S")
-UPRIGHT = frozenset({"log", "softmax", "ReLU", "Id", "loss", "rows"})
+WORD = re.compile(r"\{[^{}]*\}|‖|[A-Za-zΑ-ω][A-Za-zΑ-ω₀-₉′*]*|\d+(?:\.\d+)?|\u2003|\S")
+UPRIGHT = frozenset({"log", "softmax", "ReLU", "exp"})
 
 
 def mathml(formula: str) -> Markup:
@@ -18,7 +18,7 @@ def mathml(formula: str) -> Markup:
 
 
 def _row(text: str) -> Markup:
-    words = WORD.findall(text)
+    words = WORD.findall(re.sub(" {3,}", "\u2003", text))
     made: list[Markup] = []
     while words:
         base = _one(words.pop(0))
@@ -44,6 +44,9 @@ def _one(word: str) -> Markup:
     if word[0].isdigit():
         return Markup("<mn>{}</mn>").format(word)
     if word[0].isalpha():
-        style = Markup(' mathvariant="normal"') if word in UPRIGHT else ""
+        style = Markup(' mathvariant="normal"') if word in UPRIGHT or len(word) > 2 else ""
         return Markup("<mi{}>{}</mi>").format(style, word)
-    return Markup("<mo>{}</mo>").format(escape(word))
+    if word == "\u2003":
+        return Markup('<mspace width="1.5em"/>')
+    fence = Markup(' stretchy="false"') if word in "()|‖" else ""
+    return Markup("<mo{}>{}</mo>").format(fence, word)

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from importlib import resources
@@ -28,6 +29,7 @@ from skiptrace.report.rendering.document import (
     SkipTrigram,
     Table,
     Tokens,
+    Tool,
 )
 from skiptrace.report.rendering.formulas import mathml
 from skiptrace.report.rendering.tokens import plain_markdown, to_html, to_markdown, visible
@@ -35,8 +37,9 @@ from skiptrace.report.rendering.tokens import plain_markdown, to_html, to_markdo
 # Modules in the order in which they may use each other; the page has them as one.
 SCRIPTS = (
     "page.js", "address.js", "tokens.js", "csv.js", "tables.js", "matrix.js", "explorer.js", "skips.js", "maps.js",
-    "patterns.js", "switch.js", "start.js",
+    "patterns.js", "figures.js", "switch.js", "start.js",
 )  # fmt: skip
+ROWS = 4  # of a table in Markdown; the page has all
 FILTERED, SEARCHED = 8, 16  # rows from which a table has filters, and a search field
 CHOICES = 24  # values up to which a column of text is a filter
 
@@ -87,6 +90,7 @@ def html_environment(*packages: str) -> Environment:
         "is_a": _is_a,
         "sortable": _sortable,
         "filters": _filters,
+        "help": _help,
         "searched": SEARCHED,
         "style": Markup(_asset("page.css")),
     }
@@ -95,18 +99,19 @@ def html_environment(*packages: str) -> Environment:
 
 def markdown(report: Report, figures: str) -> str:
     """The same content as GitHub-flavoured Markdown; images are linked in the folder `figures`."""
-    environment = markdown_environment(prose=str)
-    return environment.get_template("report.md.j2").render(report=report, figures=figures)
+    environment = markdown_environment(prose=str, most=ROWS)
+    return environment.get_template("report.md.j2").render(report=report, parts=parts(report), figures=figures)
 
 
-def markdown_environment(*packages: str, prose: Callable[[str], str]) -> Environment:
+def markdown_environment(*packages: str, prose: Callable[[str], str], most: int | None = None) -> Environment:
     """What renders sections as Markdown (`section.md.j2`), with the templates of `packages` as well.
 
-    `prose` is what becomes of titles, paragraphs and captions: `str`, or `inert_prose` where they hold foreign text.
+    `prose` is what becomes of titles, paragraphs and captions: `str`, or `inert_prose` where they hold foreign text;
+    `most` are the rows of a table that are shown, all where it is left out.
     """
     environment = _environment(packages, autoescape=False)
     environment.filters |= {"cell": _markdown_cell, "prose": prose}
-    environment.globals |= {"is_a": _is_a}
+    environment.globals |= {"is_a": _is_a, "shown": lambda table: table.rows[:most]}
     return environment
 
 
@@ -155,7 +160,7 @@ def _named(block: Block) -> str:
     if isinstance(block, Figure):
         return block.heading
     caption = block.caption if isinstance(block, Table) else ""
-    first = re.split(r"[.:;](?:\s|$)", caption, maxsplit=1)[0]
+    first = re.split(r"[.:;](?:\s|$)|, | \(", caption, maxsplit=1)[0]
     return f"Table: {first[:1].lower()}{first[1:]}"
 
 
@@ -181,6 +186,11 @@ def _filters(table: Table) -> list[int]:
     return found
 
 
+def _help(tool: Tool) -> str:
+    """What the columns of a tool hold, by their names, as JSON."""
+    return json.dumps({column.name: column.help for column in tool.help})
+
+
 def _order(cell: Cell) -> str:
     """What a cell of numbers is sorted by: the first number in it, NaN where there is none."""
     number = re.search(r"[-+−]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?", cell) if isinstance(cell, str) else None
@@ -202,12 +212,16 @@ def _html_cell(cell: Cell) -> Markup:
             for text, role in cell.parts
         )
     if isinstance(cell, Link):
-        return Markup('<a href="#{}">{}</a>').format(cell.anchor, cell.text)
+        return Markup('<a href="{}">{}</a>').format(cell.address, cell.text)
     return escape(cell.replace(" ± ", "\u00a0±\u00a0"))
 
 
 def _html_example(example: Example) -> Markup:
-    tokens = " ".join([to_html(example.source), example.between, *map(to_html, example.rest)])
+    around = [str(escape(text)) for text in (example.before, example.between, example.after)]
+    if example.before or example.after:
+        around = [f"<code>{text}</code>" for text in around]
+    before, between, after = around
+    tokens = " ".join([before, to_html(example.source), between, *map(to_html, example.rest), after]).strip()
     return Markup(f'<div class="example">{tokens}</div>')
 
 
@@ -219,7 +233,7 @@ def _html_context(context: Context) -> Markup:
 
 APART = re.compile(r"(`[^`]*`|\[[^\[\]]+\]\((?:https://|#)[^()\s]+\))")  # code and links, whole
 LINK = re.compile(r"\[([^\[\]]+)\]\(((?:https://|#)[^()\s]+)\)")
-TERMS = re.compile(rf"(?<![\w-])(?:{'|'.join(sorted(map(re.escape, GLOSSARY), key=len, reverse=True))})(?=s?\b)", re.I)
+TERMS = re.compile(rf"(?<![\w-])(?:{'|'.join(sorted(map(re.escape, GLOSSARY), key=len, reverse=True))})s?\b", re.I)
 MEANINGS = {term.lower(): meaning for term, meaning in GLOSSARY.items()}
 
 
@@ -229,6 +243,7 @@ def _prose(text: str) -> Markup:
 
     def explained(found: re.Match[str]) -> str:
         term = found.group().lower()
+        term = term if term in MEANINGS else term.removesuffix("s")
         if term in seen:
             return found.group()
         seen.add(term)
@@ -252,10 +267,19 @@ def _markdown_cell(cell: Cell) -> str:
     if isinstance(cell, SkipTrigram):
         return "{} … {} → {}".format(*map(to_markdown, cell))
     if isinstance(cell, Examples):
-        return "<br>".join("".join([to_markdown(e.source), e.between, *map(to_markdown, e.rest)]) for e in cell.rows)
+        return "<br>".join(map(_markdown_example, cell.rows))
     if isinstance(cell, Contexts):
         return "<br>".join(_markdown_context(c) for c in cell.rows)
-    return plain_markdown(cell.text if isinstance(cell, Link) else cell)
+    if isinstance(cell, Excerpt):
+        return "".join(f"<b>{plain_markdown(t)}</b>" if role else plain_markdown(t) for t, role in cell.parts)
+    if isinstance(cell, Link):
+        return f"[{plain_markdown(cell.text)}]({cell.address})"
+    return plain_markdown(cell)
+
+
+def _markdown_example(example: Example) -> str:
+    before, between, after = map(plain_markdown, (example.before, example.between, example.after))
+    return "".join([before, to_markdown(example.source), between, *map(to_markdown, example.rest), after])
 
 
 def _markdown_context(context: Context) -> str:
@@ -274,6 +298,6 @@ def _inline(figure: Figure) -> Markup:
     svg = re.sub(r'(<image[^>]*?) id="[^"]*"', r"\1", svg)  # equal images, as of two colour bars, have equal ids
     svg = re.sub(r"<[^>]+>", renamed, svg)  # inside tags only: a token may look like an id
     size = re.search(r'width="([\d.]+)pt" height="[\d.]+pt"', svg)
-    width = f"max-width:{float(size.group(1)) * 1.25:.0f}px" if size else ""
+    width = f"width:{float(size.group(1)) * 1.25:.0f}px" if size else ""
     svg = re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', "", svg, count=1)
     return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{escape(figure.title)}" style="{width}"', 1))

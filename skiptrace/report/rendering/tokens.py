@@ -1,10 +1,13 @@
 """Tokens as a reader sees them: made visible, and harmless in HTML and Markdown."""
 
 import html
+import re
 import unicodedata
 
 LONGEST = 40  # characters of a token that are shown
 SYNTAX = frozenset("\\`*_~#|<>&[]!@$:^")  # what Markdown, as GitHub reads it, might take for its own
+OUTSIDE = frozenset("`|\\<>&$@")  # what stays out of code between backticks
+PLAIN = re.compile(r"(?:[^\W_]|[ \[\](),.;%/±–−+→…×≤≥=’'-]|: )*")
 MARKS = {" ": "·", "\n": "↵", "\t": "⇥", "\r": "␍"}
 # A spreadsheet takes text that begins so for a formula, also in full width.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -39,12 +42,15 @@ def to_html(token: str) -> str:
 
 
 def to_markdown(token: str) -> str:
-    """A token as inline code that survives a Markdown table cell."""
-    return f"<code>{plain_markdown(visible(token))}</code>"
+    """A token as inline code that survives a Markdown table cell: between backticks wherever nothing can go wrong."""
+    shown = visible(token)
+    return f"<code>{plain_markdown(shown)}</code>" if set(shown) & OUTSIDE or not shown else f"`{shown}`"
 
 
 def plain_markdown(text: str) -> str:
-    """Text in which no character is Markdown syntax."""
+    """Text in which no character is Markdown syntax; numbers, intervals and plain words stay as they are."""
+    if PLAIN.fullmatch(text) and "](" not in text:
+        return text
     return "".join(f"&#{ord(c)};" if c in SYNTAX else c for c in text)
 
 

@@ -41,7 +41,8 @@ export async function route() {
   silence();
   const text = location.hash.slice(1);
   if (!text) return false;
-  const given = new URLSearchParams(text);
+  // Without a value it is the name of a section, which may be called as a key is.
+  const given = new URLSearchParams(text.includes("=") ? text : "");
   const found = routes.find(({ keys }) => keys.some((key) => given.has(key)));
   if (found) {
     const known = [...found.keys, ...found.others];

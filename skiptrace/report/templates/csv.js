@@ -16,12 +16,14 @@ export function csv(rows) {
   return rows.map((row) => `${row.map(quoted).join(",")}\n`).join("");
 }
 
+export function save(name, type, text) {
+  const url = URL.createObjectURL(new Blob([text], { type }));
+  element("a", { href: url, download: name }).click();
+  URL.revokeObjectURL(url);
+}
+
 // A button that saves what `rows` returns, heads first, under a name.
 export function saver(name, rows) {
-  const save = () => {
-    const url = URL.createObjectURL(new Blob([csv(rows())], { type: "text/csv" }));
-    element("a", { href: url, download: `${name}.csv` }).click();
-    URL.revokeObjectURL(url);
-  };
-  return element("button", { type: "button", class: "save", title: "The rows that are left, in this order", onclick: save }, "CSV");
+  const said = { type: "button", class: "save", title: "The rows that are left, in this order", "aria-label": `Save ${name}.csv` };
+  return element("button", { ...said, onclick: () => save(`${name}.csv`, "text/csv", csv(rows())) }, "CSV");
 }

@@ -1,7 +1,7 @@
 // The token explorer: one token as source, destination and output in every head.
 
 import {
-  asShown, chooser, constants, element, modelAndCorpus, modelNames, modelsThat, number, plainToken, signed, stretch,
+  asShown, chooser, constants, element, explain, modelAndCorpus, modelNames, modelsThat, number, plainToken, roleName, signed, stretch,
 } from "./page.js";
 import { astray, hashOf, open, owns, write } from "./address.js";
 import { hint } from "./tables.js";
@@ -17,7 +17,7 @@ export async function explorer(root) {
   const result = element("div", { class: "result", "aria-live": "polite" });
   const [preferred = modelNames[0]] = await modelsThat((model) => model.heads.length);
   const models = chooser("in model", modelNames.map((n) => [n, n]), preferred, () => { suggest(); go(); });
-  const roles = chooser("as", ROLES.map((r) => [r, r]), ROLES[0], () => go());
+  const roles = chooser("as", ROLES.map((r) => [r, roleName(r)]), ROLES[0], () => go());
   const model = models.querySelector("select"), role = roles.querySelector("select");
   [model.id, role.id] = ["model", "role"];
   let listed;
@@ -53,6 +53,7 @@ export async function explorer(root) {
     if (meant.length > 1) said.push(`${meant.length} tokens look the same:`, ...meant.flatMap((other) => [" ", numbered(found.name, role.value, other)]));
     result.replaceChildren(...(said.length ? [element("p", { class: "note" }, ...said)] : []), ...lookup(found, id, role.value));
     result.querySelectorAll(".scroll").forEach(hint);
+    explain(root, result.querySelectorAll("th"));
     return hashOf({ [role.value]: named(found.corpus, id), model: model.value });
   }
 
@@ -139,11 +140,11 @@ function skipTrigrams(found, id, chosen) {
   return ordered.flatMap((role) => {
     const rows = [];
     model.skips.ids[role].forEach((other, i) => { if (other === id) rows.push(i); });
-    if (!rows.length) return [element("p", { class: "note" }, `No mined skip-trigram has it as ${role}.`)];
+    if (!rows.length) return [element("p", { class: "note" }, `No mined skip-trigram has it as ${roleName(role)}.`)];
     const shown = rows.slice(0, ROLE_ROWS);
     const more = rows.length > shown.length ? `, the first ${shown.length} shown` : "";
-    const title = element("h3", {}, `Skip-trigrams with it as ${role} (${rows.length.toLocaleString("en")}${more})`);
-    return [title, region(`Skip-trigrams with the token as ${role}`, skipTable(found, shown))];
+    const title = element("h3", {}, `Skip-trigrams with it as ${roleName(role)} (${rows.length.toLocaleString("en")}${more})`);
+    return [title, region(`Skip-trigrams with the token as ${roleName(role)}`, skipTable(found, shown))];
   });
 }
 

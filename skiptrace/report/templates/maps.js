@@ -1,6 +1,6 @@
 // Corners of the QK and OV circuits of a head, with tokens on both axes and the value under the pointer.
 
-import { asShown, chooser, constants, element, modelAndCorpus, modelsThat, plainToken, signed } from "./page.js";
+import { asShown, chooser, constants, element, modelAndCorpus, modelsThat, plainToken, roleName, signed } from "./page.js";
 import { astray, open, owns, write } from "./address.js";
 import { scale } from "./matrix.js";
 import { hint } from "./tables.js";
@@ -47,6 +47,9 @@ export async function maps(root) {
   await show({});
 }
 
+// With one digit, as much as a cell holds.
+const rounded = (whole) => (whole / constants.scale).toFixed(1).replace("-0.0", "0.0");
+
 function map({ name, corpus }, head, { title, rows, columns, unit }, { row_ids: down, column_ids: across, values }) {
   const largest = Math.max(...values.map(Math.abs), 1), said = element("p", { class: "note", "aria-live": "polite" });
   const first = "Point at a cell, or choose a token to look it up.";
@@ -55,7 +58,7 @@ function map({ name, corpus }, head, { title, rows, columns, unit }, { row_ids: 
   const cell = (i, j) => {
     const share = Math.round((Math.abs(held(i, j)) / largest) * 100);
     const tint = `color-mix(in srgb, var(${held(i, j) < 0 ? "--minus" : "--plus"}) ${share}%, var(--paper))`;
-    const made = element("td", { "data-row": String(i), "data-column": String(j) }, (held(i, j) / constants.scale).toFixed(1));
+    const made = element("td", { "data-row": String(i), "data-column": String(j) }, rounded(held(i, j)));
     made.style.background = tint;
     return made;
   };
@@ -66,11 +69,11 @@ function map({ name, corpus }, head, { title, rows, columns, unit }, { row_ids: 
   body.addEventListener("pointerover", ({ target }) => {
     const { row, column } = target.closest("td")?.dataset ?? {};
     if (row === undefined) return;
-    said.replaceChildren(`${title}, ${rows} `, plainToken(corpus.tokens[down[row]]), `, ${columns} `, plainToken(corpus.tokens[across[column]]), `: ${signed(held(Number(row), Number(column)))} (${unit})`);
+    said.replaceChildren(`${title}, ${roleName(rows)} `, plainToken(corpus.tokens[down[row]]), `, ${roleName(columns)} `, plainToken(corpus.tokens[across[column]]), `: ${signed(held(Number(row), Number(column)))} (${unit})`);
   });
   const label = `${title} circuit of ${head}`;
   return element("div", {},
-    element("h3", {}, label), element("p", { class: "note" }, `Rows: ${rows} tokens; columns: ${columns} tokens; entries: ${unit}, centred.`),
+    element("h3", {}, label), element("p", { class: "note" }, `Rows: ${roleName(rows)} tokens; columns: ${roleName(columns)} tokens; entries: ${unit}, centred.`),
     element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, table), said,
     scale(signed(-largest), "var(--minus)", "var(--paper)", "var(--plus)", signed(largest)));
 }

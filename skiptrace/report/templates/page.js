@@ -90,6 +90,15 @@ export function style(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name);
 }
 
+// Puts what the columns of a tool hold on their heads, for a pointer that rests there.
+export function explain(root, heads) {
+  const help = JSON.parse(root.dataset.help);
+  for (const head of heads) {
+    const said = help[head.textContent.trim()];
+    if (said) head.title = said;
+  }
+}
+
 export function plainToken(shown) {
   return element("code", { class: "token" }, shown);
 }
@@ -100,6 +109,11 @@ export function number(whole, digits = 2) {
 
 export function signed(whole) {
   return whole > 0 ? `+${number(whole)}` : number(whole);
+}
+
+// What readers call a token's role in a skip-trigram.
+export function roleName(role) {
+  return role === "out" ? "output" : role;
 }
 
 // A stretch of text with its marked tokens; with `around`, no more than so many tokens beside each of them.

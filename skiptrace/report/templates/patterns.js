@@ -3,6 +3,7 @@
 import { asShown, chooser, element, marked, modelAndCorpus, modelsThat, plain, plainToken, signed, style } from "./page.js";
 import { astray, open, owns, write } from "./address.js";
 import { matrix, scale } from "./matrix.js";
+import { hint } from "./tables.js";
 
 const NAMED = 24; // characters by which a text is named at least
 const SHORT = 34; // characters of a text in the list of texts
@@ -37,6 +38,7 @@ export async function patterns(root) {
       const titles = model.texts.map((other, i) => [String(i), `${i + 1}: ${short(written(corpus, other))}`]);
       texts.replaceChildren(chooser("Text", titles, String(state.text), (i) => choose({ text: Number(i), head: null, at: null })));
       redraw = draw(place, found, state, choose);
+      place.querySelectorAll(".scroll").forEach(hint);
       drawn = text;
     }
     redraw();

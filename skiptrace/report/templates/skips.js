@@ -1,6 +1,6 @@
 // All skip-trigrams of a model in one table that can be searched, sorted and filtered.
 
-import { chooser, constants, element, modelsThat, modelAndCorpus, number, plain, stretch } from "./page.js";
+import { chooser, constants, element, explain, modelsThat, modelAndCorpus, number, plain, stretch } from "./page.js";
 import { astray, open, owns, write } from "./address.js";
 import { MEASURE, STATE, WORDS, choice, least, made } from "./tables.js";
 import { token } from "./tokens.js";
@@ -20,6 +20,7 @@ export async function skips(root) {
     pickModel.querySelector("select").value = shown = name;
     place.replaceChildren(node, element("p", { class: "note" }, `More rows and columns: ${found.model.files.join(", ")}`));
     table = skipsTable(node, found);
+    explain(root, node.tHead.rows[0].cells);
   }
 
   owns(["skips"], STATE, async (given) => {

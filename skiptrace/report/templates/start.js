@@ -7,6 +7,7 @@ import { explorer } from "./explorer.js";
 import { skips } from "./skips.js";
 import { maps } from "./maps.js";
 import { patterns } from "./patterns.js";
+import { figures } from "./figures.js";
 import { switches } from "./switch.js";
 
 const TOOLS = { explorer, skips, maps, patterns };
@@ -37,6 +38,7 @@ async function start() {
   switches();
   await library();
   tables();
+  figures();
   for (const place of document.querySelectorAll("[data-tool]")) await TOOLS[place.dataset.tool](place);
   here();
   addEventListener("hashchange", route);

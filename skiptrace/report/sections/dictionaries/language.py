@@ -6,6 +6,7 @@ import pandas as pd
 from skiptrace.config.dictionaries import ModelDictionaryParams
 from skiptrace.dictionary.tables import SWEEP
 from skiptrace.report.inputs import Study
+from skiptrace.report.intervals import share
 from skiptrace.report.rendering.document import (
     Section,
     Table,
@@ -24,22 +25,23 @@ from skiptrace.report.rendering.figures import (
 
 
 def language(study: Study) -> Section | None:
-    """What a dictionary keeps of a language model's loss, by its sparsity."""
+    """What dictionaries keep of a language model's loss, by their sparsity."""
     name, result = study.name, study.dictionary
     if study.site or not isinstance(result.params, ModelDictionaryParams):
         return None
     sweep, shown = result.sweep, result.shown
-    densities = result.densities[result.densities["penalty"] == result.params.shown]
+    top = (result.densities["penalty"] == 0) & (result.densities["k"] == result.params.shown)
 
     rows = [
         (
             r.site,
-            f"{r.penalty:g}",
+            sparsity(r.penalty, r.k),
             f"{r.l0:.1f}",
             f"{r.variance_explained:.1%}",
             f"{r.pca_explained:.1%}",
+            f"{r.token_mean_explained:.1%}",
             f"{r.loss:.3f}",
-            f"{r.loss_recovered:.1%}",
+            share(r.loss_recovered, r.loss_recovered_low, r.loss_recovered_high),
             f"{r.pca_recovered:.1%}",
             f"{r.token_mean_recovered:.1%}",
             f"{r.dead_fraction:.1%}",
@@ -47,87 +49,87 @@ def language(study: Study) -> Section | None:
         for r in sweep.itertuples()
     ]
     told = "; ".join(
-        f"{r.site}: L0 {r.l0:.1f}, {r.loss_recovered:.1%} of the loss recovered ({r.token_mean_recovered:.1%} by the "
-        f"mean for the current token, {r.pca_recovered:.1%} by as many principal components), {r.dead_fraction:.1%} "
-        "dead"
+        f"{r.site}: {share(r.loss_recovered, r.loss_recovered_low, r.loss_recovered_high)} of the loss recovered at "
+        f"L0 {r.l0:.1f} ({r.token_mean_recovered:.1%} by the mean for the current token, {r.pca_recovered:.1%} by as "
+        f"many principal components), {r.dead_fraction:.1%} dead"
         for r in shown.itertuples()
     )
     text = (
-        f"Sparse autoencoders of {result.params.entries} entries on the residual stream after the last layer and on "
-        f"the outputs of its heads before W_O, concatenated. At λ = {result.params.shown:g}: {told}. A dictionary "
+        f"Sparse autoencoders of {result.params.entries} entries on what the heads of the last layer together write "
+        "to the residual stream, and on the residual stream after it, in two kinds: an L1 penalty λ, and TopK, which "
+        f"keeps the k largest activations at each position. At k = {result.params.shown}: {told}. A dictionary "
         "that does not beat the mean for the current token has found no more than bigrams."
     )
     table = Table(
-        f"Loss recovered: (L_mean − L_recon)/(L_mean − L_orig), with L_orig = {sweep['original_loss'].iloc[0]:.3f} "
+        "Loss recovered, with its 95 % interval clustered by document: (L_mean − L_recon)/(L_mean − L_orig), with "
+        f"L_orig = {sweep['original_loss'].iloc[0]:.3f} "
         "nats and L_mean, the site replaced by its mean on training text, = "
         + ", ".join(f"{s.mean_loss:.3f} ({s.site})" for s in shown.itertuples())
         + ". PCA: from as many principal components as entries are active. Token mean: the site replaced by its "
         "training mean for the current token.",
         explained(
             (
-                *words("Site"),
-                *numbers("λ", "L0", "Variance explained", "PCA", "Loss", "Loss recovered", "PCA", "Token mean", "Dead"),
+                *words("Site", "Sparsity"),
+                *numbers("L0", "Variance explained", "PCA", "Token mean"),
+                *numbers("Loss", "Loss recovered", "PCA", "Token mean", "Dead"),
             ),
             SWEEP,
-            "site penalty l0 variance_explained pca_explained loss loss_recovered pca_recovered token_mean_recovered "
-            "dead_fraction",
+            "site penalty l0 variance_explained pca_explained token_mean_explained loss loss_recovered pca_recovered "
+            "token_mean_recovered dead_fraction",
         ),
         rows,
     )
     drawn = [
         figure(
-            f"pareto_{name}", "Sparsity against fidelity", "Each point is a λ, written beside it.", draw_pareto, sweep
+            f"pareto_{name}",
+            "Sparsity against fidelity",
+            "Solid: TopK, each point a k. Dashed: the L1 penalty, each point a λ. Both are written beside the points. "
+            "Squares: as many principal components. Dotted lines: the mean for the current token.",
+            draw_pareto,
+            sweep,
         ),
         figure(
             f"densities_{name}",
             "Density of the entries",
-            f"At λ = {result.params.shown:g}.",
+            f"TopK at k = {result.params.shown}.",
             draw_density_histogram,
-            densities,
+            result.densities[top],
         ),
     ]
     return Section(f"dictionary-{name}", f"Dictionary {name}: sparse autoencoders", [text], [*drawn, table])
 
 
+def sparsity(penalty: float, k: int) -> str:
+    """How an autoencoder is made sparse, as the table and the figure name it."""
+    return f"λ = {penalty:g}" if penalty else f"k = {k}"
+
+
 def draw_pareto(sweep: pd.DataFrame) -> str:
-    """Loss recovered and variance explained against L0, beside as many principal components."""
-    with canvas(8.2, 3.6) as drawn:
+    """Loss recovered and variance explained against L0, beside as many principal components and the token's mean."""
+    with canvas(8.2, 4.4) as drawn:
         panels = grid(drawn, 2, 2)
-        for axes, own, null, label in zip(
-            panels,
-            ("loss_recovered", "variance_explained"),
-            ("pca_recovered", "pca_explained"),
-            ("loss recovered", "variance explained"),
-            strict=True,
+        for axes, own, null in zip(
+            panels, ("loss_recovered", "variance_explained"), ("recovered", "explained"), strict=True
         ):
             for (site, mine), colour in zip(sweep.groupby("site", sort=False), COLOURS, strict=False):
-                axes.plot(mine["l0"], mine[own], marker="o", ms=4, color=colour, label=str(site))
+                for (l1, kind), style in zip(mine.groupby(mine["penalty"] > 0), ("-", "--"), strict=False):
+                    label = f"{site}, {'L1' if l1 else 'TopK'}"
+                    axes.plot(kind["l0"], kind[own], marker="o", ms=4, color=colour, ls=style, label=label)
+                by_l0 = mine.sort_values("l0")
                 axes.plot(
-                    mine["l0"],
-                    mine[null],
-                    marker="s",
-                    ms=3,
-                    color=colour,
-                    ls="--",
-                    lw=1,
-                    label=f"{site}: L0 principal components",
-                )
-                if own == "loss_recovered":
-                    level = mine["token_mean_recovered"].iloc[0]
-                    axes.axhline(level, color=colour, ls=":", lw=1, label=f"{site}: mean for the token")
+                    by_l0["l0"], by_l0[f"pca_{null}"], marker="s", ms=3, color=colour, lw=0.7, alpha=0.6,
+                    label=f"{site}, L0 principal components",
+                )  # fmt: skip
+                level = mine[f"token_mean_{null}"].iloc[0]
+                axes.axhline(level, color=colour, ls=":", lw=1, label=f"{site}, mean for the token")
                 for row in mine.itertuples():
-                    axes.annotate(
-                        f"{row.penalty:g}",
-                        (row.l0, getattr(row, own)),
-                        (3, -11),
-                        "data",
-                        "offset points",
-                        fontsize=7,
-                        color=colour,
-                    )
+                    place = (row.l0, getattr(row, own))
+                    text = sparsity(row.penalty, row.k)
+                    axes.annotate(text, place, (3, -11), "data", "offset points", fontsize=7, color=colour)
+            label = own.replace("_", " ")
             axes.set(xscale="log", xlabel="L0: active entries per token", ylabel=label, ylim=(0, 1.02))
             decades(axes, 2 * sweep["l0"].max())
-        panels[0].legend(fontsize=8)
+        panels[0].legend(fontsize=7)
     return drawn.svg
 
 

@@ -18,6 +18,7 @@ from skiptrace.report.rendering.figures import (
     GREY,
     PLAIN,
     canvas,
+    grid,
 )
 
 AIM = 0.95  # mean max cosine similarity that a toy dictionary should reach
@@ -32,14 +33,17 @@ def toy(study: Study) -> Section | None:
 
     shown = result.shown
     rows: list[tuple[Cell, ...]] = []
-    for (sparsity, penalty), r in sweep.groupby(["sparsity", "penalty"]).mean(numeric_only=True).iterrows():
-        low, high = _range(sweep, sparsity, penalty)
+    keys = ["sparsity", "entries", "penalty"]
+    for (sparsity, entries, penalty), mine in sweep.groupby(keys):
+        r, low, high = mine.mean(numeric_only=True), mine["mmcs"].min(), mine["mmcs"].max()
         rows.append(
             (
                 f"{sparsity:g}",
+                str(entries),
                 f"{penalty:g}",
                 f"{r['mmcs']:.3f}",
                 f"{low:.3f} … {high:.3f}",
+                f"{r['random_mmcs']:.3f}",
                 f"{r['matched']:.3f}",
                 f"{r['one_entry']:.1f} of {r['features']:.0f}",
                 f"{r['l0']:.1f}",
@@ -52,43 +56,78 @@ def toy(study: Study) -> Section | None:
         f"columns of W. Expected: mean max cosine similarity of {AIM} or more, one entry per feature. Measured at λ = "
         f"{result.params.shown:g}: {shown['mmcs'].mean():.3f} (worst model {shown['mmcs'].min():.3f}; random "
         f"dictionary {shown['random_mmcs'].mean():.3f}), and {shown['one_entry'].sum():.0f} of "
-        f"{shown['features'].sum():.0f} features have exactly one entry with a cosine of 0.9 or more."
+        f"{shown['features'].sum():.0f} features have exactly one entry with a cosine of 0.9 or more. "
+        f"{_by_size(sweep, result.params)}"
     )
     table = Table(
         "Means over the models of a sparsity. Matched: mean cosine under the best one-to-one assignment.",
         explained(
-            numbers("Sparsity", "λ", "MMCS", "Range", "Matched", "One entry", "L0", "Variance explained", "Dead"),
+            numbers(
+                "Sparsity",
+                "Entries",
+                "λ",
+                "MMCS",
+                "Range",
+                "Random",
+                "Matched",
+                "One entry",
+                "L0",
+                "Variance explained",
+                "Dead",
+            ),
             TOY_SWEEP,
-            "sparsity penalty mmcs - matched one_entry l0 variance_explained dead_fraction",
+            "sparsity entries penalty mmcs - random_mmcs matched one_entry l0 variance_explained dead_fraction",
         ),
         rows,
     )
     drawn = figure(
-        f"dictionary_{name}", "Features recovered", "Mean and range over models.", draw_toy_sweep, sweep, AIM
+        f"dictionary_{name}",
+        "Features recovered",
+        "Mean and range over models: left by penalty, right by the number of entries.",
+        draw_toy_sweep,
+        sweep,
+        result.params.entries,
+        result.params.shown,
     )
     return Section(f"dictionary-{name}", f"Dictionary {name}: true features recovered", [text], [drawn, table])
 
 
-def _range(sweep: pd.DataFrame, sparsity: float, penalty: float) -> tuple[float, float]:
-    mine = sweep[(sweep["sparsity"] == sparsity) & (sweep["penalty"] == penalty)]["mmcs"]
-    return float(mine.min()), float(mine.max())
+def _by_size(sweep: pd.DataFrame, params: ToyDictionaryParams) -> str:
+    """What dictionaries of other sizes than the truth's recover; nothing where there are none."""
+    at = sweep[(sweep["penalty"] == params.shown) & (sweep["entries"] != params.entries)]
+    by = at.groupby("entries")[["mmcs", "matched", "one_entry", "features", "random_mmcs"]].sum()
+    count = at.groupby("entries").size()
+    told = "; ".join(
+        f"{entries} entries: {r['mmcs'] / count[entries]:.3f} (random {r['random_mmcs'] / count[entries]:.3f}), one "
+        f"entry for {r['one_entry']:.0f} of {r['features']:.0f} features"
+        for entries, r in by.iterrows()
+    )
+    return (
+        f"A dictionary of {params.entries} has as many as there are features, which nobody knows beforehand. {told}."
+        if told
+        else ""
+    )
 
 
-def draw_toy_sweep(sweep: pd.DataFrame, aim: float) -> str:
-    """MMCS against the number of active entries, by sparsity of the toy model."""
-    with canvas(6.0, 3.5) as drawn:
-        axes = drawn.subplots()
-        axes.axhline(aim, color=GREY, lw=1, ls="--", label=f"aim {aim:g}")
-        axes.axhline(sweep["random_mmcs"].mean(), color=GREY, lw=1, ls=":", label="random dictionary")
-        for (sparsity, mine), colour in zip(sweep.groupby("sparsity"), COLOURS, strict=False):
-            by = mine.groupby("penalty")["mmcs"].agg(["mean", "min", "max"])
-            error = [by["mean"] - by["min"], by["max"] - by["mean"]]
-            axes.errorbar(
-                by.index, by["mean"], error, marker="o", ms=4, capsize=3, color=colour, label=f"S = {sparsity:g}"
-            )
-        axes.set(xscale="log", xlabel="penalty λ", ylabel="mean max cosine similarity", ylim=(None, 1.01))
-        axes.set_xticks(sorted(sweep["penalty"].unique()))
-        axes.minorticks_off()
-        axes.xaxis.set_major_formatter(PLAIN)
-        axes.legend(fontsize=8)
+def draw_toy_sweep(sweep: pd.DataFrame, entries: int, penalty: float) -> str:
+    """MMCS by penalty at one number of entries, and by the number of entries at one penalty, with random ones."""
+    with canvas(8.2, 3.5) as drawn:
+        panels = grid(drawn, 2, 2)
+        parts = ("penalty", sweep[sweep["entries"] == entries]), ("entries", sweep[sweep["penalty"] == penalty])
+        for axes, (column, part) in zip(panels, parts, strict=True):
+            axes.axhline(AIM, color=GREY, lw=1, ls="--", label=f"aim {AIM:g}")
+            null = part.groupby(column)["random_mmcs"].mean()
+            axes.plot(null.index, null, color=GREY, lw=1, ls=":", marker=".", label="random dictionary")
+            for (sparsity, mine), colour in zip(part.groupby("sparsity"), COLOURS, strict=False):
+                by = mine.groupby(column)["mmcs"].agg(["mean", "min", "max"])
+                error = [by["mean"] - by["min"], by["max"] - by["mean"]]
+                label = f"S = {sparsity:g}"
+                axes.errorbar(by.index, by["mean"], error, marker="o", ms=4, capsize=3, color=colour, label=label)
+            axes.set(xscale="log", ylim=(None, 1.01))
+            axes.set_xticks(sorted(part[column].unique()))
+            axes.minorticks_off()
+            axes.xaxis.set_major_formatter(PLAIN)
+        panels[0].set(xlabel=f"penalty λ, {entries} entries", ylabel="mean max cosine similarity")
+        panels[1].set(xlabel=f"dictionary entries, λ = {penalty:g}")
+        panels[0].legend(fontsize=8)
     return drawn.svg

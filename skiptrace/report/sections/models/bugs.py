@@ -1,5 +1,9 @@
 """Crossed skip-trigrams, and what they can cost."""
 
+from collections.abc import Hashable
+from typing import Any
+
+from skiptrace.evidence import factoring
 from skiptrace.report.inputs import ModelResult, Study
 from skiptrace.report.intervals import bracketed, estimate
 from skiptrace.report.rendering.document import (
@@ -29,32 +33,35 @@ def bugs(study: Study) -> Section | None:
     if found.empty:
         return Section(anchor, title, [text, "No crossed pair was found among the checked rows."], estimates)
     rows: list[tuple[Cell, ...]] = []
-    for r in found.to_dict("records"):
-        right, crossed = (
-            Examples(
-                tuple(Example(r["source"], "…", (r[f"destination_{cell[0]}"], r[f"out_{cell[1]}"])) for cell in cells)
+    for number, r in enumerate(found.to_dict("records"), 1):
+        # A line for each supported row, beside the crossing with its destination.
+        for own, crossing in (("11", "12"), ("22", "21")):
+            cost = bracketed(*(r[f"{name}_{crossing}"] for name in ("cost", "cost_low", "cost_high")))
+            counted = f"{cost} (n = {r[f'positions_{crossing}']:,}, {r[f'support_{crossing}']})"
+            rows.append(
+                (
+                    str(number),
+                    f"L{r['layer']}H{r['head']}",
+                    *_cell(r, own),
+                    *_cell(r, crossing),
+                    counted if r[f"positions_{crossing}"] > 1 else "–",
+                )
             )
-            for cells in (("11", "22"), ("12", "21"))
-        )
-        said = [f"{r[f'model_{c}']:.3f} / {r[f'corpus_{c}']:.3f}" for c in ("11", "22", "12", "21")]
-        costs = [
-            f"{bracketed(r[f'cost_{c}'], r[f'cost_low_{c}'], r[f'cost_high_{c}'])} (n = {r[f'positions_{c}']:,}, "
-            f"{r[f'support_{c}']})"
-            if r[f"positions_{c}"] > 1
-            else "–"
-            for c in ("12", "21")
-        ]
-        head = f"L{r['layer']}H{r['head']}"
-        rows.append((head, right, "; ".join(said[:2]), crossed, "; ".join(said[2:]), "; ".join(costs)))
     table = Table(
         f"{len(model.bugs)} crossed pairs were found; both rows of a pair are consistent and supported, neither "
         "crossing is supported. Probabilities of the output token: in the model / in the corpus. Cost: change in "
         "loss, in nats, where the crossing applies in held-out text, when its contribution alone is added, with "
         "its 95 % interval clustered by document; n positions, and what the training text says of the crossing.",
-        words("Head", "Supported rows", "Model / corpus", "Crossings", "Model / corpus", "Cost of each crossing"),
+        words("Pair", "Head", "Supported row", "Model / corpus", "Crossing", "Model / corpus", "Cost of the crossing"),
         rows,
     )
     return Section(anchor, title, [text], [*estimates, table])
+
+
+def _cell(r: dict[Hashable, Any], which: str) -> tuple[Cell, Cell]:
+    """One of the four skip-trigrams of a crossed pair, and its probability in the model and in the corpus."""
+    shown = Example(r["source"], "…", (r[f"destination_{which[0]}"], r[f"out_{which[1]}"]))
+    return Examples((shown,)), f"{r[f'model_{which}']:.3f} / {r[f'corpus_{which}']:.3f}"
 
 
 SAID = {
@@ -64,6 +71,8 @@ SAID = {
     "bound: unsupported rows": "all checked rows that are not supported, together, per token: at most",
     "bound: unsupported entries": "all entries of all heads that are not supported, together, per token: at most",
     "bound: contradicted entries": "those that the training text contradicts, together, per token: at most",
+    factoring.PRODUCTS: "for scale, what as many products as heads save over bigrams, fitted to the text",
+    factoring.TABLE: "factoring: what a free table of triples saves beyond them",
 }
 
 
@@ -84,7 +93,9 @@ def _costs(model: ModelResult) -> list[Block]:
         f"loss of {model.valid_loss:.3f}. A crossing: the loss with its contribution minus the loss without. The "
         "bounds take every contribution that raises an output token away where that does not follow; an entry of "
         "which the text is too rare to say may be right, so the bound over all "
-        "unsupported entries is loose.",
+        "unsupported entries is loose. Factoring, which no model is asked for: where one of the most frequent "
+        f"{factoring.DESTINATIONS} tokens is read, corrections of the bigrams by which of the {factoring.SOURCES} most "
+        "frequent stand before, fitted to the training text once as products of pairs and once as a free table.",
         (*words("Of"), *numbers("Crossings or rows", "Cost", "Places", "Documents")),
         rows,
     )

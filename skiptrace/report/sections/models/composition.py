@@ -37,16 +37,18 @@ def composition(study: Study) -> Section | None:
         return None
     table, params = model.composed.composition, settings.scoring
     found = table[table["significant"]].assign(above=lambda t: t["score"] - t["null_mean"])
-    counts = ", ".join(f"{(found['kind'] == kind).sum()} {kind}" for kind in "QKV")
+    through = {"K": "keys", "Q": "queries", "V": "values"}
+    counts = ", ".join(f"{(found['kind'] == kind).sum()} through {what}" for kind, what in through.items())
     largest = table.groupby("kind")["impossible_max"].first()
     impossible = ", ".join(f"{kind} {largest[kind]:.3f}" for kind in "QKV")
     lower = table.loc[table["below"], "kind"].value_counts()
     below = "Below chance: " + (", ".join(f"{lower[kind]} {kind}" for kind in "QKV" if kind in lower) or "none")
+    tried = f"{params.null_sd:g} standard deviations above random matrices of the same shapes"
     text = (
         "A later head composes with an earlier one when its queries (Q), keys (K) or values (V) read the directions "
-        f"that the earlier one writes. Of {len(table)} combinations of two heads and Q, K or V, {len(found)} compose: "
-        f"{counts}. They score {params.null_sd:g} standard deviations above random matrices of the same shapes and "
-        "above these weights rotated at random, which keeps the singular values of each matrix, and above every pair "
+        f"that the earlier one writes. {len(found)} of {len(table)} pairs compose, counting each of two heads through "
+        f"keys, queries and values: {counts}. They score {tried} and above these weights rotated at random, which "
+        "keeps the singular values of each matrix, and above every pair "
         f"that cannot compose, because the reader is not later than the writer (largest: {impossible}). {below}."
     )
     if len(found):

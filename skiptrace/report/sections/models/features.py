@@ -37,7 +37,7 @@ def features(study: Study) -> Section:
         f"{int((known['z'] >= settings.scoring.null_sd).sum())} of {len(known)} families and matrices have "
         f"differences more alike than first and second tokens of different pairs, by {settings.scoring.null_sd:g} "
         f"standard deviations; in {int((known['accuracy'] > known['accuracy_nearest']).sum())} the parallelogram "
-        "finds b more often than the nearest neighbour of a is b."
+        f"finds b more often than the nearest neighbour of a is b. {_verdict(known, settings.scoring.null_sd)}"
     )
     rows = [
         (
@@ -80,9 +80,12 @@ def features(study: Study) -> Section:
                 f"plane_{name}",
                 "Pairs in the plane",
                 f"The {PLANE_PAIRS} most frequent pairs of each family in the plane of the first two principal "
-                "components of W_E over the family. Parallel arrows mean that the family differs by one direction.",
+                "components of W_E over the family. Arrows would be parallel if the family differed by one direction; "
+                "each title gives the mean cosine of two differences in the whole space, and beside it that of "
+                "mismatched pairs.",
                 draw_plane,
                 model.composed.plane,
+                table[table["matrix"] == "W_E"].set_index("family"),
                 texts,
                 PLANE_PAIRS,
             )
@@ -90,12 +93,34 @@ def features(study: Study) -> Section:
     return Section(f"{name}-features", f"{name}: features as directions", [text], blocks)
 
 
-def draw_plane(table: pd.DataFrame, texts: pd.Series, pairs: int) -> str:
-    """Pairs of tokens in the plane of their two principal components, an arrow for each difference."""
+def _verdict(known: pd.DataFrame, null_sd: float) -> str:
+    """Of which families both tests say that they differ by one direction, and of which nothing is shown.
+
+    The parallelogram has to beat the nearest neighbour by two standard errors, over pairs.
+    """
+    ours, nearest = known["accuracy"], known["accuracy_nearest"]
+    error = ((ours * (1 - ours) + nearest * (1 - nearest)) / known["pairs"]) ** 0.5
+    both = (known["z"] >= null_sd) & (ours - nearest > 2 * error)
+    shown, rest = (
+        ", ".join(f"{r.family} ({r.matrix})" for r in known[kept].itertuples(index=False)) for kept in (both, ~both)
+    )
+    return (
+        f"One direction is shown, by both tests and more than two standard errors over pairs, for {shown or 'none'}. "
+        + (f"It is not shown for {rest}." if rest else "")
+    ).rstrip()
+
+
+def draw_plane(table: pd.DataFrame, measured: pd.DataFrame, texts: pd.Series, pairs: int) -> str:
+    """Pairs of tokens in the plane of their two principal components, an arrow for each difference.
+
+    `measured`: by family, how alike the differences are in the whole space.
+    """
     families = list(dict.fromkeys(table["family"]))
     with canvas(8.0, 3.7 * -(-len(families) // 2)) as drawn:
         for axes, family in zip(grid(drawn, len(families), 2), families, strict=True):
             mine = table[(table["family"] == family) & (table["pair"] < pairs)]
+            alike = measured.loc[family, ["cosine", "null_mean"]]
+            title = family if alike.isna().any() else "{}: {:+.2f}, mismatched {:+.2f}".format(family, *alike)
             for _, pair in mine.groupby("pair"):
                 a, b = (pair[pair["side"] == side].iloc[0] for side in (0, 1))
                 axes.annotate("", (b["x"], b["y"]), (a["x"], a["y"]), arrowprops={
@@ -104,5 +129,5 @@ def draw_plane(table: pd.DataFrame, texts: pd.Series, pairs: int) -> str:
                     axes.plot(token["x"], token["y"], "o", ms=4, color=colour)
                     axes.annotate(visible(texts.iloc[int(token["token_id"])], LABEL), (token["x"], token["y"]), (3, 3),
                                   "data", "offset points", fontsize=6.5, color=colour, family="monospace")  # fmt: skip
-            axes.set(title=family, xlabel="first principal component", ylabel="second")
+            axes.set(title=title, xlabel="first principal component", ylabel="second")
     return drawn.svg

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from skiptrace.circuits.scores import span_length
@@ -131,7 +132,7 @@ def induction(study: Study) -> Section | None:
 def draw_corner(table: pd.DataFrame, null_sd: float) -> str:
     """Eigenvalue score of the OV circuit against that of the K-composition circuit, chance in grey."""
     later = table[table["k_eigenvalues"].notna()]
-    with canvas(5.6, 4.6) as drawn:
+    with canvas(6.6, 4.6) as drawn:
         axes = drawn.subplots()
         one = later.iloc[0]
         for span, null in ((axes.axvspan, "copying_null"), (axes.axhspan, "k_null")):
@@ -140,18 +141,27 @@ def draw_corner(table: pd.DataFrame, null_sd: float) -> str:
         size = 30 + 500 * later["prefix_matching"]
         colours = np.where(later["in_corner"], COLOURS[0], COLOURS[1]).tolist()
         axes.scatter(later["copying"], later["k_eigenvalues"], s=size, c=colours, alpha=0.85, lw=0)
-        for i, row in enumerate(later.sort_values("copying").itertuples()):
-            place = (float(row.copying), float(row.k_eigenvalues))
-            away = (-16, -18 - 13 * (i % 2)) if row.in_corner else (8, 6 - 16 * (i % 2))
-            text = f"{row.name} via {row.earlier}"
+        # Labels stand in a column on the right, one below the other, each led to its point.
+        heads = later.sort_values("k_eigenvalues", ascending=False)
+        places = _apart(heads["k_eigenvalues"].to_numpy(), 0.13)
+        for row, at in zip(heads.itertuples(), places, strict=True):
             axes.annotate(
-                text, place, away, "data", "offset points", fontsize=8, ha="right" if row.in_corner else "left"
-            )
+                f"{row.name} via {row.earlier}", (float(row.copying), float(row.k_eigenvalues)), (1.2, at), fontsize=8,
+                va="center", annotation_clip=False, arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.6},
+            )  # fmt: skip
         axes.set(
             xlim=(-1.08, 1.12), ylim=(-1.08, 1.12), xlabel="Σλ/Σ|λ| of the OV circuit (copying)",
             ylabel="Σλ/Σ|λ| of the K-composition circuit",
         )  # fmt: skip
     return drawn.svg
+
+
+def _apart(heights: Float[np.ndarray, " n"], gap: float) -> list[float]:
+    """Descending heights, moved down where one is nearer than `gap` to the one before it."""
+    placed: list[float] = []
+    for height in heights.tolist():
+        placed.append(min(height, placed[-1] - gap) if placed else height)
+    return placed
 
 
 def draw_knockouts(table: pd.DataFrame) -> str:

@@ -1,19 +1,25 @@
 """The papers' table of skip-trigrams."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 
+from skiptrace.account.tables import EXAMPLES
 from skiptrace.mining.skip_trigrams import PRIMARILY_POSITIONAL
-from skiptrace.report.inputs import Study
+from skiptrace.report.inputs import ModelResult, Study
 from skiptrace.report.rendering.document import (
+    Cell,
     Example,
     Examples,
     Section,
     Table,
     Tokens,
+    explained,
+    numbers,
     words,
 )
+from skiptrace.report.rendering.tokens import visible
 from skiptrace.report.sections.run.imports import left_out
 
 RULES = {
@@ -23,6 +29,9 @@ RULES = {
 }
 
 SHOWN = 3  # destinations and outs per row of the published table
+APART = 80  # characters of the text around and between the tokens of a row
+FIRST = 12  # rows that a newcomer meets first
+PAIR = ["layer", "head", "source_id", "destination_id", "out_id"]
 
 
 def skip_trigrams(study: Study) -> Section | None:
@@ -30,7 +39,13 @@ def skip_trigrams(study: Study) -> Section | None:
     if study.model.params.n_layers == 0:
         return None
     name, model, mining, params = study.name, study.model, study.settings.mining, study.settings.report
-    rows = [(head, *published_rows(group)) for head, group in by_source(model.skip_trigrams, params.sources_per_head)]
+    counts = (
+        model.evidence[[*PAIR, "corpus_count"]]
+        if len(model.evidence)
+        else pd.DataFrame(columns=[*PAIR, "corpus_count"])
+    )
+    mined = model.skip_trigrams.merge(counts, on=PAIR, how="left")
+    rows = [(head, *published_rows(group)) for head, group in by_source(mined, params.sources_per_head)]
     table = Table(
         "If the source stands anywhere before and the destination is the current token, the head raises the output "
         f"token. {RULES[mining.ranking].format(power=mining.frequency_power)} Spaces read ·, line breaks ↵.",
@@ -47,12 +62,65 @@ def skip_trigrams(study: Study) -> Section | None:
         if model.params.n_layers > 1
         else ""
     )
-    return Section(f"{name}-skip-trigrams", f"{name}: skip-trigrams", [text + later, *left_out(model)], [table])
+    blocks = [*_first(model), table]
+    return Section(f"{name}-skip-trigrams", f"{name}: skip-trigrams", [text + later, *left_out(model)], blocks)
+
+
+def _first(model: ModelResult) -> list[Table]:
+    """The first rows that a reader can read, in the papers' columns, each where it stands in text; if there are any."""
+    found = model.accounted.examples.head(FIRST)
+    if found.empty:
+        return []
+    measured = found["nats"].notna().any()
+    rows: list[tuple[Cell, ...]] = [
+        (
+            f"L{r.layer}H{r.head}",
+            Tokens((r.source,)),
+            Tokens((r.destination,)),
+            Tokens((r.out,)),
+            Examples((Example(r.source, "…", (r.destination, r.out)), _in_text(r))),
+            *((f"{r.nats:.2f} ± {r.nats_se:.2f}",) if measured else (f"{r.corpus_lift:.1f}",)),
+            "yes" if r.consistent else "no",
+            r.use,
+            r.support,
+        )
+        for r in found.itertuples()
+    ]
+    by = "what they save on training text" if measured else "how much the training text says that knowing them is worth"
+    return [
+        Table(
+            "Skip-trigrams to read first: rows that the corpus supports, in words, brackets and quotes, ordered by "
+            f"{by}; one for each source and each output, at most a quarter at line breaks and a quarter copies. Below "
+            "each reading, a place in held-out text where it stands. "
+            + ("Saves: nats per 1,000 tokens of held-out text, ± standard error over contexts. " if measured else "")
+            + "The next table is in the order in which rows were mined.",
+            explained(
+                (
+                    *words("Head", "Source Token", "Destination Token", "Output Token", "Example Skip Tri-grams"),
+                    *numbers("Saves" if measured else "Lift"),
+                    *words("Consistent", "On text", "Corpus"),
+                ),
+                EXAMPLES,
+                f"- - - - - {'nats' if measured else 'corpus_lift'} consistent use support",
+            ),
+            rows,
+        )
+    ]
+
+
+def _in_text(row: Any) -> Example:
+    """The place of held-out text that is kept with a row."""
+    tokens = (row.destination, row.out)
+    return Example(
+        row.source, visible(row.between, APART), tokens, visible(row.before, APART), visible(row.after, APART)
+    )
 
 
 def published_rows(group: pd.DataFrame, between: str = "…") -> tuple[Tokens, Tokens, Tokens, Examples]:
     """One row of the papers' table from the mined rows of one head and source.
 
+    The worked examples are pairs of a destination and an output token that were mined together: of each destination the
+    pair that the corpus has most often (`corpus_count`, where it was counted), else the one mined first.
     `between` is what stands between the source and what follows it in the worked examples.
     """
     source = group["source"].iloc[0]
@@ -60,7 +128,10 @@ def published_rows(group: pd.DataFrame, between: str = "…") -> tuple[Tokens, T
     if "destination_id" in group:
         ordered = group.drop_duplicates("destination_id").sort_values("rank")
         destinations = tuple(ordered["destination"].head(SHOWN))
-        worked = [Example(source, between, pair) for pair in zip(destinations, outs, strict=False)]
+        shown = group[group["destination"].isin(destinations) & group["out"].isin(outs)]
+        order = ["corpus_count", "rank"] if "corpus_count" in group else ["rank"]
+        pairs = shown.sort_values(order, ascending=[name == "rank" for name in order]).drop_duplicates("destination_id")
+        worked = [Example(source, between, (r.destination, r.out)) for r in pairs.itertuples()]
     else:
         destinations = (PRIMARILY_POSITIONAL,)
         worked = [Example(source, between, (out,)) for out in outs]

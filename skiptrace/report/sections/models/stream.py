@@ -39,7 +39,7 @@ def residual(study: Study) -> Section | None:
     among = "" if between.empty else _between_heads(between, params.null_sd)
     d_model = model.params.d_model
     texts = [
-        "The residual stream is where all parts of the model write and read. The virtual weights of a writer and a "
+        "Every part of the model reads from the residual stream and adds to it. The virtual weights of a writer and a "
         "reader are the product of their matrices; its norm says how strongly the two are connected, against the "
         f"same matrices rotated at random. The strongest: {strongest['writer']} to {strongest['reader']} "
         f"({strongest['score']:.3f}, chance {strongest['null_mean']:.3f}, z = {strongest['z']:+.0f})." + among,
@@ -166,7 +166,8 @@ def draw_deletion(table: pd.DataFrame) -> str:
     """Share of negative eigenvalues on each writer's subspace, and the output's cosine with the stream there."""
     heads, writers = (list(dict.fromkeys(table[side])) for side in ("head", "writer"))
     shape = (len(heads), len(writers))
-    with canvas(2.6 + 2 * (0.46 * shape[1] + 0.6), 1.5 + 0.34 * shape[0]) as drawn:
+    # The titles need more width than the cells of a model with few heads.
+    with canvas(max(7.0, 2.6 + 2 * (0.46 * shape[1] + 0.6)), 1.5 + 0.34 * shape[0]) as drawn:
         left, right = drawn.subplots(1, 2, sharey=True)
         digits = 2 if shape[1] <= 9 else None
         negative, cosine = (table.pivot(index="head", columns="writer", values=v).loc[heads, writers]

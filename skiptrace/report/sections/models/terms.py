@@ -85,7 +85,7 @@ def draw_terms(table: pd.DataFrame, paper: bool) -> str:
     orders, parts = table[table["scope"] == "order"], table[table["scope"].isin(["head", "virtual"])]
     best = parts[parts["scope"] == "virtual"].nlargest(6, "removed")
     single = pd.concat([parts[parts["scope"] == "head"], best])
-    with canvas(8.0, 1.6 + 0.24 * max(6, len(single))) as drawn:
+    with canvas(8.0, 2.0 + 0.24 * max(6, len(single))) as drawn:
         left, right = drawn.subplots(1, 2, width_ratios=[1, 1.5])
         labels = [f"{order_name(n)}\n({k} {'path' if k == 1 else 'paths'})"
                   for n, k in zip(orders["order"], orders["paths"], strict=True)]  # fmt: skip
@@ -94,7 +94,6 @@ def draw_terms(table: pd.DataFrame, paper: bool) -> str:
         if paper:
             given = [published.TERMS[n].nats for n in orders["order"]]
             left.plot(given, place, "D", ms=6, mfc="white", mec=COLOURS[1], mew=1.6, label="published model", ls="")
-            left.legend(fontsize=8, loc="lower right")
         left.set_yticks(place, labels, fontsize=8)
         left.invert_yaxis()
         left.set(xlabel="loss reduction (nats per token)", title="by order")
@@ -106,5 +105,7 @@ def draw_terms(table: pd.DataFrame, paper: bool) -> str:
         right.set_yticks(place, single["name"], fontsize=8)
         right.invert_yaxis()
         right.set(xlabel="loss reduction (nats per token)", title="by path")
-        right.legend(fontsize=8, loc="lower right")
+        # Of the bars on the left the model's have the colour of those on the right, and need no line of their own.
+        shown = [*right.get_legend_handles_labels()[0], *(left.get_lines() if paper else [])]
+        drawn.legend(handles=shown, fontsize=8, loc="outside lower center", ncols=3)
     return drawn.svg

@@ -22,6 +22,8 @@ from skiptrace.report.rendering.figures import (
 )
 from skiptrace.report.rendering.tokens import visible
 
+SIDE = 16  # tokens of a text whose patterns are drawn, the last ones: more would leave no room to read them
+
 
 def virtual(study: Study) -> Section | None:
     """What virtual heads copy, what they are worth, and what later heads look for through earlier ones."""
@@ -120,7 +122,8 @@ def _patterns(name: str, model: ModelResult, texts: pd.Series) -> list[Figure | 
     drawn = figure(
         f"patterns_{name}",
         "Patterns of pairs of heads",
-        f"On held-out text ({reasons}): the earlier head, the later head, and their product, which says where the two "
+        f"The last {SIDE} tokens of held-out text ({reasons}): the earlier head, the later head, and their "
+        "product, which says where the two "
         "together move information from. Where a later head attends to what follows an earlier occurrence and the "
         "earlier head to the token before, their product falls on the earlier occurrence itself.",
         draw_patterns,
@@ -130,12 +133,19 @@ def _patterns(name: str, model: ModelResult, texts: pd.Series) -> list[Figure | 
     return [drawn]
 
 
+def _last(patterns: pd.DataFrame, side: int) -> pd.DataFrame:
+    """The entries of a pattern among its last `side` tokens."""
+    first = patterns["destination"].max() - side
+    return patterns[(patterns["destination"] > first) & (patterns["source"] > first)]
+
+
 def draw_patterns(table: pd.DataFrame, texts: pd.Series) -> str:
     """Patterns of pairs of heads on text: the earlier head, the later one, and their product."""
     shown = list(table.groupby(["why", "name"], sort=False))
+    shown = [(key, _last(group, SIDE)) for key, group in shown]
     side = max(len(group["destination"].unique()) for _, group in shown)
-    height = 0.16 * side + 1.1
-    with canvas(3 * (0.16 * side + 0.5) + 1.2, height * len(shown)) as drawn:
+    height = 0.17 * side + 1.1
+    with canvas(3 * (0.17 * side + 0.5) + 1.2, height * len(shown)) as drawn:
         rows = drawn.subplots(len(shown), 3, squeeze=False)
         for axes_row, ((_, name), group) in zip(rows, shown, strict=True):
             first, then = name.split(" → ")
@@ -145,8 +155,8 @@ def draw_patterns(table: pd.DataFrame, texts: pd.Series) -> str:
                 image = axes.imshow(wide.to_numpy(), cmap=SEQUENTIAL, vmin=0, vmax=1, interpolation="nearest")
                 ids = group.drop_duplicates("source").sort_values("source")["source_id"]
                 labels = [visible(texts.iloc[i], 8) for i in ids]
-                axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=6, family="monospace")
-                axes.set_yticks(range(len(labels)), labels, fontsize=6, family="monospace")
+                axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=7.5, family="monospace")
+                axes.set_yticks(range(len(labels)), labels, fontsize=7.5, family="monospace")
                 axes.tick_params(length=0)
                 axes.set_title(title, fontsize=9)
                 if column == "first":

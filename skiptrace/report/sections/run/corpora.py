@@ -16,7 +16,7 @@ NOTED = {
     "replaced": ("Not UTF-8, replaced", "not UTF-8, replaced"),
     "skipped": ("Not UTF-8, skipped", "not UTF-8 text, skipped"),
     "unparsed": ("Not parsed", "not parsed, skipped"),
-    "repeated": ("Docstrings, repeated", "has docstrings that an earlier file has"),
+    "repeated": ("Docstrings repeated", "has docstrings, or paragraphs of them, that stand earlier"),
     "separators": ("With a separator", "holds a separator of documents"),
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from skiptrace.account.readable import Kind, kind
 from skiptrace.circuits.cutoffs import own_first
 from skiptrace.config.dictionaries import ModelDictionaryParams
 from skiptrace.evidence.support import Positions
@@ -15,6 +16,7 @@ from skiptrace.report.intervals import bracketed, share
 from skiptrace.report.metrics import NORMAL, account, best_knockout, by_source, recovered, salience_left
 from skiptrace.report.rendering.document import Excerpt, Finding, Findings, Link
 
+SITES = {"residual": "residual stream", "heads": "output of the heads"}
 TRIED = 200  # rows among which one is looked for that the held-out text has
 
 
@@ -68,7 +70,7 @@ def attention(study: Study) -> Finding | None:
         f"per token is what attention adds to model {name}; that share is left when attention scores are one number "
         f"for the source plus one for the destination{entries}",
         f"loss {numbers['direct']:.2f} without heads, {numbers['whole']:.2f} with them",
-        _skip_trigram(study, model, model.accounted.skip_trigrams.sort_values("nats", ascending=False)),
+        _example(study, model, 0),
         Link("what attention adds", f"{name}-account"),
     )
 
@@ -91,7 +93,7 @@ def skip_trigrams(study: Study) -> Finding | None:
         "of those checked: their attention edge moves the model, the training text supports them"
         + (", and a model of another seed has them" if checked["recurs"].notna().any() else ""),
         f"of rows from rotated heads {left['rotated']:.1%}{control}".replace(" 0.0%", " none"),
-        _skip_trigram(study, model, surviving),
+        _example(study, model, 1, surviving),
         Link("evidence", f"{name}-evidence"),
     )
 
@@ -143,9 +145,11 @@ def features(study: Study) -> Finding | None:
         if isinstance(dictionary.params, ModelDictionaryParams) and len(dictionary.shown):
             shown = dictionary.shown.iloc[0]
             return Finding(
-                f"Sparse features keep {shown['loss_recovered']:.0%} of what the residual stream says",
+                f"{shown['l0']:.0f} sparse features a token keep {shown['loss_recovered']:.0%} of what the "
+                f"{SITES.get(shown['site'], shown['site'])} adds",
                 _recovered(shown),
-                f"of the loss that is lost without the {shown['site']}, with {shown['l0']:.1f} features a token",
+                f"of the loss between mean ablation and the model, with {shown['l0']:.1f} entries of a dictionary in "
+                f"place of the {SITES.get(shown['site'], shown['site'])}",
                 f"the mean for the current token alone {shown['token_mean_recovered']:.0%}, as many principal "
                 f"components {shown['pca_recovered']:.0%}",
                 _feature(dictionary.contexts),
@@ -198,19 +202,24 @@ def _text(study: Study, model: ModelResult) -> tuple[Positions, list[str]] | Non
 def _first(rows: pd.DataFrame, tokens: tuple[str, ...], find: Callable[..., Excerpt | None]) -> Excerpt | None:
     """Text for the first of the rows whose tokens a reader recognises, else for the first that the text has."""
     told = rows.head(TRIED).to_dict("records")
-    for row in sorted(told, key=lambda row: not all(_readable(str(row[token])) for token in tokens)):
+    for row in sorted(told, key=lambda row: -sum(_readable(str(row[token])) for token in tokens)):
         if (found := find(*(int(row[f"{token}_id"]) for token in tokens))) is not None:
             return found
     return None
 
 
 def _readable(token: str) -> bool:
-    return any(map(str.isalpha, token)) or (bool(token.strip()) and len(set(token.strip())) == len(token.strip()))
+    return kind(token) is Kind.WORD and token.startswith(" ")
 
 
-def _skip_trigram(study: Study, model: ModelResult, rows: pd.DataFrame) -> Excerpt | None:
-    text = _text(study, model)
-    if text is None:
+def _example(study: Study, model: ModelResult, place: int, else_: pd.DataFrame | None = None) -> Excerpt | None:
+    """One of the rows that a reader meets first, else one of `else_` where the text has it."""
+    shown = model.accounted.examples
+    if len(shown) > place:
+        row = shown.iloc[place]
+        return excerpts.of_row(*(row[part] for part in ("before", "source", "between", "destination", "out", "after")))
+    text, rows = _text(study, model), model.accounted.skip_trigrams if else_ is None else else_
+    if text is None or rows.empty:
         return None
     return _first(rows, ("source", "destination", "out"), lambda *ids: excerpts.skip_trigram(*text, *ids))
 

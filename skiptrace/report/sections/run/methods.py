@@ -5,7 +5,7 @@ from importlib import metadata
 from skiptrace.report.glossary import GLOSSARY
 from skiptrace.report.inputs import Study
 from skiptrace.report.published import PAPERS
-from skiptrace.report.rendering.document import Section, Table, words
+from skiptrace.report.rendering.document import Link, Section, Table, words
 
 
 def methods(study: Study) -> Section:
@@ -31,8 +31,8 @@ def methods(study: Study) -> Section:
         [
             Table(
                 "The papers.",
-                words("Paper", "Title", "Address"),
-                [(paper.name, paper.title, paper.address) for paper in PAPERS],
+                words("Paper", "Title"),
+                [(paper.name, Link(paper.title, paper.address)) for paper in PAPERS],
             )
         ],
     )

@@ -90,7 +90,7 @@ def _of_two_layers(name: str, model: ModelResult, numbers: dict[str, float]) -> 
     yield (
         f"{name}: how do heads compose?",
         published.COMPOSITION,
-        f"{kinds.sum()} of {len(pairs)}: "
+        f"{kinds.sum()} of {len(pairs)} head pairs: "
         + ", ".join(
             f"{kinds.get(k, 0)} through {what}" for k, what in zip("KQV", ("keys", "queries", "values"), strict=True)
         ),
@@ -143,7 +143,7 @@ def _of_superposition(results: Results) -> Iterator[tuple[Cell, ...]]:
             continue
         shown = dictionary.shown.iloc[0]
         yield (
-            f"dictionary {name}: how much of the loss survives?",
+            f"dictionary {name}: how much of what heads add survives?",
             "another site and baseline",
             f"{shown['loss_recovered']:.0%} at {shown['l0']:.1f} features a token",
             f"{shown['token_mean_recovered']:.0%} by the mean for the current token, {shown['pca_recovered']:.0%} "

@@ -38,7 +38,7 @@ def provenance(study: Study) -> Section:
                 words("File", "Git object"),
                 [(p.as_posix(), git_blob(p)) for p in revisioned],
             ),
-            Table("Inputs, by content.", words("File", "SHA-256"), [(p.as_posix(), sha256(p)[:32]) for p in inputs]),
+            Table("Inputs, by content.", words("File", "SHA-256"), [(p.as_posix(), sha256(p)) for p in inputs]),
             Table(
                 "Versions.", words("Package", "Version"), [(name, version.split("+")[0]) for name, version in versions]
             ),

@@ -34,7 +34,7 @@ def lead(study: Study) -> str:
         losses = ", ".join(f"{m} {model.valid_loss:.2f}" for m, model in models.items())
         said = f"{_models(models)} read {_amount(size)} characters of {_text(name, corpus)}"
         if corpus.params.kind == "planted":
-            told.append(f"As a control, {said}.")
+            told.append(f"As a control, {_models(models).partition(' of ')[0]} read {_text(name, corpus)}.")
         else:
             beside = f"a smoothed bigram model {corpus.bigram_loss:.2f}"
             told.append(f"{said}. Loss on held-out text, nats per token: {losses}; {beside}.")
@@ -62,7 +62,7 @@ def _text(name: str, corpus: CorpusResult) -> str:
         what = {"all": "the source text", "strings": "the string literals"}.get(params.extract, f"the {params.extract}")
         return f"{what} of {', '.join(packages[:-1]) + ' and ' if packages[1:] else ''}{packages[-1]} ({tokens})"
     if isinstance(params, PlantedCorpus):
-        return f"text with planted rules ({tokens})"
+        return "text with planted rules"
     return f"corpus {name} ({tokens})"
 
 

@@ -4,6 +4,7 @@ from skiptrace.evidence.tables import CHECKED
 from skiptrace.mining.tables import SKIP_TRIGRAMS
 from skiptrace.report.inputs import Study
 from skiptrace.report.rendering.document import (
+    Column,
     Section,
     Tool,
     meaning,
@@ -17,14 +18,26 @@ EXPLORER = (
 )
 
 SKIPS = (
-    "Sort by any column, filter by head, by what survives every test, and by copying (the output is the source, "
-    "spaces and case aside); a token leads to the explorer."
+    "Sort by any column, filter by head, by what survives every test, by copying (the output is the source, spaces "
+    "and case aside), by words alone, by the least effect and lift; a token leads to the explorer. What is chosen "
+    "stands in the page's address; CSV saves the rows that are left."
 )
 SHOWN = {
     "QK": SKIP_TRIGRAMS["qk"],
     "OV": SKIP_TRIGRAMS["ov"],
     "Score": SKIP_TRIGRAMS["score"],
     "Effect": CHECKED["effect_nats"],
+    "Lift": CHECKED["corpus_lift"],
+    "Survives": CHECKED["survives"],
+}
+# Beside those, in the tables of the explorer.
+LOOKED_UP = {
+    "QK": SKIP_TRIGRAMS["qk"],
+    "OV": SKIP_TRIGRAMS["ov"],
+    "Effect (nats)": CHECKED["effect_nats"],
+    "Random rows": CHECKED["null_mean"],
+    "p(out)": CHECKED["p_out"],
+    "A … B C": CHECKED["corpus_count"],
     "Lift": CHECKED["corpus_lift"],
     "Survives": CHECKED["survives"],
 }
@@ -42,18 +55,17 @@ MAPS = (
 
 def explorer(study: Study) -> Section:
     """What every head does with one token."""
-    return Section("explorer", "Token explorer", [], [Tool("explorer", EXPLORER)])
+    columns = tuple(Column(heading, False, meaning(column)) for heading, column in LOOKED_UP.items())
+    return Section("explorer", "Token explorer", [], [Tool("explorer", EXPLORER, columns)])
 
 
 def all_skip_trigrams(study: Study) -> Section | None:
     """Skip-trigrams of all models in one table."""
     if not _any_heads(study):
         return None
-    columns = " ".join(f"{heading}: {meaning(column)}." for heading, column in SHOWN.items())
-    table = (
-        f"At most {study.settings.report.explorer_rows:,} rows a model, those with evidence first. {SKIPS} {columns}"
-    )
-    return Section("skip-trigrams", "All skip-trigrams", [], [Tool("skips", table)])
+    columns = tuple(Column(heading, False, meaning(column)) for heading, column in SHOWN.items())
+    table = f"At most {study.settings.report.explorer_rows:,} rows a model, those with evidence first. {SKIPS}"
+    return Section("skip-trigrams", "All skip-trigrams", [], [Tool("skips", table, columns)])
 
 
 def maps(study: Study) -> Section | None:

@@ -26,9 +26,9 @@ def larger(study: Study) -> Section:
     text = (
         f"The simulation is noisy: of the larger model's outputs {explained[few]:.1%} of the variance is explained "
         f"with {few} feature{'s' if few > 1 else ''} active and {explained[many]:.0%} with {many}. "
-        "Taken apart, a model in superposition is a larger model with one dimension per feature, plus noise: x′_i = "
-        "ReLU(‖W_i‖² x_i + b_i + interference). Expected: the squared interference follows from W and the number of "
-        "active features a, E = (a/n) E x² Σ_j G_ij² + (a(a − 1)/n(n − 1)) (E x)² [(Σ_j G_ij)² − Σ_j G_ij²] with G = "
+        "A model in superposition acts as a larger model with one dimension per feature, plus noise. "
+        "Expected: the squared interference follows from W and the number of active features a, "
+        "E = (a/n) E x² Σ_j G_ij² + (a(a − 1)/n(n − 1)) (E x)² [(Σ_j G_ij)² − Σ_j G_ij²] with G = "
         f"WᵀW. Measured: the interference is within {off.max():.1%} of it everywhere (mean {off.mean():.1%})."
     )
     drawn = figure(

@@ -26,8 +26,9 @@ def neurons(study: Study) -> Section:
         "A ReLU gives the hidden layer a basis, so neurons can mean something. Expected: at densities of ½ and more "
         "every neuron has one feature; in sparser data there are more features than neurons, and neurons become "
         "polysemantic; without the ReLU the basis is arbitrary. Measured: with the ReLU, over the neurons of all "
-        f"{every['seed'].nunique()} seeds, monosemantic are {over_seeds}. Of the best models alone, which flatters: "
-        f"with the ReLU {dense.min():.0%} to {dense.max():.0%} at S ≤ 0.5 and {relu['own'].loc[last]:.0%} at S = "
+        f"{every['seed'].nunique()} seeds, monosemantic are {over_seeds}. Of the best models alone, "
+        f"the more favourable count: with the ReLU {dense.min():.0%} to {dense.max():.0%} at S ≤ 0.5 and "
+        f"{relu['own'].loc[last]:.0%} at S = "
         f"{last:g}, where {relu['kept'].loc[last]:.0f} features share the neurons that held "
         f"{relu['kept'].loc[first]:.0f} at S = {first:g}; without it {linear['own'].mean():.0%} on average."
     )

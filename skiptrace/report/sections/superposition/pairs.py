@@ -32,7 +32,7 @@ def pairs(study: Study) -> Section:
         return f"{(mine['became'] == became).mean():.0%} (best model: {int((chosen == became).sum())} of {len(chosen)})"
 
     text = (
-        "Expected: features that appear together take orthogonal directions, and when there is no room for both "
+        "Expected: features that appear together take orthogonal directions, and when both do not fit "
         "collapse into one, their first principal component; features that never appear together become antipodal. "
         f"Measured, share of pairs over {together['seed'].nunique()} seeds: correlated at S = {sparse:g} orthogonal "
         f"{share('correlated', sparse, 'orthogonal')}, at S = {dense:g} collapsed "
