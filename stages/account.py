@@ -1,7 +1,7 @@
 """Account for the attention of a model: its ladder, the price of competition, and what its largest entries recover.
 
-Reads   params.yaml  account, verification
-        data/models/<m>/, data/evidence/<m>/skip_trigrams.parquet, data/tokens/<corpus of m>/
+Reads   params.yaml  account, verification, mining
+        data/models/<m>/ and its twins, data/evidence/<m>/skip_trigrams.parquet, data/tokens/<corpus of m>/
 Writes  data/account/<m>/ladder.parquet          the loss with parts of attention replaced
         data/account/<m>/curve.parquet           the share that the first entries of each order recover
         data/account/<m>/entries.parquet         the kept entries of QK and OV, in order
@@ -9,6 +9,8 @@ Writes  data/account/<m>/ladder.parquet          the loss with parts of attentio
         data/account/<m>/skip_trigrams.parquet   the rows whose destination saves most on text
         data/account/<m>/rows.parquet            mined rows and these, in the order a reader meets them
         data/account/<m>/examples.parquet        the first that can be read, each where it stands in held-out text
+        data/account/<m>/overlaps.parquet        how many of the first rows recur in its twins
+        data/account/<m>/headlines.parquet       headline numbers of the ladder in its twins
         data/account/<m>/additive.safetensors    with the entries, a model of tables (skiptrace.account.lookup)
 """
 
@@ -18,16 +20,19 @@ from skiptrace.account import examples, lookup, tables
 from skiptrace.account.entries import applies, split
 from skiptrace.account.listing import listed, with_chosen
 from skiptrace.account.study import Text, account
+from skiptrace.account.twins import headlines, overlaps
+from skiptrace.account.worth import IDS
 from skiptrace.config.account import AccountParams
 from skiptrace.config.base import load
+from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import load_model
 from skiptrace.config.verification import VerificationParams
 from skiptrace.evidence.support import Positions
 from skiptrace.evidence.tables import CHECKED
-from skiptrace.evidence.verification import Streams
+from skiptrace.evidence.verification import Streams, best
 from skiptrace.files import atomic_folder, read_tokens
 from skiptrace.layout import ACCOUNT, EVIDENCE, MODELS, PARAMS, TOKENS
-from skiptrace.mining import vocabulary
+from skiptrace.mining import skip_trigrams, vocabulary
 from skiptrace.models import checkpoint
 from skiptrace.tables import write_all
 from skiptrace.tokens.tables import VOCAB
@@ -48,6 +53,7 @@ def main() -> None:
     words = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab)
     text = Text(train, valid, words.probability, words.token)
     mined = CHECKED.read(EVIDENCE / name).sort_values("rank_evidence")
+    mining = load(MiningParams, "mining", PARAMS)
     checks = load(VerificationParams, "verification", PARAMS)
 
     found = account(model, text, mined, params)
@@ -56,8 +62,18 @@ def main() -> None:
     checked = with_chosen(model, mined, found.skip_trigrams, streams, checks)
     rows = listed(checked, parts, text, params.seed)
     shown = examples.first(rows, Positions(valid, model.d_vocab, model.n_ctx - 1), text.token)
+    twins = [checkpoint.load(path) for path in sorted((MODELS / name / "twins").glob("*/"))]
+    theirs = [skip_trigrams.of_model(twin, words, mining) for twin in twins]
+    others = [(twin, each[best(each, checks.rows)]) for twin, each in zip(twins, theirs, strict=True)]
+    mine = mined.merge(rows[[*IDS, "chosen_nats"]], on=IDS)
+    more = {
+        "rows": rows,
+        "examples": shown,
+        "overlaps": overlaps(model, mine, others, text, params.seed),
+        "headlines": headlines(found.ladder, twins, text, params),
+    }
     with atomic_folder(ACCOUNT / name) as folder:
-        write_all(folder, tables, found._asdict() | {"rows": rows, "examples": shown})
+        write_all(folder, tables, found._asdict() | more)
         if parts is not None and lookup.fits(parts):
             lookup.save(folder / "additive.safetensors", lookup.of_split(parts))
     ladder = found.ladder.set_index(["layers", "rung"])["loss"]

@@ -20,7 +20,7 @@ CHECKED_COLUMNS = [
     *IDS, "source", "destination", "out", "consistent", "use", "support", "p_out", "corpus_count", "corpus_lift",
 ]  # fmt: skip
 ROLES = ("source", "destination", "out")
-CHOSEN_ON, CONTEXTS = 512, 256  # contexts of training text that order rows, and of held-out text that measures them
+CHOSEN_ON, CONTEXTS = 256, 256  # contexts of training text that order rows, and of held-out text that measures them
 
 
 def with_chosen(

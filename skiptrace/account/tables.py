@@ -119,3 +119,32 @@ EXAMPLES = Table(
         Column("after", "string", "the text after the output"),
     ],
 )
+# Headline numbers of a model: their names in reports/metrics.json, and the rung and column of the ladder.
+HEADLINE_RUNGS = {
+    "direct": ("direct path", "loss"),
+    "positional": ("distance alone", "loss"),
+    "salience": ("source salience", "loss"),
+    "whole": ("whole model", "loss"),
+    "competition": ("each source alone", "lost"),
+}
+OVERLAPS = Table(
+    "account/<m>/overlaps",
+    "How many of the first rows recur in a twin, a model of another seed; a row is a ranking and a twin.",
+    [
+        Column("twin", "int32", "the twin, from 0"),
+        Column("ranking", "string", "published or expected, by weights; nats, by what rows save on training text"),
+        Column("rows", "int64", "first rows that are compared"),
+        Column("overlap", "float64", "share of them that are among as many first rows of the twin, in any head"),
+        Column("chance", "float64", "the share if both orders were random"),
+    ],
+)
+HEADLINES = Table(
+    "account/<m>/headlines",
+    "Headline numbers of the ladder in a model and in its twins; a row is a number.",
+    [
+        Column("name", "string", "as in reports/metrics.json"),
+        Column("value", "float64", "in the model", PER_TOKEN),
+        Column("twins", "float64", "mean over its twins", PER_TOKEN),
+        Column("spread", "float64", "standard deviation over the model and its twins", PER_TOKEN),
+    ],
+)

@@ -7,6 +7,7 @@ Reads   dvc.lock, the outputs it names, DVC's cache
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from skiptrace.expansion.reader import verify_part
 from skiptrace.layout import DVC_LOCK
 from skiptrace.seals import verify
 
+OBJECT = re.compile(r"[0-9a-f]{32}")
 SEALED = (".json", ".npy", ".parquet", ".safetensors")
 
 
@@ -39,7 +41,9 @@ class Verified(NamedTuple):
 
 
 def verify_outputs() -> Verified:
-    """Hash every file that dvc.lock names as an output, in the workspace and in the cache, and compare its seal.
+    """Hash every file that dvc.lock names as an output, and compare its seal, and every other object of DVC's cache.
+
+    Of other versions, the cache restores what its log of runs names.
 
     Raises:
         InputError: there is no pipeline here, or dvc.lock cannot be read.
@@ -49,6 +53,7 @@ def verify_outputs() -> Verified:
     try:
         with Repo(".") as repo:
             outputs, damaged = _outputs(repo.cache.local.oid_to_path)
+            objects = Path(repo.cache.local.path)
     except DvcException as error:
         raise InputError(f"no pipeline here: {one_line(error)}") from None
     sound: dict[tuple[int, int], bool] = {}  # by file, since the workspace links to the cache
@@ -61,6 +66,13 @@ def verify_outputs() -> Verified:
                     sound[file] = _md5(path) == output.md5 and _is_sealed(path, output.path)
                 if not sound[file]:
                     damaged.append(path)
+    for path in sorted(objects.glob("??/*")):
+        md5 = f"{path.parent.name}{path.name.removesuffix('.dir')}"
+        file = (path.stat().st_dev, path.stat().st_ino)
+        if OBJECT.fullmatch(md5) and file not in sound and path not in damaged:
+            sound[file] = _md5(path) == md5
+            if not sound[file]:
+                damaged.append(path)
     return Verified(len(sound), damaged)
 
 

@@ -72,10 +72,9 @@ def _parquet(source: str, file: Any, field: str, size: int) -> Iterator[pa.Recor
     opened = pq.ParquetFile(file, read_dictionary=[field])
     about = opened.metadata
     groups = (about.row_group(i) for i in range(about.num_row_groups))
-    columns = [
-        column for g in groups for column in map(g.column, range(g.num_columns)) if column.path_in_schema == field
-    ]
-    bound(source, sum(column.total_uncompressed_size for column in columns), size)
+    columns = (group.column(i) for group in groups for i in range(group.num_columns))
+    declared = sum(column.total_uncompressed_size for column in columns if column.path_in_schema == field)
+    bound(source, about.num_rows + declared, size)
     batches: Iterator[pa.RecordBatch] = opened.iter_batches(ROWS, columns=[field])
     return batches
 

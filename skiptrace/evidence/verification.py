@@ -32,7 +32,7 @@ def verify(model: Transformer, table: pd.DataFrame, streams: Streams, params: Ve
     Added columns: `CHECKS`. A row that is not `specific`, whose destination does not matter, is a skip-bigram.
     `rank_evidence` puts consistent rows first and orders by what they are worth on text.
     """
-    chosen = table[_best(table, params.rows)].reset_index(drop=True)
+    chosen = table[best(table, params.rows)].reset_index(drop=True)
     if chosen.empty:
         return chosen.assign(**{name: pd.Series(dtype=kind) for name, kind in ADDED.items()})
     parts = [
@@ -58,7 +58,7 @@ def evidence_score(checked: pd.DataFrame) -> pd.Series:
     return checked["p_out"] * (1 - np.exp(-checked["effect_nats"].clip(lower=0)))
 
 
-def _best(table: pd.DataFrame, rows: int) -> Bool[np.ndarray, " n"]:
+def best(table: pd.DataFrame, rows: int) -> Bool[np.ndarray, " n"]:
     """The first rows of each ranking; together at most `rows`."""
     each = rows // 2
     return ((table["rank_published"] <= each) | (table["rank_expected"] <= each)).to_numpy()

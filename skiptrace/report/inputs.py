@@ -94,6 +94,8 @@ class Accounted:
     skip_trigrams: pd.DataFrame
     rows: pd.DataFrame
     examples: pd.DataFrame
+    overlaps: pd.DataFrame
+    headlines: pd.DataFrame
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from skiptrace.account.tables import HEADLINE_RUNGS
 from skiptrace.config.dictionaries import ToyDictionaryParams
 from skiptrace.evidence import factoring
 from skiptrace.evidence.intervals import clustered
@@ -125,19 +126,23 @@ def account(model: ModelResult) -> dict[str, Any]:
     """Losses on the ladder, the price of competition (nats per token), and what entries and mined rows recover."""
     ladder = model.accounted.ladder
     rungs = ladder[ladder["layers"] == "all"].set_index("rung")
-    found: dict[str, Any] = {
-        "direct": rounded(rungs.loc["direct path", "loss"]),
-        "positional": rounded(rungs.loc["distance alone", "loss"]),
-        "salience": rounded(rungs.loc["source salience", "loss"]),
-        "whole": rounded(rungs.loc["whole model", "loss"]),
-        "competition": rounded(rungs.loc["each source alone", "lost"]),
-    }
+    found: dict[str, Any] = {name: rounded(rungs.loc[rung, column]) for name, (rung, column) in HEADLINE_RUNGS.items()}
     if shares := recovered(model):
         found["recovered"] = {str(n): rounded(share) for n, share in shares.items()}
     mined = model.accounted.curve.query("order == 'mined rows'")
     if len(mined):
         found["table_rows"] = rounded(mined.sort_values("entries")["recovered"].iloc[0])
+    overlap = twin_overlap(model)
+    if len(overlap):
+        found["twin_overlap"] = {ranking: rounded(share) for ranking, share in overlap["overlap"].items()}
+        spread = model.accounted.headlines.set_index("name")["spread"]
+        found["twin_spread"] = {str(name): rounded(value) for name, value in spread.items()}
     return found
+
+
+def twin_overlap(model: ModelResult) -> pd.DataFrame:
+    """By ranking, the share of the first rows that recur in a twin, and by chance: means over twins."""
+    return model.accounted.overlaps.groupby("ranking", sort=False)[["rows", "overlap", "chance"]].mean()
 
 
 COSTS = {

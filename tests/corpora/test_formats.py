@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from skiptrace.config.corpora import FilesCorpus
-from skiptrace.corpora import readers, rows
+from skiptrace.corpora import compression, readers, rows
 from skiptrace.corpora.card import Notes, Tally
 from skiptrace.corpora.compression import zstd
 from skiptrace.errors import InputError
@@ -216,6 +216,45 @@ def test_text_of_every_arrow_kind_is_text(tmp_path, kind, form):
     else:
         pq.write_table(table, path)
     assert read(tmp_path) == [*TEXTS, "", ""]
+
+
+LONG = "a" * 10**6
+BOMBS = {
+    "compressed values": pa.array([LONG] * 20),
+    "a dictionary": pa.DictionaryArray.from_arrays(pa.array([0] * 20, pa.int32()), [LONG]),
+    "runs": pa.RunEndEncodedArray.from_arrays(pa.array([10**9], pa.int32()), [""]),
+    "rows without text": pa.nulls(10**7, pa.string()),
+}
+
+
+@pytest.mark.parametrize("what", BOMBS)
+@pytest.mark.parametrize("form", ["parquet", "arrow", "arrows"])
+def test_columns_that_unfold_without_end_stop_at_a_limit(tmp_path, monkeypatch, what, form):
+    monkeypatch.setattr(compression, "FREE", 10**6)
+    table, path = pa.table({"text": BOMBS[what]}), tmp_path / f"a.{form.removesuffix('s')}"
+    if form == "parquet" and what == "runs":
+        pytest.skip("Parquet has no such column")
+    if form == "parquet":
+        pq.write_table(table, path, compression="zstd", use_dictionary=what == "a dictionary")
+    else:
+        make = pa.ipc.new_file if form == "arrow" else pa.ipc.new_stream
+        with make(str(path), table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+            writer.write_table(table)
+    assert path.stat().st_size < 40_000
+    with pytest.raises(InputError, match=r"a\.\w+: unfolds to more than 200 times its size.*store it without"):
+        read(tmp_path)
+    monkeypatch.setattr(compression, "FREE", 2**40)
+    if what in ("compressed values", "a dictionary"):
+        assert read(tmp_path) == [LONG] * 20
+
+
+def test_compressed_columns_are_read(tmp_path):
+    table = pa.table({"text": [str(i) for i in range(3000)], "id": range(3000)})
+    for codec in ("lz4", "zstd"):
+        options = pa.ipc.IpcWriteOptions(compression=codec)
+        with pa.ipc.new_file(str(tmp_path / "a.arrow"), table.schema, options=options) as writer:
+            writer.write_table(table, max_chunksize=1000)
+        assert read(tmp_path) == table["text"].to_pylist()
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.dictionary(pa.int32(), pa.string()), pa.binary()], ids=str)

@@ -244,6 +244,19 @@ def test_no_flipped_bit_of_an_archive_is_imported_as_another_model(tmp_path):
     assert noticed > 75  # an archive of small tensors is half padding, which nothing reads
 
 
+def test_a_compressed_archive_is_refused(tmp_path):
+    """PyTorch would take its bytes for numbers, and they may unfold without end."""
+    write_lens(tmp_path)
+    path = tmp_path / "model.pth"
+    with zipfile.ZipFile(path) as archive:
+        members = {info: archive.read(info) for info in archive.infolist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for info, content in members.items():
+            archive.writestr(info.filename, content, zipfile.ZIP_DEFLATED)
+    with pytest.raises(InputError, match=r"model\.pth: its members are compressed; unpack it"):
+        import_model(tmp_path, None, 0)
+
+
 def test_a_damaged_archive_names_the_tensor(tmp_path):
     write_lens(tmp_path)
     path = tmp_path / "model.pth"

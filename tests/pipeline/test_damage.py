@@ -34,6 +34,13 @@ def test_damage_is_found_wherever_it_is_and_what_was_removed_is_made_again(proje
         os.replace(place.with_name("copy"), place)
         os.utime(place, ns=(about.st_atime_ns, about.st_mtime_ns))
     assert verify_outputs().damaged == [] and verify_outputs().files > 100
+    other = objects / "d4" / "1d8cd98f00b204e9800998ecf8427e"  # of another version: its log of runs may name it
+    other.parent.mkdir(exist_ok=True)
+    other.touch()
+    assert verify_outputs().damaged == []
+    other.write_bytes(bytes(40))
+    assert verify_outputs().damaged == [other]
+    other.unlink()
     for damaged in ([cached], [path], [cached, path], [listing]):
         for place in damaged:
             flip(place)

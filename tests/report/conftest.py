@@ -9,6 +9,7 @@ from skiptrace.account import examples
 from skiptrace.account import study as account
 from skiptrace.account.entries import applies, split
 from skiptrace.account.listing import listed, with_chosen
+from skiptrace.account.twins import headlines, overlaps
 from skiptrace.circuits.factored import direct, heads, ov, qk
 from skiptrace.circuits.scores import score_heads
 from skiptrace.composition.induction import formation
@@ -146,7 +147,13 @@ def result(model, tokens, vocabulary) -> ModelResult:
     parts = split(model, frequency) if applies(model) else None
     asked = with_chosen(model, evidence, accounted.skip_trigrams, streams, VERIFICATION)
     rows = listed(asked, parts, text, 0).assign(readable=True, support="supported")  # of random text hardly any would
-    shown = examples.first(rows, Positions(stream, 23, 5), vocabulary.token)
+    recur = [(model, mined)] if model.n_layers == 1 else []
+    listing = {
+        "rows": rows,
+        "examples": examples.first(rows, Positions(stream, 23, 5), vocabulary.token),
+        "overlaps": overlaps(model, mined, recur, text, 0),
+        "headlines": headlines(accounted.ladder, [twin for twin, _ in recur], text, ACCOUNT),
+    }
     return ModelResult(
         params=params,
         heads=table,
@@ -168,7 +175,7 @@ def result(model, tokens, vocabulary) -> ModelResult:
         truth=truth.to_frame(scores),
         composed=composition,
         explored=Exploration(**looked),
-        accounted=Accounted(**accounted._asdict(), rows=rows, examples=shown),
+        accounted=Accounted(**accounted._asdict(), **listing),
         d_vocab=model.d_vocab,
     )
 

@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.axes import Axes
 
-from skiptrace.account.tables import LADDER, SKIP_BIGRAMS, SKIP_TRIGRAMS
+from skiptrace.account.tables import LADDER, OVERLAPS, SKIP_BIGRAMS, SKIP_TRIGRAMS
 from skiptrace.report import metrics
 from skiptrace.report.inputs import ModelResult, Study
 from skiptrace.report.rendering.document import (
@@ -77,7 +77,33 @@ def account(study: Study) -> Section | None:
                 found.curve,
             )
         )
+    if len(found.overlaps):
+        blocks.append(_twins(model))
     return Section(f"{name}-account", f"{name}: what attention adds", texts, blocks)
+
+
+RANKINGS = {
+    "published": "by the published rule, from weights",
+    "expected": "by expected gain, from weights",
+    "nats": "by what rows save on training text",
+}
+
+
+def _twins(model: ModelResult) -> Table:
+    """What recurs in models of other seeds."""
+    found, headlines = metrics.twin_overlap(model), model.accounted.headlines
+    spread = ", ".join(f"{r.name} {r.value:.3f} (spread {r.spread:.3f})" for r in headlines.itertuples(index=False))
+    rows: list[tuple[Cell, ...]] = [
+        (RANKINGS[str(ranking)], f"{each['rows']:.0f}", f"{each['overlap']:.0%}", f"{each['chance']:.1%}")
+        for ranking, each in found.iterrows()
+    ]
+    return Table(
+        "The first rows of each ranking that are among the first of a model that differs in its seed alone, in any "
+        "head, each model's rows mined from its own weights; by chance: if both orders of these rows were random. "
+        f"Headline numbers, nats per token, with the standard deviation over the model and its twins: {spread}.",
+        explained((*words("Ranking"), *numbers("Rows", "Recur", "By chance")), OVERLAPS, "ranking rows overlap chance"),
+        rows,
+    )
 
 
 def _curve(model: ModelResult) -> list[str]:

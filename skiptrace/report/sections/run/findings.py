@@ -145,7 +145,8 @@ def features(study: Study) -> Finding | None:
         if isinstance(dictionary.params, ModelDictionaryParams) and len(dictionary.shown):
             shown = dictionary.shown.iloc[0]
             return Finding(
-                f"Sparse features keep {shown['loss_recovered']:.0%} of what the {NAMED_SITES[shown['site']]}",
+                f"{shown['l0']:.0f} sparse features a token keep {shown['loss_recovered']:.0%} of what the "
+                f"{SITES.get(shown['site'], shown['site'])} adds",
                 _recovered(shown),
                 f"of the loss between mean ablation and the model, with {shown['l0']:.1f} entries of a dictionary in "
                 f"place of the {SITES.get(shown['site'], shown['site'])}",
@@ -157,7 +158,6 @@ def features(study: Study) -> Finding | None:
     return None
 
 
-NAMED_SITES = {"heads": "heads write", "residual": "residual stream says"}
 QUESTIONS = (zero_layers, attention, skip_trigrams, heads, composition, features)
 
 
