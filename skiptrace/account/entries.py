@@ -147,11 +147,9 @@ class Running:
                 self._keys.append(np.append(keys[order], n * n))  # the last is no entry: there is always one to find
                 self._scores.append(np.append(qk.value[mine][order], 0).astype(np.float32))
         if isinstance(ov, Entries):
-            self._rows = []
-            for head in range(additive.n_heads):
-                mine = ov.head == head
-                at = (ov.row[mine], ov.column[mine])
-                self._rows.append(sparse.csr_matrix((ov.value[mine].astype(np.float32), at), shape=(n, n)))
+            # The rows of all heads, one head below the other.
+            at = (ov.head.astype(np.int64) * n + ov.row, ov.column)
+            self._rows = sparse.csr_matrix((ov.value.astype(np.float32), at), shape=(additive.n_heads * n, n))
 
     def pattern(self, tokens: Int[Tensor, " ctx"]) -> Float[Tensor, "n_heads ctx ctx"]:
         """Attention from every destination to every source of a context."""
@@ -176,25 +174,28 @@ class Running:
         if isinstance(self.ov, Entries):
             held, at = tokens.unique(return_inverse=True)
             attended = pattern.new_zeros(*pattern.shape[:2], len(held)).index_add_(2, at, pattern)
-            for head, all_rows in enumerate(self._rows):
-                rows = all_rows[held.numpy()]
-                if rows.nnz:
-                    logits += torch.from_numpy((rows.T @ attended[head].T.numpy()).T)
+            rows = self._rows_of(held)
+            if rows.nnz:
+                logits += torch.from_numpy(rows.T @ attended.transpose(1, 2).flatten(0, 1).numpy()).T
         else:
             for head, circuit in enumerate(self.ov):
                 logits += (pattern[head] @ circuit.left[tokens]) @ circuit.right
         return logits
 
     def through(
-        self, tokens: Int[Tensor, " ctx"], gradient: Float[Tensor, "ctx d_vocab"], head: int
-    ) -> Float[Tensor, "ctx ctx"]:
-        """∂loss/∂A_ij of a head, up to a number for each destination, given ∂loss/∂logits."""
+        self, tokens: Int[Tensor, " ctx"], gradient: Float[Tensor, "ctx d_vocab"]
+    ) -> Float[Tensor, "n_heads ctx ctx"]:
+        """∂loss/∂A_ij of every head, up to a number for each destination, given ∂loss/∂logits."""
         if isinstance(self.ov, Entries):
             held, at = tokens.unique(return_inverse=True)
-            rows = self._rows[head][held.numpy()]
-            return torch.from_numpy(np.ascontiguousarray((rows @ gradient.T.numpy()).T))[:, at]
-        circuit = self.ov[head]
-        return (gradient @ circuit.right.T) @ circuit.left[tokens].T
+            found = self._rows_of(held) @ np.ascontiguousarray(gradient.numpy().T)
+            return torch.from_numpy(found).unflatten(0, (-1, len(held)))[:, at].transpose(1, 2)
+        return torch.stack([(gradient @ circuit.right.T) @ circuit.left[tokens].T for circuit in self.ov])
+
+    def _rows_of(self, held: Int[Tensor, " n"]) -> sparse.csr_matrix:
+        """The kept entries of OV in the rows of these tokens, one head below the other."""
+        first = np.arange(self.additive.n_heads)[:, None] * self.additive.d_vocab
+        return self._rows[(first + held.numpy()).ravel()]
 
 
 def _future(ctx: int) -> Bool[Tensor, "ctx ctx"]:

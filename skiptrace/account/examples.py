@@ -11,7 +11,7 @@ from skiptrace.account.tables import EXAMPLES
 from skiptrace.evidence.support import Positions, Support
 
 SHOWN = 24  # examples of a model
-CAPPED = 4  # of so many first rows, at most one has white space for a destination, and at most one is copying
+CAPPED = 4  # of so many first rows, at most one of a kind: white space for a destination, copying, a pair of brackets
 TRIED = 200  # places of a row that are looked at
 BEFORE, AFTER = 8, 6  # tokens shown on either side, at most
 APART = 24  # tokens between source and destination, at most
@@ -29,21 +29,23 @@ class Place(NamedTuple):
 def first(rows: pd.DataFrame, positions: Positions, token: pd.Series, shown: int = SHOWN) -> pd.DataFrame:
     """The first of the supported rows that can be read, one for each source and each output, with a place each.
 
-    `rows` are in their order, with the columns of `account.tables.ROWS`; `positions` are those of held-out text. Of the
-    first 4, 8, 12, … rows at most a quarter have white space for a destination, and at most a quarter copy the source:
-    those beyond wait for others. Columns: `account.tables.EXAMPLES`.
+    `rows` are in their order, with the columns of `account.tables.ROWS`; `positions` are those of held-out text. What
+    calls for another word, or for a bracket, comes before copying and punctuation. Of the first 4, 8, 12, … rows at
+    most a quarter have white space for a destination, copy the source, or are brackets or quotes: those beyond wait for
+    others. Columns: `account.tables.EXAMPLES`.
     """
     found: list[dict[str, Any]] = []
     waiting: list[dict[str, Any]] = []
     seen: set[tuple[str, str]] = set()
-    for row in rows[(rows["support"] == Support.SUPPORTED) & rows["readable"]].to_dict("records"):
+    supported = rows[(rows["support"] == Support.SUPPORTED) & rows["readable"]].to_dict("records")
+    for row in sorted(supported, key=lambda row: not _calls(row)):
         names = {("source", _plain(row["source"])), ("out", _plain(row["out"]))}
         if names & seen or (place := example(row, positions, token)) is None:
             continue
         seen |= names
         waiting.append({**row, **place._asdict()})
         for each in list(waiting):
-            if all(sum(map(test, found)) * CAPPED <= len(found) for test in (_blank, _copies) if test(each)):
+            if all(sum(map(test, found)) * CAPPED <= len(found) for test in (_blank, _copies, _pair) if test(each)):
                 found.append(each)
                 waiting.remove(each)
         if len(found) >= shown:
@@ -58,6 +60,15 @@ def _blank(row: dict[str, Any]) -> bool:
 
 def _copies(row: dict[str, Any]) -> bool:
     return _plain(row["source"]) == _plain(row["out"])
+
+
+def _pair(row: dict[str, Any]) -> bool:
+    return kind(row["source"]) is Kind.MARK
+
+
+def _calls(row: dict[str, Any]) -> bool:
+    """Whether a word calls for another word, or what opens for what closes it."""
+    return not _copies(row) and (_pair(row) or kind(row["out"]) is Kind.WORD)
 
 
 def _plain(text: str) -> str:

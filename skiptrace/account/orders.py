@@ -58,7 +58,7 @@ def slopes(
         gradient[torch.arange(len(context)), window[1:]] -= 1
         gradient[0] = 0
         gradient *= share / targets
-        through = torch.stack([running.through(context, gradient, head) for head in range(len(pattern))])
+        through = running.through(context, gradient)
         scores = pattern * (through - (through * pattern).sum(-1, keepdim=True))
         # Places of the same token are added up first: a context has far fewer tokens than places.
         held = local[context].unique()

@@ -16,7 +16,7 @@ from skiptrace.exploration.patterns import SHOWN
 from skiptrace.exploration.tables import GUESS_PATHS, SCORE_TERMS
 from skiptrace.models.transformer import Transformer
 
-KEPT = 4  # terms of a score, and paths of a prediction, that are kept, the largest ones
+KEPT = 3  # terms of a score, and paths of a prediction, that are kept, the largest ones
 MOST = 32  # paths into a head whose pairs are looked at; a head that more lead into has no terms here
 LISTED = 512  # paths of a prediction that are looked at; a model with more has none here
 

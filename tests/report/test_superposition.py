@@ -180,7 +180,7 @@ def test_hostile_tokens_are_inert_in_feature_tables(hostile, text):
         {"toy": toy_result(), "one": one_result(text)},
     )
     report = contents.build(study_of(results), (order.FEATURES,))
-    assert [s.anchor for s in report.sections] == [
+    assert [s.anchor for s in report.sections if s.anchor.startswith("dictionary")] == [
         "dictionary-one", "dictionary-one-heads", "dictionary-one-residual"
     ]  # fmt: skip
     assert "1 of 3 living entries match" in report.sections[1].paragraphs[0]

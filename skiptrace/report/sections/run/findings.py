@@ -216,7 +216,8 @@ def _example(study: Study, model: ModelResult, place: int, else_: pd.DataFrame |
     """One of the rows that a reader meets first, else one of `else_` where the text has it."""
     shown = model.accounted.examples
     if len(shown) > place:
-        row = shown.iloc[place]
+        known = shown["source"].map(_readable) & shown["out"].map(_readable)
+        row = pd.concat([shown[known], shown[~known]]).iloc[place]
         return excerpts.of_row(*(row[part] for part in ("before", "source", "between", "destination", "out", "after")))
     text, rows = _text(study, model), model.accounted.skip_trigrams if else_ is None else else_
     if text is None or rows.empty:

@@ -20,6 +20,8 @@ from skiptrace.report.rendering.figures import (
 from skiptrace.report.sections.run.findings import findings
 from skiptrace.report.sections.run.papers import beside_the_papers
 
+NAMED = 4  # packages of a corpus that are named; of more, their number is
+
 
 def lead(study: Study) -> str:
     """What was trained on what, with the losses: a sentence for every corpus, planted text last."""
@@ -37,7 +39,7 @@ def lead(study: Study) -> str:
             told.append(f"As a control, {_models(models).partition(' of ')[0]} read {_text(name, corpus)}.")
         else:
             beside = f"a smoothed bigram model {corpus.bigram_loss:.2f}"
-            told.append(f"{said}. Loss on held-out text, nats per token: {losses}; {beside}.")
+            told.append(f"{said}; loss on held-out text in nats per token: {losses}; {beside}.")
     return " ".join(line[0].upper() + line[1:] for line in told)
 
 
@@ -60,7 +62,8 @@ def _text(name: str, corpus: CorpusResult) -> str:
     if isinstance(params, PackagesCorpus):
         packages = [package.partition("==")[0] for package in params.packages]
         what = {"all": "the source text", "strings": "the string literals"}.get(params.extract, f"the {params.extract}")
-        return f"{what} of {', '.join(packages[:-1]) + ' and ' if packages[1:] else ''}{packages[-1]} ({tokens})"
+        named = f"{', '.join(packages[:-1]) + ' and ' if packages[1:] else ''}{packages[-1]}"
+        return f"{what} of {named if len(packages) <= NAMED else f'{len(packages)} Python packages'} ({tokens})"
     if isinstance(params, PlantedCorpus):
         return "text with planted rules"
     return f"corpus {name} ({tokens})"
