@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import yaml
 
 from skiptrace.files import write_array, write_table
 from skiptrace.models import checkpoint
@@ -32,7 +33,10 @@ REFUSED = re.compile(r"of memory beside the model, more than|circuits of .* need
 def create(folder: Path, d_vocab: int, tokens: int, seed: int) -> None:
     """Write random models of the default sizes, and a Zipf stream with its vocabulary, for the default parameters."""
     generator = np.random.default_rng(seed)
-    (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for name in ("one", "two"):
+        params["models"][name]["corpus"] = "code"
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     frequency = 1 / np.arange(1, d_vocab + 1)
     probability = frequency / frequency.sum()
     of_corpus = folder / "data" / "tokens" / "code"

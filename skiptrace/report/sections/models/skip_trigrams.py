@@ -90,8 +90,8 @@ def _first(model: ModelResult) -> list[Table]:
     return [
         Table(
             "Skip-trigrams to read first: rows that the corpus supports, in words, brackets and quotes, ordered by "
-            f"{by}; one for each source and each output, at most a quarter each at line breaks, copies and brackets. Below "
-            "each reading, a place in held-out text where it stands. "
+            f"{by}; one for each source and each output, at most a quarter each line breaks, copies, brackets. "
+            "Below each reading, a place in held-out text where it stands. "
             + ("Saves: nats per 1,000 tokens of held-out text, ± standard error over contexts. " if measured else "")
             + "The next table is in the order in which rows were mined.",
             explained(
