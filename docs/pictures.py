@@ -1,7 +1,7 @@
 """Take the README's pictures from the report, as a reader sees it.
 
 Reads   reports/index.html
-Writes  docs/explorer.png, docs/patterns.png
+Writes  docs/findings.png, docs/patterns.png
 
 Run by `make pictures`; drives the system's Chromium.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-SIZE = {"width": 1240, "height": 780}
+SIZE = {"width": 1280, "height": 800}
 
 
 def deepest(page: Page) -> str:
@@ -22,9 +22,9 @@ def deepest(page: Page) -> str:
     return "two" if "two" in names else names[-1]
 
 
-def explorer(page: Page) -> None:
-    """The source of the best checked row in every head."""
-    page.locator("#explorer").evaluate("section => section.scrollIntoView({behavior: 'instant'})")
+def findings(page: Page) -> None:
+    """The first screen."""
+    page.locator("h1").evaluate("heading => heading.scrollIntoView({behavior: 'instant'})")
 
 
 def patterns(page: Page) -> None:
@@ -39,7 +39,7 @@ def patterns(page: Page) -> None:
     section.evaluate("section => section.scrollIntoView({behavior: 'instant'})")
 
 
-PICTURES: dict[str, Callable[[Page], None]] = {"explorer": explorer, "patterns": patterns}
+PICTURES: dict[str, Callable[[Page], None]] = {"findings": findings, "patterns": patterns}
 
 
 def main(report: Path, folder: Path) -> None:

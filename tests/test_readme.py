@@ -36,7 +36,7 @@ def expected() -> dict[str, list[str]]:
             f"{100 * left:.0f}", "200", f"{100 * account['table_rows']:.1f}", "10,000",
             f"{100 * account['recovered']['10000']:.0f}",
         ],
-        "one-bugs": [f"{abs(one['crossing_cost_nats']):.2f}", f"{one['bug_cost_contradicted_nats']:.2f}"],
+        "one-bugs": [f"{abs(one['crossing_cost_nats']):.3f}", f"{one['bug_cost_contradicted_nats']:.3f}"],
         "planted-truth": [f"{found['recall']:.2f}", f"{found['best_baseline']:.2f}"],
         "two-induction": [
             str(two["induction_heads"]), heads["two"],

@@ -409,8 +409,8 @@ def test_pictures_are_taken_from_a_report(address, tmp_path):
     page = address.removeprefix("file://")
     subprocess.run([sys.executable, str(ROOT / "docs" / "pictures.py"), page, str(tmp_path)], check=True)
     taken = {path.stem: path.read_bytes() for path in tmp_path.iterdir()}
-    assert set(taken) == {"explorer", "patterns"}
-    assert {content[16:24] for content in taken.values()} == {struct.pack(">II", 1240, 780)}
+    assert set(taken) == {"findings", "patterns"}
+    assert {content[16:24] for content in taken.values()} == {struct.pack(">II", 1280, 800)}
 
 
 def test_tables_can_be_read_without_scripts(browser, address):
