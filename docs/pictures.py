@@ -36,7 +36,7 @@ def patterns(page: Page) -> None:
     texts.select_option(index=min(2, texts.locator("option").count() - 1))
     induction = section.locator(".thumbnails button[data-head=L1H1]")
     (induction if induction.count() else heads.last).click()
-    section.evaluate("section => section.scrollIntoView({behavior: 'instant'})")
+    section.locator(".reading").evaluate("text => text.scrollIntoView({behavior: 'instant', block: 'end'})")
 
 
 PICTURES: dict[str, Callable[[Page], None]] = {"findings": findings, "patterns": patterns}

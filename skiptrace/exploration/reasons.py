@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from skiptrace.circuits.attention import Part, parts, score_terms
+from skiptrace.circuits.attention import TOKEN, Part, parts, score_terms
 from skiptrace.circuits.factored import head_name, heads
-from skiptrace.circuits.paths import path_count
+from skiptrace.circuits.paths import label, path_count
 from skiptrace.exploration.patterns import SHOWN
 from skiptrace.exploration.tables import GUESS_PATHS, SCORE_TERMS
 from skiptrace.models.transformer import Transformer
@@ -72,7 +72,7 @@ def _paths(model: Transformer, written: list[Part], guessed: Tensor) -> Iterator
         order = logits[:, place].abs().topk(min(KEPT, len(written))).indices.tolist()
         yield {
             "position": place,
-            "paths": [written[i].name for i in order],
+            "paths": [label(()) if written[i].name == TOKEN else written[i].name for i in order],
             "logits": [logits[i, place].item() for i in order],
             "sources": [int(sources[i, place]) for i in order],
         }

@@ -51,7 +51,7 @@ GUESS_PATHS = Table(
     [
         Column("text", "int64", "number of the text"),
         Column("position", "int64", "place in it, from 0"),
-        Column("paths", "list<string>", "heads that each passes, or token for the direct path"),
+        Column("paths", "list<string>", "heads that each passes, or direct"),
         Column("logits", "list<float32>", "what each adds, less what it adds to all tokens on average", "logits"),
         Column("sources", "list<int64>", "the place in the text that most of it comes from"),
     ],
