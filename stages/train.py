@@ -68,16 +68,18 @@ def train_one(name: str, params: ModelParams, d_vocab: int) -> None:
     """Train one model."""
     inputs = [TOKENS / params.corpus / "train.npy", TOKENS / params.corpus / "valid.npy"]
     code = sorted(Path(skiptrace.models.__path__[0]).glob("*.py"))
-    setting = [params.model_dump(), torch.__version__, arithmetic.kernels(), device().type]
+    where = device()
+    setting = [params.model_dump(), torch.__version__, arithmetic.kernels(), where.type]
     scratch = SCRATCH / "train" / name
     streams = [read_tokens(path, d_vocab) for path in inputs]
     state = scratch / fingerprint(setting, [*inputs, *code])
-    model, curve = train(params, streams[0], streams[1], d_vocab, state, name)
+    model, curve = train(params, streams[0], streams[1], d_vocab, state, name, where)
     shutil.rmtree(MODELS / name / "twins", ignore_errors=True)
     checkpoint.save(model, MODELS / name)
     for twin in range(1, params.twins + 1):
         other = params.model_copy(update={"seed": params.seed + twin, "checkpoints": 0})
-        found, _ = train(other, streams[0], streams[1], d_vocab, state / f"twin-{twin}", f"{name}, twin {twin}")
+        of_twin = state / f"twin-{twin}", f"{name}, twin {twin}"
+        found, _ = train(other, streams[0], streams[1], d_vocab, *of_twin, where)
         checkpoint.save(found, MODELS / name / "twins" / str(twin))
     if params.checkpoints:
         with atomic_folder(MODELS / name / "checkpoints") as kept:

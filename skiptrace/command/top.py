@@ -154,7 +154,7 @@ def _print(model: str, rows: list[dict[str, Any]]) -> None:
             f"{row['corpus_count']:,}",
             "–" if row["corpus_lift"] is None else f"{row['corpus_lift']:.1f}",
             row["support"],
-            row["use"],
+            row["use"].removesuffix(" seen").removesuffix(" to say"),
             "yes" if row["survives"] else "no",
         )
     console().print(shown)

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from skiptrace.config.models import ModelParams
-from skiptrace.devices import device
+from skiptrace.devices import CPU
 from skiptrace.errors import InputError, one_line
 from skiptrace.files import atomic
 from skiptrace.models import checkpoint
@@ -45,8 +45,9 @@ def train(
     d_vocab: int,
     scratch: Path,
     name: str,
+    device: torch.device = CPU,
 ) -> tuple[Transformer, pd.DataFrame]:
-    """Train one model; return it and its loss curve (`CURVE`).
+    """Train one model on a device; return it and its loss curve (`CURVE`).
 
     State is saved to `scratch` every few seconds (`SKIPTRACE_CHECKPOINT_SECONDS`, default 20) and
     found there again, so that a killed training ends with the bytes of an undisturbed one.
@@ -56,8 +57,8 @@ def train(
         InputError: a stream is shorter than one context, or the loss is no longer finite.
     """
     require_context({"training": train_stream, "validation": valid_stream}, params.n_ctx, params.corpus, name)
-    with deterministic():
-        return Run(params, train_stream, valid_stream, d_vocab, scratch, name).finish()
+    with deterministic(device):
+        return Run(params, train_stream, valid_stream, d_vocab, scratch, name, device).finish()
 
 
 def checkpoint_steps(params: ModelParams) -> list[int]:
@@ -73,14 +74,14 @@ def schedule(step: int, params: ModelParams) -> float:
 
 
 @contextlib.contextmanager
-def deterministic() -> Iterator[None]:
+def deterministic(device: torch.device = CPU) -> Iterator[None]:
     """Refuse kernels whose result depends on the order in which threads finish; elsewhere than on the CPU, warn.
 
-    `SKIPTRACE_DEVICE` says where training runs. On an accelerator the weights agree with those of the CPU as far as
+    On an accelerator the weights agree with those of the CPU as far as
     two trainings with other roundings do, not bit for bit.
     """
     before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=device().type != "cpu")
+    torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
     try:
         yield
     finally:
@@ -98,10 +99,11 @@ class Run:
         d_vocab: int,
         scratch: Path,
         name: str,
+        device: torch.device = CPU,
     ) -> None:
         p = params
         self.params, self.name, self.stream = params, name, train_stream
-        self.device = device()
+        self.device = device
         self.check = spread_windows(valid_stream, p.n_ctx, CHECK_WINDOWS).to(self.device)
         self.model = Transformer(
             ModelConfig(
