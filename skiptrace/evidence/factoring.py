@@ -89,7 +89,7 @@ def on_heads(
     table: Float[Tensor, "destinations sources outs"], heads: int
 ) -> Float[Tensor, "destinations sources outs"]:
     """The nearest table in which every source has the sum of so many products f₁(destination)·f₂(output token)."""
-    left, size, right = torch.linalg.svd(table.transpose(0, 1), full_matrices=False)
+    left, size, right = on_one_thread(torch.linalg.svd, table.transpose(0, 1), full_matrices=False)
     return torch.einsum("sdr,sr,sro->dso", left[:, :, :heads], size[:, :heads], right[:, :heads])
 
 

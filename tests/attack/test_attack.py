@@ -54,9 +54,9 @@ def test_a_stage_in_too_little_memory_is_refused_and_one_in_enough_works(tmp_pat
     limits.create(tmp_path, 2000, 20_000, 1)
     params = tmp_path / "params.yaml"
     params.write_text(re.sub(r"loss_contexts: \d+", "loss_contexts: 4", params.read_text()))
-    score = ("score", "--model", "one")
+    score = ("score", "--model", "two")  # whose heads compose reads
     assert limits.outcome("enough", limits.run(tmp_path, *score)).outcome is Outcome.same
-    params.write_text(params.read_text().replace("sequences: 64 ", "sequences: 4096 "))
+    params.write_text(params.read_text().replace("sequences: 64\n", "sequences: 4096\n"))
     refused = limits.run(tmp_path, "compose", "--model", "two")
     assert limits.outcome("too little", refused).outcome is Outcome.noticed, refused.stderr
     assert refused.stderr.startswith("error: compose two: at least ") and refused.stderr.count("\n") == 1

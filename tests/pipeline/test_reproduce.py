@@ -35,4 +35,4 @@ def test_a_real_run_counts_its_stages_and_ends_as_dvc_does(project):
     project.set("report.bigrams", 8)
     (project.path / "data/raw/notes/0.txt").write_bytes(b"\xff\xfe\xfd")
     failed = project.call(sys.executable, "-m", "skiptrace.command.reproduce")
-    assert failed.returncode != 0 and "notes/0.txt" in failed.stdout + failed.stderr
+    assert failed.returncode != 0 and "corpora.notes: 0.txt" in failed.stderr

@@ -135,7 +135,7 @@ def result(model, tokens, vocabulary) -> ModelResult:
     evidence["survives"] = np.arange(len(evidence)) % 3 == 0  # of random heads hardly any row would
     arms = {kind: judged(rows, arms["rotated"], twins, VERIFICATION) for kind, rows in arms.items()}
     said = {"support_12": "contradicted", "support_21": "too rare to say"}
-    quartet = dict.fromkeys(bugs.COLUMNS, 1) | said | {"positions_21": 0, "cost_21": np.nan, "destination_1_id": 2}
+    quartet = dict.fromkeys(bugs.COLUMNS, 1.0) | said | {"positions_21": 0, "cost_21": np.nan, "destination_1_id": 2}
     crossed = bugs.with_texts(pd.DataFrame([quartet]), vocabulary.token)
     scores = [] if model.n_layers < 2 else truth.score("skip_trigrams", "OV alone", {(1, 2, 3)}, [(1, 2, 3), (4, 5, 6)])
     composition = composed(model, stream, vocabulary, table)

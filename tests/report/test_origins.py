@@ -19,8 +19,8 @@ CONFIG = ModelConfig(n_layers=2, n_heads=3, d_model=13, d_head=4, n_ctx=7, d_voc
 
 def test_a_card_is_a_row_of_counts():
     (table,) = cards({"mine": CARD})
-    assert table.rows == (("mine", "3", "2", "7", "1", "4", "5", "6", "512", "1 of 10", "25.0% of 40"),)
-    assert len(table.columns) == 11
+    assert table.rows == (("mine", "3", "2", "7", "1", "4", "5", "6", "0", "512", "1 of 10", "25.0% of 40"),)
+    assert len(table.columns) == 12
 
 
 @pytest.mark.parametrize("kind", [field.name for field in fields(Notes)])

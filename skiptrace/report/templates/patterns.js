@@ -212,5 +212,5 @@ function paths({ ids, paths: every }, corpus, at, before) {
 }
 
 function reasonList(title, lines) {
-  return [element("p", {}, `${title}:`), element("ul", { class: "reasons" }, ...lines.map(([number, ...said]) => element("li", {}, element("b", {}, number), " ", ...said)))];
+  return [element("p", {}, `${title}:`), element("ul", { class: "reasons" }, ...lines.map(([number, ...said]) => element("li", {}, element("span", {}, number), " ", ...said)))];
 }
