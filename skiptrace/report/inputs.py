@@ -133,7 +133,7 @@ class ModelResult:
 
     @property
     def planted(self) -> bool:
-        """Whether its text was written by a known grammar, so that its tables can be held against the truth."""
+        """Whether its text was written by a known grammar, so that its tables can be compared with what was planted."""
         return len(self.truth) > 0
 
     @property
