@@ -31,10 +31,11 @@ from skiptrace.evidence.support import Positions
 from skiptrace.evidence.tables import CHECKED
 from skiptrace.evidence.verification import Streams, best
 from skiptrace.files import atomic_folder, read_tokens
-from skiptrace.layout import ACCOUNT, EVIDENCE, MODELS, PARAMS, TOKENS
+from skiptrace.layout import ACCOUNT, EVIDENCE, MODELS, NGRAMS, PARAMS, TOKENS
 from skiptrace.mining import skip_trigrams, vocabulary
 from skiptrace.models import checkpoint
 from skiptrace.tables import write_all
+from skiptrace.tokens.tables import BIGRAMS as COUNTS
 from skiptrace.tokens.tables import VOCAB
 from stages.common import asked_for, run, wrote
 
@@ -50,7 +51,8 @@ def main() -> None:
     train, valid = (
         np.asarray(read_tokens(TOKENS / corpus / f"{part}.npy", model.d_vocab)) for part in ("train", "valid")
     )
-    words = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab)
+    # Twins are mined by the rule that the model was, which looks at what follows each token.
+    words = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab, COUNTS.file(NGRAMS / corpus))
     text = Text(train, valid, words.probability, words.token)
     mined = CHECKED.read(EVIDENCE / name).sort_values("rank_evidence")
     mining = load(MiningParams, "mining", PARAMS)
