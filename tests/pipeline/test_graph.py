@@ -204,3 +204,16 @@ def test_data_is_there_in_a_clone_with_the_page_that_describes_it():
     outs = {Path(str(o)).parts[1] for s in STAGES for o in body(s).get("outs", []) if str(o).startswith("data/")}
     for name in outs:
         assert f"`{name}/`" in text or f"`{name}`" in text, name
+
+
+def test_every_stage_that_mines_skip_trigrams_knows_what_follows_each_token():
+    """Without it the default ranking is another rule, and a twin or stand-in no match for the model."""
+    mining = {
+        path.stem: path.read_text()
+        for path in (ROOT / "stages").glob("*.py")
+        if "trigrams.of_model(" in path.read_text() or "mine_head" in path.read_text()
+    }
+    assert mining.keys() == {"mine", "verify", "account"}
+    for stage, code in mining.items():
+        assert "COUNTS.file(" in code, stage
+        assert "data/ngrams/${item.corpus}" in STAGES[stage]["do"]["deps"], stage
