@@ -79,8 +79,8 @@ def refuse_other_libraries() -> None:
 
 def pins() -> dict[str, str]:
     """The locked version of every package."""
-    locks = [(ROOT / name).read_text(encoding="utf-8") for name in ("requirements.lock", "requirements-torch.lock")]
-    return dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", "\n".join(locks), re.MULTILINE))
+    locks = [(ROOT / name).read_text(encoding="utf-8") for name in ("requirements.lock", "requirements-torch-cpu.lock")]
+    return dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;+]+)", "\n".join(locks), re.MULTILINE))
 
 
 def test_what_libraries_compute_otherwise_elsewhere_is_not_asked_of_them():
