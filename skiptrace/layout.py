@@ -22,6 +22,12 @@ ACCOUNT = Path("data/account")
 DIRECTIONS = Path("data/directions")
 SUPERPOSITION = Path("data/superposition")
 DICTIONARY = Path("data/dictionary")
+# Folders with one entry for each key of a group of params.yaml.
+KEYED = {
+    "corpora": (CORPORA, TOKENS, NGRAMS),
+    "models": (MODELS, CIRCUITS, TABLES, EVIDENCE, COMPOSE, EXPLORE, ACCOUNT),
+    "dictionaries": (DICTIONARY,),
+}
 DOCUMENT = Path("data/document.json")  # what the report holds, before it is HTML or Markdown
 SCRATCH = Path("data/scratch")  # what an interrupted stage continues from; no DVC output
 TIMES = SCRATCH / "times"  # how long each stage took last, for `skiptrace doctor`; no output may hold a time
