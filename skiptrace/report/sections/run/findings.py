@@ -218,7 +218,7 @@ def _example(study: Study, model: ModelResult, place: int, else_: pd.DataFrame |
     if len(shown) > place:
         known = shown["source"].map(_readable) & shown["out"].map(_readable)
         row = pd.concat([shown[known], shown[~known]]).iloc[place]
-        return excerpts.of_row(*(row[part] for part in ("before", "source", "between", "destination", "out", "after")))
+        return excerpts.of_row(row.to_dict())
     text, rows = _text(study, model), model.accounted.skip_trigrams if else_ is None else else_
     if text is None or rows.empty:
         return None
