@@ -25,13 +25,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
             logits = torch.mm(rows, W_U, out=buffer[: len(rows)])
             logits -= logits.amax(1, keepdim=True)
             picked = logits.gather(1, wanted)
-            probabilities = logits.exp_()
-            normaliser = probabilities.sum(1, keepdim=True)
+            scaled = logits.exp_()
+            normaliser = scaled.sum(1, keepdim=True)
             total += (normaliser.log() - picked).sum()
-            probabilities /= normaliser
-            probabilities.scatter_add_(1, wanted, probabilities.new_full((len(rows), 1), -1.0))
-            torch.mm(probabilities, W_U.T, out=grad_x[start : start + ROWS])
-            grad_W_U.addmm_(rows.T, probabilities)
+            # (softmax − onehot) times the normaliser, which the narrow factors are divided by instead.
+            scaled.scatter_add_(1, wanted, -normaliser)
+            torch.mm(scaled, W_U.T, out=grad_x[start : start + ROWS]).div_(normaliser)
+            grad_W_U.addmm_((rows / normaliser).T, scaled)
         ctx.save_for_backward(grad_x.div_(n), grad_W_U.div_(n))
         return total / n
 
@@ -56,8 +56,11 @@ def token_losses(
 ) -> Float[Tensor, " n"]:
     """−log softmax(x W_U)[target] for each row, in nats, without gradients."""
     losses = torch.empty_like(x[:, 0])
+    buffer = x.new_empty(min(ROWS, len(x)), W_U.shape[1])
     for start in range(0, len(x), ROWS):
-        logits = x[start : start + ROWS] @ W_U
-        wanted = targets[start : start + ROWS, None]
-        losses[start : start + ROWS] = logits.logsumexp(1) - logits.gather(1, wanted)[:, 0]
+        rows, wanted = x[start : start + ROWS], targets[start : start + ROWS, None]
+        logits = torch.mm(rows, W_U, out=buffer[: len(rows)])
+        logits -= logits.amax(1, keepdim=True)
+        picked = logits.gather(1, wanted)[:, 0]
+        losses[start : start + ROWS] = logits.exp_().sum(1).log_() - picked
     return losses

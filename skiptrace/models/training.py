@@ -46,8 +46,9 @@ def train(
     scratch: Path,
     name: str,
     device: torch.device = CPU,
+    points: int = POINTS,
 ) -> tuple[Transformer, pd.DataFrame]:
-    """Train one model on a device; return it and its loss curve (`CURVE`).
+    """Train one model on a device; return it and its loss curve (`CURVE`) of so many points, 0 for none.
 
     State is saved to `scratch` every few seconds (`SKIPTRACE_CHECKPOINT_SECONDS`, default 20) and
     found there again, so that a killed training ends with the bytes of an undisturbed one.
@@ -58,7 +59,7 @@ def train(
     """
     require_context({"training": train_stream, "validation": valid_stream}, params.n_ctx, params.corpus, name)
     with deterministic(device):
-        return Run(params, train_stream, valid_stream, d_vocab, scratch, name, device).finish()
+        return Run(params, train_stream, valid_stream, d_vocab, scratch, name, device, points).finish()
 
 
 def checkpoint_steps(params: ModelParams) -> list[int]:
@@ -100,9 +101,10 @@ class Run:
         scratch: Path,
         name: str,
         device: torch.device = CPU,
+        points: int = POINTS,
     ) -> None:
         p = params
-        self.params, self.name, self.stream = params, name, train_stream
+        self.params, self.name, self.stream, self.points = params, name, train_stream, points
         self.device = device
         self.check = spread_windows(valid_stream, p.n_ctx, CHECK_WINDOWS).to(self.device)
         self.model = Transformer(
@@ -162,8 +164,8 @@ class Run:
         self.losses.append(loss.item())
         if step + 1 in self.kept:
             self._keep(step + 1)
-        interval = max(1, p.steps // POINTS)
-        if (step + 1) % interval == 0 or step + 1 == p.steps:
+        interval = max(1, p.steps // max(1, self.points))
+        if self.points and ((step + 1) % interval == 0 or step + 1 == p.steps):
             recent = float(np.mean(self.losses[-interval:]))
             seen = (step + 1) * p.batch_size * (p.n_ctx - 1)
             self.curve.append((step + 1, seen, recent, mean_loss(self.model, [self.check])))
@@ -256,7 +258,7 @@ def _optimisers(model: Transformer, params: ModelParams) -> list[torch.optim.Opt
     embeddings = [model.W_E, model.W_U]
     attention = [w for layer in model.blocks for w in layer.parameters()]
     decay: dict[str, Any] = {"weight_decay": params.weight_decay}
-    adam = torch.optim.AdamW(embeddings, lr=params.lr_embedding, betas=(0.9, 0.98), **decay)
+    adam = torch.optim.AdamW(embeddings, lr=params.lr_embedding, betas=(0.9, 0.98), fused=True, **decay)
     if not attention:
         return [adam]
     return [adam, Muon(attention, lr=params.lr_attention, **decay)]

@@ -38,6 +38,13 @@ def test_training_learns_and_is_deterministic(tmp_path):
     assert curve["tokens"].iloc[-1] == 30 * 4 * 11
 
 
+def test_a_training_without_a_curve_ends_with_the_same_weights(tmp_path):
+    whole, curve = training.train(PARAMS, stream(5000, 0), stream(500, 1), 11, tmp_path / "a", "m", points=5)
+    other, none = training.train(PARAMS, stream(5000, 0), stream(500, 1), 11, tmp_path / "b", "m", points=0)
+    assert curve["step"].tolist() == [6, 12, 18, 24, 30] and none.columns.equals(curve.columns) and none.empty
+    assert torch.equal(weights(whole), weights(other))
+
+
 def test_a_training_that_stops_half_way_ends_with_the_same_weights(tmp_path, monkeypatch):
     whole, curve = training.train(PARAMS, stream(5000, 0), stream(500, 1), 11, tmp_path / "a", "m")
     monkeypatch.setenv("SKIPTRACE_CHECKPOINT_SECONDS", "0")
