@@ -10,7 +10,7 @@ import yaml
 from dvc.repo import Repo
 
 from skiptrace.command import closure
-from tests.pipeline.conftest import MODEL, create
+from tests.pipeline.conftest import MODEL, create, restored
 from tests.pipeline.test_graph import STAGES
 
 KEYS = {"corpora": ("code", "notes", "planted"), "models": ("zero", "one", "two"), "dictionaries": ("toy", "one")}
@@ -60,9 +60,10 @@ ALWAYS = {"check", "document"}  # both look at all of params.yaml
         ("report.bigrams", 5, set()),
     ],
 )
-def test_a_parameter_changes_its_stages_and_no_other(project, key, value, stages):
-    project.set(key, value)
-    assert changed(project) == stages | ALWAYS
+def test_a_parameter_changes_its_stages_and_no_other(shared, key, value, stages):
+    with restored(shared.path / "params.yaml"):
+        shared.set(key, value)
+        assert changed(shared) == stages | ALWAYS
 
 
 @pytest.mark.parametrize("module", ["config/mining.py", "circuits/factored.py", "superposition/toys.py"])
