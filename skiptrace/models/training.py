@@ -175,8 +175,12 @@ class Run:
             )
 
     def _loss(self, tokens: Int[Tensor, "batch width"]) -> Tensor:
+        targets = tokens[:, 2:].flatten()
+        if self.model.n_layers == 0:  # what follows a token is predicted from it alone: once for all its places
+            current, rows = tokens[:, 1:-1].unique(return_inverse=True)
+            return cross_entropy(self.model.residual(current[:, None])[:, 0], self.model.W_U, targets, rows.flatten())
         x = self.model.residual(tokens[:, :-1])[:, 1:]
-        return cross_entropy(x.flatten(0, 1), self.model.W_U, tokens[:, 2:].flatten())
+        return cross_entropy(x.flatten(0, 1), self.model.W_U, targets)
 
     def _keep(self, step: int) -> None:
         """Write the model on its way; one that cannot be written stays in memory until it can."""

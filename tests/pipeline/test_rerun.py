@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -71,7 +70,7 @@ def test_touching_a_module_changes_the_stages_that_import_it_and_no_other(projec
     path = project.path / "skiptrace" / module
     path.write_text(path.read_text() + "\n# touched\n")
     assert changed(project) == {"check"}
-    due = json.loads(project.call(sys.executable, "-m", "skiptrace", "doctor", "--json").stdout)["stages"]
+    due = json.loads(project.call("python", "-m", "skiptrace", "doctor", "--json").stdout)["stages"]
     importing = [s for s in STAGES if s != "check" and Path("skiptrace", module) in closure.closure(project.path, s)]
     expected = set().union(*map(instances, importing))
     assert {d["stage"] for d in due if d["why"] == f"changed: skiptrace/{module}"} == expected
