@@ -79,7 +79,8 @@ def train_one(name: str, params: ModelParams, d_vocab: int) -> None:
     for twin in range(1, params.twins + 1):
         other = params.model_copy(update={"seed": params.seed + twin, "checkpoints": 0})
         of_twin = state / f"twin-{twin}", f"{name}, twin {twin}"
-        found, _ = train(other, streams[0], streams[1], d_vocab, *of_twin, where)
+        # Nobody looks at a twin's curve, whose points would be a twentieth of its training.
+        found, _ = train(other, streams[0], streams[1], d_vocab, *of_twin, where, points=0)
         checkpoint.save(found, MODELS / name / "twins" / str(twin))
     if params.checkpoints:
         with atomic_folder(MODELS / name / "checkpoints") as kept:

@@ -38,6 +38,27 @@ def test_training_learns_and_is_deterministic(tmp_path):
     assert curve["tokens"].iloc[-1] == 30 * 4 * 11
 
 
+def test_a_training_without_a_curve_ends_with_the_same_weights(tmp_path):
+    whole, curve = training.train(PARAMS, stream(5000, 0), stream(500, 1), 11, tmp_path / "a", "m", points=5)
+    other, none = training.train(PARAMS, stream(5000, 0), stream(500, 1), 11, tmp_path / "b", "m", points=0)
+    assert curve["step"].tolist() == [6, 12, 18, 24, 30] and none.columns.equals(curve.columns) and none.empty
+    assert torch.equal(weights(whole), weights(other))
+
+
+def test_a_model_without_layers_learns_what_every_place_of_a_token_says(tmp_path):
+    params = PARAMS.model_copy(update={"n_layers": 0, "n_heads": 0, "d_head": 0})
+    run = training.Run(params, stream(5000, 0), stream(500, 1), 11, tmp_path, "m")
+    tokens = training.random_windows(run.stream, params.n_ctx, params.batch_size, 0, 0)
+    places = run.model(tokens[:, :-1])[:, 1:]
+    dense = torch.nn.functional.cross_entropy(places.flatten(0, 1), tokens[:, 2:].flatten())
+    with training.deterministic():
+        found = run._loss(tokens)
+    torch.testing.assert_close(found, dense)
+    expected = torch.autograd.grad(dense, [run.model.W_E, run.model.W_U])
+    for got, wanted in zip(torch.autograd.grad(found, [run.model.W_E, run.model.W_U]), expected, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6)
+
+
 def test_a_training_that_stops_half_way_ends_with_the_same_weights(tmp_path, monkeypatch):
     whole, curve = training.train(PARAMS, stream(5000, 0), stream(500, 1), 11, tmp_path / "a", "m")
     monkeypatch.setenv("SKIPTRACE_CHECKPOINT_SECONDS", "0")

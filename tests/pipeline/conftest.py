@@ -1,5 +1,6 @@
 """A real DVC project on a tiny configuration, reproduced once and copied for each test."""
 
+import contextlib
 import copy
 import os
 import re
@@ -224,6 +225,25 @@ def project(reproduced: Project, tmp_path: Path) -> Project:
     path = tmp_path / "project"
     shutil.copytree(reproduced.path, path, symlinks=True)
     return Project(path, reproduced.python)
+
+
+@pytest.fixture(scope="module")
+def shared(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy of the reproduced project that the tests of a module share: each leaves it as it was."""
+    path = tmp_path_factory.mktemp("shared") / "project"
+    shutil.copytree(reproduced.path, path, symlinks=True)
+    return Project(path, reproduced.python)
+
+
+@contextlib.contextmanager
+def restored(path: Path) -> Iterator[None]:
+    """Give a file its content again afterwards, under a name of its own: another may be linked to DVC's cache."""
+    content = path.read_bytes()
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        path.write_bytes(content)
 
 
 class Told(NamedTuple):

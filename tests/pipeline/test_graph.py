@@ -24,7 +24,7 @@ def body(stage: str) -> dict:
 # Importing third parties once and forking for each stage takes seconds instead of a minute.
 FORKS = """
 import importlib, json, os, sys
-import matplotlib.figure, pandas, pyarrow.parquet, scipy.stats, tokenizers, torch
+import matplotlib.figure, numba, pandas, pyarrow.parquet, pydantic, safetensors, scipy.stats, tokenizers, torch
 found = {}
 for stage in sys.argv[1:]:
     receive, send = os.pipe()
