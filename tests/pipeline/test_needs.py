@@ -1,5 +1,6 @@
 """What stages say of the work before them, and refuse."""
 
+import re
 import resource
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from skiptrace.account.orders import MOST
+from skiptrace.composition.study import IDENTITY_CONTEXTS, IDENTITY_TOKENS
 from skiptrace.config.account import AccountParams
 from skiptrace.config.base import load
 from skiptrace.config.models import ModelParams
@@ -18,6 +20,7 @@ from skiptrace.evidence.causal import at_once
 from skiptrace.memory import Available, available
 from skiptrace.models.config import ModelConfig
 from skiptrace.models.loss import ROWS
+from skiptrace.models.training import config
 from skiptrace.models.transformer import Transformer
 from stages import needs
 from stages.needs import Needs
@@ -123,6 +126,46 @@ def test_what_is_held_while_a_model_is_trained(make_model):
     weights = sum(w.numel() for w in model.parameters())
     seen = 21 * model.n_layers * (2 * model.n_heads * 7 + 4 * model.d_model) + 2 * 21 * model.d_vocab
     assert needs.of_training(model, params, 512).memory == 4 * (7 * weights + seen)
+
+
+def at_60_000_tokens(name: str) -> dict[str, Needs]:
+    """What each stage of a default model would need there, on two processors, with 8 million tokens of text."""
+    import torch
+
+    params = load(ModelParams, f"models.{name}", PARAMS)
+    with torch.device("meta"):
+        model = Transformer(config(params, 60_000))
+    every = model.n_layers * model.n_heads
+    pairs = min(16, model.n_heads**2 * (model.n_layers - 1))
+    stand_ins = needs.of_mining(model, every * (2 + params.twins), 1, PAIRS)
+    batch = at_once(model, min(64, model.n_ctx))
+    positions = IDENTITY_CONTEXTS * min(IDENTITY_TOKENS, model.n_ctx)
+    return {
+        "train": needs.of_training(model, params, ROWS),
+        "score": needs.of_losses(model, SCORING.loss_contexts, ROWS),
+        "expand": needs.of_expansion(model, 2, 128),
+        "mine": needs.of_mining(model, every + pairs, 2, PAIRS),
+        "verify": needs.of_verification(model, 3 * VERIFICATION.rows, batch, 8_000_000, stand_ins, VERIFICATION),
+        "compose": needs.of_composition(model, 16, positions, SCORING),
+        "explore": needs.of_exploration(model, 0, PAIRS),
+        "account": needs.of_accounting(model, ACCOUNT, MOST, PAIRS),
+    }
+
+
+def rows_of_the_page() -> dict[str, str]:
+    """The table of docs/integrity.md, a line by the name that it begins with."""
+    page = (ROOT / "docs" / "integrity.md").read_text()
+    return dict(re.findall(r"^\| `(\w+)` (\|.*)$", page, re.MULTILINE))
+
+
+def test_the_page_says_what_stages_need():
+    found, one, two = rows_of_the_page(), at_60_000_tokens("one"), at_60_000_tokens("two")
+    for stage in one:
+        said = " | ".join(
+            f"{each[stage].memory / 1e9:.1f} GB, {each[stage].operations / needs.A_SECOND / 60:.0f} min"
+            for each in (one, two)
+        )
+        assert found[stage].startswith(f"| {said} |"), f"{stage}: {said}"
 
 
 def of_control_group(root: Path, version: int, most: str, taken: int, cache: int) -> None:
