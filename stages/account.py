@@ -20,6 +20,7 @@ import numpy as np
 from skiptrace.account import examples, lookup, tables
 from skiptrace.account.entries import applies, split
 from skiptrace.account.listing import listed, with_chosen
+from skiptrace.account.orders import MOST
 from skiptrace.account.study import Text, account
 from skiptrace.account.twins import headlines, overlaps
 from skiptrace.account.worth import IDS
@@ -38,6 +39,7 @@ from skiptrace.models import checkpoint
 from skiptrace.tables import write_all
 from skiptrace.tokens.tables import BIGRAMS as COUNTS
 from skiptrace.tokens.tables import VOCAB
+from stages import needs
 from stages.common import asked_for, run, wrote
 
 BOUNDED_BY = "account.contexts and account.selection"
@@ -54,6 +56,8 @@ def main() -> None:
     )
     # Twins are mined by the rule that the model was, which looks at what follows each token.
     words = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab, COUNTS.file(NGRAMS / corpus))
+    needed = needs.of_accounting(model, params, MOST, COUNTS.size(COUNTS.file(NGRAMS / corpus)))
+    needs.state(f"account {name}", needed, BOUNDED_BY)
     text = Text(train, valid, words.probability, words.token)
     mined = CHECKED.read(EVIDENCE / name).sort_values("rank_evidence")
     mining = load(MiningParams, "mining", PARAMS)

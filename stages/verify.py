@@ -56,11 +56,14 @@ def main() -> None:
 
     rows = min(len(tables["skip_trigrams"]), params.rows)
     batch = at_once(model, min(params.context_tokens, model.n_ctx))
-    needed = needs.of_verification(model, rows * (1 + len(StandIn)), batch, len(streams.train), params)
+    twins = sorted((MODELS / name / "twins").glob("*/"))
+    others = (len(StandIn) + len(twins)) * model.n_layers * model.n_heads
+    mined = needs.of_mining(model, others, 1, COUNTS.size(COUNTS.file(NGRAMS / corpus)))
+    needed = needs.of_verification(model, rows * (1 + len(StandIn)), batch, len(streams.train), mined, params)
     needs.state(f"verify {name}", needed, BOUNDED_BY)
     words = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab, COUNTS.file(NGRAMS / corpus))
-    twins = [checkpoint.load(path) for path in sorted((MODELS / name / "twins").glob("*/"))]
-    theirs = [skip_trigrams.of_model(twin, words, mining) for twin in twins]
+    seeds = [checkpoint.load(path) for path in twins]
+    theirs = [skip_trigrams.of_model(twin, words, mining) for twin in seeds]
     matched = params.model_copy(update={"rows": params.matched_rows or params.rows})
     arms = {}
     for kind in StandIn:
