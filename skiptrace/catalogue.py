@@ -5,6 +5,7 @@ from pathlib import PurePath
 from skiptrace.account import tables as account
 from skiptrace.circuits import tables as circuits
 from skiptrace.composition import tables as composition
+from skiptrace.control import tables as control
 from skiptrace.corpora import tables as corpora
 from skiptrace.dictionary import tables as dictionary
 from skiptrace.evidence import tables as evidence
@@ -17,8 +18,8 @@ from skiptrace.tables import Table, declared
 from skiptrace.tokens import tables as tokens
 
 ROOMS = (
-    corpora, tokens, models, expansion, circuits, mining, evidence, composition, account, exploration, superposition,
-    dictionary,
+    corpora, tokens, models, expansion, circuits, mining, evidence, composition, account, exploration, control,
+    superposition, dictionary,
 )  # fmt: skip
 FOLDERS = list(dict.fromkeys(table.place.partition("/")[0] for table in declared(*ROOMS)))
 TABLES = sorted(declared(*ROOMS), key=lambda table: FOLDERS.index(table.place.partition("/")[0]))

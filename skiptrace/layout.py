@@ -19,6 +19,7 @@ EVIDENCE = Path("data/evidence")
 COMPOSE = Path("data/compose")
 EXPLORE = Path("data/explore")
 ACCOUNT = Path("data/account")
+CONTROL = Path("data/control")
 SUPERPOSITION = Path("data/superposition")
 DICTIONARY = Path("data/dictionary")
 # Folders with one entry for each key of a group of params.yaml.

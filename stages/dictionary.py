@@ -6,6 +6,7 @@ Reads   params.yaml  dictionaries.<d>
 Writes  data/dictionary/<d>/autoencoders.safetensors
         data/dictionary/<d>/sweep.parquet       one row per autoencoder, with every measure
         data/dictionary/<d>/best.parquet        toy: the largest cosine of every true feature
+        data/dictionary/<d>/hybrid.parquet      toy: models trained for their dictionary, and what it finds
         data/dictionary/<d>/densities.parquet, features.parquet, contexts.parquet   model: by site
 """
 
@@ -17,9 +18,9 @@ from torch import Tensor
 
 from skiptrace.arithmetic import on_one_thread
 from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams, load_dictionary
-from skiptrace.dictionary import language, toy
+from skiptrace.dictionary import hybrid, language, toy
 from skiptrace.dictionary.sites import SITES
-from skiptrace.dictionary.tables import BEST, CONTEXTS, DENSITIES, FEATURES, SWEEP, TOY_SWEEP
+from skiptrace.dictionary.tables import BEST, CONTEXTS, DENSITIES, FEATURES, HYBRID, SWEEP, TOY_SWEEP
 from skiptrace.files import atomic_folder, read_tensors, read_tokens, write_tensors
 from skiptrace.layout import DICTIONARY, PARAMS
 from skiptrace.models import checkpoint
@@ -50,7 +51,10 @@ def of_toy(params: ToyDictionaryParams) -> tuple[list[tuple[Table, pd.DataFrame]
     all_hosts = toy.Hosts(W, each["sparsity"].to_numpy(), each["seed"].to_numpy())
     sweep, best, found = on_one_thread(toy.decompose, all_hosts, params)
     named = {f"{entries}.{k}": w for entries, one in found.items() for k, w in one.named().items()}
-    return [(TOY_SWEEP, sweep), (BEST, best)], named
+    eased = HYBRID.frame()
+    if params.hybrid is not None:
+        eased = on_one_thread(hybrid.hybrid, all_hosts, params, params.hybrid)
+    return [(TOY_SWEEP, sweep), (BEST, best), (HYBRID, eased)], named
 
 
 def of_model(params: ModelDictionaryParams) -> tuple[list[tuple[Table, pd.DataFrame]], dict[str, Tensor]]:
