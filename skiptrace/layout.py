@@ -4,7 +4,7 @@ from pathlib import Path
 
 PARAMS = Path("params.yaml")
 LOCK = Path("requirements.lock")
-OTHER_LOCKS = (Path("requirements-build.lock"), Path("requirements-torch.lock"))
+OTHER_LOCKS = (Path("requirements-build.lock"), Path("requirements-torch-cpu.lock"))
 IMPORTS = Path("imports")  # tokenizers and checkpoints made elsewhere
 IMPORTED = Path("data/imports")  # their content hashes, one file for each corpus and model
 ARITHMETIC = Path("data/arithmetic")  # how the processor computes that dvc.lock was written on
@@ -20,6 +20,7 @@ COMPOSE = Path("data/compose")
 EXPLORE = Path("data/explore")
 ACCOUNT = Path("data/account")
 CONTROL = Path("data/control")
+DIRECTIONS = Path("data/directions")
 SUPERPOSITION = Path("data/superposition")
 DICTIONARY = Path("data/dictionary")
 # Folders with one entry for each key of a group of params.yaml.

@@ -11,6 +11,7 @@ from skiptrace.config.composition import CompositionParams
 from skiptrace.config.control import ControlParams
 from skiptrace.config.corpora import Corpus, check_corpus
 from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams, check_dictionary
+from skiptrace.config.directions import DirectionsParams
 from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.exploration import ExplorationParams
 from skiptrace.config.mining import MiningParams
@@ -31,6 +32,7 @@ SINGLE: dict[str, type[Params]] = {
     "control": ControlParams,
     "superposition": SuperpositionParams,
     "account": AccountParams,
+    "directions": DirectionsParams,
     "exploration": ExplorationParams,
     "report": ReportParams,
 }

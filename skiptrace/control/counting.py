@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
+from skiptrace.arithmetic import log, sqrt
 from skiptrace.evidence.truth import Row
 
 SIGNED = ("share difference", "log-odds", "log-odds, z", "interaction", "regression", "regression, t")
@@ -60,14 +61,14 @@ def count(
     n, m = n_ab[:, :, None], n_b[:, None, None]
     cells = (together, n - together, n_bc[:, None, :] - together, m - n - n_bc[:, None, :] + together)
     half = torch.stack(cells) + 0.5
-    odds = (half[0] * half[3] / (half[1] * half[2])).log()
-    odds_error = (1 / half).sum(0).sqrt()
-    each = [cell * (cell / chance.clamp(min=1e-9)).clamp(min=1e-30).log() for cell, chance in _expected(cells)]
+    odds = log(half[0] * half[3] / (half[1] * half[2]))
+    odds_error = sqrt((1 / half).sum(0))
+    each = [cell * log((cell / chance.clamp(min=1e-9)).clamp(min=1e-30)) for cell, chance in _expected(cells)]
     g = torch.stack(each).sum(0)
     scores = {
         "lift": share / alone.clamp(min=1e-9),
         "share difference": share - alone,
-        "PMI": share.clamp(min=1e-9).log() - p_c.clamp(min=1e-9).log(),
+        "PMI": log(share.clamp(min=1e-9)) - log(p_c.clamp(min=1e-9)),
         "G²": 2 * g * (share > alone),
         "log-odds": odds,
         "log-odds, z": odds / odds_error,
@@ -85,7 +86,7 @@ def _regression(near: Tensor, n_a: Tensor, together: Tensor, n_c: Tensor, places
     inverse = torch.linalg.inv((covariance + RIDGE * torch.eye(len(n_a))).double()).float()
     slope = inverse @ with_out
     left = (n_c - n_c**2 / places - (slope * with_out).sum(0)).clamp(min=0) / max(1, places - len(n_a))
-    return slope, (inverse.diagonal().clamp(min=0)[:, None] * left[None, :]).sqrt()
+    return slope, sqrt(inverse.diagonal().clamp(min=0)[:, None] * left[None, :])
 
 
 def _expected(cells: tuple[Tensor, ...]) -> list[tuple[Tensor, Tensor]]:

@@ -156,6 +156,7 @@ def test_rooms_import_only_rooms_below_them():
         "evidence",
         "account",
         "control",
+        "directions",
         "superposition",
         "dictionary",
         "exploration",
