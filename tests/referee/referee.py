@@ -505,7 +505,7 @@ def control(folder: Path) -> Iterator[Claim]:
     every = json.loads((folder / "reports/metrics.json").read_text())["models"]
     reported = accepted[(accepted["grammar"] != accepted["grammar"].min()) & accepted["best"]]
     for name, numbers in every.items():
-        if "precision" not in (said := numbers.get("skip_trigrams", {})):
+        if "average_precision" not in (said := numbers.get("skip_trigrams", {})):
             continue
         for of, keys in (
             ("weights", ("recall", "precision")),

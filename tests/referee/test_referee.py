@@ -33,6 +33,20 @@ def test_the_control_of_a_small_run_is_found_again(reproduced):  # noqa: F811
     assert [claim for claim in found if not claim.agrees] == []
 
 
+def test_a_falsified_place_or_headline_of_the_control_is_noticed(reproduced, tmp_path):  # noqa: F811
+    (tmp_path / "reports").mkdir()
+    shutil.copy(reproduced.path / "reports/metrics.json", tmp_path / "reports")
+    shutil.copytree(reproduced.path / "data/control", tmp_path / "data/control")
+    for name, column in (("rules", "counts"), ("accepted", "found")):
+        file = tmp_path / f"data/control/{name}.parquet"
+        table = pd.read_parquet(file)
+        file.unlink()
+        table.assign(**{column: table[column] + 1}).to_parquet(file)
+        assert [claim for claim in referee.control(tmp_path) if not claim.agrees]
+        table.to_parquet(file)
+        assert [claim for claim in referee.control(tmp_path) if not claim.agrees] == []
+
+
 @pytest.mark.parametrize(
     ("chances", "rate", "wanted"),
     [
