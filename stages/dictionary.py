@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from skiptrace.arithmetic import on_one_thread
 from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams, load_dictionary
 from skiptrace.dictionary import hybrid, language, toy
 from skiptrace.dictionary.sites import SITES
@@ -49,12 +48,11 @@ def of_toy(params: ToyDictionaryParams) -> tuple[list[tuple[Table, pd.DataFrame]
     each = hosts[hosts["feature"] == 0]
     W = read_tensors(Path(params.source))["larger.W"]
     all_hosts = toy.Hosts(W, each["sparsity"].to_numpy(), each["seed"].to_numpy())
-    sweep, best, found = on_one_thread(toy.decompose, all_hosts, params)
+    ways = [hybrid.AFTERWARDS] if params.hybrid is None else [hybrid.AFTERWARDS, hybrid.HYBRID_WAY]
+    jobs = [(way, all_hosts, params) for way in ways]
+    (sweep, best, found), *rest = side_by_side(hybrid.taken_apart, jobs, "ways to take toy models apart")
     named = {f"{entries}.{k}": w for entries, one in found.items() for k, w in one.named().items()}
-    eased = HYBRID.frame()
-    if params.hybrid is not None:
-        eased = on_one_thread(hybrid.hybrid, all_hosts, params, params.hybrid)
-    return [(TOY_SWEEP, sweep), (BEST, best), (HYBRID, eased)], named
+    return [(TOY_SWEEP, sweep), (BEST, best), (HYBRID, rest[0] if rest else HYBRID.frame())], named
 
 
 def of_model(params: ModelDictionaryParams) -> tuple[list[tuple[Table, pd.DataFrame]], dict[str, Tensor]]:

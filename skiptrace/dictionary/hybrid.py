@@ -5,14 +5,26 @@ model may be trained towards codes that a dictionary takes apart. Here its activ
 dictionary, trained for the same few steps, is fitted to it and to the model without a penalty.
 """
 
+from typing import Any
+
 import pandas as pd
 import torch
 
 from skiptrace.config.dictionaries import HybridParams, ToyDictionaryParams
 from skiptrace.dictionary.tables import HYBRID
-from skiptrace.dictionary.toy import Hosts, of_size
+from skiptrace.dictionary.toy import Hosts, decompose, of_size
 from skiptrace.superposition.features import Features
 from skiptrace.superposition.toys import Kind, Plan, train
+
+AFTERWARDS, HYBRID_WAY = "a dictionary found afterwards", "models trained for their dictionary"
+
+
+def taken_apart(way: str, hosts: Hosts, params: ToyDictionaryParams) -> Any:
+    """What `decompose` gives, or `hybrid`: the two ways side by side."""
+    if way == AFTERWARDS:
+        return decompose(hosts, params)
+    assert params.hybrid is not None
+    return hybrid(hosts, params, params.hybrid)
 
 
 def hybrid(hosts: Hosts, params: ToyDictionaryParams, how: HybridParams) -> pd.DataFrame:

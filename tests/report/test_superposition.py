@@ -187,7 +187,7 @@ def test_the_hybrid_way_is_said_to_work_where_the_gain_above_random_is_beyond_it
     section = toy.toy(study_of(Results({}, {}, {}, {"toy": result}), name="toy"))
     assert section is not None
     assert f"The hybrid way {said}" in section.paragraphs[1]
-    assert f"at 0.02 by {gain:.1f}" in section.paragraphs[1].replace("-0.0", "0.0")
+    assert f"at 0.02 by {gain:.4f}" in section.paragraphs[1].replace("by -0.0", "by 0.0")
     assert "+20.0%" in section.paragraphs[1]
     assert len(section.blocks[-1].rows) == 2
     plain = toy.toy(study_of(Results({}, {}, {}, {"toy": toy_result()}), name="toy"))

@@ -100,7 +100,7 @@ def toy(study: Study) -> Section | None:
 def _hybrid(table: pd.DataFrame) -> str:
     """Whether models trained for their dictionary are taken apart more easily, and at what cost."""
     plain, *others = (part for _, part in table.groupby("activation_penalty"))
-    steps = table["dictionary_steps"].min()
+    steps = int(table["dictionary_steps"].min())
     ease = {p["activation_penalty"].iloc[0]: _gain(p, plain, steps) for p in others}
     told = []
     for penalty, gain in ease.items():
