@@ -135,14 +135,18 @@ def account(model: ModelResult) -> dict[str, Any]:
     overlap = twin_overlap(model)
     if len(overlap):
         found["twin_overlap"] = {ranking: rounded(share) for ranking, share in overlap["overlap"].items()}
+        null = overlap["chance_matched"].items()
+        found["twin_overlap_matched_null"] = {ranking: rounded(share) for ranking, share in null}
         spread = model.accounted.headlines.set_index("name")["spread"]
         found["twin_spread"] = {str(name): rounded(value) for name, value in spread.items()}
     return found
 
 
 def twin_overlap(model: ModelResult) -> pd.DataFrame:
-    """By ranking, the share of the first rows that recur in a twin, and by chance: means over twins."""
-    return model.accounted.overlaps.groupby("ranking", sort=False)[["rows", "overlap", "chance"]].mean()
+    """By ranking, the share of the first rows that recur in a twin, and by either chance: means over twins."""
+    return model.accounted.overlaps.groupby("ranking", sort=False)[
+        ["rows", "overlap", "chance", "chance_matched"]
+    ].mean()
 
 
 COSTS = {
@@ -169,7 +173,8 @@ def by_source(checked: pd.DataFrame, column: str) -> list[float]:
 def evidence(model: ModelResult, min_p_out: float) -> dict[str, float]:
     """Shares of the checked rows that pass each test by itself, and all of them.
 
-    `matched_null` is the share that is consistent of rows mined from heads whose weights were rotated at random.
+    `matched_null` is the share that is consistent of rows mined from heads whose weights were rotated at random,
+    `used_matched_null` the share of them that is used on text as it is.
     """
     checked, rotated = model.evidence, model.matched[model.matched["heads"] == "rotated"]
     found = {
@@ -180,6 +185,7 @@ def evidence(model: ModelResult, min_p_out: float) -> dict[str, float]:
         "contradicted": (checked["support"] == "contradicted").mean(),
         "recurring": (checked["recurs"] >= 0.5).mean() if checked["recurs"].notna().any() else np.nan,
         "used": (checked["use"] == "used").mean(),
+        "used_matched_null": (rotated["use"] == "used").mean(),
         "survives": checked["survives"].mean(),
     }
     return {name: rounded(share) for name, share in found.items() if np.isfinite(share)}
