@@ -17,6 +17,9 @@ MOST = 2**26  # entries of a circuit, of all heads together, that are ranked: of
 PATH = ((0.0, 0.125), (0.25, 0.25), (0.5, 0.25), (0.75, 0.25), (1.0, 0.125))  # places on the path, trapezoidal weights
 
 
+BLOCK = 64  # values of which the largest bounds the first few
+
+
 class Ranked(NamedTuple):
     """Entries of QK and of OV in an order, and what each is worth in it: nats per token for those ranked by loss."""
 
@@ -159,14 +162,24 @@ def _largest(
     entries, worth = [], []
     for circuits, each, count in ((split.qk, found.qk, most[0]), (split.ov, found.ov, most[1])):
         flat = each.view(-1)
-        by = key(flat).numpy()
-        above = np.flatnonzero(by > 0).astype(np.int32)  # there are at most `MOST`
+        ordered = key(flat)
+        above = ((ordered >= _least(ordered, count)) & (ordered > 0)).nonzero()[:, 0].numpy()
+        by = ordered.numpy()
         if len(above) > count:
             above = above[np.argpartition(by[above], len(above) - count)[len(above) - count :]]
         top = above[np.lexsort([above, -by[above]])]
         entries.append(_at(circuits, tokens, top))
         worth.append(flat.numpy()[top].astype(np.float64))
     return Ranked(entries[0], entries[1], worth[0], worth[1])
+
+
+def _least(by: Float[Tensor, " n"], count: int) -> float:
+    """A number that at least `count` values reach: so many blocks of them have a maximum that does.
+
+    Few other values reach it, so that not all of them have to be partitioned, which takes seconds.
+    """
+    blocks = by[: len(by) // BLOCK * BLOCK].view(-1, BLOCK).amax(1)
+    return float(blocks.topk(count).values[-1]) if 0 < count <= len(blocks) else float(-np.inf)
 
 
 def _at(circuits: Sequence[Circuit], tokens: Int[Tensor, " n"], flat: np.ndarray) -> Entries:

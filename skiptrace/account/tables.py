@@ -136,6 +136,11 @@ OVERLAPS = Table(
         Column("rows", "int64", "first rows that are compared"),
         Column("overlap", "float64", "share of them that are among as many first rows of the twin, in any head"),
         Column("chance", "float64", "the share if both orders were random"),
+        Column(
+            "chance_matched",
+            "float64",
+            "the share if the twin's order were random among its rows whose tokens are about as frequent",
+        ),
     ],
 )
 HEADLINES = Table(

@@ -211,14 +211,18 @@ def account(model: ModelResult) -> dict[str, Any]:
     overlap = twin_overlap(model)
     if len(overlap):
         found["twin_overlap"] = {ranking: rounded(share) for ranking, share in overlap["overlap"].items()}
+        null = overlap["chance_matched"].items()
+        found["twin_overlap_matched_null"] = {ranking: rounded(share) for ranking, share in null}
         spread = model.accounted.headlines.set_index("name")["spread"]
         found["twin_spread"] = {str(name): rounded(value) for name, value in spread.items()}
     return found
 
 
 def twin_overlap(model: ModelResult) -> pd.DataFrame:
-    """By ranking, the share of the first rows that recur in a twin, and by chance: means over twins."""
-    return model.accounted.overlaps.groupby("ranking", sort=False)[["rows", "overlap", "chance"]].mean()
+    """By ranking, the share of the first rows that recur in a twin, and by either chance: means over twins."""
+    return model.accounted.overlaps.groupby("ranking", sort=False)[
+        ["rows", "overlap", "chance", "chance_matched"]
+    ].mean()
 
 
 COSTS = {
@@ -245,7 +249,8 @@ def by_source(checked: pd.DataFrame, column: str) -> list[float]:
 def evidence(model: ModelResult, min_p_out: float) -> dict[str, float]:
     """Shares of the checked rows that pass each test by itself, and all of them.
 
-    `matched_null` is the share that is consistent of rows mined from heads whose weights were rotated at random.
+    `matched_null` is the share that is consistent of rows mined from heads whose weights were rotated at random,
+    `used_matched_null` the share of them that is used on text as it is.
     """
     found = {name: passed.mean() for name, (passed, _) in _tests(model, min_p_out).items()}
     return {name: rounded(share) for name, share in found.items() if np.isfinite(share)}
@@ -274,7 +279,8 @@ def _tests(model: ModelResult, min_p_out: float) -> dict[str, tuple[pd.Series, p
     if checked["recurs"].notna().any():
         found["recurring"] = checked["recurs"] >= 0.5
     tests = {name: (passed, checked["source_id"]) for name, passed in found.items()}
-    return tests | ({"matched_null": (rotated["consistent"], rotated["source_id"])} if len(rotated) else {})
+    nulls = {"matched_null": rotated["consistent"], "used_matched_null": rotated["use"] == "used"}
+    return tests | {name: (passed, rotated["source_id"]) for name, passed in nulls.items() if len(rotated)}
 
 
 def planted(model: ModelResult, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:

@@ -278,3 +278,16 @@ def test_a_vocabulary_with_fewer_entries_than_any_count_keeps_all(parts, frequen
     text = Text(stream, stream[:100], frequency, pd.Series(["t"] * 23))
     ranked, _ = study.rank(parts, text, PARAMS.model_copy(update={"entries": [10**9]}))
     assert len(ranked["entry"].ov.head) <= parts.n_heads * 23**2
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 300), st.booleans())
+def test_the_largest_are_those_that_sorting_everything_finds(parts, seed, count, clumped):
+    generator = np.random.default_rng(seed)
+    values = generator.permutation(parts.n_heads * 23 * 23) - 700.0  # distinct, above and below zero
+    values = np.sort(values) if clumped else values
+    worth = torch.from_numpy(values).float().view(parts.n_heads, 23, 23)
+    found = orders._largest(parts, torch.arange(23), orders.Slopes(worth, worth), (count, 3), lambda x: x)
+    above = np.sort(values[values > 0])[::-1]
+    assert found.qk_worth.tolist() == above[:count].tolist() and found.ov_worth.tolist() == above[:3].tolist()
+    np.testing.assert_array_equal(worth.numpy()[found.qk.head, found.qk.row, found.qk.column], found.qk_worth)

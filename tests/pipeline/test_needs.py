@@ -49,7 +49,7 @@ def everything(model: Transformer) -> dict[str, Needs]:
         "score": needs.of_losses(model, 4096, ROWS),
         "verify": needs.of_verification(model, 2000, at_once(model, 64), 8_000_000, mined, VERIFICATION),
         "compose": needs.of_composition(model, 6, 128, SCORING),
-        "account": needs.of_accounting(model, ACCOUNT, MOST, PAIRS),
+        "account": needs.of_accounting(model, ACCOUNT, MOST),
         "train": needs.of_training(model, TRAINING, ROWS),
     }
 
@@ -106,8 +106,8 @@ def test_ranking_the_entries_of_one_layer_is_what_an_account_needs_memory_for(wi
 
     with torch.device("meta"):
         one = Transformer(ModelConfig(d_vocab=60_000, d_model=128, n_ctx=256, n_layers=1, n_heads=4, d_head=32))
-    assert needs.of_accounting(one, ACCOUNT, MOST, 0).memory == MOST * 25
-    assert needs.of_accounting(wide, ACCOUNT, MOST, 0).memory == 3 * 4 * 256 * 60_000
+    assert needs.of_accounting(one, ACCOUNT, MOST).memory == MOST * 25
+    assert needs.of_accounting(wide, ACCOUNT, MOST).memory == 3 * 4 * 256 * 60_000
 
 
 def test_a_document_that_no_memory_holds_encoded_is_refused_before_it_is_read(monkeypatch):
@@ -148,7 +148,7 @@ def at_60_000_tokens(name: str) -> dict[str, Needs]:
         "verify": needs.of_verification(model, 3 * VERIFICATION.rows, batch, 8_000_000, stand_ins, VERIFICATION),
         "compose": needs.of_composition(model, 16, positions, SCORING),
         "explore": needs.of_exploration(model, 0, PAIRS),
-        "account": needs.of_accounting(model, ACCOUNT, MOST, PAIRS),
+        "account": needs.of_accounting(model, ACCOUNT, MOST),
     }
 
 

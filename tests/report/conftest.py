@@ -129,7 +129,9 @@ def result(model, tokens, vocabulary) -> ModelResult:
     arms = {}
     for kind in StandIn:
         other = stand_in(model, kind, 0)
-        arms[kind.value] = verify(other, skip_trigrams.of_model(other, vocabulary, MINING), streams, VERIFICATION)
+        found_there = skip_trigrams.of_model(other, vocabulary, MINING)
+        rows = verify(other, found_there, streams, VERIFICATION, VERIFICATION.matched_rows)
+        arms[kind.value] = pd.concat([rows, use(other, rows, stream, 6, 8, 0.5)], axis=1)
     twins = [mined] if model.n_layers == 1 else []
     evidence = judged(checked, arms["rotated"], twins, VERIFICATION)
     evidence = pd.concat([evidence, use(model, evidence, stream, 6, 8, 0.5)], axis=1)

@@ -94,14 +94,25 @@ def _twins(model: ModelResult) -> Table:
     found, headlines = metrics.twin_overlap(model), model.accounted.headlines
     spread = ", ".join(f"{r.name} {r.value:.3f} (spread {r.spread:.3f})" for r in headlines.itertuples(index=False))
     rows: list[tuple[Cell, ...]] = [
-        (RANKINGS[str(ranking)], f"{each['rows']:.0f}", f"{each['overlap']:.0%}", f"{each['chance']:.1%}")
+        (
+            RANKINGS[str(ranking)],
+            f"{each['rows']:.0f}",
+            f"{each['overlap']:.0%}",
+            f"{each['chance_matched']:.1%}",
+            f"{each['chance']:.1%}",
+        )
         for ranking, each in found.iterrows()
     ]
     return Table(
         "The first rows of each ranking that are among the first of a model that differs in its seed alone, in any "
-        "head, each model's rows mined from its own weights; by chance: if both orders of these rows were random. "
+        "head, each model's rows mined from its own weights. By frequency: if the twin's order were random among "
+        "rows whose tokens are about as frequent; by chance: if both orders of these rows were random. "
         f"Headline numbers, nats per token, with the standard deviation over the model and its twins: {spread}.",
-        explained((*words("Ranking"), *numbers("Rows", "Recur", "By chance")), OVERLAPS, "ranking rows overlap chance"),
+        explained(
+            (*words("Ranking"), *numbers("Rows", "Recur", "By frequency", "By chance")),
+            OVERLAPS,
+            "ranking rows overlap chance_matched chance",
+        ),
         rows,
     )
 
