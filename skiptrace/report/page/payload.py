@@ -1,7 +1,5 @@
 """What the page carries for its explorer, packed so that it stays small: one archive per corpus and model."""
 
-import base64
-import gzip
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -19,6 +17,7 @@ from skiptrace.report.page import contexts
 from skiptrace.report.page.contexts import Places
 from skiptrace.report.rendering.document import Report
 from skiptrace.report.rendering.failures import attempt
+from skiptrace.report.rendering.packing import compressed
 from skiptrace.report.rendering.tokens import FORMULA, LONGEST, MARKS, is_word, visible
 
 EXAMPLES = 2  # places in the text per token, and per skip-trigram
@@ -157,9 +156,8 @@ class ModelPayload:
 
 
 def packed(value: Any) -> str:
-    """A dataclass as JSON, compressed, in base 64: the same bytes for the same value."""
-    text = json.dumps(value, default=vars, separators=(",", ":"), allow_nan=False)
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+    """A dataclass as JSON, compressed: the same text for the same value."""
+    return compressed(json.dumps(value, default=vars, separators=(",", ":"), allow_nan=False).encode())
 
 
 def carried(
