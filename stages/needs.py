@@ -72,18 +72,15 @@ def of_training(model: Transformer, params: "ModelParams", rows: int) -> Needs:
 
 
 def of_accounting(model: Transformer, params: "AccountParams", most: int) -> Needs:
-    """To account for attention on text.
-
-    Of one layer, at most so many entries are ranked; of deeper models parts are replaced alone.
-    """
+    """To account for attention on text, and rank at most so many entries of either circuit."""
     context = 2.0 * model.n_ctx * model.d_vocab
     rungs = 9.0 * max(1, model.n_layers) * params.contexts * context * model.d_model
     running = 3.0 * SINGLE * model.n_ctx * model.d_vocab
-    if model.n_layers != 1:
+    if not model.n_layers:
         return Needs(rungs, running)
-    entries = min(most, model.n_heads * model.d_vocab**2)
+    entries = min(most, model.n_layers * model.n_heads * model.d_vocab**2)
     points, rounds = 39.0 * params.contexts, 16.0 * params.selection
-    along = (points + 2 * rounds) * context * (model.d_model + model.n_heads * model.d_head)
+    along = (points + 2 * rounds) * context * model.n_layers * (model.d_model + model.n_heads * model.d_head)
     # Slopes of QK and of OV; of one of them the worth, where it is above zero, and the order by it.
     ranking = entries * (2.0 * SINGLE + SINGLE + 1 + INTEGER + SINGLE)
     return Needs(rungs + along, max(ranking, running))

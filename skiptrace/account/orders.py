@@ -49,7 +49,8 @@ def slopes(
     """Add to `into`, `share` times, the derivatives of the mean loss (nats per token) with respect to every entry.
 
     With g_i = softmax(logits_i) − onehot(target_i): ∂/∂OV[s, o] = Σ_i Σ_{j: t_j = s} A_ij g_i[o], and ∂/∂QK[d, s] =
-    Σ_{i: t_i = d} Σ_{j: t_j = s} A_ij (a_ij − Σ_k A_ik a_ik) with a_ij = OV[t_j] · g_i.
+    Σ_{i: t_i = d} Σ_{j: t_j = s} ∂loss/∂s_ij. In one layer ∂loss/∂s_ij = A_ij (a_ij − Σ_k A_ik a_ik) with
+    a_ij = OV[t_j] · g_i; where later layers read what this one writes, the chain rule goes on through them.
     """
     local = torch.full((running.additive.d_vocab,), -1)
     local[tokens] = torch.arange(len(tokens))
@@ -57,13 +58,21 @@ def slopes(
     targets = windows.shape[0] * (windows.shape[1] - 2)
     for window in windows:
         context = window[:-1]
-        pattern = running.pattern(context)
+        added = torch.zeros(running.additive.n_heads, len(context), len(context), requires_grad=True)
+        with torch.enable_grad():
+            attention = running.pattern(context, added)
+        pattern = attention.detach()
         gradient = running.logits(context, pattern).softmax(-1)
         gradient[torch.arange(len(context)), window[1:]] -= 1
         gradient[0] = 0
         gradient *= share / targets
         through = running.through(context, gradient)
-        scores = pattern * (through - (through * pattern).sum(-1, keepdim=True))
+        with torch.enable_grad():
+            saved = (attention * through).sum()
+            composed = running.additive.composed(context, attention)
+            if composed is not None:
+                saved = saved + (composed * (gradient @ running.additive.W_U.T)).sum()
+        (scores,) = torch.autograd.grad(saved, added)
         # Places of the same token are added up first: a context has far fewer tokens than places.
         held = local[context].unique()
         held = held[held >= 0]

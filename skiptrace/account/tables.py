@@ -20,7 +20,7 @@ LADDER = Table(
 )
 CURVE = Table(
     "account/<m>/curve",
-    "What the first entries of an order recover; a row is a number of entries. Empty where circuits are not the model.",
+    "What the first entries of an order recover; a row is a number of entries. Composition of layers is always kept.",
     [
         Column("circuit", "string", "both: so many entries of QK and of OV; qk or ov: the other circuit whole"),
         Column("order", "string", "the order in which entries are kept"),
