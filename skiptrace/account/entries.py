@@ -129,7 +129,8 @@ def split(model: Transformer, frequency: Float[Tensor, " d_vocab"]) -> Split:
 def applies(model: Transformer) -> bool:
     """Whether a model is the sum of its direct path and its heads' circuits, whose positions are beside the stream."""
     bias = any(layer.b_O is not None for layer in model.blocks)
-    return model.n_layers == 1 and model.linear and not model.standard_positions and not bias
+    beside = not model.standard_positions and not model.config.rotary
+    return model.n_layers == 1 and model.linear and beside and not bias
 
 
 class Running:
