@@ -2,7 +2,7 @@
 
 The factors of the circuits are all that mining needs; what is stored of them is for people and other programs.
 
-Reads   params.yaml  mining, expansion.heads, expansion.virtual_heads
+Reads   params.yaml  mining, expansion.heads, expansion.offsets, expansion.virtual_heads
         data/models/<m>/, data/tables/<m>/heads.parquet
         data/tokens/<corpus of m>/vocab.parquet, data/ngrams/<corpus of m>/bigrams.parquet
 Writes  data/tables/<m>/bigrams.parquet         largest entries of the direct path
@@ -68,7 +68,7 @@ def main() -> None:
     BIGRAMS.write(out, largest)
     AGREEMENT.write(out, agreement)
     files = [str(file.resolve()) for file in (MODELS / name, words, followed)]
-    jobs = [(*files, head, params, where) for head in asked]
+    jobs = [(*files, head, params, expansion.offsets, where) for head in asked]
     found = side_by_side(mine_head, jobs, "mining heads", threads=True)
     acting = [one.best_outs for head, one in zip(asked, found, strict=True) if head in positional]
     statistics = statistics_of(path, params.bins, torch.get_num_threads())

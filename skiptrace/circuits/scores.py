@@ -15,7 +15,7 @@ from skiptrace.circuits.factored import Circuit, head_name, heads, ov
 from skiptrace.circuits.tables import HEADS, OFFSETS
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.errors import InputError
-from skiptrace.models.transformer import Transformer
+from skiptrace.models.transformer import Block, Transformer
 from skiptrace.models.windows import BOS_ID
 
 OWN_ROWS = 4096  # tokens that shares of a vocabulary are estimated on: within 0.8 % (one standard error) of all
@@ -106,9 +106,33 @@ def position_scores(
     W_pos: Float[Tensor, "ctx d_model"],
     W_Q: Float[Tensor, "*heads d_model d_head"],
     W_K: Float[Tensor, "*heads d_model d_head"],
+    layer: Block | None = None,
 ) -> Float[Tensor, "*heads ctx ctx"]:
-    """W_pos W_Q W_Kᵀ W_posᵀ/√d_head: the attention scores that positions alone would give."""
-    return (W_pos @ W_Q) @ (W_pos @ W_K).transpose(-1, -2) / math.sqrt(W_Q.shape[-1])
+    """W_pos W_Q R W_Kᵀ W_posᵀ/√d_head: the attention scores that positions alone would give.
+
+    R turns them where the positions of `layer` are rotary; W_pos is then what `standing` gives.
+    """
+    query, key = W_pos @ W_Q, W_pos @ W_K
+    if layer is not None:
+        query, key = layer.turned(layer.normed(query, layer.q_norm)), layer.turned(layer.normed(key, layer.k_norm))
+    return query @ key.transpose(-1, -2) / math.sqrt(W_Q.shape[-1])
+
+
+@torch.no_grad()
+def standing(model: Transformer, texts: Int[Tensor, "batch ctx"]) -> list[Float[Tensor, "n_ctx d_model"]]:
+    """What stands at every place whatever the token, layer by layer: W_pos.
+
+    Of rotary positions, which turn what they find, it is the mean of what the layer reads on text, the start left out.
+    """
+    if not model.config.rotary:
+        return [model.W_pos] * model.n_layers
+    sums = [torch.zeros(model.d_model) for _ in model.blocks]
+    for batch in batches(model, texts):
+        x, pos = model.embed(batch)
+        for index, layer in enumerate(model.blocks):
+            sums[index] += layer.normalise(x)[:, 1:].sum((0, 1))
+            x = layer.add(x, layer(x, pos))
+    return [(each / texts[:, 1:].numel()).expand(model.n_ctx, -1) for each in sums]
 
 
 def by_offset(pattern: Float[Tensor, "*heads ctx ctx"]) -> Float[Tensor, "*heads ctx"]:
@@ -255,13 +279,15 @@ def score_heads(
     chance = copying_null(model, params.null_draws, params.seed)
     even_induced = prefix_matching(softmax_causal(torch.zeros(span.shape[1], span.shape[1])), length, params.repeats)
     rows, curves = [], []
+    placed = standing(model, tokens)
     for layer, head in heads(model):
         weights, seen = model.blocks[layer], text[layer]
-        term = position_scores(model.W_pos, weights.W_Q[head], weights.W_K[head])
+        term = position_scores(placed[layer], weights.W_Q[head], weights.W_K[head], weights)
         mean, square = seen.moments.mean[head], seen.moments.square[head].item()
         share = position_share(term, mean, square).item()
-        share_null = _share_null(model, mean, square, params)
-        alone, actual = by_offset(softmax_causal(term)), by_offset(seen.pattern[head])
+        share_null = _share_null(placed[layer], weights, mean, square, params)
+        visible = term.masked_fill(weights.hidden(model.n_ctx, term.device), -torch.inf)
+        alone, actual = by_offset(softmax_causal(visible)), by_offset(seen.pattern[head])
         # The longest offsets are averages over a handful of destinations: the first half will do.
         best = int(alone[: max(2, model.n_ctx // 2)].argmax())
         circuit = ov(model, layer, head)
@@ -303,11 +329,11 @@ def score_heads(
     return HEADS.frame(rows), OFFSETS.frame(pd.concat(curves, ignore_index=True))
 
 
-def _share_null(model: Transformer, mean: Tensor, square: float, params: ScoringParams) -> Null:
+def _share_null(W_pos: Tensor, layer: Block, mean: Tensor, square: float, params: ScoringParams) -> Null:
     generator = torch.Generator().manual_seed(params.seed)
-    shape = (model.d_model, model.d_head)
+    shape = (W_pos.shape[1], layer.d_head)
     draws = []
     for _ in range(params.null_draws):
-        W_Q, W_K = (torch.randn(shape, generator=generator).to(model.W_pos) for _ in range(2))
-        draws.append(position_share(position_scores(model.W_pos, W_Q, W_K), mean, square).item())
+        W_Q, W_K = (torch.randn(shape, generator=generator).to(W_pos) for _ in range(2))
+        draws.append(position_share(position_scores(W_pos, W_Q, W_K, layer), mean, square).item())
     return Null(float(np.mean(draws)), float(np.std(draws, ddof=1)))

@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from skiptrace.arithmetic import on_one_thread
 from skiptrace.models.config import Activation, ModelConfig
 
 
@@ -195,6 +196,28 @@ class Block(nn.Module):
         places = torch.arange(first, first + x.shape[-2], device=x.device)
         angles = places[:, None] * self.frequencies
         return rotate(x, angles.cos(), angles.sin())
+
+    def farthest(self, ctx: int) -> int:
+        """The largest distance at which a head sees a source in a context."""
+        return max(1, min(ctx, self.window or ctx) - 1)
+
+    def at_distance(
+        self, query: Float[Tensor, "*batch rows d_head"], ctx: int, offset: int | None = None
+    ) -> Float[Tensor, "*batch rows d_head"]:
+        """Queries turned for sources `offset` places before, or by the mean of R over the distances of a context.
+
+        Distances are spread evenly on a logarithmic scale, p(D) ∝ ln(1 + 1/D), as sources are placed where mined rows
+        are checked. Without rotary positions they are as they are.
+        """
+        if self.frequencies is None:
+            return query
+        there = torch.arange(1, self.farthest(ctx) + 1) if offset is None else torch.tensor([offset])
+        share = (1 + 1 / there.double()).log()
+        angles = there[:, None] * self.frequencies.double().cpu()
+        mean = [
+            on_one_thread(torch.matmul, share / share.sum(), wave).to(query) for wave in (angles.cos(), angles.sin())
+        ]
+        return rotate(query, *mean)
 
     def normed(
         self, x: Float[Tensor, "*batch d_head"], weight: Float[Tensor, " d_head"] | None
