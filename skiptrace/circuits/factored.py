@@ -3,6 +3,9 @@
 Rows and columns follow the row-vector convention x W. `direct` has the current token in its rows
 and the next in its columns; `ov` the source and the output token; `qk` the destination and the source.
 
+W_E stands for what a layer reads of each token alone (`Transformer.reads`), and 1/std of layer norm for what
+`Transformer.scale` says.
+
 Where positions are rotary, QK depends on the distance D of the two tokens: x_d W_Q R(D) W_Kᵀ x_s, with R the rotation
 by D times the frequencies of the model (Su et al. 2021). `qk` is then the mean over the distances in a context, which
 is as thin, and `qk_at_4` the circuit at one.
@@ -125,13 +128,13 @@ class Circuit:
 
 def direct(model: Transformer) -> Circuit:
     """W_E W_U, the path that no head touches (section "Zero-Layer Transformers")."""
-    return Circuit("direct", "none", "none", model.W_E, model.W_U)
+    return Circuit("direct", "none", "none", model.reads(model.n_layers), model.W_U)
 
 
 def ov(model: Transformer, layer: int, head: int) -> Circuit:
     """W_E W_V W_O W_U, in logits: what attending to a source does to each output token."""
     heads = model.blocks[layer]
-    left, right = model.W_E @ heads.W_V[head], heads.W_O[head] @ model.W_U
+    left, right = model.reads(layer) @ heads.W_V[head], heads.W_O[head] @ model.W_U * model.scale(model.n_layers)
     return Circuit("ov", str(layer), str(head), left, right)
 
 
@@ -142,8 +145,9 @@ def qk(model: Transformer, layer: int, head: int, offset: int | None = None) -> 
     the distances of a context. Norms of queries and keys are those of single tokens.
     """
     heads = model.blocks[layer]
-    query = heads.normed(model.W_E @ heads.W_Q[head], heads.q_norm)
-    key = heads.normed(model.W_E @ heads.W_K[head], heads.k_norm)
+    alone = model.reads(layer)
+    query = heads.normed(alone @ heads.W_Q[head], heads.q_norm)
+    key = heads.normed(alone @ heads.W_K[head], heads.k_norm)
     name = "qk" if offset is None else f"{AT_OFFSET}{offset}"
     left = heads.at_distance(query, model.n_ctx, offset) / math.sqrt(model.d_head)
     return Circuit(name, str(layer), str(head), left, key.T)
@@ -152,8 +156,9 @@ def qk(model: Transformer, layer: int, head: int, offset: int | None = None) -> 
 def virtual_ov(model: Transformer, first: Head, then: Head) -> Circuit:
     """W_E W_OV^h₁ W_OV^h₂ W_U, in logits: what a source does to each output token through two heads in turn."""
     one, two = model.blocks[first[0]], model.blocks[then[0]]
-    left = model.W_E @ one.W_V[first[1]]
+    left = model.reads(first[0]) @ one.W_V[first[1]]
     right = one.W_O[first[1]] @ two.W_V[then[1]] @ two.W_O[then[1]] @ model.W_U
+    right = right * (model.scale(then[0]) * model.scale(model.n_layers))
     return Circuit("virtual_ov", f"{first[0]}-{then[0]}", f"{first[1]}-{then[1]}", left, right)
 
 
@@ -164,8 +169,8 @@ def k_composition(model: Transformer, first: Head, then: Head) -> Circuit:
     An induction head attends to its own token there (section "How Induction Heads Work").
     """
     one, two = model.blocks[first[0]], model.blocks[then[0]]
-    query = model.W_E @ two.W_Q[then[1]] / math.sqrt(model.d_head)
-    moved = model.W_E @ one.W_V[first[1]] @ (one.W_O[first[1]] @ two.W_K[then[1]])
+    query = model.reads(then[0]) @ two.W_Q[then[1]] / math.sqrt(model.d_head)
+    moved = model.reads(first[0]) @ one.W_V[first[1]] @ (one.W_O[first[1]] @ two.W_K[then[1]] * model.scale(then[0]))
     if two.q_norm is not None and two.k_norm is not None:
         query, moved = query * two.q_norm, moved * two.k_norm
     left = two.at_distance(query, model.n_ctx)
@@ -196,7 +201,7 @@ def strongest_pairs(model: Transformer, most: int | None) -> list[tuple[Head, He
     def size(pair: tuple[Head, Head]) -> float:
         (i, h), (j, g) = pair
         inner = model.blocks[i].W_O[h] @ model.blocks[j].W_V[g]
-        return float((into[i][h] @ inner @ out[j][g]).norm())
+        return float((into[i][h] @ inner @ out[j][g]).norm()) * model.scale(i) * model.scale(j)
 
     return sorted(pairs(model), key=size, reverse=True)[:most]
 

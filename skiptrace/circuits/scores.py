@@ -66,9 +66,9 @@ def copying(circuit: Circuit) -> float:
     return eigenvalues.real.sum().item() / size if size > 0 else 0.0
 
 
-def copying_null(model: Transformer, draws: int, seed: int) -> Null:
-    """The copying score of heads with Gaussian W_V and W_O between this model's own embeddings."""
-    through = model.W_U.double() @ model.W_E.double()
+def copying_null(model: Transformer, draws: int, seed: int, layer: int = 0) -> Null:
+    """The copying score of heads with Gaussian W_V and W_O between what a layer reads and the unembedding."""
+    through = model.W_U.double() @ model.reads(layer).double()
     return eigenvalue_null(through, 1, model.d_head, draws, seed)
 
 
@@ -276,7 +276,8 @@ def score_heads(
     induced = matching_by_sequence(model, span, length, params.repeats, model.patterns)
     even = softmax_causal(torch.zeros(model.n_ctx, model.n_ctx))
     uniform = by_offset(even)
-    chance = copying_null(model, params.null_draws, params.seed)
+    # Layers after the first may read something else than it does.
+    by_chance = [copying_null(model, params.null_draws, params.seed, layer) for layer in range(min(2, model.n_layers))]
     even_induced = prefix_matching(softmax_causal(torch.zeros(span.shape[1], span.shape[1])), length, params.repeats)
     rows, curves = [], []
     placed = standing(model, tokens)
@@ -290,7 +291,7 @@ def score_heads(
         alone, actual = by_offset(softmax_causal(visible)), by_offset(seen.pattern[head])
         # The longest offsets are averages over a handful of destinations: the first half will do.
         best = int(alone[: max(2, model.n_ctx // 2)].argmax())
-        circuit = ov(model, layer, head)
+        circuit, chance = ov(model, layer, head), by_chance[min(layer, 1)]
         score, own = copying(circuit), own_row([circuit])
         matching = induced[layer][:, head].double()
         rows.append(

@@ -11,6 +11,8 @@ Activation = Literal["gelu", "gelu_new", "relu", "silu"]
 # standard: part of the residual stream | shortformer: read by queries and keys alone | none: W_pos is zero
 # rotary: no vectors, but queries and keys turned by an angle that grows with the place (Su et al. 2021)
 Positions = Literal["none", "rotary", "shortformer", "standard"]
+# token: W_E | effective: W_E and what the first layer's MLP makes of it alone
+Embedding = Literal["token", "effective"]
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
@@ -26,6 +28,10 @@ class ModelConfig:
     the destination its heads see, None for all. `parallel_attn_mlp`: heads and MLP of a layer read the same stream;
     `gated_mlp`: MLPs have a second input matrix, W_gate; `use_qk_norm`: queries and keys are divided by their root mean
     square.
+
+    `embedding` and `norm_scales` say how circuits read the model, and change nothing of what it predicts: what layers
+    after the first read of each token, and what 1/std of the layer norm before every layer and the unembedding stands
+    for, None for 1.
     """
 
     n_layers: Count
@@ -46,6 +52,8 @@ class ModelConfig:
     use_qk_norm: bool = False
     rotary_frequencies: list[float] | None = None
     attention_windows: list[Size | None] | None = None
+    embedding: Embedding = "token"
+    norm_scales: list[float] | None = None
     imported_from: str | None = None
     d_model_imported: Size | None = None
     processing: list[str] | None = None
@@ -67,6 +75,10 @@ class ModelConfig:
         planes = len(self.rotary_frequencies or [])
         if 2 * planes > self.d_head:
             raise ValueError(f"rotary_frequencies: {planes} planes exceed d_head {self.d_head}")
+        if self.attn_only and self.embedding == "effective":
+            raise ValueError("embedding: effective has no meaning where attn_only is true")
+        if self.norm_scales is not None and (self.eps is None or len(self.norm_scales) != self.n_layers + 1):
+            raise ValueError("norm_scales: expected one for each layer norm before a layer, and that before W_U")
         if self.attention_windows is not None and len(self.attention_windows) != self.n_layers:
             raise ValueError(f"attention_windows: expected one for each of {self.n_layers} layers")
 

@@ -14,6 +14,9 @@ from torch.nn import functional as F
 from skiptrace.models.config import Activation, ModelConfig, Positions
 from skiptrace.models.transformer import Transformer
 
+WITHOUT_STD = "circuits leave out the division by the standard deviation, which differs from place to place"
+WITHOUT_MLPS = "circuits leave out the MLPs: those of heads are direct paths, as if no MLP stood between"
+
 
 class LayerNorm(NamedTuple):
     """The weights of a layer norm."""
@@ -137,9 +140,9 @@ def fold(original: Original) -> Folded:
 def _left_out(o: Original) -> list[str]:
     told = []
     if o.norm is not None:
-        told.append("circuits leave out the division by the standard deviation, which differs from place to place")
+        told.append(WITHOUT_STD)
     if any(layer.mlp is not None for layer in o.layers):
-        told.append("circuits leave out the MLPs: those of heads are direct paths, as if no MLP stood between")
+        told.append(WITHOUT_MLPS)
     seen = {} if o.windows is None else {i: w for i, w in enumerate(o.windows) if w is not None and w < len(o.W_pos)}
     if seen:
         layers = ", ".join(map(str, seen))

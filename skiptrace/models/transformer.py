@@ -29,6 +29,9 @@ def sinusoids(n_ctx: int, d_model: int) -> Float[Tensor, "n_ctx d_model"]:
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
 
 
+ROWS = 4096  # tokens whose MLP is run at once
+
+
 class Norm(NamedTuple):
     """What layer norm does once its weights are folded away and every writer is centred.
 
@@ -338,6 +341,25 @@ class Transformer(nn.Module):
             patterns.append(block.pattern(x, pos))
             x = block.add(x, block.head_outputs(x, patterns[-1]).sum(1))
         return patterns
+
+    def reads(self, layer: int) -> Float[Tensor, "d_vocab d_model"]:
+        """What a layer reads of each token alone, as circuits have it; the layer after the last is the unembedding.
+
+        It is W_E, or from the second layer on E + b_O + MLP(norm(E + b_O)) with the first layer's (`embedding:
+        effective`), heads apart; times `scale` where layer norm reaches.
+        """
+        alone: Tensor = self.W_E
+        scale = self.scale(layer)
+        if self.config.embedding == "effective" and layer > 0:
+            first = self.blocks[0]
+            alone = torch.cat([first.add(rows, torch.zeros_like(rows)) for rows in alone.split(ROWS)])
+        if scale == 1.0 or self.norm is None:
+            return alone
+        return torch.cat([alone[:, : self.norm.width] * scale, alone[:, self.norm.width :]], 1)
+
+    def scale(self, layer: int) -> float:
+        """What circuits multiply with for 1/std of the layer norm before a layer, or before the unembedding."""
+        return 1.0 if self.config.norm_scales is None else self.config.norm_scales[layer]
 
     @property
     def linear(self) -> bool:
