@@ -143,6 +143,11 @@ def _left_out(o: Original) -> list[str]:
         told.append(WITHOUT_STD)
     if any(layer.mlp is not None for layer in o.layers):
         told.append(WITHOUT_MLPS)
+    if o.rotary is not None:
+        told.append(
+            "QK depends on the distance between two tokens, by which rotary positions turn it: circuits have its mean "
+            "over distances, the mined table the distance among `expansion.offsets` at which it is largest"
+        )
     seen = {} if o.windows is None else {i: w for i, w in enumerate(o.windows) if w is not None and w < len(o.W_pos)}
     if seen:
         layers = ", ".join(map(str, seen))

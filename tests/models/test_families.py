@@ -108,7 +108,11 @@ AS_PUBLISHED = {
 
 @pytest.mark.parametrize("case", AS_PUBLISHED)
 def test_configs_as_they_are_published_are_read(tmp_path, case):
-    close(import_model(write(tmp_path, case, **AS_PUBLISHED[case]), None, 0), case)
+    tensors = weights(case)
+    if case == "gpt_neox":  # the name that the library had then, and buffers that it wrote
+        tensors["embed_out.weight"] = tensors.pop("lm_head.weight")
+        tensors["gpt_neox.layers.1.attention.rotary_emb.inv_freq"] = torch.ones(2)
+    close(import_model(write(tmp_path, case, tensors, **AS_PUBLISHED[case]), None, 0), case)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +140,12 @@ def test_configs_as_they_are_published_are_read(tmp_path, case):
 def test_what_would_be_misread_is_refused_by_name(tmp_path, case, changed, message):
     with pytest.raises(InputError, match=rf"config\.json: ({message})"):
         import_model(write(tmp_path, case, **changed), None, 0)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_key_is_ignored_in_silence(tmp_path, case):
+    with pytest.raises(InputError, match=r"config\.json: clip_everything: unknown key"):
+        import_model(write(tmp_path, case, clip_everything=None), None, 0)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -176,3 +186,115 @@ def test_one_end_of_a_context_is_run_as_the_whole_is(tmp_path, case):
     torch.testing.assert_close(end.logits, model(families.CONTEXTS)[:, -1], rtol=0, atol=1e-5)
     for found, whole in zip(end.attention, model.patterns(families.CONTEXTS), strict=True):
         torch.testing.assert_close(found, whole[:, :, -1], rtol=0, atol=1e-6)
+
+
+# The same models as TransformerLens holds them: its names for what is used, and its layout of the weights.
+LENS = {
+    "gpt_neox": {"d_head": 6, "n_heads": 2, "d_mlp": 10, "act_fn": "gelu", "normalization_type": "LN", "eps": 1e-5,
+                 "positional_embedding_type": "rotary", "rotary_dim": 4, "rotary_base": 10000,
+                 "parallel_attn_mlp": True},
+    "gpt_neo": {"d_head": 4, "n_heads": 3, "d_mlp": 48, "act_fn": "gelu_new", "normalization_type": "LN", "eps": 1e-5,
+                "positional_embedding_type": "standard", "use_attn_scale": False, "use_local_attn": True,
+                "window_size": 3, "attn_types": ["global", "local"]},
+    "qwen3": {"d_head": 6, "n_heads": 4, "n_key_value_heads": 2, "d_mlp": 10, "act_fn": "silu", "gated_mlp": True,
+              "normalization_type": "RMS", "eps": 1e-6, "positional_embedding_type": "rotary", "rotary_dim": 6,
+              "rotary_base": 10000.0, "use_qk_norm": True},
+}  # fmt: skip
+NAMES = {
+    "gpt_neox": ("gpt_neox.embed_in", "gpt_neox.layers", "gpt_neox.final_layer_norm", "lm_head"),
+    "gpt_neo": ("transformer.wte", "transformer.h", "transformer.ln_f", "transformer.wte"),
+    "qwen3": ("model.embed_tokens", "model.layers", "model.norm", "lm_head"),
+}
+
+
+def lens_state(case: str, w: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a case under the names, and in the layout, of TransformerLens."""
+    c, (embed, blocks, final, head) = LENS[case], NAMES[case]
+    n, k = c["n_heads"], c["d_head"]
+    state = {"embed.W_E": w[f"{embed}.weight"], "unembed.W_U": w[f"{head}.weight"].T, "unembed.b_U": torch.zeros(23)}
+    norms = {"ln_final": final}
+    if case == "gpt_neo":
+        state["pos_embed.W_pos"] = w["transformer.wpe.weight"]
+    for i in range(2):
+        from_, to = f"{blocks}.{i}", f"blocks.{i}"
+        attn, mlp = f"{to}.attn", f"{to}.mlp"
+        if case == "gpt_neox":
+            qkv = w[f"{from_}.attention.query_key_value.weight"].view(n, 3, k, 12)
+            bias = w[f"{from_}.attention.query_key_value.bias"].view(n, 3, k)
+            for part, name in enumerate("QKV"):
+                state |= {f"{attn}.W_{name}": qkv[:, part].mT, f"{attn}.b_{name}": bias[:, part]}
+            out, (into, back) = f"{from_}.attention.dense", (f"{from_}.mlp.dense_h_to_4h", f"{from_}.mlp.dense_4h_to_h")
+            norms |= {f"{to}.ln1": f"{from_}.input_layernorm", f"{to}.ln2": f"{from_}.post_attention_layernorm"}
+        else:
+            inside = f"{from_}.self_attn" if case == "qwen3" else f"{from_}.attn.attention"
+            for name in "QKV":
+                weight = w[f"{inside}.{name.lower()}_proj.weight"].unflatten(0, (-1, k)).mT
+                state[f"{attn}.{'_' if case == 'qwen3' and name != 'Q' else ''}W_{name}"] = weight
+            out = f"{inside}.o_proj" if case == "qwen3" else f"{inside}.out_proj"
+            into, back = (
+                f"{from_}.mlp.{part}" for part in (("up_proj", "down_proj") if case == "qwen3" else ("c_fc", "c_proj"))
+            )
+            first, then = ("input_layernorm", "post_attention_layernorm") if case == "qwen3" else ("ln_1", "ln_2")
+            norms |= {f"{to}.ln1": f"{from_}.{first}", f"{to}.ln2": f"{from_}.{then}"}
+        state |= {f"{attn}.W_O": w[f"{out}.weight"].T.unflatten(0, (n, k)), f"{mlp}.W_in": w[f"{into}.weight"].T}
+        state[f"{mlp}.W_out"] = w[f"{back}.weight"].T
+        for name, there in ((f"{attn}.b_O", out), (f"{mlp}.b_in", into), (f"{mlp}.b_out", back)):
+            if f"{there}.bias" in w:
+                state[name] = w[f"{there}.bias"]
+        if case == "qwen3":
+            state[f"{mlp}.W_gate"] = w[f"{from_}.mlp.gate_proj.weight"].T
+            state |= {f"{attn}.{x}_norm.w": w[f"{from_}.self_attn.{x}_norm.weight"] for x in "qk"}
+    for to, from_ in norms.items():
+        state |= {f"{to}.{p[0]}": w[f"{from_}.{p}"] for p in ("weight", "bias") if f"{from_}.{p}" in w}
+    return {name: t.contiguous().clone() for name, t in state.items()}
+
+
+def write_as_lens(folder, case: str, state: dict[str, Tensor], **changed: object):
+    config = {"n_layers": 2, "d_model": 12, "n_ctx": 9, "d_vocab": 23, "rotary_adjacent_pairs": False} | LENS[case]
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config | changed))
+    torch.save(state, folder / "model.pth")
+    return folder
+
+
+@pytest.mark.parametrize("case", LENS)
+def test_the_same_model_in_the_format_of_transformer_lens_has_the_same_logits(tmp_path, case):
+    close(import_model(write_as_lens(tmp_path, case, lens_state(case, weights(case))), None, 0), case)
+
+
+@pytest.mark.parametrize("case", ["gpt_neox", "qwen3"])
+def test_pairs_that_are_turned_as_neighbours_are_read_as_halves(tmp_path, case):
+    state, dim = lens_state(case, weights(case)), LENS[case]["rotary_dim"]
+    for name, t in state.items():
+        if name.endswith(("W_Q", "_W_K", ".W_K", "b_Q", "b_K", "q_norm.w", "k_norm.w")):
+            halves = t[..., :dim].clone()
+            t[..., 0:dim:2], t[..., 1:dim:2] = halves[..., : dim // 2], halves[..., dim // 2 :]
+    close(import_model(write_as_lens(tmp_path, case, state, rotary_adjacent_pairs=True), None, 0), case)
+
+
+def test_the_bias_of_a_gated_mlp_is_added_to_the_product(tmp_path):
+    state = lens_state("qwen3", weights("qwen3"))
+    plain = import_model(write_as_lens(tmp_path / "plain", "qwen3", state), None, 0)
+    added = torch.linspace(-1, 1, 10)
+    state["blocks.0.mlp.b_in"] = added
+    model = import_model(write_as_lens(tmp_path / "biased", "qwen3", state), None, 0)
+    assert torch.equal(model.blocks[0].mlp.W_in, plain.blocks[0].mlp.W_in)
+    expected = added @ state["blocks.0.mlp.W_out"]
+    torch.testing.assert_close(model.blocks[0].mlp.b_out[:12], expected)
+
+
+@pytest.mark.parametrize(
+    ("case", "changed", "message"),
+    [
+        ("gpt_neox", {"rotary_dim": 8}, "rotary_dim: expected from 1 to d_head 6, got 8"),
+        ("gpt_neox", {"rotary_dim": None}, "rotary_dim: expected from 1 to d_head 6, got None"),
+        ("gpt_neox", {"use_NTK_by_parts_rope": True}, "use_NTK_by_parts_rope"),
+        ("gpt_neox", {"rotary_scaling_factor": 2.0}, "rotary_scaling_factor"),
+        ("gpt_neox", {"attn_only": True}, "parallel_attn_mlp: of MLPs"),
+        ("gpt_neo", {"attn_types": ["global"]}, "use_local_attn: needs window_size, and attn_types for each of 2"),
+        ("qwen3", {"normalization_type": None}, "use_qk_norm: without normalization_type"),
+    ],
+)
+def test_what_transformer_lens_might_mean_otherwise_is_refused_by_name(tmp_path, case, changed, message):
+    with pytest.raises(InputError, match=rf"config\.json: {message}"):
+        import_model(write_as_lens(tmp_path, case, lens_state(case, weights(case)), **changed), None, 0)

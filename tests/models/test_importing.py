@@ -150,8 +150,8 @@ class Evil:
     ("change", "message"),
     [
         (
-            {"positional_embedding_type": "rotary"},
-            r"config\.json: positional_embedding_type: rotary and relative .* got 'rot",
+            {"positional_embedding_type": "alibi"},
+            r"config\.json: positional_embedding_type: relative positions .* got 'alibi'",
         ),
         ({"attn_only": False}, r"config\.json: attn_only: a model with MLPs has d_mlp and act_fn"),
         ({"n_heads": 2}, r"blocks\.0\.attn\.W_Q has shape \(3, 10, 4\), config\.json says \(2, 10, 4\)"),
