@@ -46,7 +46,9 @@ from skiptrace.workers import side_by_side
 from stages import needs
 from stages.common import asked_for, run, wrote
 
-BOUNDED_BY = "expansion.heads, expansion.virtual_heads, mining.destinations, mining.outs and mining.largest"
+BOUNDED_BY = (
+    "expansion.heads, expansion.offsets, expansion.virtual_heads, mining.destinations, mining.outs and mining.largest"
+)
 
 
 def main() -> None:
@@ -63,7 +65,8 @@ def main() -> None:
     where, path = device(), direct(model).on(device())
     asked = [head for head in heads(model) if expansion.only is None or head_name(head) in expansion.only]
     pairs = virtual.pair_circuits(model, expansion.virtual_heads, where)
-    needs.state(f"mine {name}", needs.of_circuits(model, len(asked) + len(pairs)), BOUNDED_BY)
+    offsets = len(expansion.offsets) if model.config.rotary else 0
+    needs.state(f"mine {name}", needs.of_circuits(model, len(asked) + len(pairs), offsets), BOUNDED_BY)
     largest, agreement = bigrams.mine(path, COUNTS.read_file(followed), vocab, params)
     BIGRAMS.write(out, largest)
     AGREEMENT.write(out, agreement)

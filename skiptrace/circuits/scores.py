@@ -14,6 +14,7 @@ from skiptrace.arithmetic import on_one_thread
 from skiptrace.circuits.factored import Circuit, head_name, heads, ov
 from skiptrace.circuits.tables import HEADS, OFFSETS
 from skiptrace.config.scoring import ScoringParams
+from skiptrace.devices import CPU
 from skiptrace.errors import InputError
 from skiptrace.models.transformer import Block, Transformer
 from skiptrace.models.windows import BOS_ID
@@ -95,6 +96,11 @@ def eigenvalue_null(
 def causal(ctx: int) -> Bool[Tensor, "ctx ctx"]:
     """True where a destination (row) may attend to a source (column)."""
     return torch.ones(ctx, ctx, dtype=torch.bool).tril()
+
+
+def even_attention(ctx: int, layer: Block) -> Float[Tensor, "ctx ctx"]:
+    """The pattern of a head that attends alike to all sources that it sees."""
+    return softmax_causal(torch.zeros(ctx, ctx).masked_fill(layer.hidden(ctx, CPU), -torch.inf))
 
 
 def softmax_causal(scores: Float[Tensor, "*heads ctx ctx"]) -> Float[Tensor, "*heads ctx ctx"]:
@@ -191,19 +197,26 @@ class ScoreMoments(NamedTuple):
     square: Float[Tensor, " n_heads"]
 
 
-def centred(scores: Float[Tensor, "*heads ctx ctx"]) -> Float[Tensor, "*heads ctx ctx"]:
+def centred(
+    scores: Float[Tensor, "*heads ctx ctx"], hidden: Bool[Tensor, "ctx ctx"] | None = None
+) -> Float[Tensor, "*heads ctx ctx"]:
     """Subtract from each destination its mean over the sources it may see, BOS left out; 0 elsewhere."""
     seen = causal(scores.shape[-1])
     seen[:, 0] = False
+    if hidden is not None:
+        seen &= ~hidden
     kept = scores.masked_fill(~seen, 0)
     return (kept - kept.sum(-1, keepdim=True) / seen.sum(-1, keepdim=True).clamp(min=1)).masked_fill(~seen, 0)
 
 
 def position_share(
-    positional: Float[Tensor, "*draws ctx ctx"], mean: Float[Tensor, "ctx ctx"], square: float
+    positional: Float[Tensor, "*draws ctx ctx"],
+    mean: Float[Tensor, "ctx ctx"],
+    square: float,
+    hidden: Bool[Tensor, "ctx ctx"] | None = None,
 ) -> Float[Tensor, "*draws"]:
     """r²: the share of the variance of a head's attention scores on text that the position term explains."""
-    term = centred(positional)
+    term = centred(positional, hidden)
     covariance = (term * mean).sum(-1).sum(-1)
     # Scores against the term are not explained by it.
     return covariance.clamp(min=0) ** 2 / (term.square().sum(-1).sum(-1) * square).clamp(min=1e-30)
@@ -254,7 +267,7 @@ def on_text(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> list[TextSt
     totals: list[list[Tensor]] = []
     for batch in batches(model, tokens):
         for layer, pattern in enumerate(model.patterns(batch)):
-            scores = centred(pattern.clamp(min=1e-30).log())
+            scores = centred(pattern.clamp(min=1e-30).log(), model.blocks[layer].hidden(batch.shape[1], CPU))
             sums = [pattern.sum(0), scores.sum(0), scores.square().sum((0, -1, -2))]
             if layer == len(totals):
                 totals.append(sums)
@@ -274,20 +287,22 @@ def score_heads(
     text = on_text(model, tokens)
     span, length = repeated(model, params)
     induced = matching_by_sequence(model, span, length, params.repeats, model.patterns)
-    even = softmax_causal(torch.zeros(model.n_ctx, model.n_ctx))
-    uniform = by_offset(even)
     # Layers after the first may read something else than it does.
     by_chance = [copying_null(model, params.null_draws, params.seed, layer) for layer in range(min(2, model.n_layers))]
-    even_induced = prefix_matching(softmax_causal(torch.zeros(span.shape[1], span.shape[1])), length, params.repeats)
+    even = [even_attention(model.n_ctx, layer) for layer in model.blocks]
+    induced_evenly = [
+        prefix_matching(even_attention(span.shape[1], layer), length, params.repeats) for layer in model.blocks
+    ]
     rows, curves = [], []
     placed = standing(model, tokens)
     for layer, head in heads(model):
         weights, seen = model.blocks[layer], text[layer]
         term = position_scores(placed[layer], weights.W_Q[head], weights.W_K[head], weights)
         mean, square = seen.moments.mean[head], seen.moments.square[head].item()
-        share = position_share(term, mean, square).item()
+        hidden = weights.hidden(model.n_ctx, term.device)
+        share = position_share(term, mean, square, hidden).item()
         share_null = _share_null(placed[layer], weights, mean, square, params)
-        visible = term.masked_fill(weights.hidden(model.n_ctx, term.device), -torch.inf)
+        visible, uniform = term.masked_fill(hidden, -torch.inf), by_offset(even[layer])
         alone, actual = by_offset(softmax_causal(visible)), by_offset(seen.pattern[head])
         # The longest offsets are averages over a handful of destinations: the first half will do.
         best = int(alone[: max(2, model.n_ctx // 2)].argmax())
@@ -314,10 +329,10 @@ def score_heads(
                 "best_offset_attention": alone[best].item(),
                 "best_offset_uniform": uniform[best].item(),
                 "previous_token": previous_token(seen.pattern[head]).item(),
-                "previous_token_uniform": previous_token(even).item(),
+                "previous_token_uniform": previous_token(even[layer]).item(),
                 "prefix_matching": matching.mean().item(),
                 "prefix_matching_se": matching.std().item() / math.sqrt(len(matching)),
-                "prefix_matching_uniform": even_induced.item(),
+                "prefix_matching_uniform": induced_evenly[layer].item(),
                 "bos_attention": seen.pattern[head, 1:, 0].mean().item(),
             }
         )
@@ -333,8 +348,8 @@ def score_heads(
 def _share_null(W_pos: Tensor, layer: Block, mean: Tensor, square: float, params: ScoringParams) -> Null:
     generator = torch.Generator().manual_seed(params.seed)
     shape = (W_pos.shape[1], layer.d_head)
-    draws = []
+    draws, hidden = [], layer.hidden(len(W_pos), W_pos.device)
     for _ in range(params.null_draws):
         W_Q, W_K = (torch.randn(shape, generator=generator).to(W_pos) for _ in range(2))
-        draws.append(position_share(position_scores(W_pos, W_Q, W_K, layer), mean, square).item())
+        draws.append(position_share(position_scores(W_pos, W_Q, W_K, layer), mean, square, hidden).item())
     return Null(float(np.mean(draws)), float(np.std(draws, ddof=1)))

@@ -275,6 +275,7 @@ class Transformer(nn.Module):
         self.config, self.norm, self.standard_positions = config, Norm.of(config), config.standard_positions
         self.d_vocab, self.d_model, self.n_ctx = config.d_vocab, config.d_model, config.n_ctx
         self.n_layers, self.n_heads, self.d_head = config.n_layers, config.n_heads, config.d_head
+        self._effective: tuple[list[object], Tensor] | None = None
         self.W_E = nn.Parameter(torch.empty(self.d_vocab, self.d_model))
         self.W_U = nn.Parameter(torch.empty(self.d_model, self.d_vocab))
         self.register_buffer("W_pos", self._drawn_positions())
@@ -351,11 +352,21 @@ class Transformer(nn.Module):
         alone: Tensor = self.W_E
         scale = self.scale(layer)
         if self.config.embedding == "effective" and layer > 0:
-            first = self.blocks[0]
-            alone = torch.cat([first.add(rows, torch.zeros_like(rows)) for rows in alone.split(ROWS)])
+            alone = self._through_first_mlp()
         if scale == 1.0 or self.norm is None:
             return alone
         return torch.cat([alone[:, : self.norm.width] * scale, alone[:, self.norm.width :]], 1)
+
+    def _through_first_mlp(self) -> Float[Tensor, "d_vocab d_model"]:
+        """What the first layer leaves of each token whose heads write nothing; kept, as every circuit asks for it."""
+        first = self.blocks[0]
+        weights = [self.W_E, *(() if first.mlp is None else first.mlp.parameters())]
+        state = [self.W_E.dtype, *(weight._version for weight in weights)]
+        if self._effective is None or self._effective[0] != state:
+            with torch.no_grad():
+                made = [first.add(rows, torch.zeros_like(rows)) for rows in self.W_E.split(ROWS)]
+            self._effective = state, torch.cat(made)
+        return self._effective[1]
 
     def scale(self, layer: int) -> float:
         """What circuits multiply with for 1/std of the layer norm before a layer, or before the unembedding."""

@@ -7,7 +7,7 @@ import torch
 
 import skiptrace
 from skiptrace.account import replaced
-from skiptrace.circuits import factored
+from skiptrace.circuits import factored, scores
 from skiptrace.circuits.attention import explain_attention
 from skiptrace.circuits.factored import names, qk, seen
 from skiptrace.circuits.paths import contributions
@@ -64,12 +64,14 @@ def test_attention_is_that_of_a_plain_loop_and_depends_on_distance_alone():
 @pytest.mark.parametrize("head", range(3))
 def test_a_circuit_at_a_distance_has_the_scores_of_the_running_model(head):
     model, tokens = rotary(), torch.tensor([[3, 1, 4, 7, 5, 9, 2, 6]])
-    scores = model.patterns(tokens)[0][0, head].log()
+    attended = model.patterns(tokens)[0][0, head].log()
     last, first = 7, 0
     reference = qk(model, 0, head, last - first).entries(tokens[:, last], tokens[:, first])
     for j in range(1, 7):
         entry = qk(model, 0, head, last - j).entries(tokens[:, last], tokens[:, j])
-        torch.testing.assert_close(entry - reference, (scores[last, j] - scores[last, first])[None], rtol=0, atol=1e-6)
+        torch.testing.assert_close(
+            entry - reference, (attended[last, j] - attended[last, first])[None], rtol=0, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("window", [None, 4])
@@ -194,3 +196,27 @@ def test_a_rung_that_replaces_nothing_is_the_model(tmp_path, case):
     layer, (x, pos) = model.blocks[0], model.embed(windows[:, :-1])
     written = replaced._written(layer, x, pos, means[0], replaced.QK.WHOLE, replaced.OV.WHOLE)
     torch.testing.assert_close(written, layer(x, pos), rtol=0, atol=1e-5)
+
+
+def test_in_a_window_attention_is_even_among_what_is_seen_and_the_share_looks_nowhere_else():
+    model = rotary(attention_windows=[3])
+    layer = model.blocks[0]
+    even = scores.even_attention(5, layer)
+    expected = [
+        [1, 0, 0, 0, 0],
+        [1 / 2] * 2 + [0] * 3,
+        [1 / 3] * 3 + [0] * 2,
+        [0] + [1 / 3] * 3 + [0],
+        [0] * 2 + [1 / 3] * 3,
+    ]
+    torch.testing.assert_close(even, torch.tensor(expected))
+    hidden, term = (
+        layer.hidden(CTX, torch.device("cpu")),
+        torch.randn(CTX, CTX, generator=torch.Generator().manual_seed(5)),
+    )
+    kept = scores.centred(term, hidden)
+    assert not kept[hidden].any() and kept.sum(1).abs().max() < 1e-5
+    elsewhere = term.masked_fill(hidden, 1e3)
+    assert scores.position_share(elsewhere, kept, kept.square().sum().item(), hidden) == pytest.approx(1)
+    seen = scores.on_text(model.float(), torch.randint(1, V, (2, CTX), generator=torch.Generator().manual_seed(6)))
+    assert not seen[0].moments.mean[:, hidden].any() and seen[0].moments.mean.abs().max() < 30
