@@ -7,6 +7,7 @@ from skiptrace.circuits import tables as circuits
 from skiptrace.composition import tables as composition
 from skiptrace.corpora import tables as corpora
 from skiptrace.dictionary import tables as dictionary
+from skiptrace.directions import tables as directions
 from skiptrace.evidence import tables as evidence
 from skiptrace.expansion import tables as expansion
 from skiptrace.exploration import tables as exploration
@@ -17,8 +18,8 @@ from skiptrace.tables import Table, declared
 from skiptrace.tokens import tables as tokens
 
 ROOMS = (
-    corpora, tokens, models, expansion, circuits, mining, evidence, composition, account, exploration, superposition,
-    dictionary,
+    corpora, tokens, models, expansion, circuits, mining, evidence, composition, account, directions, exploration,
+    superposition, dictionary,
 )  # fmt: skip
 FOLDERS = list(dict.fromkeys(table.place.partition("/")[0] for table in declared(*ROOMS)))
 TABLES = sorted(declared(*ROOMS), key=lambda table: FOLDERS.index(table.place.partition("/")[0]))

@@ -74,8 +74,7 @@ def run(main: Callable[[], None], bounded_by: str = "") -> None:
     `SKIPTRACE_DEBUG=1` in the environment shows the traceback instead. What standard output cannot encode is written
     as an escape; if its reader has gone, as after `| head`, or there is none, as after `>&-`, nothing is reported.
     """
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # it lasts as long as the process
+    _open_standard_files()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -96,6 +95,21 @@ def run(main: Callable[[], None], bounded_by: str = "") -> None:
             traceback.print_exc()
             sys.exit(1)
         sys.exit(f"error: {described(error, bounded_by)}")
+
+
+def _open_standard_files() -> None:
+    """Where standard input, output or error is closed, open the null device in its place.
+
+    The next file to be opened would get its number, and whatever a library prints would be written into that file.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+    # These last as long as the process.
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _drop_output() -> None:

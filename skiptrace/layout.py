@@ -4,7 +4,7 @@ from pathlib import Path
 
 PARAMS = Path("params.yaml")
 LOCK = Path("requirements.lock")
-OTHER_LOCKS = (Path("requirements-build.lock"), Path("requirements-torch.lock"))
+OTHER_LOCKS = (Path("requirements-build.lock"), Path("requirements-torch-cpu.lock"))
 IMPORTS = Path("imports")  # tokenizers and checkpoints made elsewhere
 IMPORTED = Path("data/imports")  # their content hashes, one file for each corpus and model
 ARITHMETIC = Path("data/arithmetic")  # how the processor computes that dvc.lock was written on
@@ -19,8 +19,15 @@ EVIDENCE = Path("data/evidence")
 COMPOSE = Path("data/compose")
 EXPLORE = Path("data/explore")
 ACCOUNT = Path("data/account")
+DIRECTIONS = Path("data/directions")
 SUPERPOSITION = Path("data/superposition")
 DICTIONARY = Path("data/dictionary")
+# Folders with one entry for each key of a group of params.yaml.
+KEYED = {
+    "corpora": (CORPORA, TOKENS, NGRAMS),
+    "models": (MODELS, CIRCUITS, TABLES, EVIDENCE, COMPOSE, EXPLORE, ACCOUNT),
+    "dictionaries": (DICTIONARY,),
+}
 DOCUMENT = Path("data/document.json")  # what the report holds, before it is HTML or Markdown
 SCRATCH = Path("data/scratch")  # what an interrupted stage continues from; no DVC output
 TIMES = SCRATCH / "times"  # how long each stage took last, for `skiptrace doctor`; no output may hold a time

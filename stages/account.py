@@ -2,6 +2,7 @@
 
 Reads   params.yaml  account, verification, mining
         data/models/<m>/ and its twins, data/evidence/<m>/skip_trigrams.parquet, data/tokens/<corpus of m>/
+        data/ngrams/<corpus of m>/bigrams.parquet
 Writes  data/account/<m>/ladder.parquet          the loss with parts of attention replaced
         data/account/<m>/curve.parquet           the share that the first entries of each order recover
         data/account/<m>/entries.parquet         the kept entries of QK and OV, in order

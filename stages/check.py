@@ -10,9 +10,14 @@ Writes  data/checked   always the same content: nothing downstream reruns becaus
         data/code/<stage>.json   the digest of every module that a stage imports, on which it depends
         data/imports/tokenizers/<c>, models/<m>   the hashes of the files that a corpus or model takes from imports/,
             on which its stage depends: DVC cannot depend on a path that only some entries of params.yaml have
+
+What other stages wrote for keys that are gone from params.yaml is removed (DVC's cache keeps it): `summarise` and
+`document` depend on whole folders. One output is marked `persist` in dvc.yaml: without it DVC would take outputs from
+its cache of runs where params.yaml goes back to what it was, and not run this stage.
 """
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -29,7 +34,7 @@ from skiptrace.config.repository import MODEL, TOKENIZER, repository
 from skiptrace.corpora import sources
 from skiptrace.errors import InputError
 from skiptrace.files import atomic_folder, fetched_by, refuse_stub, sha256, write_text
-from skiptrace.layout import ARITHMETIC, CODE, IMPORTED, IMPORTS, MODELS, PARAMS, SCRATCH, TOKENS
+from skiptrace.layout import ARITHMETIC, CODE, IMPORTED, IMPORTS, KEYED, MODELS, PARAMS, SCRATCH, TOKENS
 from stages.common import run, wrote
 
 NEVER_EMPTY = {".json", ".safetensors", ".pth", ".pt", ".bin"}  # another file of an import may be
@@ -44,6 +49,7 @@ def main() -> None:
     refuse_unknown(load(ExpansionParams, "expansion", PARAMS).kinds)
     check_dictionaries(pipeline)
     sources.check(pipeline.corpora)
+    forget(pipeline)
     noted = {key: listing(path, key) for key, path in taken(pipeline).items()}
     with atomic_folder(IMPORTED) as folder:
         for key, content in noted.items():
@@ -55,6 +61,15 @@ def main() -> None:
     write_text(Path("data/checked"), "params.yaml is well formed\n")
     write_text(ARITHMETIC, arithmetic.signature())
     wrote(PARAMS, f"well formed: {len(pipeline.corpora)} corpora, {len(pipeline.models)} models")
+
+
+def forget(pipeline: Pipeline) -> None:
+    """Remove what stages wrote for keys that params.yaml no longer has."""
+    for group, roots in KEYED.items():
+        known = getattr(pipeline, group).keys()
+        for folder in sorted(folder for root in roots for folder in root.glob("*/") if folder.name not in known):
+            print(f"params.yaml no longer names {folder.name}: removing {folder}")
+            shutil.rmtree(folder)
 
 
 def taken(pipeline: Pipeline) -> dict[str, str | None]:

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from skiptrace import errors
 from skiptrace.command.repair import keep_lock
@@ -12,9 +13,17 @@ from skiptrace.files import temporaries_in, write_json
 from skiptrace.layout import PARAMS, SCRATCH, TIMES
 
 
+class _Parser(argparse.ArgumentParser):
+    """Wrong usage is one line, as of the command, and exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        stage = Path(sys.argv[0]).stem
+        self.exit(2, f"error: {message}; see python -m stages.{stage} --help\n")
+
+
 def asked_for(kind: str, description: str | None) -> str:
     """The value of the stage's one option, such as `--corpus NAME` or `--model NAME`."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = _Parser(description=description)
     parser.add_argument(f"--{kind}", required=True, metavar="NAME", help=f"a key of {PARAMS}")
     return str(getattr(parser.parse_args(), kind))
 

@@ -26,6 +26,24 @@ def test_standard_output_that_is_closed_is_no_error():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_no_file_takes_the_place_of_a_closed_standard_file(tmp_path, closed):
+    """What a library prints would be written into it."""
+    path = tmp_path / "written"
+    writes = f"""
+import os
+from skiptrace.errors import run
+def main():
+    with open({str(path)!r}, "w") as file:
+        file.write("ours")
+        for number in (1, 2):
+            os.write(number, b"a library's")
+        raise ValueError
+run(main)"""
+    assert call(writes, f'"$@" {closed}').returncode == 1
+    assert path.read_text() == "ours"
+
+
 def test_a_full_disk_behind_standard_output_is_one_line():
     done = call(PRINTS.format(text="row\n", times=1), '"$@" > /dev/full')
     assert done.returncode == 1

@@ -81,12 +81,10 @@ def example(row: dict[str, Any], positions: Positions, token: pd.Series) -> Plac
     At least one token stands between source and destination, and the source is the last of its kind before it.
     """
     source, destination, out = (int(row[f"{role}_id"]) for role in ("source", "destination", "out"))
-    here = positions.of(destination)
-    there = positions.nearest(source, destination)
+    there, here = positions.skip_trigram(source, destination, out)
     apart = here - there - 1
-    stands = (there >= 0) & (apart >= 1) & (apart <= APART) & (positions.stream[here + 1] == out)
-    picked = np.flatnonzero(stands)
-    for at in picked[np.argsort(apart[picked], kind="stable")][:TRIED]:
+    picked = np.flatnonzero((apart >= 1) & (apart <= APART))
+    for at in picked[:TRIED]:
         place = _around(int(there[at]), int(here[at]), positions, token)
         end = f"{row['destination']}{row['out']}"
         if whole(place.before, row["source"], place.between) and whole(place.between, end, place.after):

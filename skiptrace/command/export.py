@@ -28,5 +28,5 @@ def answer(model: str, to: Format, out: Path) -> None:
     if out.exists():
         raise InputError(f"export: {out} exists; name a folder that does not")
     found = checkpoint.load(made(MODELS / model))
-    to_transformer_lens(found, out)
+    to_transformer_lens(found, out, standard=to is Format.transformer_lens_4)
     typer.echo(f"{out}: {to.value}, {found.n_layers} layers, {found.d_vocab} tokens")

@@ -27,6 +27,7 @@ class Format(StrEnum):
     """Libraries that a model can be written for."""
 
     transformer_lens = "transformer-lens"
+    transformer_lens_4 = "transformer-lens-4"
 
 
 def top(

@@ -62,8 +62,9 @@ def answer(
             f"{len(rows)} of {len(kept):,} rows; {len(found):,} were checked. effect: by how much the output token's "
             "log-probability falls\nwhen the edge from the source is ablated. saves: loss, in nats per 1,000 tokens of "
             "held-out text. lift: how much\nmore often the corpus has the output token after source … destination than "
-            "after the destination alone. survives:\nbeyond rows mined from rotated heads, p(output) high enough, "
-            "supported by the corpus, and in a twin if there is one."
+            "after the destination alone.\nconsistent: the effect exceeds that of random rows. on text: used, or "
+            "harmful, where the edge is ablated in held-out\ntext as it is. survives: consistent, beyond rows mined "
+            "from rotated heads, p(output) high enough, supported by the\ncorpus, and in a twin if there is one."
         )
 
 
@@ -144,8 +145,9 @@ def _print(model: str, rows: list[dict[str, Any]]) -> None:
         "p(output)",
         "count",
         "lift",
-        "corpus",
+        "consistent",
         "on text",
+        "corpus",
         "survives",
         *(["back"] if placed else []),
     )
@@ -160,8 +162,9 @@ def _print(model: str, rows: list[dict[str, Any]]) -> None:
             f"{row['p_out']:.2f}",
             f"{row['corpus_count']:,}",
             "–" if row["corpus_lift"] is None else f"{row['corpus_lift']:.1f}",
-            row["support"],
+            "yes" if row["consistent"] else "no",
             row["use"].removesuffix(" seen").removesuffix(" to say"),
+            row["support"].removesuffix(" to say"),
             "yes" if row["survives"] else "no",
             *([str(row["offset"])] if placed else []),
         )

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skiptrace.comparison.matching import Match, Similarity, match, shared_tokens, similarity
+from skiptrace.circuits.matching import Match, Similarity, match, shared_tokens, similarity
 from skiptrace.comparison.overlap import Changes, changes
 from skiptrace.comparison.scalars import Measure, Parameter, measures, parameters, twins
 from skiptrace.comparison.version import Studied, Version

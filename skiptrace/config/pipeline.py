@@ -10,6 +10,7 @@ from skiptrace.config.base import Params, check, read_yaml
 from skiptrace.config.composition import CompositionParams
 from skiptrace.config.corpora import Corpus, check_corpus
 from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams, check_dictionary
+from skiptrace.config.directions import DirectionsParams
 from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.exploration import ExplorationParams
 from skiptrace.config.mining import MiningParams
@@ -29,6 +30,7 @@ SINGLE: dict[str, type[Params]] = {
     "composition": CompositionParams,
     "superposition": SuperpositionParams,
     "account": AccountParams,
+    "directions": DirectionsParams,
     "exploration": ExplorationParams,
     "report": ReportParams,
 }

@@ -46,6 +46,15 @@ class Positions:
         """For each place of the destination, whether the source stands before it in its document and window."""
         return self.nearest(source, destination) >= 0
 
+    def skip_trigram(
+        self, source: int, destination: int, out: int
+    ) -> tuple[Integer[np.ndarray, " count"], Integer[np.ndarray, " count"]]:
+        """Where source … destination → out stands: places of its source and its destination, the closest first."""
+        here, there = self.of(destination), self.nearest(source, destination)
+        stands = np.flatnonzero((there >= 0) & (self.stream[here + 1] == out))
+        closest = stands[np.argsort((here - there)[stands], kind="stable")]
+        return there[closest], here[closest]
+
 
 class Support(StrEnum):
     """What the corpus says of a row: more often than expected, less often, or neither with confidence."""

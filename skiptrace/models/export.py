@@ -12,15 +12,17 @@ from skiptrace.models.config import ModelConfig
 from skiptrace.models.transformer import Transformer
 
 
-def to_transformer_lens(model: Transformer, folder: Path) -> None:
+def to_transformer_lens(model: Transformer, folder: Path, *, standard: bool = False) -> None:
     """Write model.safetensors and config.json, the fields of a HookedTransformerConfig, into `folder`.
 
     The dimension that always holds 1 becomes biases again. What was folded stays folded: layer norm is `RMSPre`, b_K
-    and b_V are zero. Token ids are those of data/tokens.
+    and b_V are zero. Token ids are those of data/tokens. TransformerLens 4 has no shortformer positions: with
+    `standard` they get dimensions of their own in a stream twice as wide, which queries and keys alone read.
 
     Raises:
-        InputError: the model's positions stand in dimensions of their own, for which TransformerLens has no model; or
-            they are rotary, or it has windows, norms of queries and keys, or MLPs that are gated or beside the heads.
+        InputError: the model's positions stand in dimensions of their own, for which TransformerLens has no model, or
+            would have to with a layer norm between; or they are rotary, or it has windows, norms of queries and keys,
+            or MLPs that are gated or beside the heads.
     """
     config = model.config
     more = [
@@ -33,10 +35,27 @@ def to_transformer_lens(model: Transformer, folder: Path) -> None:
     width = config.d_model_imported or config.d_model
     if config.d_model - width > 1:
         raise InputError("positions that layer norm does not touch have no place in TransformerLens: not exported")
+    state, content = _state(model, width), _config(config, width)
+    if standard and content["positional_embedding_type"] == "shortformer":
+        if config.normalization_type is not None:
+            raise InputError("TransformerLens 4 has no shortformer positions beside a layer norm: not exported")
+        state = {name: _widened(name, tensor) for name, tensor in state.items()}
+        content |= {"d_model": 2 * width, "positional_embedding_type": "standard"}
     with atomic_folder(folder) as partial:
-        tensors = {name: tensor.detach().clone() for name, tensor in _state(model, width).items()}
-        write_tensors(partial / "model.safetensors", tensors)
-        write_json(partial / "config.json", _config(config, width))
+        write_tensors(partial / "model.safetensors", {n: t.detach().clone().contiguous() for n, t in state.items()})
+        write_json(partial / "config.json", content)
+
+
+def _widened(name: str, tensor: Tensor) -> Tensor:
+    """A tensor of a model whose stream is [x, position]: x W_Q + position W_Q = [x, position] [W_Q; W_Q]."""
+    kind, zero = name.rpartition(".")[2], torch.zeros_like(tensor)
+    if kind in ("W_Q", "W_K"):
+        return torch.cat([tensor, tensor], -2)
+    if kind in ("W_V", "W_U", "W_in"):
+        return torch.cat([tensor, zero], -2)
+    if kind == "W_pos":
+        return torch.cat([zero, tensor], -1)
+    return torch.cat([tensor, zero], -1) if kind in ("W_E", "W_O", "b_O", "W_out", "b_out") else tensor
 
 
 def _config(config: ModelConfig, width: int) -> dict[str, Any]:

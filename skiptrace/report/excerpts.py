@@ -24,12 +24,8 @@ def skip_trigram(positions: Positions, texts: Sequence[str], source: int, destin
 
     Of the `TRIED` places with the fewest tokens between, one with few line breaks; None if the text has none.
     """
-    here = positions.of(destination)
-    here = here[(positions.stream[here + 1] == out) & positions.preceded(source, destination)]
-    there = positions.of(source)
-    last = there[np.searchsorted(there, here) - 1]
-    nearest = np.argsort(here - last, kind="stable")[:TRIED]
-    places = [{int(last[i]): SOURCE, int(here[i]): DESTINATION, int(here[i]) + 1: OUT} for i in nearest]
+    there, here = (places[:TRIED].tolist() for places in positions.skip_trigram(source, destination, out))
+    places = [{first: SOURCE, last: DESTINATION, last + 1: OUT} for first, last in zip(there, here, strict=True)]
     return _best(positions, texts, places)
 
 

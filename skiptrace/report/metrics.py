@@ -16,6 +16,21 @@ from skiptrace.models import evaluation
 from skiptrace.report.inputs import DictionaryResult, ModelResult, Results
 
 NORMAL = 1.96  # standard errors on each side of a 95 % interval
+# Of each model what its finding on the first screen says; `dvc metrics show` has no room for more.
+HEADLINES = (
+    "valid_loss",
+    "bigram_loss",
+    "evidence.survives",
+    "evidence.matched_null",
+    "account.direct",
+    "account.salience",
+    "account.recovered.10000",
+    "skip_trigrams.recall",
+    "skip_trigrams.best_baseline",
+    "prefix_matching_max",
+    "loss_recovered",
+    "token_mean_null",
+)
 NAMED = {"token_mean_recovered": "token_mean_null"}
 
 
@@ -35,6 +50,28 @@ def metrics(results: Results, min_p_out: float) -> dict[str, Any]:
     if results.dictionaries:
         found["dictionary"] = {name: _dictionary(d) for name, d in results.dictionaries.items()}
     numbers: dict[str, Any] = _finite(found)
+    return numbers
+
+
+def headlines(numbers: dict[str, Any]) -> dict[str, Any]:
+    """The content of headlines.json: those of the metrics that the first screen is about, under the same names."""
+    few: dict[str, Any] = {}
+    for group in ("models", "dictionary"):
+        for name, measured in numbers.get(group, {}).items():
+            for key in HEADLINES:
+                path = key.split(".")
+                if (value := _at(measured, path)) is not None:
+                    place = few.setdefault(group, {}).setdefault(name, {})
+                    for part in path[:-1]:
+                        place = place.setdefault(part, {})
+                    place[path[-1]] = value
+    return few
+
+
+def _at(numbers: Any, path: list[str]) -> Any:
+    """What stands under nested keys; None where nothing does."""
+    for part in path:
+        numbers = numbers.get(part) if isinstance(numbers, dict) else None
     return numbers
 
 

@@ -31,6 +31,21 @@ def test_counts_equal_a_scan_of_the_text(ids, window):
             assert row.corpus_expected == pytest.approx(precedes * follows / places)
 
 
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=40), st.integers(1, 12))
+def test_places_of_a_row_equal_a_scan_of_the_text(ids, window):
+    """0 starts a document; the source is the last of its kind before the destination."""
+    positions = Positions(np.array(ids), 5, window)
+    for source, destination, out in [(1, 2, 3), (1, 1, 2), (2, 1, 1), (4, 4, 4)]:
+        found = []
+        for here in range(len(ids) - 1):
+            if ids[here] == destination and ids[here + 1] == out:
+                before = [p for p in range(here) if ids[p] == source and 0 not in ids[p + 1 : here + 1]]
+                found += [(before[-1], here)] if before and here - before[-1] <= window else []
+        there, here = positions.skip_trigram(source, destination, out)
+        expected = sorted(found, key=lambda places: places[1] - places[0])
+        assert list(zip(there.tolist(), here.tolist(), strict=True)) == expected
+
+
 def test_lift_and_its_interval():
     # B C 12 times of 24; after A … B 10 times of 12.
     piece = [1, 2, 3] * 10 + [1, 2, 4] * 2

@@ -127,6 +127,10 @@ def test_a_trained_model_and_one_with_mlps_come_back_too(tmp_path, make_model, t
     to_transformer_lens(trained, tmp_path / "trained")
     again = import_model(tmp_path / "trained", None, 0)
     torch.testing.assert_close(again(tokens), centred(trained(tokens)), rtol=0, atol=1e-4)
+    to_transformer_lens(trained, tmp_path / "standard", standard=True)
+    again = import_model(tmp_path / "standard", None, 0)
+    assert again.config.positional_embedding_type == "standard" and again.d_model == 2 * trained.d_model
+    torch.testing.assert_close(again(tokens), centred(trained(tokens)), rtol=0, atol=1e-4)
     write_gpt2(tmp_path / "gpt2")
     model = import_model(tmp_path / "gpt2", None, 0)
     to_transformer_lens(model, tmp_path / "lens")
@@ -138,6 +142,13 @@ def test_positions_apart_cannot_be_exported(tmp_path):
     write_lens(tmp_path, normalization_type="LN", positional_embedding_type="shortformer")
     with pytest.raises(InputError, match="no place in TransformerLens"):
         to_transformer_lens(import_model(tmp_path, None, 0), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    # Layer norm would scale the positions too, if they stood in the stream.
+    write_lens(tmp_path / "normed", normalization_type="LNPre", positional_embedding_type="shortformer")
+    normed = import_model(tmp_path / "normed", None, 0)
+    to_transformer_lens(normed, tmp_path / "again")
+    with pytest.raises(InputError, match="TransformerLens 4 has no shortformer positions beside a layer norm"):
+        to_transformer_lens(normed, tmp_path / "out", standard=True)
     assert not (tmp_path / "out").exists()
 
 

@@ -1,8 +1,10 @@
 """Imports and exports held against the original implementations, where the `interop` extra is installed."""
 
 import json
+import re
 import warnings
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +24,26 @@ def lens():
         if int(metadata.version("transformer-lens").partition(".")[0]) > 3:
             pytest.skip("TransformerLens has no HookedTransformer from version 4 on")
         yield package.HookedTransformer, package.HookedTransformerConfig
+
+
+@pytest.fixture
+def bridge():
+    """What makes a model of TransformerLens 4 from what `to_transformer_lens` wrote."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pytest.importorskip("transformer_lens", reason="pip install -e '.[interop-4]'")
+        if int(metadata.version("transformer-lens").partition(".")[0]) < 4:
+            pytest.skip("TransformerLens has bridges from version 4 on")
+        yield load_bridge
+
+
+def load_bridge(folder):
+    """As docs/models.md has it."""
+    text = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    (lines,) = re.findall(r"```python not-run\n(.*?boot_native.*?)```", text, re.DOTALL)
+    found = {}
+    exec(lines.replace("folder = ", f"folder = {str(folder)!r} or "), found)
+    return found["model"]
 
 
 def randomised(model: torch.nn.Module) -> torch.nn.Module:
@@ -71,6 +93,20 @@ def test_transformer_lens_runs_what_was_exported(lens, tmp_path, contexts, make_
     missing = theirs.load_state_dict(load_file(tmp_path / "out" / "model.safetensors"), strict=False).missing_keys
     assert all(name.endswith((".mask", ".IGNORE")) for name in missing)
     torch.testing.assert_close(theirs(contexts).detach(), model(contexts), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("origin", ["trained", "gpt2"])
+def test_a_bridge_of_transformer_lens_4_runs_what_was_exported(bridge, tmp_path, contexts, make_model, origin):
+    from tests.models.conftest import write_gpt2
+
+    if origin == "trained":
+        model = make_model(2).float()
+    else:
+        write_gpt2(tmp_path / "gpt2")
+        model = import_model(tmp_path / "gpt2", None, 0)
+    to_transformer_lens(model, tmp_path / "out", standard=True)
+    theirs = bridge(tmp_path / "out")(contexts)
+    torch.testing.assert_close(theirs.detach(), model(contexts), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -122,10 +122,10 @@ def test_a_tokenizer_that_loses_the_text_is_refused_unless_it_is_allowed(project
     assert json.loads((folder / "sizes.json").read_text())["survival"]["lost"] > 0
 
 
-def test_a_missing_option_is_a_usage_error(project):
-    done = project.stage("train")
-    assert done.returncode == 2
-    assert "--model" in done.stderr
+def test_a_missing_option_is_a_usage_error_of_one_line(project):
+    done = project.stage("train", "--modle", "two")
+    message = "error: the following arguments are required: --model; see python -m stages.train --help\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", message)
 
 
 def test_wrong_parameters_stop_dvc_before_any_work(project):

@@ -155,6 +155,7 @@ def test_rooms_import_only_rooms_below_them():
         "mining",
         "evidence",
         "account",
+        "directions",
         "superposition",
         "dictionary",
         "exploration",

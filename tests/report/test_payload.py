@@ -63,12 +63,17 @@ def test_rows_with_evidence_come_first_and_none_twice(packed_two, hostile):
     assert len(skips["head"]) == min(REPORT.explorer_rows, len(result.skip_trigrams))
     rows = list(zip(skips["head"], *skips["ids"].values(), strict=True))
     assert len(set(rows)) == len(rows)
-    for place, checked in enumerate(result.evidence.sort_values("rank").itertuples()):
+    # Those with evidence stand as a reader of the account meets them, the others as they were mined.
+    ids = ["layer", "head", "source_id", "destination_id", "out_id"]
+    listed = result.accounted.rows.query("mined").sort_values("rank")[[*ids, "nats"]].merge(result.evidence, on=ids)
+    assert len(listed) == len(result.evidence) == len(skips["survives"]) == len(skips["saves"]) < len(rows)
+    for place, checked in enumerate(listed.itertuples()):
         row = (checked.layer * 3 + checked.head, checked.source_id, checked.destination_id, checked.out_id)
         assert rows[place] == row
         assert skips["survives"][place] == checked.survives
         assert skips["checked"]["effect_nats"][place] == pytest.approx(checked.effect_nats * 100, abs=0.51)
-    assert len(skips["survives"]) == len(result.evidence) < len(rows)
+    later = skips["rank"][len(listed) :]
+    assert later == sorted(later) and len(set(skips["rank"])) == len(rows)
 
 
 def test_a_payload_packs_to_the_same_bytes_and_reads_back(packed_two):

@@ -34,12 +34,8 @@ def of_skip_trigram(positions: Positions, source: int, destination: int, out: in
 
     Those with the fewest tokens between come first.
     """
-    here = positions.of(destination)
-    here = here[(positions.stream[here + 1] == out) & positions.preceded(source, destination)]
-    there = positions.of(source)
-    last = there[np.searchsorted(there, here) - 1]
-    nearest = np.argsort(here - last, kind="stable")[:most]
-    return [_trigram(positions.stream, int(last[i]), int(here[i])) for i in nearest]
+    there, here = (places[:most].tolist() for places in positions.skip_trigram(source, destination, out))
+    return [_trigram(positions.stream, *ends) for ends in zip(there, here, strict=True)]
 
 
 def _trigram(stream: Integer[np.ndarray, " n"], source: int, destination: int) -> Places:

@@ -1,7 +1,5 @@
 """What the page carries for its explorer, packed so that it stays small: one archive per corpus and model."""
 
-import base64
-import gzip
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -19,6 +17,7 @@ from skiptrace.report.page import contexts
 from skiptrace.report.page.contexts import Places
 from skiptrace.report.rendering.document import Report
 from skiptrace.report.rendering.failures import attempt
+from skiptrace.report.rendering.packing import compressed
 from skiptrace.report.rendering.tokens import FORMULA, LONGEST, MARKS, is_word, visible
 
 EXAMPLES = 2  # places in the text per token, and per skip-trigram
@@ -121,13 +120,16 @@ class CorpusPayload:
 class Skips:
     """Skip-trigrams by column: those with evidence first, the columns of which are so much shorter.
 
-    Numbers are in hundredths; `head` counts from the first head of the first layer.
+    Those stand in the order of `account.tables.ROWS`, supported and worth most first; the others as they were mined.
+    Numbers are in hundredths; `head` counts from the first head of the first layer, `rank` is the mined order.
     """
 
     head: list[int]
+    rank: list[int]
     ids: dict[str, list[int]]
     mined: dict[str, list[int | None]]
     checked: dict[str, list[int | None]]
+    saves: list[int | None]
     corpus_count: list[int]
     consistent: list[bool]
     survives: list[bool]
@@ -154,9 +156,8 @@ class ModelPayload:
 
 
 def packed(value: Any) -> str:
-    """A dataclass as JSON, compressed, in base 64: the same bytes for the same value."""
-    text = json.dumps(value, default=vars, separators=(",", ":"), allow_nan=False)
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+    """A dataclass as JSON, compressed: the same text for the same value."""
+    return compressed(json.dumps(value, default=vars, separators=(",", ":"), allow_nan=False).encode())
 
 
 def carried(
@@ -278,17 +279,20 @@ def _percent(shares: Float[np.ndarray, " n"]) -> list[int]:
 
 def _skips(result: ModelResult, positions: Positions, most: int) -> Skips:
     key = ["layer", "head", *IDS]
-    checked = result.evidence.sort_values("rank").head(most)
+    worth = result.accounted.rows[[*key, "rank", "nats"]].rename(columns={"rank": "listed"})
+    checked = result.evidence.merge(worth, on=key, how="left").sort_values(["listed", "rank"]).head(most)
     mined = result.skip_trigrams.sort_values("rank")
     known = pd.MultiIndex.from_frame(checked[key].astype("int64"))
     rest = mined[~pd.MultiIndex.from_frame(mined[key].astype("int64")).isin(known)].head(most - len(checked))
-    every = pd.concat([checked[key + MINED], rest[key + MINED]], ignore_index=True)
+    every = pd.concat([each[[*key, "rank", *MINED]] for each in (checked, rest)], ignore_index=True)
     trigrams = zip(*(checked[name].astype(int).tolist() for name in IDS), strict=True)
     return Skips(
         head=(every["layer"] * result.params.n_heads + every["head"]).astype(int).tolist(),
+        rank=every["rank"].astype(int).tolist(),
         ids={name.removesuffix("_id"): every[name].astype(int).tolist() for name in IDS},
         mined={name: _hundredths(every[name]) for name in MINED},
         checked={name: _hundredths(checked[name]) for name in CHECKED},
+        saves=_hundredths(checked["nats"]),
         corpus_count=checked["corpus_count"].astype(int).tolist(),
         consistent=checked["consistent"].astype(bool).tolist(),
         survives=checked["survives"].astype(bool).tolist(),

@@ -32,6 +32,7 @@ from skiptrace.report.rendering.document import (
     Tool,
 )
 from skiptrace.report.rendering.formulas import mathml
+from skiptrace.report.rendering.packing import compressed
 from skiptrace.report.rendering.tokens import plain_markdown, to_html, to_markdown, visible
 
 # Modules in the order in which they may use each other; the page has them as one.
@@ -133,8 +134,7 @@ def _joined(modules: tuple[str, ...]) -> str:
 
 def _library() -> str:
     """DataTables, as the itables wheel carries it: a module that the page imports from its own text."""
-    source = (resources.files("itables") / "html" / "dt_bundle.js").read_bytes()
-    return base64.b64encode(source).decode()
+    return compressed((resources.files("itables") / "html" / "dt_bundle.js").read_bytes())
 
 
 def _digest(script: str) -> str:

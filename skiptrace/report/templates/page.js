@@ -39,10 +39,11 @@ export function colours() {
 
 const archives = new Map();
 
-export function bytes(text) {
+// What `packing.compressed` packed.
+export function unpacked(text) {
   const held = atob(text), made = new Uint8Array(held.length);
   for (let i = 0; i < held.length; i++) made[i] = held.charCodeAt(i);
-  return made;
+  return new Response(new Blob([made]).stream().pipeThrough(new DecompressionStream("gzip")));
 }
 
 // The data of a corpus or a model, unpacked when it is first asked for.
@@ -50,8 +51,7 @@ export function archive(kind, name) {
   const key = `${kind} ${name}`;
   if (!archives.has(key)) {
     const held = document.querySelector(`script[data-${kind}="${CSS.escape(name)}"]`);
-    const unpacked = new Blob([bytes(held.textContent)]).stream().pipeThrough(new DecompressionStream("gzip"));
-    archives.set(key, new Response(unpacked).json());
+    archives.set(key, unpacked(held.textContent).json());
   }
   return archives.get(key);
 }

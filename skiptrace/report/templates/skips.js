@@ -62,6 +62,8 @@ function skipsTable(table, { name, model, corpus }) {
   };
   const columns = [
     said("Head", head), tokens("Source", "source"), tokens("Destination", "destination"), tokens("Output", "out"),
+    { title: "Mined", csv: [["Mined", (i) => mined.rank[i]]], className: "number", render: (i) => mined.rank[i] },
+    numbers("Saves", mined.saves),
     numbers("QK", mined.mined.qk), numbers("OV", mined.mined.ov), numbers("Score", mined.mined.score),
     numbers("Effect", mined.checked.effect_nats), numbers("Lift", mined.checked.corpus_lift), said("Survives", verdict),
     { title: "Example", csv: [], render: example, orderable: false, searchable: false },

@@ -1,6 +1,6 @@
 // Tables: DataTables lets one search, sort and filter them; what is chosen stands in the address.
 
-import { bytes, element, plainToken, asShown } from "./page.js";
+import { asShown, element, plainToken, unpacked } from "./page.js";
 import { astray, open, owns, write } from "./address.js";
 import { saver } from "./csv.js";
 
@@ -10,7 +10,8 @@ const PAGED = 30, PAGE = 25; // rows from which a table has pages, and rows on o
 export const STATE = ["search", "sort", "where"]; // the keys of an address that a table writes
 
 export async function library() {
-  const url = URL.createObjectURL(new Blob([bytes(document.getElementById("library").textContent)], { type: "text/javascript" }));
+  const source = await unpacked(document.getElementById("library").textContent).text();
+  const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
   DataTable = (await import(url)).default;
   URL.revokeObjectURL(url);
   // Numbers of which some are undefined: these come last, whichever way one sorts.

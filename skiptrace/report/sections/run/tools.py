@@ -1,5 +1,6 @@
 """What the page lets its reader look up."""
 
+from skiptrace.account.tables import ROWS
 from skiptrace.evidence.tables import CHECKED
 from skiptrace.mining.tables import SKIP_TRIGRAMS
 from skiptrace.report.inputs import Study
@@ -23,6 +24,8 @@ SKIPS = (
     "stands in the page's address; CSV saves the rows that are left."
 )
 SHOWN = {
+    "Mined": SKIP_TRIGRAMS["rank"],
+    "Saves": ROWS["nats"],
     "QK": SKIP_TRIGRAMS["qk"],
     "OV": SKIP_TRIGRAMS["ov"],
     "Score": SKIP_TRIGRAMS["score"],
@@ -64,7 +67,10 @@ def all_skip_trigrams(study: Study) -> Section | None:
     if not _any_heads(study):
         return None
     columns = tuple(Column(heading, False, meaning(column)) for heading, column in SHOWN.items())
-    table = f"At most {study.settings.report.explorer_rows:,} rows a model, those with evidence first. {SKIPS}"
+    table = (
+        f"At most {study.settings.report.explorer_rows:,} rows a model: those with evidence, supported by the corpus "
+        f"and worth most first, then the others in the order in which they were mined, one click away (Mined). {SKIPS}"
+    )
     return Section("skip-trigrams", "All skip-trigrams", [], [Tool("skips", table, columns)])
 
 

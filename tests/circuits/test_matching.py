@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from skiptrace.circuits.factored import heads, ov, qk
-from skiptrace.comparison.matching import match, shared_tokens, similarity
+from skiptrace.circuits.matching import match, shared_tokens, similarity
 from skiptrace.models.transformer import Transformer
 
 

@@ -1,0 +1,46 @@
+"""Split the circuits of every head into directions, and remove these on held-out text.
+
+Reads   params.yaml  directions, mining
+        data/models/<m>/ and its twins, data/tokens/<corpus of m>/
+Writes  data/directions/<m>/spectra.parquet   each circuit as a whole, beside random heads
+        data/directions/<m>/groups.parquet    its directions, near-equal ones together: shares, copying, what they do
+        data/directions/<m>/ends.parquet      the tokens that they read and write
+        data/directions/<m>/twins.parquet     the heads of its twins that do the same to tokens
+"""
+
+from skiptrace.config.base import load
+from skiptrace.config.directions import DirectionsParams
+from skiptrace.config.mining import MiningParams
+from skiptrace.config.models import load_model
+from skiptrace.directions import tables
+from skiptrace.directions.study import study
+from skiptrace.files import atomic_folder, read_tokens
+from skiptrace.layout import DIRECTIONS, MODELS, PARAMS, TOKENS
+from skiptrace.mining import vocabulary
+from skiptrace.models import checkpoint
+from skiptrace.models.windows import spread_windows
+from skiptrace.tables import write_all
+from skiptrace.tokens.tables import VOCAB
+from stages.common import asked_for, run, wrote
+
+
+def main() -> None:
+    """Split the heads of one model."""
+    name = asked_for("model", __doc__)
+    params, mining = load(DirectionsParams, "directions", PARAMS), load(MiningParams, "mining", PARAMS)
+    corpus = load_model(name, PARAMS).corpus
+    model = checkpoint.load(MODELS / name)
+    twins = [checkpoint.load(path) for path in sorted((MODELS / name / "twins").glob("*/"))]
+    words = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab)
+    valid = read_tokens(TOKENS / corpus / "valid.npy", model.d_vocab)
+    windows = spread_windows(valid, model.n_ctx, params.contexts)
+
+    found = study(model, words.probability, words.eligible(mining.min_count), windows, params, twins)
+    with atomic_folder(DIRECTIONS / name) as folder:
+        write_all(folder, tables, found)
+    several = int((found["groups"]["size"] > 1).sum())
+    wrote(DIRECTIONS / name, f"{len(found['groups'])} groups of directions, {several} of several")
+
+
+if __name__ == "__main__":
+    run(main, "directions.contexts")
