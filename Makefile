@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-LOCKS := $(addsuffix .lock,requirements-build requirements requirements-torch)
+LOCKS := $(addsuffix .lock,requirements-build requirements requirements-torch requirements-torch-cpu)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
@@ -16,7 +16,7 @@ COMPARISON := reports/comparison
 # What `import skiptrace` offers, and the modules of what its functions take and give.
 API := skiptrace skiptrace.circuits.factored skiptrace.mining.vocabulary
 
-.PHONY: report verify pictures ci-report test attack referee check format docs api bench setup clean help
+.PHONY: report verify pictures ci-report test attack referee check format docs api sbom bench setup clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -76,6 +76,10 @@ api: setup  ## write the pages of the Python interface from its docstrings: docs
 	@python -m pdoc --no-show-source --output-directory docs/api $(API) 2> docs/api.log || { cat docs/api.log >&2; exit 1; }
 	@rm docs/api.log; echo "==> The pages are $(CURDIR)/docs/api/index.html"
 
+sbom: setup  ## list every installed package with its version, licence and requirements: reports/installed.json
+	@python -m pip --disable-pip-version-check inspect > reports/installed.json
+	@echo "==> The list is $(CURDIR)/reports/installed.json"
+
 bench: setup  ## measure speed and memory beside what others use; about a quarter of an hour
 	@$(INSTALL) --require-hashes --no-deps -r requirements-bench.lock || echo "without FAISS"
 	@python -m benchmarks
@@ -88,11 +92,13 @@ $(INSTALLED): $(LOCKS) pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(INSTALL) --require-hashes -r requirements-build.lock
 	@$(INSTALL) --require-hashes --no-build-isolation -r requirements.lock
-	@$(INSTALL) -r requirements-torch.lock
+	@$(INSTALL) --require-hashes --no-deps -r requirements-torch-cpu.lock 2> /dev/null \
+	  || { echo "==> No build of torch for the CPU alone where pip looks; taking PyPI's"; \
+	       $(INSTALL) --require-hashes --no-deps -r requirements-torch.lock; }
 	@$(INSTALL) --no-build-isolation --no-deps -e .
 	@touch $@
 
 clean:  ## remove the environment and what was reproduced; your text in data/raw and DVC's cache stay
 	rm -rf $(VENV)
 	find data -mindepth 1 -maxdepth 1 ! -name raw ! -name README.md ! -name .gitignore -exec rm -rf {} +
-	rm -rf docs/api reports/index.html reports/report.md reports/figures $(COMPARISON).html $(COMPARISON).md
+	rm -rf docs/api reports/installed.json reports/index.html reports/report.md reports/figures $(COMPARISON).html $(COMPARISON).md

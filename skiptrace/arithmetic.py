@@ -7,6 +7,7 @@ fastest of this processor, with bytes of its own. docs/reproducibility.md has wh
 """
 
 import hashlib
+import math
 import os
 import platform
 import sys
@@ -106,6 +107,16 @@ def total(x: "Tensor") -> "Tensor":
     return on_one_thread(torch.sum, x)
 
 
+def sqrt(x: "Tensor") -> "Tensor":
+    """√x, by instructions that every processor rounds alike: `torch.sqrt` is MKL's, which rounds otherwise on AMD's."""
+    return x.rsqrt().reciprocal()
+
+
+def log(x: "Tensor") -> "Tensor":
+    """Ln x as log₂ x · ln 2: `torch.log` is MKL's, whose double precision rounds otherwise on AMD's processors."""
+    return x.log2() * math.log(2)
+
+
 def signature() -> str:
     """A line for people and programs that is equal where the arithmetic is: kernels and `probe`."""
     return f"{kernels()} {probe()}\n"
@@ -122,9 +133,11 @@ def probe() -> str:
         left, right = (torch.randn(s, generator=generator) for s in ((rows, inner), (inner, columns)))
         product = left @ right
         digest.update(product.numpy().tobytes() + product.logsumexp(1).numpy().tobytes())
+        digest.update(product.exp().numpy().tobytes() + sqrt(product.square()).numpy().tobytes())
     square = torch.randn(120, 120, generator=generator, dtype=torch.float64)
     digest.update((square @ square.T).numpy().tobytes())
     for decomposition in (torch.linalg.svdvals, torch.linalg.eigvals):
         digest.update(on_one_thread(decomposition, square).numpy().tobytes())
+    digest.update(log(square.square()).numpy().tobytes())
     digest.update(np.log(np.abs(square.numpy())).tobytes())
     return digest.hexdigest()[:16]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 PARAMS = Path("params.yaml")
 LOCK = Path("requirements.lock")
-OTHER_LOCKS = (Path("requirements-build.lock"), Path("requirements-torch.lock"))
+OTHER_LOCKS = (Path("requirements-build.lock"), Path("requirements-torch-cpu.lock"))
 IMPORTS = Path("imports")  # tokenizers and checkpoints made elsewhere
 IMPORTED = Path("data/imports")  # their content hashes, one file for each corpus and model
 ARITHMETIC = Path("data/arithmetic")  # how the processor computes that dvc.lock was written on

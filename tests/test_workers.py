@@ -1,7 +1,8 @@
 import contextlib
-import datetime
 import math
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,9 +16,6 @@ from typing import NamedTuple
 import pandas as pd
 import pytest
 import torch
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from skiptrace import workers
 from skiptrace.arithmetic import on_one_thread
@@ -278,26 +276,34 @@ def test_a_cluster_without_workers_is_one_line(tmp_path, monkeypatch):
             side_by_side(math.sqrt, [(9.0,)], "roots")
 
 
-def certificates(folder: Path) -> dict[str, str]:
-    """An authority and one certificate that it signed, and the variables that make Dask use nothing else."""
-    now, key = datetime.datetime.now(datetime.UTC), ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "skiptrace")])
-    valid = (now - datetime.timedelta(hours=1), now + datetime.timedelta(hours=1))
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), *valid)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    folder.mkdir()
-    pem = serialization.Encoding.PEM
-    plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    (folder / "cert.pem").write_bytes(made.public_bytes(pem))
-    (folder / "key.pem").write_bytes(key.private_bytes(pem, *plain))
-    tls = {"CA_FILE": "cert.pem"}
-    for role in ("CLIENT", "SCHEDULER", "WORKER"):
-        tls |= {f"{role}__CERT": "cert.pem", f"{role}__KEY": "key.pem"}
-    variables = {f"DASK_DISTRIBUTED__COMM__TLS__{key}": str(folder / file) for key, file in tls.items()}
-    return variables | {"DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True"}
+# How docs/scaling.md makes certificates, has Dask use nothing else, and starts a cluster.
+MAKE, EXPORT, START = re.findall(
+    r"^```sh\n(.*?)^```$", (ROOT / "docs/scaling.md").read_text().partition("and encrypt.")[2], re.MULTILINE | re.DOTALL
+)
+
+
+def certificates(home: Path) -> dict[str, str]:
+    """An authority and a certificate below a home folder, and the variables that make Dask use nothing else."""
+    home.mkdir()
+    code = f"{{ {MAKE}}} > making 2>&1 || {{ cat making >&2; exit 1; }}\n{EXPORT}env -0"
+    told = subprocess.run(["bash", "-ec", code], cwd=home, env={"HOME": str(home), "PATH": os.environ["PATH"]},
+                          text=True, capture_output=True)  # fmt: skip
+    assert told.returncode == 0, told.stderr
+    variables = dict(line.split("=", 1) for line in told.stdout.rstrip("\0").split("\0"))
+    return {name: value for name, value in variables.items() if name.startswith("DASK_")}
+
+
+def test_the_documented_cluster_starts_as_ours_do():
+    """What `started` passes to Dask is what the page tells to type, but for the network."""
+    network = ("--interface ib0", "--port 8786", "tls://login01:8786")
+    typed = [line.split("#")[0] for line in START.splitlines()]
+    for name in network:
+        typed = [line.replace(name, "") for line in typed]
+    assert [line.split() for line in typed] == [
+        ["dask", "scheduler", "--protocol", "tls", "&"],
+        ["dask", "worker", "--nthreads", "1", "&"],
+        ["SKIPTRACE_SCHEDULER=", "dvc", "repro"],
+    ]
 
 
 def asks(address: str, seconds: int, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -312,6 +318,7 @@ run(lambda: print(workers.side_by_side(math.sqrt, [(9.0,)], "roots")))
     return subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=variables, text=True, capture_output=True)
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 def test_only_who_has_a_certificate_reaches_an_encrypted_cluster(tmp_path, monkeypatch):
     ours, theirs = certificates(tmp_path / "ours"), certificates(tmp_path / "theirs")
     with started(tmp_path, 1, "tls", PYTHONPATH=str(ROOT), **ours) as found:

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from skiptrace.account.entries import Entries, Running, Split
+from skiptrace.arithmetic import sqrt
 from skiptrace.circuits.factored import Circuit
 from skiptrace.progress import progress
 
@@ -134,7 +135,7 @@ def rounds(
 def by_size(split: Split, tokens: Int[Tensor, " n"], frequency: Float[Tensor, " d_vocab"], most: int) -> Ranked:
     """By |entry| √(p(row) p(column)); with a constant `frequency`, by |entry| alone."""
     found = empty(split.n_heads, len(tokens))
-    weight = frequency[tokens].sqrt()
+    weight = sqrt(frequency[tokens])
     for circuits, size in ((split.qk, found.qk), (split.ov, found.ov)):
         for head, circuit in enumerate(circuits):
             size[head] = circuit.restricted(tokens, tokens).dense().abs() * weight[:, None] * weight

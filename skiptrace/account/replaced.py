@@ -28,7 +28,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from skiptrace.arithmetic import on_one_thread
+from skiptrace.arithmetic import log, on_one_thread, sqrt
 from skiptrace.models.loss import token_losses
 from skiptrace.models.transformer import Block, Transformer
 
@@ -129,7 +129,7 @@ def _rank_one(
     """
     out = (layer.W_O @ (model.W_U - model.W_U.mean(1, keepdim=True))).double()
     values, vectors = on_one_thread(torch.linalg.eigh, out @ out.transpose(1, 2))
-    root = (vectors * values.clamp(min=0).sqrt()[:, None]) @ vectors.transpose(1, 2)
+    root = (vectors * sqrt(values.clamp(min=0))[:, None]) @ vectors.transpose(1, 2)
     each = value.double()
     each = each - (each * weight[:, None]).sum(1, keepdim=True)
     spread = (each * weight[:, None]).transpose(1, 2) @ each
@@ -226,7 +226,7 @@ def alone(
     places = torch.arange(ctx)
     average = torch.empty_like(query[..., 0])
     for batch, head in torch.cartesian_prod(torch.arange(len(query)), torch.arange(query.shape[1])).tolist():
-        each = query[batch, head] @ means.bank[head].T + means.weight.log()
+        each = query[batch, head] @ means.bank[head].T + log(means.weight)
         average[batch, head] = each.logsumexp(-1)
     rest = average[..., None] + query @ at_key.transpose(2, 3)
     others = (places[None] < places[:, None]) & (places[None] > 0)  # sources other than BOS and the destination

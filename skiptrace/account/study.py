@@ -14,6 +14,7 @@ from skiptrace.account import orders, rows
 from skiptrace.account.entries import NO_ENTRIES, Entries, Running, Split, applies, context_losses, split
 from skiptrace.account.replaced import OV, QK, Averages, averages, losses
 from skiptrace.account.tables import CURVE, ENTRIES, LADDER, SKIP_BIGRAMS, SKIP_TRIGRAMS
+from skiptrace.arithmetic import log
 from skiptrace.config.account import AccountParams
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import random_windows, spread_windows
@@ -89,7 +90,7 @@ def ladder(model: Transformer, held_out: Int[Tensor, "batch width"], means: list
     Columns: `account.tables.LADDER`.
     """
     whole = losses(model, held_out, means, {}).numpy()
-    unigram = -(text.frequency.double().clamp(min=1e-12).log())[held_out[:, 2:]].mean(1).numpy()
+    unigram = -log(text.frequency.double().clamp(min=1e-12))[held_out[:, 2:]].mean(1).numpy()
     rows = [_rung("text", ALL, "unigram", unigram, whole)]
     groups = [range(model.n_layers), *([index] for index in range(model.n_layers) if model.n_layers > 1)]
     for layers in groups if model.n_layers else ():

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from skiptrace.arithmetic import on_one_thread
+from skiptrace.arithmetic import log, on_one_thread
 from skiptrace.circuits.factored import Circuit, head_name, heads, ov
 from skiptrace.circuits.tables import HEADS, OFFSETS
 from skiptrace.config.scoring import ScoringParams
@@ -230,7 +230,7 @@ def on_text(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> list[TextSt
     totals: list[list[Tensor]] = []
     for batch in batches(model, tokens):
         for layer, pattern in enumerate(model.patterns(batch)):
-            scores = centred(pattern.clamp(min=1e-30).log())
+            scores = centred(log(pattern.clamp(min=1e-30)))
             sums = [pattern.sum(0), scores.sum(0), scores.square().sum((0, -1, -2))]
             if layer == len(totals):
                 totals.append(sums)

@@ -144,7 +144,7 @@ def _packages() -> tuple[State, str]:
     if not LOCK.exists():
         raise InputError(f"{LOCK}: not here; run this in the folder of the pipeline")
     pins = "\n".join(path.read_text() for path in (LOCK, *OTHER_LOCKS) if path.exists())
-    locked = dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", pins, re.MULTILINE))
+    locked = dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;+]+)", pins, re.MULTILINE))
     others = []
     for name, version in locked.items():
         try:

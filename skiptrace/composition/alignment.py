@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from skiptrace.arithmetic import on_one_thread, total
+from skiptrace.arithmetic import on_one_thread, sqrt, total
 
 
 class Directions(NamedTuple):
@@ -72,7 +72,7 @@ class Scores(NamedTuple):
 def scores(writers: Directions, readers: Directions) -> Scores:
     """How strongly every writer is read by every reader; 0 where either is zero."""
     cosines = torch.einsum("wdi,rdj->wrij", writers.frames, readers.frames)
-    norm = torch.einsum("wi,wrij,rj->wr", shares(writers), cosines.square(), shares(readers)).sqrt()
+    norm = sqrt(torch.einsum("wi,wrij,rj->wr", shares(writers), cosines.square(), shares(readers)))
     overlap = cosines.square().sum(-1).sum(-1) / min(cosines.shape[-2:])
     return Scores(norm, overlap, on_one_thread(torch.linalg.matrix_norm, cosines, 2))
 
@@ -112,7 +112,7 @@ def rotated(pairs: Sequence[tuple[Directions, Directions]], draws: int, seed: in
     found: list[list[Tensor]] = [[] for _ in pairs]
     for squares in turns(pairs[0][0].frames.shape[1], draws, seed):
         for (s, t), scored in zip(held, found, strict=True):
-            scored.append((s @ squares[: s.shape[1], : t.shape[1]] @ t.T).sqrt())
+            scored.append(sqrt(s @ squares[: s.shape[1], : t.shape[1]] @ t.T))
     return [null_of(torch.stack(scored)) for scored in found]
 
 
@@ -132,7 +132,7 @@ def gaussian(d_model: int, d_head: int, draws: int, seed: int) -> Null:
 
     writers, readers = written(factor(), factor().mT), read(factor(), factor().mT)
     squares = (writers.frames.mT @ readers.frames).square()
-    return null_of(torch.einsum("ni,nij,nj->n", shares(writers), squares, shares(readers)).sqrt())
+    return null_of(sqrt(torch.einsum("ni,nij,nj->n", shares(writers), squares, shares(readers))))
 
 
 def null_of(draws: Float[Tensor, "draws *scores"]) -> Null:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from skiptrace.arithmetic import on_one_thread, total
+from skiptrace.arithmetic import on_one_thread, sqrt, total
 from skiptrace.composition import alignment
 from skiptrace.composition.stream import Stream
 from skiptrace.composition.tables import DELETION
@@ -54,7 +54,7 @@ def deletion(model: Transformer, stream: Stream, params: ScoringParams) -> pd.Da
             negative, null = _negative(frame.T @ W_V, W_O @ frame), chance(k)
             held, added = stream.before[layer] @ frame, reader.vectors @ frame
             before, alone = total(held.square()), total(added.square())
-            size = (before * alone).sqrt().clamp(min=1e-300)
+            size = sqrt(before * alone).clamp(min=1e-300)
             cosine = total(held * added) / size
             shuffled = alignment.null_of(torch.stack([total(held * added[order]) / size for order in orders]))
             apart = before + alone
@@ -88,7 +88,7 @@ def deletion(model: Transformer, stream: Stream, params: ScoringParams) -> pd.Da
 
 
 def _rms(total: Float[Tensor, ""], vectors: Float[Tensor, "n k"]) -> float:
-    return float((total.clamp(min=0) / len(vectors)).sqrt())
+    return float(sqrt(total.clamp(min=0) / len(vectors)))
 
 
 def _negative(into: Float[Tensor, "*draws k d_head"], out: Float[Tensor, "*draws d_head k"]) -> Float[Tensor, "*draws"]:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from skiptrace.arithmetic import on_one_thread
+from skiptrace.arithmetic import on_one_thread, sqrt
 from skiptrace.circuits.factored import Head, head_name
 from skiptrace.composition import alignment
 from skiptrace.composition.tables import OVERLAPS, WRITERS
@@ -95,7 +95,7 @@ def writers(model: Transformer, stream: Stream, params: ScoringParams) -> pd.Dat
         rows.append(
             {
                 "name": one.name,
-                "norm": on_one_thread(torch.mean, one.vectors.square().sum(1)).sqrt().item(),
+                "norm": sqrt(on_one_thread(torch.mean, one.vectors.square().sum(1))).item(),
                 "rank": sizes.shape[1],
                 "effective_rank": effective_rank(on_one_thread(torch.linalg.eigvalsh, moment).clamp(min=0)).item(),
                 "dimensions": one.frame.shape[1],

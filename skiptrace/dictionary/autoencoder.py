@@ -119,7 +119,7 @@ class Trainer:
         self.learning_rate, self.steps, self.done = learning_rate, steps, 0
         for weight in autoencoders.weights:
             weight.grad = torch.empty_like(weight)
-        self.optimiser = torch.optim.Adam(autoencoders.weights, lr=learning_rate)
+        self.optimiser = torch.optim.Adam(autoencoders.weights, lr=learning_rate, fused=True)
         self.active = torch.zeros(autoencoders.encoder_bias.shape, dtype=torch.bool)
 
     def step(self, x: Float[Tensor, "inst d batch"]) -> None:

@@ -10,6 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from skiptrace.arithmetic import sqrt
 from skiptrace.config.dictionaries import ToyDictionaryParams
 from skiptrace.dictionary.autoencoder import Autoencoders, Trainer, initial
 from skiptrace.dictionary.measures import living, statistics
@@ -83,7 +84,7 @@ def of_size(
         return torch.bmm(hosts.W, x).repeat_interleave(len(penalties), 0)
 
     start = batch(CHECK)
-    scale = (m / start.square().sum(1).mean(1)).sqrt()[:, None, None]
+    scale = sqrt(m / start.square().sum(1).mean(1))[:, None, None]
     untrained = initial(m, entries, (entries,) * len(W), generator)
     trainer = Trainer(untrained, torch.tensor(penalties).repeat(count), params.learning_rate, params.steps)
     for step in progress(range(params.steps), f"training dictionaries of {entries} entries"):

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int, Integer
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from skiptrace.arithmetic import on_one_thread
+from skiptrace.arithmetic import log, on_one_thread
 from skiptrace.evidence.intervals import clustered
 from skiptrace.evidence.support import Positions
 from skiptrace.evidence.tables import COSTS
@@ -70,7 +70,7 @@ def _factoring(streams: Streams, window: int, heads: int) -> pd.DataFrame:
         for i, (at, most) in enumerate(((train, PLACES), (valid, PLACES // 2), (valid, PLACES // 2)))
     )
     bigrams = torch.stack([torch.bincount(row, minlength=outs.shape[1] + 1) for row in fitted.following])
-    bias = (bigrams + 0.5).log()
+    bias = log(bigrams + 0.5)
     shape = len(destinations), len(sources), outs.shape[1] + 1
     free = _fit(shape, bias, fitted, stop, min(shape[0], shape[2]))
     products = _fit(shape, bias, fitted, stop, heads)

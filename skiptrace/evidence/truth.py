@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int, Integer
 from torch import Tensor
 
+from skiptrace.arithmetic import log
 from skiptrace.evidence.bugs import crossings
 from skiptrace.evidence.tables import SCORES
 
@@ -174,8 +175,8 @@ def corpus_rankings(
     scores = {
         "lift": share / alone,
         "share difference": share - alone,
-        "G²": 2 * n_abc * (share / alone).log() * (share > alone),
-        "PMI": share.log() - (n_c[c] / len(after)).log(),
+        "G²": 2 * n_abc * log(share / alone) * (share > alone),
+        "PMI": log(share) - log(n_c[c] / len(after)),
     }
     a = keys // d_vocab**2
     found: dict[str, list[Row]] = {}

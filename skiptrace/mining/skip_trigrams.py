@@ -28,6 +28,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from skiptrace.arithmetic import log
 from skiptrace.circuits.factored import PANEL, Circuit, heads, ov, qk
 from skiptrace.config.mining import MiningParams
 from skiptrace.mining.scan import row_tops
@@ -109,7 +110,7 @@ def expected(qk: Circuit, ov: Circuit, vocabulary: Vocabulary, params: MiningPar
     average = torch.zeros_like(vocabulary.probability)
     p = vocabulary.probability[seen]
     for places, entries in qk.restricted(seen, seen).row_panels():
-        level[seen[places]] = (entries + p.log()).logsumexp(1) + math.log(params.context)
+        level[seen[places]] = (entries + log(p)).logsumexp(1) + math.log(params.context)
         average[seen] += p[places] @ entries.sub_(level[seen[places], None]).sigmoid_()
         del entries  # or the next panel is held beside it
     level, average = level[eligible], average[eligible]

@@ -74,15 +74,17 @@ class Vocabulary:
         place = torch.full((len(self.token),), -1)
         eligible = self.eligible_ids(min_count)
         place[eligible] = torch.arange(len(eligible))
-        found = self.followers.sort_values(["token_id", "next_id"])
+        total = torch.tensor(self.followers["count"].sum())
+        # A large corpus has millions of pairs, most of them rare.
+        found = self.followers[self.followers["count"] >= min_pairs].sort_values(["token_id", "next_id"])
         first, following = (
             place[torch.from_numpy(found[c].to_numpy().astype("int64"))] for c in ("token_id", "next_id")
         )
         count = torch.from_numpy(found["count"].to_numpy().copy())
-        kept = (first >= 0) & (following >= 0) & (count >= min_pairs)
+        kept = (first >= 0) & (following >= 0)
         if not kept.any():
             raise InputError(f"mining.min_pairs: no two tokens stand side by side {min_pairs} times; lower it")
-        return Pairs(first[kept], following[kept], (count[kept] / count.sum()).float())
+        return Pairs(first[kept], following[kept], (count[kept] / total).float())
 
     def most_frequent(self, most: int) -> list[int]:
         """The ids of at most so many tokens that occur at all, the most frequent, ascending."""

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from skiptrace.arithmetic import sqrt
+
 MOMENTUM = 0.95
 STEPS = 5
 QUINTIC = (3.4445, -4.7750, 2.0315)  # a, b, c of p(s) = a s + b s³ + c s⁵: steepest at 0, within 0.7 … 1.2 near 1
@@ -25,7 +27,7 @@ def orthogonalised(gradient: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
     a, b, c = QUINTIC
     tall = gradient.shape[0] > gradient.shape[1]
     x = gradient.T if tall else gradient
-    x = x / x.square().sum(1).sum().sqrt().clamp(min=1e-7)
+    x = x / sqrt(x.square().sum(1).sum()).clamp(min=1e-7)
     for _ in range(STEPS):
         gram = x @ x.T
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)

@@ -256,7 +256,7 @@ def _optimisers(model: Transformer, params: ModelParams) -> list[torch.optim.Opt
     embeddings = [model.W_E, model.W_U]
     attention = [w for layer in model.blocks for w in layer.parameters()]
     decay: dict[str, Any] = {"weight_decay": params.weight_decay}
-    adam = torch.optim.AdamW(embeddings, lr=params.lr_embedding, betas=(0.9, 0.98), **decay)
+    adam = torch.optim.AdamW(embeddings, lr=params.lr_embedding, betas=(0.9, 0.98), fused=True, **decay)
     if not attention:
         return [adam]
     return [adam, Muon(attention, lr=params.lr_attention, **decay)]

@@ -145,7 +145,7 @@ def train(kind: Kind, plan: Plan, name: str) -> Trained:
     learned = [toys.W, toys.b] if toys.decoder is None else [toys.W, toys.b, toys.decoder]
     for weight in learned:
         weight.grad = torch.empty_like(weight)
-    optimiser = torch.optim.AdamW(learned, lr=plan.learning_rate, weight_decay=0.0)
+    optimiser = torch.optim.AdamW(learned, lr=plan.learning_rate, weight_decay=0.0, fused=True)
     parts = _parts(plan, plan.batch_size)
     for step in progress(range(plan.steps), f"training {name}"):
         optimiser.param_groups[0]["lr"] = plan.learning_rate * 0.5 * (1 + math.cos(math.pi * step / plan.steps))

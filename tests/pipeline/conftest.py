@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 CARRIED = (
     "dvc.yaml",
     "requirements.lock",
-    "requirements-torch.lock",
+    "requirements-torch-cpu.lock",
     ".dvcignore",
     ".gitignore",
     "imports",
