@@ -17,12 +17,11 @@ from skiptrace.composition.stream import effective_rank
 from skiptrace.config.directions import DirectionsParams
 from skiptrace.directions.chance import Spectra, Turned
 from skiptrace.directions.removed import Removed, Runs
-from skiptrace.directions.tables import ENDS, GROUPS, SPECTRA, TWINS
+from skiptrace.directions.tables import ENDS, GROUPS, ROLES, SPECTRA, TWINS
 from skiptrace.models.transformer import Transformer
 from skiptrace.progress import progress
 
 CIRCUITS = {"ov": ov, "qk": qk}
-ROLES = {"ov": ("source", "out"), "qk": ("destination", "source")}
 NONE = Removed(torch.full((2,), math.nan), torch.full((2,), math.nan))
 
 

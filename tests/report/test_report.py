@@ -38,6 +38,16 @@ from tests.report.conftest import SETTINGS, result, study_of
 from tests.report.test_tokens import Reader
 
 
+def test_a_style_of_a_drawing_stands_once_in_the_page():
+    drawing = (
+        '<svg style="width:9px"><g style="fill: red"><path style="fill: red"/></g><text>style="fill: red"</text></svg>'
+    )
+    made = render._with_shared_styles(f"<style>{render.SHARED}</style>{drawing}<p style='a'>{drawing}")
+    assert made.count("fill: red") == 3  # the rule, and the text of either drawing
+    assert made.startswith("<style>.d0{fill: red}</style>") and made.count('class="d0"') == 4
+    assert made.count('style="width:9px"') == 2 and "<p style='a'>" in made
+
+
 def test_hostile_tokens_are_inert_in_both_forms(built):
     page = render.html(built)
     reader = Reader()
