@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Int, Integer
 from torch import Tensor
 
+from skiptrace.arithmetic import sqrt
 from skiptrace.circuits.attention import Attention
 from skiptrace.circuits.attention import explain_attention as why
 from skiptrace.circuits.factored import (
@@ -207,12 +208,12 @@ def find_directions(
     _same_size(model, vocabulary)
     found = circuit(model, name)
     parts, listed = split(found, vocabulary.probability, params)
-    roles = ("destination", "source") if KINDS[found.name].scores else ("source", "out")
+    roles = ("destination", "source") if kind_of(found.name).scores else ("source", "out")
     eligible = vocabulary.eligible(min_count)
     rows = []
     for number, group in enumerate(listed[: params.shown], 1):
         said = {"group": number, "size": len(group), "share": shares_of(parts.values, group).item()}
-        said["value"] = parts.values[list(group)].square().mean().sqrt().item()
+        said["value"] = sqrt(parts.values[list(group)].square().mean()).item()
         said["copying"] = copying_of(parts.values, parts.copying, group).item()
         for each in readout(parts, group, roles, eligible, most):
             rows.append(said | each | {"token": vocabulary.token.iloc[each["token_id"]]})
