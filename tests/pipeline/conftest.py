@@ -73,6 +73,7 @@ def tiny_params() -> dict[str, dict]:
         "removed": 1,
         "contexts": 2,
         "random_directions": 2,
+        "min_count": 2,
     }
     params["expansion"] |= {"chunk_rows": 128, "row_group_rows": 50, "virtual_heads": 3}
     params["mining"] |= {

@@ -211,7 +211,7 @@ function sentences(text, corpus, head, { at, other, show, head: h }, given) {
   const guesses = text.guesses[at].flatMap((id, k) => [k ? ", " : "", plainToken(corpus.tokens[id]), text.chances[at][k] ? ` ${text.chances[at][k]}%` : " < 1%"]);
   const why = other === null ? paths(text, corpus, at, earlier.length) : terms(text, h, Math.max(at, other), Math.min(at, other));
   const saved = lossOf(text, "depth", at);
-  const without = saved === null ? "" : `; ${number(text.shallow[at])} without its paths through as many heads as it has layers`;
+  const without = saved === null ? "" : `; ${number(text.shallow[at])} without the deepest paths of the model`;
   const lost = text.losses[at] === null ? [] : [element("p", {}, "The loss on ", named(at), `, given what stands before it: ${number(text.losses[at])} nats${without}.`)];
   return [said, ...lost, element("p", {}, "The model's next token: ", ...guesses), ...why];
 }
