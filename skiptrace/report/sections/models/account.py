@@ -63,9 +63,7 @@ def account(study: Study) -> Section | None:
         f"average ones the loss is {competition['lost']:.3f} ± {competition['lost_se']:.3f} nats higher.",
         *_curve(model),
     ]
-    blocks: list[Block] = [_ladder(found.ladder)]
-    if len(found.skip_bigrams):
-        blocks = [_skip_trigrams(found.skip_trigrams), _skip_bigrams(found.skip_bigrams), *blocks]
+    blocks: list[Block] = []
     if len(found.curve):
         blocks.append(
             figure(
@@ -78,6 +76,9 @@ def account(study: Study) -> Section | None:
                 found.curve,
             )
         )
+    blocks.append(_ladder(found.ladder))
+    if len(found.skip_bigrams):
+        blocks += [_skip_trigrams(found.skip_trigrams), _skip_bigrams(found.skip_bigrams)]
     if len(found.overlaps):
         blocks.append(_twins(model))
     return Section(f"{name}-account", f"{name}: what attention adds", texts, blocks)
