@@ -22,11 +22,16 @@ from skiptrace.files import atomic_folder, fingerprint, read_json, read_tokens
 from skiptrace.layout import IMPORTS, MODELS, PARAMS, SCRATCH, TOKENS
 from skiptrace.models import checkpoint
 from skiptrace.models.importing import import_model
+from skiptrace.models.loss import ROWS
 from skiptrace.models.tables import CURVE
-from skiptrace.models.training import train
+from skiptrace.models.training import config, train
+from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import require_context
 from skiptrace.tokens.tables import VOCAB
+from stages import needs
 from stages.common import asked_for, run, wrote
+
+BOUNDED_BY = "batch_size, n_ctx and d_model of the model"
 
 
 def main() -> None:
@@ -72,6 +77,9 @@ def train_one(name: str, params: ModelParams, d_vocab: int) -> None:
     setting = [params.model_dump(), torch.__version__, arithmetic.kernels(), where.type]
     scratch = SCRATCH / "train" / name
     streams = [read_tokens(path, d_vocab) for path in inputs]
+    with torch.device("meta"):
+        size = Transformer(config(params, d_vocab))
+    needs.state(f"train {name}", needs.of_training(size, params, ROWS), BOUNDED_BY)
     state = scratch / fingerprint(setting, [*inputs, *code])
     model, curve = train(params, streams[0], streams[1], d_vocab, state, name, where)
     shutil.rmtree(MODELS / name / "twins", ignore_errors=True)
@@ -91,4 +99,4 @@ def train_one(name: str, params: ModelParams, d_vocab: int) -> None:
 
 
 if __name__ == "__main__":
-    run(main, "batch_size or n_ctx of the model")
+    run(main, BOUNDED_BY)

@@ -62,6 +62,12 @@ def train(
         return Run(params, train_stream, valid_stream, d_vocab, scratch, name, device, points).finish()
 
 
+def config(params: ModelParams, d_vocab: int) -> ModelConfig:
+    """The sizes of the model that is trained."""
+    names = ("n_layers", "n_heads", "d_model", "d_head", "n_ctx")
+    return ModelConfig(d_vocab=d_vocab, **{name: getattr(params, name) for name in names})
+
+
 def checkpoint_steps(params: ModelParams) -> list[int]:
     """The steps at which the model is kept: evenly on a logarithmic scale, the last one included."""
     first = max(1.0, params.steps / EARLIEST)
@@ -107,16 +113,7 @@ class Run:
         self.params, self.name, self.stream, self.points = params, name, train_stream, points
         self.device = device
         self.check = spread_windows(valid_stream, p.n_ctx, CHECK_WINDOWS).to(self.device)
-        self.model = Transformer(
-            ModelConfig(
-                n_layers=p.n_layers,
-                n_heads=p.n_heads,
-                d_model=p.d_model,
-                d_head=p.d_head,
-                n_ctx=p.n_ctx,
-                d_vocab=d_vocab,
-            )
-        )
+        self.model = Transformer(config(params, d_vocab))
         self.model.initialise(p.seed)
         self.model.to(self.device)  # after the initial weights, which are the same everywhere
         self.optimisers = _optimisers(self.model, params)

@@ -20,7 +20,8 @@ CHECK = 8192  # inputs on which trained models are compared
 class Kind:
     """What distinguishes the experiments: where ReLUs stand, whether the decoder is Wᵀ, and what is asked for.
 
-    An `absolute` model is asked for |x|, the others for x itself.
+    An `absolute` model is asked for |x|, the others for x itself. `activation_penalty` is the weight of ‖h‖₁ in what is
+    minimised, beside the loss.
     """
 
     features: Features
@@ -28,6 +29,7 @@ class Kind:
     output_relu: bool = True
     tied: bool = True
     absolute: bool = False
+    activation_penalty: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Toys:
     def gradients(
         self, x: Float[Tensor, "inst n batch"], importance: Float[Tensor, "inst n"], density: Float[Tensor, " inst"]
     ) -> tuple[Tensor, Tensor | None, Tensor]:
-        """∂losses/∂W, ∂losses/∂decoder (none when tied) and ∂losses/∂b, by hand.
+        """∂/∂W, ∂/∂decoder (none when tied) and ∂/∂b of the losses and the penalty on activations, by hand.
 
         Five times as fast as recording these small products for automatic differentiation.
         """
@@ -93,6 +95,8 @@ class Toys:
         b = self.b.relu() if self.kind.output_relu else self.b
         on_b = g.sum(2) + 2 * empty * importance * b
         on_h = torch.bmm(self.D.mT, g)
+        if self.kind.activation_penalty:
+            on_h += h.sign() * ((1 - empty) * (self.kind.activation_penalty / x.shape[2]))[:, :, None]
         if self.kind.hidden_relu:
             on_h *= h > 0
         on_W, on_D = torch.bmm(on_h, x.mT), torch.bmm(g, h.mT)

@@ -10,8 +10,8 @@ import torch
 from skiptrace.config.models import ModelParams
 from skiptrace.errors import InputError
 from skiptrace.models import checkpoint, training
-from skiptrace.models.evaluation import losses_by_position, mean_loss
-from skiptrace.models.windows import tiled_windows
+from skiptrace.models.evaluation import clustered_error, losses_by_position, mean_loss
+from skiptrace.models.windows import context_starts, tiled_windows
 
 PARAMS = ModelParams(
     corpus="words", seed=0, n_layers=2, n_heads=2, d_head=3, d_model=8, n_ctx=12, steps=30, batch_size=4,
@@ -117,6 +117,25 @@ def test_losses_by_position_agree_with_the_dense_cross_entropy(make_model):
     np.testing.assert_allclose(table["loss"], dense.mean(0), atol=1e-12)
     assert table["position"].tolist() == [1, 2, 3, 4, 5, 6]
     assert mean_loss(model, [windows]) == pytest.approx(table["loss"].mean())
+
+
+def test_the_error_of_the_loss_is_that_of_documents_drawn_anew():
+    """Values of one document are the same: the error is that of as many values as there are documents."""
+    generator = np.random.default_rng(0)
+    means = generator.normal(size=30)
+    values, document = np.repeat(means, 5), np.repeat(np.arange(30), 5)
+    found = clustered_error(values, document)
+    assert found == pytest.approx(means.std(ddof=1) / np.sqrt(30))
+    drawn = [generator.choice(means, 30).mean() for _ in range(4000)]
+    assert found == pytest.approx(np.std(drawn), rel=0.1)
+    assert np.isnan(clustered_error(values, np.zeros(150, dtype=np.int64)))
+
+
+def test_contexts_begin_where_their_windows_do():
+    stream = np.arange(1, 60)
+    for most in (None, 3, 100):
+        firsts = [int(first) for window in tiled_windows(stream, 7, 4, most) for first in window[:, 1]]
+        assert stream[context_starts(59, 7, most)].tolist() == firsts
 
 
 def test_two_threads_give_the_same_bits(tmp_path):
