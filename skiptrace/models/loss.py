@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from skiptrace import arithmetic
+
 # Rows of logits held at once: 512 × 2048 floats are 4 MB, which stay in the cache. The whole
 # batch at once is slower by a factor of three: it pays for page faults, not for arithmetic.
 ROWS = 512
@@ -32,7 +34,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             picked = logits[at]
             scaled = logits.exp_()
             normaliser = scaled.sum(1, keepdim=True)
-            total += (count * normaliser.log()).sum() - picked.sum()
+            total += (count * normaliser.log()).sum() - arithmetic.total(picked)
             # What is divided by `share` here, the narrow factors are multiplied with.
             share = count / normaliser
             scaled.index_put_(at, -share.reciprocal()[at[0], 0], accumulate=True)
