@@ -1,7 +1,7 @@
 """Note what this processor gives in digests.json: `python -m tests.reproducibility [NAME]`, or `make processors`.
 
-Where QEMU's user mode is installed (qemu-x86_64), the probe of the processors that it can be is noted too; the study
-itself takes it too long.
+Where QEMU's user mode is installed (qemu-x86_64), the probe of the processors that it can be is noted too, and of an Intel
+processor under `compatible` what of the study does without numba: ten minutes.
 """
 
 import json
@@ -15,6 +15,7 @@ from skiptrace import arithmetic
 
 FILE = Path(__file__).parent / "digests.json"
 EMULATED = {"Haswell-v4": "Intel Haswell (QEMU)", "EPYC-Rome-v2": "AMD EPYC Rome (QEMU)"}
+STUDIED = ("compatible", "Haswell-v4")
 PROBE = "import stages; from skiptrace import arithmetic; print(arithmetic.probe())"
 
 
@@ -46,8 +47,12 @@ def main() -> None:
             names = {here, *EMULATED.values()} if emulator else {here}
             found[kernels] += [entry for entry in before[kernels] if entry["processor"] not in names]
         for model, name in EMULATED.items() if emulator else ():
-            probe = output(kernels, str(emulator), "-cpu", model, sys.executable, "-c", PROBE).strip()
-            found[kernels].append({"processor": name, "digests": {"probe": probe}})
+            python = (str(emulator), "-cpu", model, sys.executable)
+            if (kernels, model) == STUDIED:
+                seen = json.loads(output(kernels, *python, "-m", "tests.reproducibility.study", "emulated"))
+            else:
+                seen = {"probe": output(kernels, *python, "-c", PROBE).strip()}
+            found[kernels].append({"processor": name, "digests": seen})
     FILE.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
