@@ -1,7 +1,7 @@
 """Note what this processor gives in digests.json: `python -m tests.reproducibility [NAME]`, or `make processors`.
 
-Where QEMU's user mode is installed (qemu-x86_64), the probe of the processors that it can be is noted too, and of an Intel
-processor under `compatible` what of the study does without numba: ten minutes.
+Where QEMU's user mode is installed (qemu-x86_64), the probe of the processors that it can be is noted too, and of an
+Intel processor under `compatible` what of the study does without numba: ten minutes.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Every stage once, on a small planted corpus: digests of what each leaves behind, as JSON.
 
-`python -m tests.reproducibility.study` prints them; with `emulated`, of what does without numba, which fails under QEMU. The environment decides what they depend on: the processor,
-`OMP_NUM_THREADS`, `SKIPTRACE_KERNELS`.
+`python -m tests.reproducibility.study` prints them; with `emulated`, of what does without numba, which fails under
+QEMU. The environment decides what they depend on: the processor, `OMP_NUM_THREADS`, `SKIPTRACE_KERNELS`.
 """
 
 import stages  # noqa: F401  chooses the arithmetic, before anything that computes is imported
