@@ -35,18 +35,21 @@ class Needs(NamedTuple):
     memory: float
 
 
-def of_circuits(model: Transformer, heads: int) -> Needs:
-    """To look through the direct path and QK and OV of so many heads."""
+def of_circuits(model: Transformer, heads: int, offsets: int = 0) -> Needs:
+    """To look through the direct path and QK and OV of so many heads, QK at so many distances besides."""
     direct, head = 2 * model.d_model + PER_ENTRY, 2 * model.d_head + PER_ENTRY
-    operations = float(model.d_vocab) ** 2 * (direct + 2 * heads * head)
+    operations = float(model.d_vocab) ** 2 * (direct + (2 + offsets) * heads * head)
     # The factors of QK and OV, as they are and centred, and a panel of full rows with its attention.
-    factors = SINGLE * model.d_vocab * (6 * model.d_head if heads else model.d_model)
+    factors = SINGLE * model.d_vocab * ((6 + 2 * offsets) * model.d_head if heads else model.d_model)
     return Needs(operations, factors + 2 * SINGLE * max(PANEL, model.d_vocab))
 
 
-def of_mining(model: Transformer, heads: int, at_once: int, pairs: int) -> Needs:
-    """To mine so many heads, some `at_once`, with so many pairs of adjacent tokens of the training text."""
-    passes = of_circuits(model, heads)
+def of_mining(model: Transformer, heads: int, at_once: int, pairs: int, offsets: int = 0) -> Needs:
+    """To mine so many heads, some `at_once`, with so many pairs of adjacent tokens of the training text.
+
+    QK is looked through at so many distances besides.
+    """
+    passes = of_circuits(model, heads, offsets)
     panels = min(PANELS * SINGLE * PANEL, PANELS * SINGLE * float(model.d_vocab) ** 2) if heads else 0.0
     # Read for the direct path, and by whichever heads begin at once.
     known = PAIR * pairs * (1.0 + at_once)

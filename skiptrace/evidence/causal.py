@@ -194,8 +194,14 @@ def without_edges(
 def _attention(
     layer: Block, read: Float[Tensor, "batch ctx d_model"], pos: Float[Tensor, "ctx d_model"]
 ) -> Float[Tensor, "batch n_heads ctx"]:
-    """Attention from the last token: (xᵀ W_Q W_Kᵀ) x, so that W_K is applied once and not to every source."""
-    x = read + pos
+    """Attention from the last token: (xᵀ W_Q W_Kᵀ) x, so that W_K is applied once and not to every source.
+
+    Where keys are turned by their place or divided by their size, W_K is applied to every source.
+    """
+    x, ctx = read + pos, read.shape[1]
+    if layer.frequencies is not None or layer.k_norm is not None or not layer.sees_all(ctx):
+        scores = (layer.queries(x[:, -1:], ctx - 1) @ layer.keys(x).mT)[:, :, 0] / math.sqrt(layer.d_head)
+        return scores.masked_fill(layer.hidden(ctx, x.device)[-1], -torch.inf).softmax(-1)
     query = torch.einsum("bd,hde->bhe", x[:, -1], layer.W_Q) / math.sqrt(layer.d_head)
     return (torch.einsum("bhe,hde->bhd", query, layer.W_K) @ x.transpose(1, 2)).softmax(-1)
 

@@ -57,6 +57,20 @@ def losses_by_position(model: Transformer, stream: Integer[np.ndarray, " n"], mo
     )
 
 
+@torch.no_grad()
+def norm_scales(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> tuple[list[float], list[float]]:
+    """1/std of the layer norm before every layer and before W_U: mean and standard deviation over places from 1 on."""
+    found: list[list[Tensor]] = [[] for _ in range(model.n_layers + 1)]
+    for part in tokens.split(1):
+        x, pos = model.embed(part)
+        for each, layer in zip(found, [*model.blocks, None], strict=True):
+            norm = model.norm if layer is None else layer.norm
+            each.append(torch.ones_like(x[..., :1]) if norm is None else norm.scale(x))
+            x = x if layer is None else layer.add(x, layer(x, pos))
+    scales = [torch.cat(each)[:, 1:].double() for each in found]
+    return [each.mean().item() for each in scales], [each.std().item() for each in scales]
+
+
 def in_context_learning(position: Integer[np.ndarray, " n"], loss: Float[np.ndarray, " n"], n_ctx: int) -> float:
     """Loss late in the context minus loss early, nats (Olsson et al. 2022); below 0 is learning.
 

@@ -6,6 +6,7 @@ reader (5000 and more for a long search).
 
 import json
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -34,6 +35,7 @@ from tests.tokens.test_existing import END, theirs
 
 FOUND = Path(__file__).parent / "found"
 EXAMPLES = int(os.environ.get("SKIPTRACE_FUZZ", "30"))
+SOON = 2.0  # seconds of a processor
 ROOT = Path(__file__).parents[2]
 Reader = Callable[[Path], object]
 
@@ -183,13 +185,15 @@ def corpus_card(path: Path) -> None:
 
 
 def attempt(reader: Reader, path: Path) -> None:
-    """Run a reader: a result, or an InputError of one line; anything else is a failure of the test."""
+    """Run a reader: a result, or an InputError of one line, soon; anything else is a failure of the test."""
+    started = time.process_time()  # whatever else the machine does
     with suppress(InputError):
         try:
             reader(path)
         except InputError as error:
             assert one_line(error).strip()
             raise
+    assert time.process_time() - started < SOON
 
 
 SPLICES = st.lists(
@@ -258,7 +262,7 @@ def test_the_sound_file_is_read(kind, sound):
 
 
 FEW = settings(
-    max_examples=EXAMPLES, deadline=2000, suppress_health_check=list(HealthCheck), derandomize=EXAMPLES < 1000
+    max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=EXAMPLES < 1000
 )
 
 
