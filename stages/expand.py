@@ -3,6 +3,7 @@
 Reads   params.yaml  expansion
         data/models/<m>/
 Writes  data/circuits/<m>/circuit=<direct|ov|qk>/layer=<l>/head=<h>/part-*.parquet
+        data/circuits/<m>/circuit=qk_at_<distance>/layer=<l>/head=<h>/part-*.parquet   of rotary positions
         data/circuits/<m>/circuit=<virtual_ov|k_composition>/layer=<l1>-<l2>/head=<h1>-<h2>/part-*.parquet
             token_id, row_min, row_max, values (half precision, one per column token)
         data/circuits/<m>/_circuits.json   which circuits there are, whether stored or not
@@ -32,7 +33,7 @@ def main() -> None:
     name = asked_for("model", __doc__)
     params = load(ExpansionParams, "expansion", PARAMS)
     model = checkpoint.load(MODELS / name)
-    found = chosen(names(model, params.virtual_heads), params.kinds, params.only)
+    found = chosen(names(model, params.virtual_heads, params.offsets), params.kinds, params.only)
     scratch = SCRATCH / "expand" / name
     with atomic_folder(CIRCUITS / name) as folder:
         content = {"store": params.store, "circuits": [n._asdict() for n in found]}

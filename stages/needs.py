@@ -35,18 +35,21 @@ class Needs(NamedTuple):
     memory: float
 
 
-def of_circuits(model: Transformer, heads: int) -> Needs:
-    """To look through the direct path and QK and OV of so many heads."""
+def of_circuits(model: Transformer, heads: int, offsets: int = 0) -> Needs:
+    """To look through the direct path and QK and OV of so many heads, QK at so many distances besides."""
     direct, head = 2 * model.d_model + PER_ENTRY, 2 * model.d_head + PER_ENTRY
-    operations = float(model.d_vocab) ** 2 * (direct + 2 * heads * head)
+    operations = float(model.d_vocab) ** 2 * (direct + (2 + offsets) * heads * head)
     # The factors of QK and OV, as they are and centred, and a panel of full rows with its attention.
-    factors = SINGLE * model.d_vocab * (6 * model.d_head if heads else model.d_model)
+    factors = SINGLE * model.d_vocab * ((6 + 2 * offsets) * model.d_head if heads else model.d_model)
     return Needs(operations, factors + 2 * SINGLE * max(PANEL, model.d_vocab))
 
 
-def of_mining(model: Transformer, heads: int, at_once: int, pairs: int) -> Needs:
-    """To mine so many heads, some `at_once`, with so many pairs of adjacent tokens of the training text."""
-    passes = of_circuits(model, heads)
+def of_mining(model: Transformer, heads: int, at_once: int, pairs: int, offsets: int = 0) -> Needs:
+    """To mine so many heads, some `at_once`, with so many pairs of adjacent tokens of the training text.
+
+    QK is looked through at so many distances besides.
+    """
+    passes = of_circuits(model, heads, offsets)
     panels = min(PANELS * SINGLE * PANEL, PANELS * SINGLE * float(model.d_vocab) ** 2) if heads else 0.0
     # Read for the direct path, and by whichever heads begin at once.
     known = PAIR * pairs * (1.0 + at_once)
@@ -71,22 +74,19 @@ def of_training(model: Transformer, params: "ModelParams", rows: int) -> Needs:
     return Needs(operations, kept + SINGLE * (positions * seen + 2.0 * min(rows, positions) * model.d_vocab))
 
 
-def of_accounting(model: Transformer, params: "AccountParams", most: int, pairs: int) -> Needs:
-    """To account for attention on text.
-
-    Of one layer, at most so many entries are ranked; of deeper models parts are replaced alone.
-    """
+def of_accounting(model: Transformer, params: "AccountParams", most: int) -> Needs:
+    """To account for attention on text, and rank at most so many entries of either circuit."""
     context = 2.0 * model.n_ctx * model.d_vocab
     rungs = 9.0 * max(1, model.n_layers) * params.contexts * context * model.d_model
     running = 3.0 * SINGLE * model.n_ctx * model.d_vocab
-    if model.n_layers != 1:
-        return Needs(rungs, running + 2 * PAIR * pairs)
-    entries = min(most, model.n_heads * model.d_vocab**2)
+    if not model.n_layers:
+        return Needs(rungs, running)
+    entries = min(most, model.n_layers * model.n_heads * model.d_vocab**2)
     points, rounds = 39.0 * params.contexts, 16.0 * params.selection
-    along = (points + 2 * rounds) * context * (model.d_model + model.n_heads * model.d_head)
+    along = (points + 2 * rounds) * context * model.n_layers * (model.d_model + model.n_heads * model.d_head)
     # Slopes of QK and of OV; of one of them the worth, where it is above zero, and the order by it.
     ranking = entries * (2.0 * SINGLE + SINGLE + 1 + INTEGER + SINGLE)
-    return Needs(rungs + along, max(ranking, running) + 2 * PAIR * pairs)
+    return Needs(rungs + along, max(ranking, running))
 
 
 def of_exploration(model: Transformer, frequent: int, pairs: int) -> Needs:

@@ -12,8 +12,10 @@ from skiptrace.composition import tables as composition
 from skiptrace.config.dictionaries import ToyDictionaryParams
 from skiptrace.config.models import AnyModel, ModelShape
 from skiptrace.config.pipeline import load_pipeline
+from skiptrace.control import tables as control
 from skiptrace.corpora import card
-from skiptrace.dictionary.tables import CONTEXTS, DENSITIES, FEATURES, SWEEP, TOY_SWEEP
+from skiptrace.dictionary.tables import CONTEXTS, DENSITIES, FEATURES, HYBRID, SWEEP, TOY_SWEEP
+from skiptrace.directions import tables as directions
 from skiptrace.errors import InputError
 from skiptrace.evidence.tables import BUGS, CHECKED, COSTS, FUNNEL, MATCHED, SCORES
 from skiptrace.exploration import tables as exploration
@@ -21,8 +23,10 @@ from skiptrace.files import read_json
 from skiptrace.layout import (
     ACCOUNT,
     COMPOSE,
+    CONTROL,
     CORPORA,
     DICTIONARY,
+    DIRECTIONS,
     EVIDENCE,
     EXPLORE,
     MODELS,
@@ -49,6 +53,7 @@ from skiptrace.report.inputs import (
     Composition,
     CorpusResult,
     DictionaryResult,
+    Directed,
     Exploration,
     ModelResult,
     Results,
@@ -90,6 +95,7 @@ def read_results() -> Results:
         tables |= {"evidence": CHECKED.read(EVIDENCE / name), "curve": CURVE.read(MODELS / name)}
         parts = {table.name: table.read(COMPOSE / name) for table in declared(composition)}
         accounted = {table.name: table.read(ACCOUNT / name) for table in declared(account)}
+        directed = {table.name: table.read(DIRECTIONS / name) for table in declared(directions)}
         looked = {table.name: table.read(EXPLORE / name) for table in declared(exploration)}
         config = read_config(MODELS / name / "config.json")
         models[name] = ModelResult(
@@ -99,6 +105,7 @@ def read_results() -> Results:
             composed=Composition(**parts),
             explored=Exploration(**looked),
             accounted=Accounted(**accounted),
+            directed=Directed(**directed),
             **tables,
         )
     toys = {table.name: table.read(SUPERPOSITION) for table in declared(superposition)}
@@ -106,9 +113,12 @@ def read_results() -> Results:
     for name, dictionary in pipeline.dictionaries.items():
         toy = isinstance(dictionary, ToyDictionaryParams)
         sweep = (TOY_SWEEP if toy else SWEEP).read(DICTIONARY / name)
-        rest = [] if toy else [table.read(DICTIONARY / name) for table in (DENSITIES, FEATURES, CONTEXTS)]
-        dictionaries[name] = DictionaryResult(dictionary, sweep, *(rest or [pd.DataFrame()] * 3))
-    return Results(corpora, models, toys, dictionaries)
+        looked_into = [table.read(DICTIONARY / name) for table in (() if toy else (DENSITIES, FEATURES, CONTEXTS))]
+        densities, features, contexts = looked_into or [pd.DataFrame()] * 3
+        eased = HYBRID.read(DICTIONARY / name) if toy else pd.DataFrame()
+        dictionaries[name] = DictionaryResult(dictionary, sweep, densities, features, contexts, eased)
+    controlled = {table.name: table.read(CONTROL) for table in declared(control)}
+    return Results(corpora, models, toys, dictionaries, controlled)
 
 
 def shape(model: AnyModel, config: ModelConfig) -> ModelShape:

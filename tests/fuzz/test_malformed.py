@@ -14,7 +14,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -255,15 +254,6 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         write(folder / name)
         found[kind] = folder / name
     return found
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    """Speed: thousands of small models are made and thrown away."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("kind", READERS)

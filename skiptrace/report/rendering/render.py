@@ -38,8 +38,9 @@ from skiptrace.report.rendering.tokens import plain_markdown, to_html, to_markdo
 # Modules in the order in which they may use each other; the page has them as one.
 SCRIPTS = (
     "page.js", "address.js", "tokens.js", "csv.js", "tables.js", "matrix.js", "explorer.js", "skips.js", "maps.js",
-    "patterns.js", "figures.js", "switch.js", "start.js",
+    "patterns.js", "cards.js", "figures.js", "switch.js", "start.js",
 )  # fmt: skip
+SHARED = "/* styles of drawings */"  # where they stand in the page
 ROWS = 4  # of a table in Markdown; the page has all
 FILTERED, SEARCHED = 8, 16  # rows from which a table has filters, and a search field
 CHOICES = 24  # values up to which a column of text is a filter
@@ -48,7 +49,7 @@ CHOICES = 24  # values up to which a column of text is a filter
 def html(report: Report) -> str:
     """The page: styles, scripts, figures and data inside it; its policy forbids it to fetch anything."""
     theme, script = _asset("theme.js"), _joined(SCRIPTS)
-    return (
+    return _with_shared_styles(
         html_environment()
         .get_template("report.html.j2")
         .render(
@@ -57,9 +58,27 @@ def html(report: Report) -> str:
             theme=Markup(theme),
             script=Markup(script),
             library=Markup(_library()),
+            shared=Markup(SHARED),
             hashes=[_digest(theme), _digest(script)],
         )
     )
+
+
+def _with_shared_styles(page: str) -> str:
+    """The page with each style of its drawings named once, in place of a copy on every line of them."""
+    names: dict[str, str] = {}
+
+    def named(style: re.Match[str]) -> str:
+        return f' class="{names.setdefault(style.group(1), f"d{len(names)}")}"'
+
+    def inside(drawing: re.Match[str]) -> str:
+        return drawing.group(1) + re.sub(
+            r"<[^>]+>", lambda tag: re.sub(r' style="([^"]*)"', named, tag.group()), drawing.group(2)
+        )
+
+    page = re.sub(r"(<svg[^>]*>)(.*?</svg>)", inside, page, flags=re.DOTALL)
+    rules = "".join(f".{name}{{{style}}}" for style, name in names.items())
+    return page.replace(SHARED, rules, 1)
 
 
 class Shown(NamedTuple):
@@ -207,22 +226,24 @@ def _html_cell(cell: Cell) -> Markup:
     if isinstance(cell, Contexts):
         return Markup("".join(_html_context(c) for c in cell.rows))
     if isinstance(cell, Excerpt):
-        return Markup("").join(
-            Markup('<mark class="{0}" title="{0}">{1}</mark>').format(role, text) if role else escape(text)
-            for text, role in cell.parts
-        )
+        return _html_excerpt(cell)
     if isinstance(cell, Link):
         return Markup('<a href="{}">{}</a>').format(cell.address, cell.text)
     return escape(cell.replace(" ± ", "\u00a0±\u00a0"))
 
 
-def _html_example(example: Example) -> Markup:
-    around = [str(escape(text)) for text in (example.before, example.between, example.after)]
-    if example.before or example.after:
-        around = [f"<code>{text}</code>" for text in around]
-    before, between, after = around
-    tokens = " ".join([before, to_html(example.source), between, *map(to_html, example.rest), after]).strip()
+def _html_example(example: Example | Excerpt) -> Markup:
+    if isinstance(example, Excerpt):
+        return Markup('<blockquote class="place">{}</blockquote>').format(_html_excerpt(example))
+    tokens = " ".join([to_html(example.source), str(escape(example.between)), *map(to_html, example.rest)])
     return Markup(f'<div class="example">{tokens}</div>')
+
+
+def _html_excerpt(excerpt: Excerpt) -> Markup:
+    return Markup("").join(
+        Markup('<mark class="{0}" title="{0}">{1}</mark>').format(role, text) if role else escape(text)
+        for text, role in excerpt.parts
+    )
 
 
 def _html_context(context: Context) -> Markup:
@@ -271,15 +292,20 @@ def _markdown_cell(cell: Cell) -> str:
     if isinstance(cell, Contexts):
         return "<br>".join(_markdown_context(c) for c in cell.rows)
     if isinstance(cell, Excerpt):
-        return "".join(f"<b>{plain_markdown(t)}</b>" if role else plain_markdown(t) for t, role in cell.parts)
+        return _markdown_excerpt(cell)
     if isinstance(cell, Link):
         return f"[{plain_markdown(cell.text)}]({cell.address})"
     return plain_markdown(cell)
 
 
-def _markdown_example(example: Example) -> str:
-    before, between, after = map(plain_markdown, (example.before, example.between, example.after))
-    return "".join([before, to_markdown(example.source), between, *map(to_markdown, example.rest), after])
+def _markdown_example(example: Example | Excerpt) -> str:
+    if isinstance(example, Excerpt):
+        return _markdown_excerpt(example)
+    return "".join([to_markdown(example.source), plain_markdown(example.between), *map(to_markdown, example.rest)])
+
+
+def _markdown_excerpt(excerpt: Excerpt) -> str:
+    return "".join(f"<b>{plain_markdown(t)}</b>" if role else plain_markdown(t) for t, role in excerpt.parts)
 
 
 def _markdown_context(context: Context) -> str:
