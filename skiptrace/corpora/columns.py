@@ -148,6 +148,7 @@ def _validate(column: pa.Array) -> None:
     Raises:
         ArrowInvalid: something leads out of the column.
     """
+    column.validate()  # lengths and the sizes of buffers, of a dictionary too
     if isinstance(column, pa.RunEndEncodedArray):
         ends = column.run_ends.to_numpy(zero_copy_only=False)
         if (np.diff(ends, prepend=0) <= 0).any() or (len(ends) and ends[-1] < len(column) + column.offset):
