@@ -86,7 +86,7 @@ def of_accounting(model: Transformer, params: "AccountParams", most: int) -> Nee
     along = (points + 2 * rounds) * context * model.n_layers * (model.d_model + model.n_heads * model.d_head)
     # Slopes of QK and of OV; of one of them the worth, where it is above zero, and the order by it.
     ranking = entries * (2.0 * SINGLE + SINGLE + 1 + INTEGER + SINGLE)
-    return Needs(rungs + along, max(ranking, running))
+    return Needs(rungs + along, ranking + running)
 
 
 def of_exploration(model: Transformer, frequent: int, pairs: int) -> Needs:

@@ -95,6 +95,11 @@ def numbers(*names: str) -> tuple[Column, ...]:
     return tuple(Column(name, True) for name in names)
 
 
+def prose(text: str) -> str:
+    """A paragraph written over several indented lines, as one line."""
+    return " ".join(text.split())
+
+
 def explained(columns: Iterable[Column], table: tables.Table, shown: str) -> tuple[Column, ...]:
     """The columns with the meanings of those of a stored table that they show, named with blanks between.
 

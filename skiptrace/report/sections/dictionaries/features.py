@@ -17,6 +17,7 @@ from skiptrace.report.rendering.document import (
     Table,
     Tokens,
     numbers,
+    prose,
     words,
 )
 
@@ -36,12 +37,12 @@ def features(study: Study) -> Section | None:
     matches = {m.feature: m for m in match(features, contexts, mined)}
     chance = null(features, contexts, mined, DEALS, result.params.seed)
     living = int(contexts["feature"].nunique())
-    text = (
-        f"{len(matches)} of {living} living entries match a mined skip-trigram: in a top context a head contributes "
-        "most of the activation from its source token, and the entry raises its output token. With output tokens "
-        f"assigned to entries at random {chance:.1f} do. Shown are the matching entries that raise their first output "
-        "token most, then others."
-    )
+    text = prose(f"""
+        {len(matches)} of {living} living entries match a mined skip-trigram: in a top context a head contributes
+        most of the activation from its source token, and the entry raises its output token. With output tokens
+        assigned to entries at random {chance:.1f} do. Shown are the matching entries that raise their first output
+        token most, then others.
+    """)
     strength = features.assign(
         strength=[row[0] for row in features["logits"]], matches=features["feature"].isin(list(matches))
     )

@@ -12,6 +12,7 @@ from skiptrace.report.rendering.document import (
     Table,
     explained,
     numbers,
+    prose,
     words,
 )
 from skiptrace.report.rendering.failures import figure
@@ -54,12 +55,12 @@ def language(study: Study) -> Section | None:
         f"many principal components), {r.dead_fraction:.1%} dead"
         for r in shown.itertuples()
     )
-    text = (
-        f"Sparse autoencoders of {result.params.entries} entries on what the heads of the last layer together write "
-        "to the residual stream, and on the residual stream after it, in two kinds: an L1 penalty λ, and TopK, which "
-        f"keeps the k largest activations at each position. At k = {result.params.shown}: {told}. A dictionary "
-        "that does not beat the mean for the current token has found no more than bigrams."
-    )
+    text = prose(f"""
+        Sparse autoencoders of {result.params.entries} entries on what the heads of the last layer together write to
+        the residual stream, and on the residual stream after it, in two kinds: an L1 penalty λ, and TopK, which
+        keeps the k largest activations at each position. At k = {result.params.shown}: {told}. A dictionary that
+        does not beat the mean for the current token has found no more than bigrams.
+    """)
     table = Table(
         "Loss recovered, with its 95 % interval clustered by document: (L_mean − L_recon)/(L_mean − L_orig), with "
         f"L_orig = {sweep['original_loss'].iloc[0]:.3f} "

@@ -14,6 +14,7 @@ from skiptrace.report.rendering.document import (
     Table,
     explained,
     numbers,
+    prose,
 )
 from skiptrace.report.rendering.failures import figure
 from skiptrace.report.rendering.figures import (
@@ -54,14 +55,14 @@ def toy(study: Study) -> Section | None:
                 f"{r['dead_fraction']:.1%}",
             )
         )
-    text = (
-        "Sparse autoencoders on the hidden layer of the toy models of the last sections, whose true features are the "
-        f"columns of W. Expected: mean max cosine similarity of {AIM} or more, one entry per feature. Measured at λ = "
-        f"{result.params.shown:g}: {shown['mmcs'].mean():.3f} (worst model {shown['mmcs'].min():.3f}; random "
-        f"dictionary {shown['random_mmcs'].mean():.3f}), and {shown['one_entry'].sum():.0f} of "
-        f"{shown['features'].sum():.0f} features have exactly one entry with a cosine of 0.9 or more. "
-        f"{_by_size(sweep, result.params)}"
-    )
+    text = prose(f"""
+        Sparse autoencoders on the hidden layer of the toy models of the last sections, whose true features are the
+        columns of W. Expected: mean max cosine similarity of {AIM} or more, one entry per feature. Measured at λ =
+        {result.params.shown:g}: {shown["mmcs"].mean():.3f} (worst model {shown["mmcs"].min():.3f}; random
+        dictionary {shown["random_mmcs"].mean():.3f}), and {shown["one_entry"].sum():.0f} of
+        {shown["features"].sum():.0f} features have exactly one entry with a cosine of 0.9 or more.
+        {_by_size(sweep, result.params)}
+    """)
     table = Table(
         "Means over the models of a sparsity. Matched: mean cosine under the best one-to-one assignment.",
         explained(

@@ -15,6 +15,7 @@ from skiptrace.report.rendering.document import (
     Tokens,
     explained,
     numbers,
+    prose,
     words,
 )
 from skiptrace.report.rendering.failures import figure
@@ -54,13 +55,14 @@ def account(study: Study) -> Section | None:
     kept = metrics.salience_left(model)
     competition = found.ladder.query("layers == 'all' and rung == 'each source alone'").iloc[0]
     texts = [
-        f"Attention lowers the loss on held-out text from {rungs['direct path']:.2f} nats per token, of the direct "
-        "path alone, "
-        f"to {rungs['whole model']:.2f}. With attention scores that only add a number for the source and a number for "
-        f"the destination, so that no destination looks for any source, {kept:.0%} of that is left; with scores that "
-        f"know distance alone, {(rungs['direct path'] - rungs['distance alone']) / gain:.0%}. A table of skip-trigrams "
-        "also ignores that sources compete for attention: with each source attended as if it stood alone among "
-        f"average ones the loss is {competition['lost']:.3f} ± {competition['lost_se']:.3f} nats higher.",
+        prose(f"""
+            Attention lowers the loss on held-out text from {rungs["direct path"]:.2f} nats per token, of the direct
+            path alone, to {rungs["whole model"]:.2f}. With attention scores that only add a number for the source and a
+            number for the destination, so that no destination looks for any source, {kept:.0%} of that is left; with
+            scores that know distance alone, {(rungs["direct path"] - rungs["distance alone"]) / gain:.0%}. A table of
+            skip-trigrams also ignores that sources compete for attention: with each source attended as if it stood
+            alone among average ones the loss is {competition["lost"]:.3f} ± {competition["lost_se"]:.3f} nats higher.
+        """),
         *_curve(model),
     ]
     blocks: list[Block] = []
@@ -106,10 +108,12 @@ def _twins(model: ModelResult) -> Table:
         for ranking, each in found.iterrows()
     ]
     return Table(
-        "The first rows of each ranking that are among the first of a model that differs in its seed alone, in any "
-        "head, each model's rows mined from its own weights. By frequency: if the twin's order were random among "
-        "rows whose tokens are about as frequent; by chance: if both orders of these rows were random. "
-        f"Headline numbers, nats per token, with the standard deviation over the model and its twins: {spread}.",
+        prose(f"""
+            The first rows of each ranking that are among the first of a model that differs in its seed alone, in any
+            head, each model's rows mined from its own weights. By frequency: if the twin's order were random among rows
+            whose tokens are about as frequent; by chance: if both orders of these rows were random. Headline numbers,
+            nats per token, with the standard deviation over the model and its twins: {spread}.
+        """),
         explained(
             (*words("Ranking"), *numbers("Rows", "Recur", "By frequency", "By chance")),
             OVERLAPS,

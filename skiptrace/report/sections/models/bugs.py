@@ -14,6 +14,7 @@ from skiptrace.report.rendering.document import (
     Section,
     Table,
     numbers,
+    prose,
     words,
 )
 
@@ -48,10 +49,12 @@ def bugs(study: Study) -> Section | None:
                 )
             )
     table = Table(
-        f"{len(model.bugs)} crossed pairs were found; both rows of a pair are consistent and supported, neither "
-        "crossing is supported. Probabilities of the output token: in the model / in the corpus. Cost: change in "
-        "loss, in nats, where the crossing applies in held-out text, when its contribution alone is added, with "
-        "its 95 % interval clustered by document; n positions, and what the training text says of the crossing.",
+        prose(f"""
+            {len(model.bugs)} crossed pairs were found; both rows of a pair are consistent and supported, neither
+            crossing is supported. Probabilities of the output token: in the model / in the corpus. Cost: change in
+            loss, in nats, where the crossing applies in held-out text, when its contribution alone is added, with its
+            95 % interval clustered by document; n positions, and what the training text says of the crossing.
+        """),
         words("Pair", "Head", "Supported row", "Model / corpus", "Crossing", "Model / corpus", "Cost of the crossing"),
         rows,
     )
@@ -89,13 +92,15 @@ def _costs(model: ModelResult) -> list[Block]:
         for _, r in model.costs[model.costs["nats"].notna()].iterrows()
     ]
     table = Table(
-        "What skip-trigram bugs cost on held-out text, nats with their 95 % intervals, clustered by document, out of a "
-        f"loss of {model.valid_loss:.3f}. A crossing: the loss with its contribution minus the loss without. The "
-        "bounds take every contribution that raises an output token away where that does not follow; an entry of "
-        "which the text is too rare to say may be right, so the bound over all "
-        "unsupported entries is loose. Factoring, which no model is asked for: where one of the most frequent "
-        f"{factoring.DESTINATIONS} tokens is read, corrections of the bigrams by which of the {factoring.SOURCES} most "
-        "frequent stand before, fitted to the training text once as products of pairs and once as a free table.",
+        prose(f"""
+            What skip-trigram bugs cost on held-out text, nats with their 95 % intervals, clustered by document, out of
+            a loss of {model.valid_loss:.3f}. A crossing: the loss with its contribution minus the loss without. The
+            bounds take every contribution that raises an output token away where that does not follow; an entry of
+            which the text is too rare to say may be right, so the bound over all unsupported entries is loose.
+            Factoring, which no model is asked for: where one of the most frequent {factoring.DESTINATIONS} tokens is
+            read, corrections of the bigrams by which of the {factoring.SOURCES} most frequent stand before, fitted to
+            the training text once as products of pairs and once as a free table.
+        """),
         (*words("Of"), *numbers("Crossings or rows", "Cost", "Places", "Documents")),
         rows,
     )

@@ -11,6 +11,7 @@ from skiptrace.report.rendering.document import (
     Table,
     explained,
     numbers,
+    prose,
     words,
 )
 from skiptrace.report.rendering.failures import figure
@@ -44,13 +45,13 @@ def composition(study: Study) -> Section | None:
     lower = table.loc[table["below"], "kind"].value_counts()
     below = "Below chance: " + (", ".join(f"{lower[kind]} {kind}" for kind in "QKV" if kind in lower) or "none")
     tried = f"{params.null_sd:g} standard deviations above random matrices of the same shapes"
-    text = (
-        "A later head composes with an earlier one when its queries (Q), keys (K) or values (V) read the directions "
-        f"that the earlier one writes. {len(found)} of {len(table)} pairs compose, counting each of two heads through "
-        f"keys, queries and values: {counts}. They score {tried} and above these weights rotated at random, which "
-        "keeps the singular values of each matrix, and above every pair "
-        f"that cannot compose, because the reader is not later than the writer (largest: {impossible}). {below}."
-    )
+    text = prose(f"""
+        A later head composes with an earlier one when its queries (Q), keys (K) or values (V) read the directions
+        that the earlier one writes. {len(found)} of {len(table)} pairs compose, counting each of two heads through
+        keys, queries and values: {counts}. They score {tried} and above these weights rotated at random, which
+        keeps the singular values of each matrix, and above every pair that cannot compose, because the reader is
+        not later than the writer (largest: {impossible}). {below}.
+    """)
     if len(found):
         best = found.loc[found["above"].idxmax()]
         text += (
@@ -73,10 +74,12 @@ def composition(study: Study) -> Section | None:
         for r in found.nlargest(SHOWN, "above").to_dict("records")
     ]
     told = Table(
-        "The significant pairs, strongest first. Score: ‖W_QKᵀ W_OV‖ (Q), ‖W_QK W_OV‖ (K) or ‖W_OV W_OV‖ (V), the "
-        f"later head's matrix first, over the product of the norms; random and rotated: {params.null_draws} draws, ± "
-        "standard deviation. Overlap: mean squared cosine of the principal angles between what is written and what "
-        "is read, which does not depend on scale; closest: the largest cosine.",
+        prose(f"""
+            The significant pairs, strongest first. Score: ‖W_QKᵀ W_OV‖ (Q), ‖W_QK W_OV‖ (K) or ‖W_OV W_OV‖ (V), the
+            later head's matrix first, over the product of the norms; random and rotated: {params.null_draws} draws, ±
+            standard deviation. Overlap: mean squared cosine of the principal angles between what is written and what is
+            read, which does not depend on scale; closest: the largest cosine.
+        """),
         explained(
             (
                 *words("Kind", "Heads"),

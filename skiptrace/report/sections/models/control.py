@@ -8,7 +8,7 @@ from skiptrace.control.tables import RANKINGS
 from skiptrace.report.inputs import Study
 from skiptrace.report.intervals import bracketed
 from skiptrace.report.metrics import control, control_intervals, reported
-from skiptrace.report.rendering.document import Block, Cell, Section, Table, explained, numbers, words
+from skiptrace.report.rendering.document import Block, Cell, Section, Table, explained, numbers, prose, words
 from skiptrace.report.rendering.failures import figure
 from skiptrace.report.rendering.figures import COLOURS, GREY, canvas, grid
 
@@ -44,24 +44,24 @@ def _told(tables: dict[str, pd.DataFrame], rules: pd.DataFrame) -> str:
     lifted = rules[rules["kind"] != "negative"]
     place = {of: -np.log(lifted[of].where(lifted[of] > 0, np.inf).to_numpy()) for of in WHO}
     agree = {of: spearmanr(np.nan_to_num(p, neginf=-20.0), lifted["model_nats"]).statistic for of, p in place.items()}
-    return (
-        "Here rules, with probabilities from 0.1 to 0.9, share their words, frequent ones among them, and decoys stand "
-        "beside them: words that mostly stand next to a source, and words that make an output token likelier after "
-        "any word. Some rules need two sources, some lower an output token, and some form squares that no product of "
-        "one head's QK and OV can have. Rankings, windows, least counts and thresholds were chosen on grammar "
-        f"{seeds[0]} and its model; what is said here is of grammars {', '.join(map(str, seeds[1:]))}, on which "
-        f"nothing was chosen, with 95 % intervals over these few. {verdict}: average precision "
-        f"{_bracketed(theirs, ranges['best_baseline_average_precision'])} against "
-        f"{_bracketed(ours, ranges['average_precision'])} for the weights, and of the rows that are accepted as rules "
-        f"{found['best_baseline_precision']:.0%} are planted against {found['precision']:.0%}. What stands in the text "
-        f"can be counted; these small models learned only {found['learned']:.0%} of the rules. What weights, and the "
-        "tests of what is read from them on the running model, tell is which: of the rules that a model has learned "
-        f"(without the source its log p(out) falls by ¼ nat or more) the accepted rows hold "
-        f"{found['learned_recall']:.0%}, of the others {found['unlearned_recall']:.0%}; counting accepts "
-        f"{found['best_baseline_learned_recall']:.0%} and {found['best_baseline_unlearned_recall']:.0%}. The order of "
-        f"rules and decoys by weights agrees with what the model does with a rank correlation of "
-        f"{agree['weights']:.2f}, that by counts with {agree['counts']:.2f}."
-    )
+    return prose(f"""
+        Here rules, with probabilities from 0.1 to 0.9, share their words, frequent ones among them, and decoys
+        stand beside them: words that mostly stand next to a source, and words that make an output token likelier
+        after any word. Some rules need two sources, some lower an output token, and some form squares that no
+        product of one head's QK and OV can have. Rankings, windows, least counts and thresholds were chosen on
+        grammar {seeds[0]} and its model; what is said here is of grammars {", ".join(map(str, seeds[1:]))}, on
+        which nothing was chosen, with 95 % intervals over these few. {verdict}: average precision
+        {_bracketed(theirs, ranges["best_baseline_average_precision"])} against
+        {_bracketed(ours, ranges["average_precision"])} for the weights, and of the rows that are accepted as rules
+        {found["best_baseline_precision"]:.0%} are planted against {found["precision"]:.0%}. What stands in the text
+        can be counted; these small models learned only {found["learned"]:.0%} of the rules. What weights, and the
+        tests of what is read from them on the running model, tell is which: of the rules that a model has learned
+        (without the source its log p(out) falls by ¼ nat or more) the accepted rows hold
+        {found["learned_recall"]:.0%}, of the others {found["unlearned_recall"]:.0%}; counting accepts
+        {found["best_baseline_learned_recall"]:.0%} and {found["best_baseline_unlearned_recall"]:.0%}. The order of
+        rules and decoys by weights agrees with what the model does with a rank correlation of
+        {agree["weights"]:.2f}, that by counts with {agree["counts"]:.2f}.
+    """)
 
 
 def _bracketed(value: float, interval: list[float]) -> str:

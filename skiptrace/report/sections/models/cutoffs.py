@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from skiptrace.circuits.cutoffs import counted, own_first
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.report.inputs import ModelResult, Study
-from skiptrace.report.rendering.document import Section, Table, numbers, words
+from skiptrace.report.rendering.document import Section, Table, numbers, prose, words
 from skiptrace.report.rendering.failures import figure
 from skiptrace.report.rendering.figures import COLOURS, GREY, canvas, grid
 
@@ -34,14 +34,14 @@ def cutoffs(study: Study) -> Section | None:
     own = own_first(model.heads, model.d_vocab)
     both = own.assign(copies=model.heads["copies"].to_numpy())
     agree = int((both["copies"] == both["beyond_chance"]).sum())
-    text = (
-        f"A count of heads is a score and a cut-off. By its eigenvalues {_of(both['copies'])} copy "
-        f"({scoring.null_sd:g} standard deviations above random heads: that these do not copy follows from the "
-        f"cut-off); {_of(both['beyond_chance'])} put tokens first in their own OV row more often than chance. The two "
-        f"agree on {agree}. Eigenvalues sum over the whole vocabulary: a head that copies a few tokens and lowers the "
-        "others scores below zero and is found by its own tokens alone; a head may also score high and put hardly any "
-        "token first. Where a curve falls steeply at the cut-off in use, the count is a matter of convention."
-    )
+    text = prose(f"""
+        A count of heads is a score and a cut-off. By its eigenvalues {_of(both["copies"])} copy
+        ({scoring.null_sd:g} standard deviations above random heads: that these do not copy follows from the
+        cut-off); {_of(both["beyond_chance"])} put tokens first in their own OV row more often than chance. The two
+        agree on {agree}. Eigenvalues sum over the whole vocabulary: a head that copies a few tokens and lowers the
+        others scores below zero and is found by its own tokens alone; a head may also score high and put hardly any
+        token first. Where a curve falls steeply at the cut-off in use, the count is a matter of convention.
+    """)
     rows = [
         (
             row.name,

@@ -5,7 +5,7 @@ import pandas as pd
 
 from skiptrace.directions.tables import GROUPS, ROLES, SPECTRA
 from skiptrace.report.inputs import ModelResult, Study
-from skiptrace.report.rendering.document import Section, Table, Tokens, explained, numbers, words
+from skiptrace.report.rendering.document import Section, Table, Tokens, explained, numbers, prose, words
 from skiptrace.report.rendering.failures import figure
 from skiptrace.report.rendering.figures import COLOURS, GREY, canvas, grid
 
@@ -22,10 +22,12 @@ def directions(study: Study) -> Section | None:
     name, model = study.name, study.model
     whole, tokens = model.directed.spectra, study.corpus.vocabulary["token"]
     summary = Table(
-        "Each circuit as a whole beside the same weights turned at random. Effective rank: directions that it uses. "
-        "Copying: 1 where every direction raises what it reads; for QK, where tokens attend to themselves. Copies by: "
-        "how many directions share what it copies. Loss without it: on held-out text, nats per token, of QK without "
-        "what tokens add to the scores. Attention moved: the share that goes to other sources then.",
+        prose("""
+            Each circuit as a whole beside the same weights turned at random. Effective rank: directions that it uses.
+            Copying: 1 where every direction raises what it reads; for QK, where tokens attend to themselves. Copies by:
+            how many directions share what it copies. Loss without it: on held-out text, nats per token, of QK without
+            what tokens add to the scores. Attention moved: the share that goes to other sources then.
+        """),
         explained(
             (
                 *words("Head", "Circuit"),
@@ -74,10 +76,12 @@ def said(whole: pd.DataFrame) -> list[str]:
         for circuit, rows in sorted(ranks.items(), reverse=True)
     ]
     return [
-        "The circuit of a head is a sum of directions: what one reads of a token, times what it then writes. A "
-        "direction has two poles: a token at one raises (or attends to) what stands at the same pole across from it, "
-        "and lowers what stands at the other. Entries are weighed by how often their tokens occur. Values too near "
-        "to each other to be told apart are read as one group, without poles.",
+        prose("""
+            The circuit of a head is a sum of directions: what one reads of a token, times what it then writes. A
+            direction has two poles: a token at one raises (or attends to) what stands at the same pole across from it,
+            and lowers what stands at the other. Entries are weighed by how often their tokens occur. Values too near to
+            each other to be told apart are read as one group, without poles.
+        """),
         f"Effective rank: {'; '.join(parts)}. {_copying(ranks['ov'])}",
     ]
 
@@ -130,10 +134,12 @@ def ends(model: ModelResult, token: pd.Series) -> Table:
                 )
             )
     return Table(
-        "The first directions of each circuit, a line for each pole: sources and the output tokens that they raise "
-        "(OV), destinations and the sources that they attend to (QK). Share: of the circuit. Loss without it: on "
-        "held-out text with the direction removed from the head, ± standard error over contexts; beside it, without "
-        "random directions of the same circuit, ± standard deviation over these.",
+        prose("""
+            The first directions of each circuit, a line for each pole: sources and the output tokens that they raise
+            (OV), destinations and the sources that they attend to (QK). Share: of the circuit. Loss without it: on
+            held-out text with the direction removed from the head, ± standard error over contexts; beside it, without
+            random directions of the same circuit, ± standard deviation over these.
+        """),
         explained(
             (
                 *words("Head", "Circuit", "Direction", "Reads", "Raises, or attends to"),

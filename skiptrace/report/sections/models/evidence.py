@@ -17,6 +17,7 @@ from skiptrace.report.rendering.document import (
     Table,
     explained,
     numbers,
+    prose,
     words,
 )
 from skiptrace.report.rendering.failures import figure
@@ -45,35 +46,37 @@ def evidence(study: Study) -> Section | None:
     )
     use = checked["use"].value_counts(normalize=True)
     support = checked["support"].value_counts(normalize=True)
-    text = (
-        f"{len(checked):,} mined rows were checked in {params.contexts} constructed contexts each: held-out text that "
-        "ends in the destination, with the source written in before it. The effect is the change in log p(output) "
-        "when the head may not attend from the destination to the source (edge ablation). A row is causally "
-        f"consistent when its effect is above zero and above that of {params.null_rows} random rows per head of "
-        f"similar frequency (false-discovery rate {params.fdr:.0%}): {checked['consistent'].mean():.1%} are. That "
-        "alone says little, since mined rows are the largest entries of the product that the model computes: of rows "
-        f"mined by the same rule from heads whose weights are rotated at random {matched.get('rotated', np.nan):.1%} "
-        f"are consistent too, from Gaussian heads {matched.get('gaussian', np.nan):.1%}. The training text supports "
-        f"{support.get('supported', 0):.1%} of the rows (A … B C comes more often than B C alone predicts, errors "
-        f"clustered by document), contradicts {support.get('contradicted', 0):.1%}, and is too small to decide for "
-        "the others: the model can do what the training text does not show. The effect exceeds that at each of "
-        f"{params.other_destinations} other destinations of similar frequency for {checked['specific'].mean():.0%} of "
-        f"the rows (chance {1 / (1 + params.other_destinations):.0%}); a row whose destination does not matter is a "
-        "skip-bigram. On held-out text as it is, with nothing written in, cutting the edge raises the loss on the true "
-        f"next token for {use.get('used', 0):.1%} of the rows (used), lowers it for {use.get('harmful', 0):.1%} "
-        f"(harmful), shows no effect for {use.get('no effect seen', 0):.1%}, and {use.get('too rare to say', 0):.1%} "
-        "are too rare to say: errors are clustered by document, and false discoveries controlled. The same measurement "
-        f"calls {used.get('rotated', np.nan):.1%} of the rows mined from rotated heads used, and "
-        f"{harmful.get('rotated', np.nan):.1%} harmful; of those from Gaussian heads "
-        f"{used.get('gaussian', np.nan):.1%} and {harmful.get('gaussian', np.nan):.1%}."
-    )
+    text = prose(f"""
+        {len(checked):,} mined rows were checked in {params.contexts} constructed contexts each: held-out text that
+        ends in the destination, with the source written in before it. The effect is the change in log p(output)
+        when the head may not attend from the destination to the source (edge ablation). A row is causally
+        consistent when its effect is above zero and above that of {params.null_rows} random rows per head of
+        similar frequency (false-discovery rate {params.fdr:.0%}): {checked["consistent"].mean():.1%} are. That
+        alone says little, since mined rows are the largest entries of the product that the model computes: of rows
+        mined by the same rule from heads whose weights are rotated at random {matched.get("rotated", np.nan):.1%}
+        are consistent too, from Gaussian heads {matched.get("gaussian", np.nan):.1%}. The training text supports
+        {support.get("supported", 0):.1%} of the rows (A … B C comes more often than B C alone predicts, errors
+        clustered by document), contradicts {support.get("contradicted", 0):.1%}, and is too small to decide for the
+        others: the model can do what the training text does not show. The effect exceeds that at each of
+        {params.other_destinations} other destinations of similar frequency for {checked["specific"].mean():.0%} of
+        the rows (chance {1 / (1 + params.other_destinations):.0%}); a row whose destination does not matter is a
+        skip-bigram. On held-out text as it is, with nothing written in, cutting the edge raises the loss on the
+        true next token for {use.get("used", 0):.1%} of the rows (used), lowers it for {use.get("harmful", 0):.1%}
+        (harmful), shows no effect for {use.get("no effect seen", 0):.1%}, and {use.get("too rare to say", 0):.1%}
+        are too rare to say: errors are clustered by document, and false discoveries controlled. The same
+        measurement calls {used.get("rotated", np.nan):.1%} of the rows mined from rotated heads used, and
+        {harmful.get("rotated", np.nan):.1%} harmful; of those from Gaussian heads
+        {used.get("gaussian", np.nan):.1%} and {harmful.get("gaussian", np.nan):.1%}.
+    """)
     best = checked.sort_values("rank_evidence").head(settings.report.bigrams)
     table = Table(
-        "The best rows by evidence: p(output) times the share of it that the edge adds. Effect and replaced: change "
-        "in log p(output), in nats, ± standard error, under edge ablation and when the source is replaced by a token "
-        "of similar frequency. Random rows: mean effect ± standard deviation. Lift: count over expected count, with "
-        "its 95 % interval. Loss there: rise of the loss on the true next token, in nats, where the row stands in "
-        "held-out text and its edge is cut.",
+        prose("""
+            The best rows by evidence: p(output) times the share of it that the edge adds. Effect and replaced: change
+            in log p(output), in nats, ± standard error, under edge ablation and when the source is replaced by a token
+            of similar frequency. Random rows: mean effect ± standard deviation. Lift: count over expected count, with
+            its 95 % interval. Loss there: rise of the loss on the true next token, in nats, where the row stands in
+            held-out text and its edge is cut.
+        """),
         explained(
             (
                 *words("Head", "Skip-trigram"),
@@ -138,12 +141,13 @@ def _funnel(model: ModelResult, params: VerificationParams) -> Table:
         cells = (f"{each.loc[h, 'rows']:,} ({each.loc[h, 'share']:.1%})" for h in ("trained", "rotated", "gaussian"))
         rows.append((labels.get(step, step), *cells))
     return Table(
-        "Rows left after each test, in this order. Beyond the matched null: the edge adds more probability to the "
-        "output token than the edges of 95 % of the rows mined from rotated heads. Recurring: mined, in any head, from "
-        "a twin model that differs in its seed alone. Rotated heads keep the spectra of W_QK and W_OV and lose their "
-        "directions. "
-        f"Of the model the best {params.rows:,} rows are checked, half by either ranking; of each stand-in "
-        f"{params.matched_rows:,} that are spread evenly over as many.",
+        prose(f"""
+            Rows left after each test, in this order. Beyond the matched null: the edge adds more probability to the
+            output token than the edges of 95 % of the rows mined from rotated heads. Recurring: mined, in any head,
+            from a twin model that differs in its seed alone. Rotated heads keep the spectra of W_QK and W_OV and lose
+            their directions. Of the model the best {params.rows:,} rows are checked, half by either ranking; of each
+            stand-in {params.matched_rows:,} that are spread evenly over as many.
+        """),
         explained(
             (*words("Test"), *numbers("Trained heads", "Rotated heads", "Gaussian heads")),
             FUNNEL,

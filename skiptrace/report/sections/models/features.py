@@ -10,6 +10,7 @@ from skiptrace.report.rendering.document import (
     Table,
     explained,
     numbers,
+    prose,
     words,
 )
 from skiptrace.report.rendering.failures import figure
@@ -31,14 +32,14 @@ def features(study: Study) -> Section:
     texts = study.corpus.vocabulary["token"]
     table = model.composed.directions
     known = table[table["cosine"].notna()]
-    text = (
-        "If features are directions, tokens that differ in one respect differ by one vector: differences within a "
-        "family point the same way, and a + (b′ − a′) leads to b. "
-        f"{int((known['z'] >= settings.scoring.null_sd).sum())} of {len(known)} families and matrices have "
-        f"differences more alike than first and second tokens of different pairs, by {settings.scoring.null_sd:g} "
-        f"standard deviations; in {int((known['accuracy'] > known['accuracy_nearest']).sum())} the parallelogram "
-        f"finds b more often than the nearest neighbour of a is b. {_verdict(known, settings.scoring.null_sd)}"
-    )
+    text = prose(f"""
+        If features are directions, tokens that differ in one respect differ by one vector: differences within a
+        family point the same way, and a + (b′ − a′) leads to b.
+        {int((known["z"] >= settings.scoring.null_sd).sum())} of {len(known)} families and matrices have differences
+        more alike than first and second tokens of different pairs, by {settings.scoring.null_sd:g} standard
+        deviations; in {int((known["accuracy"] > known["accuracy_nearest"]).sum())} the parallelogram finds b more
+        often than the nearest neighbour of a is b. {_verdict(known, settings.scoring.null_sd)}
+    """)
     rows = [
         (
             r.family,
@@ -59,10 +60,12 @@ def features(study: Study) -> Section:
         for r in table.itertuples(index=False)
     ]
     told = Table(
-        "Families of token pairs. Cosine: mean between the differences of two pairs. Apart: the same for mismatched "
-        "pairs, with first tokens from one random half of the pairs and second tokens from the other. Parallelogram: "
-        "how often b is the token nearest to a + (b′ − a′), over all choices of two pairs; nearest to a: without any "
-        "difference. Families of fewer than four pairs are not scored.",
+        prose("""
+            Families of token pairs. Cosine: mean between the differences of two pairs. Apart: the same for mismatched
+            pairs, with first tokens from one random half of the pairs and second tokens from the other. Parallelogram:
+            how often b is the token nearest to a + (b′ − a′), over all choices of two pairs; nearest to a: without any
+            difference. Families of fewer than four pairs are not scored.
+        """),
         explained(
             (
                 *words("Family", "Matrix"),
@@ -79,10 +82,12 @@ def features(study: Study) -> Section:
             figure(
                 f"plane_{name}",
                 "Pairs in the plane",
-                f"The {PLANE_PAIRS} most frequent pairs of each family in the plane of the first two principal "
-                "components of W_E over the family. Arrows would be parallel if the family differed by one direction; "
-                "each title gives the mean cosine of two differences in the whole space, and beside it that of "
-                "mismatched pairs.",
+                prose(f"""
+                    The {PLANE_PAIRS} most frequent pairs of each family in the plane of the first two principal
+                    components of W_E over the family. Arrows would be parallel if the family differed by one direction;
+                    each title gives the mean cosine of two differences in the whole space, and beside it that of
+                    mismatched pairs.
+                """),
                 draw_plane,
                 model.composed.plane,
                 table[table["matrix"] == "W_E"].set_index("family"),

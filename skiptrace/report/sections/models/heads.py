@@ -20,6 +20,7 @@ from skiptrace.report.rendering.document import (
     Tokens,
     explained,
     numbers,
+    prose,
     words,
 )
 from skiptrace.report.rendering.failures import figure
@@ -79,13 +80,15 @@ def heads(study: Study) -> Section | None:
     length = span_length(model.params.n_ctx, scoring.repeated_tokens, scoring.repeats)
     rows = [tuple(score.cell(h) for score in SCORES) for h in model.heads.itertuples()]
     table = Table(
-        "Each score beside its null; attention ± half of its 95 % interval, over contexts or sequences. Copying: "
-        "Σλ/Σ|λ| of the OV circuit; a head copies when it lies "
-        f"{scoring.null_sd:g} standard deviations above {scoring.null_draws} random heads. Position share: r² of the "
-        "position term with the attention scores on text, beside that of random heads. Previous token: mean "
-        "attention to the token before, on text. Prefix matching: mean attention to what followed earlier "
-        f"occurrences, on {length} random tokens repeated {scoring.repeats} times. Uniform: the same for uniform "
-        "attention. Attention sink: mean attention to the first token of the context.",
+        prose(f"""
+            Each score beside its null; attention ± half of its 95 % interval, over contexts or sequences. Copying:
+            Σλ/Σ|λ| of the OV circuit; a head copies when it lies {scoring.null_sd:g} standard deviations above
+            {scoring.null_draws} random heads. Position share: r² of the position term with the attention scores on
+            text, beside that of random heads. Previous token: mean attention to the token before, on text. Prefix
+            matching: mean attention to what followed earlier occurrences, on {length} random tokens repeated
+            {scoring.repeats} times. Uniform: the same for uniform attention. Attention sink: mean attention to the
+            first token of the context.
+        """),
         explained((s.column for s in SCORES), HEADS, " ".join(s.shown for s in SCORES)),
         rows,
     )

@@ -15,6 +15,7 @@ from skiptrace.report.rendering.document import (
     Table,
     explained,
     numbers,
+    prose,
     words,
 )
 from skiptrace.report.rendering.failures import figure
@@ -44,15 +45,15 @@ def induction(study: Study) -> Section | None:
     cuts = composed.knockouts[composed.knockouts["to"] == best["name"]].set_index(["via", "from"])
     worst = cuts.loc["all", "change"].idxmin()
     cut, keys = cuts.loc[("all", worst)], cuts.loc[("keys", worst)]
-    text = (
-        "An induction head attends to what followed earlier occurrences of the current token, and copies it. The "
-        f"best candidate, {best['name']}, gives {best['prefix_matching']:.2f} of its attention there on random "
-        f"repeated tokens (uniform attention: {best['prefix_matching_uniform']:.2f}). The earlier head that it "
-        f"depends on most is {worst}: with that head ablated, this is {cut['without']:.2f} (a change of "
-        f"{cut['change']:+.2f} ± {cut['change_se']:.2f}), and {keys['without']:.2f} when its output is removed from "
-        f"later keys alone. In the corner where both eigenvalue scores are {params.null_sd:g} standard deviations "
-        f"above random heads: {', '.join(cornered) or 'no head'}. The loss is {late_against_early(model, 3)}."
-    )
+    text = prose(f"""
+        An induction head attends to what followed earlier occurrences of the current token, and copies it. The best
+        candidate, {best["name"]}, gives {best["prefix_matching"]:.2f} of its attention there on random repeated
+        tokens (uniform attention: {best["prefix_matching_uniform"]:.2f}). The earlier head that it depends on most
+        is {worst}: with that head ablated, this is {cut["without"]:.2f} (a change of {cut["change"]:+.2f} ±
+        {cut["change_se"]:.2f}), and {keys["without"]:.2f} when its output is removed from later keys alone. In the
+        corner where both eigenvalue scores are {params.null_sd:g} standard deviations above random heads:
+        {", ".join(cornered) or "no head"}. The loss is {late_against_early(model, 3)}.
+    """)
     rows = [
         (
             r.name,
@@ -69,15 +70,16 @@ def induction(study: Study) -> Section | None:
     ]
     one = table.iloc[0]
     scored = Table(
-        f"Prefix matching: attention to what followed earlier occurrences, on {params.sequences} sequences of "
-        f"{span_length(model.params.n_ctx, params.repeated_tokens, params.repeats)} random tokens, or spans of "
-        f"held-out text, repeated {params.repeats} times after the start token, ± standard error; uniform attention "
-        f"gives {one['prefix_matching_uniform']:.2f}. The start token is left out as destination and as match. "
-        "Copying share: the share of a position's contribution to the logits of the sequence's tokens that goes to "
-        f"its own token, by chance {one['copying_share_chance']:.2f}. Previous token: mean attention to it on "
-        f"held-out text (uniform attention: {one['previous_token_uniform']:.2f}). Eigenvalues: Σλ/Σ|λ| of the OV "
-        "circuit and of the K-composition circuit through the earlier head that feeds its keys most; heads of the "
-        "first layer have none.",
+        prose(f"""
+            Prefix matching: attention to what followed earlier occurrences, on {params.sequences} sequences of
+            {span_length(model.params.n_ctx, params.repeated_tokens, params.repeats)} random tokens, or spans of
+            held-out text, repeated {params.repeats} times after the start token, ± standard error; uniform attention
+            gives {one["prefix_matching_uniform"]:.2f}. The start token is left out as destination and as match. Copying
+            share: the share of a position's contribution to the logits of the sequence's tokens that goes to its own
+            token, by chance {one["copying_share_chance"]:.2f}. Previous token: mean attention to it on held-out text
+            (uniform attention: {one["previous_token_uniform"]:.2f}). Eigenvalues: Σλ/Σ|λ| of the OV circuit and of the
+            K-composition circuit through the earlier head that feeds its keys most; heads of the first layer have none.
+        """),
         explained(
             (
                 *words("Head"),

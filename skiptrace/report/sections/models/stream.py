@@ -13,6 +13,7 @@ from skiptrace.report.rendering.document import (
     Table,
     explained,
     numbers,
+    prose,
     words,
 )
 from skiptrace.report.rendering.failures import figure
@@ -39,16 +40,21 @@ def residual(study: Study) -> Section | None:
     among = "" if between.empty else _between_heads(between, params.null_sd)
     d_model = model.params.d_model
     texts = [
-        "Every part of the model reads from the residual stream and adds to it. The virtual weights of a writer and a "
-        "reader are the product of their matrices; its norm says how strongly the two are connected, against the "
-        f"same matrices rotated at random. The strongest: {strongest['writer']} to {strongest['reader']} "
-        f"({strongest['score']:.3f}, chance {strongest['null_mean']:.3f}, z = {strongest['z']:+.0f})." + among,
-        f"A head can delete what an earlier writer wrote: read it and write its negative. Of {len(deletion)} pairs of "
-        f"a head and an earlier writer, {len(deleting)} pass every test: the share of negative eigenvalues lies "
-        f"{params.null_sd:g} standard deviations above random heads; on text the output points against what the "
-        "stream holds there, with a cosine as many standard deviations below that of the same outputs at shuffled "
-        "positions; and both are more extreme than in every pair in which the writer is not earlier, so that nothing "
-        f"can be deleted. In {len(shrinking)} of them the output leaves the stream smaller than before."
+        prose(f"""
+            Every part of the model reads from the residual stream and adds to it. The virtual weights of a writer and a
+            reader are the product of their matrices; its norm says how strongly the two are connected, against the same
+            matrices rotated at random. The strongest: {strongest["writer"]} to {strongest["reader"]}
+            ({strongest["score"]:.3f}, chance {strongest["null_mean"]:.3f}, z = {strongest["z"]:+.0f}).
+        """)
+        + among,
+        prose(f"""
+            A head can delete what an earlier writer wrote: read it and write its negative. Of {len(deletion)} pairs of
+            a head and an earlier writer, {len(deleting)} pass every test: the share of negative eigenvalues lies
+            {params.null_sd:g} standard deviations above random heads; on text the output points against what the stream
+            holds there, with a cosine as many standard deviations below that of the same outputs at shuffled positions;
+            and both are more extreme than in every pair in which the writer is not earlier, so that nothing can be
+            deleted. In {len(shrinking)} of them the output leaves the stream smaller than before.
+        """)
         + _strongest(deleting),
     ]
     rows: list[tuple[Cell, ...]] = [
@@ -64,10 +70,12 @@ def residual(study: Study) -> Section | None:
         for r in composed.writers.itertuples(index=False)
     ]
     used = Table(
-        f"How much of the {d_model} dimensions each writer uses. Norm: root mean square of what it writes on text. "
-        "Effective rank: exponential of the entropy of the squared singular values, of what it writes on text and of "
-        "its weights, beside Gaussian matrices of the same shape. Dimensions: directions that hold "
-        f"{settings.composition.subspace_share:.0%} of what it writes.",
+        prose(f"""
+            How much of the {d_model} dimensions each writer uses. Norm: root mean square of what it writes on text.
+            Effective rank: exponential of the entropy of the squared singular values, of what it writes on text and of
+            its weights, beside Gaussian matrices of the same shape. Dimensions: directions that hold
+            {settings.composition.subspace_share:.0%} of what it writes.
+        """),
         explained(
             (
                 *words("Writer"),

@@ -9,6 +9,7 @@ from skiptrace.report.rendering.document import (
     Section,
     Table,
     numbers,
+    prose,
     words,
 )
 
@@ -51,15 +52,15 @@ def truth(study: Study) -> Section | None:
         ),
         rows,
     )
-    text = (
-        "The corpus of this model was written by a known grammar, so mined tables can be compared with the truth: "
-        "planted bigrams, skip-trigrams, copies, and the crossings of planted quartets. Baselines rank the same rows "
-        "by OV alone or QK alone, or rank all triples of the training text by counts in four ways, without any model. "
-        f"{_against_counting(model.truth)} This is one grammar and one text, on which the thresholds of the method "
-        f"were chosen; another `seed` of the corpus {model.params.corpus} draws another text. None of its rules is "
-        "beyond counting: each stands in the text far more often than chance would have it. Grammars in which counting "
-        "is not enough, and on which nothing was chosen, are in the section before."
-    )
+    text = prose(f"""
+        The corpus of this model was written by a known grammar, so mined tables can be compared with the truth:
+        planted bigrams, skip-trigrams, copies, and the crossings of planted quartets. Baselines rank the same rows
+        by OV alone or QK alone, or rank all triples of the training text by counts in four ways, without any model.
+        {_against_counting(model.truth)} This is one grammar and one text, on which the thresholds of the method
+        were chosen; another `seed` of the corpus {model.params.corpus} draws another text. None of its rules is
+        beyond counting: each stands in the text far more often than chance would have it. Grammars in which
+        counting is not enough, and on which nothing was chosen, are in the section before.
+    """)
     return Section(f"{name}-truth", f"{name}: mined tables against planted truth", [text], [table])
 
 

@@ -13,6 +13,7 @@ from skiptrace.report.rendering.document import (
     Tokens,
     explained,
     numbers,
+    prose,
     words,
 )
 from skiptrace.report.rendering.failures import figure
@@ -34,14 +35,14 @@ def virtual(study: Study) -> Section | None:
     composed = model.composed
     terms = composed.terms.set_index("name")
     copies = composed.virtual_heads[composed.virtual_heads["copies"]]
-    text = (
-        "Two heads in sequence act as one: a virtual head with pattern A^h₂A^h₁ and OV circuit W_E W_OV^h₁ W_OV^h₂ "
-        f"W_U. Of the {len(composed.virtual_heads)} strongest, {len(copies)} have the eigenvalues of copying "
-        f"({settings.scoring.null_sd:g} standard deviations above random heads); of all tokens, at most "
-        f"{composed.virtual_heads['own_top1'].max():.1%} are first in their own row. Their K-composition circuits say "
-        "instead what the later head looks for through the earlier one: an induction head looks for its own token, "
-        "so its diagonal is largest."
-    )
+    text = prose(f"""
+        Two heads in sequence act as one: a virtual head with pattern A^h₂A^h₁ and OV circuit W_E W_OV^h₁ W_OV^h₂
+        W_U. Of the {len(composed.virtual_heads)} strongest, {len(copies)} have the eigenvalues of copying
+        ({settings.scoring.null_sd:g} standard deviations above random heads); of all tokens, at most
+        {composed.virtual_heads["own_top1"].max():.1%} are first in their own row. Their K-composition circuits say
+        instead what the later head looks for through the earlier one: an induction head looks for its own token, so
+        its diagonal is largest.
+    """)
     one = composed.virtual_heads.iloc[0]
     rows = []
     for r in composed.virtual_heads.itertuples():
@@ -59,11 +60,13 @@ def virtual(study: Study) -> Section | None:
             )
         )
     scored = Table(
-        "Virtual heads, the largest ‖W_OV^h₁ W_OV^h₂‖ first. Copying: Σλ/Σ|λ|, for random heads "
-        f"{one['copying_null_mean']:z.2f} ± {one['copying_null_sd']:.2f}; own top: how often a token is among the "
-        "first in its own row of the OV circuit; loss: what the model loses without this path, in nats per token. Of "
-        f"the K-composition circuit: Σλ/Σ|λ|, for random heads {one['k_null_mean']:z.2f} ± {one['k_null_sd']:.2f}, and "
-        f"how often a token's own column is the largest of its row (chance {one['chance_top1']:.2%}).",
+        prose(f"""
+            Virtual heads, the largest ‖W_OV^h₁ W_OV^h₂‖ first. Copying: Σλ/Σ|λ|, for random heads
+            {one["copying_null_mean"]:z.2f} ± {one["copying_null_sd"]:.2f}; own top: how often a token is among the
+            first in its own row of the OV circuit; loss: what the model loses without this path, in nats per token. Of
+            the K-composition circuit: Σλ/Σ|λ|, for random heads {one["k_null_mean"]:z.2f} ± {one["k_null_sd"]:.2f}, and
+            how often a token's own column is the largest of its row (chance {one["chance_top1"]:.2%}).
+        """),
         explained(
             (
                 *words("Virtual head"),
@@ -122,10 +125,12 @@ def _patterns(name: str, model: ModelResult, texts: pd.Series) -> list[Figure | 
     drawn = figure(
         f"patterns_{name}",
         "Patterns of pairs of heads",
-        f"The last {SIDE} tokens of held-out text ({reasons}): the earlier head, the later head, and their "
-        "product, which says where the two "
-        "together move information from. Where a later head attends to what follows an earlier occurrence and the "
-        "earlier head to the token before, their product falls on the earlier occurrence itself.",
+        prose(f"""
+            The last {SIDE} tokens of held-out text ({reasons}): the earlier head, the later head, and their product,
+            which says where the two together move information from. Where a later head attends to what follows an
+            earlier occurrence and the earlier head to the token before, their product falls on the earlier occurrence
+            itself.
+        """),
         draw_patterns,
         table,
         texts,

@@ -9,14 +9,15 @@ from skiptrace.report.rendering.document import (
     Section,
     Tool,
     meaning,
+    prose,
 )
 
-EXPLORER = (
-    "Type a token: what every head does with it, read from the circuits. As source it is attended to by destinations "
-    "(QK) and raises output tokens (OV); as destination it attends to sources; as output token it is raised by "
-    "sources. Scores are centred as in the tables; those of later layers are read as if the head's input were the "
-    "embedding. Below it are the skip-trigrams that contain it, with their evidence, and places in the held-out text."
-)
+EXPLORER = prose("""
+    Type a token: what every head does with it, read from the circuits. As source it is attended to by destinations
+    (QK) and raises output tokens (OV); as destination it attends to sources; as output token it is raised by
+    sources. Scores are centred as in the tables; those of later layers are read as if the head's input were the
+    embedding. Below it are the skip-trigrams that contain it, with their evidence, and places in the held-out text.
+""")
 
 SKIPS = (
     "Sort by any column, filter by head, by what survives every test, by copying (the output is the source, spaces "
@@ -45,12 +46,12 @@ LOOKED_UP = {
     "Survives": CHECKED["survives"],
 }
 
-PATTERNS = (
-    "Attention on short texts. Point at a token, or move with the arrow keys: the shaded tokens are those it attends "
-    "to, or those that attend to it. Choose a head by its thumbnail; rows are destinations, columns sources. Shown by "
-    "loss, each token is shaded by how badly it was predicted; by what the deepest paths save, orange where "
-    "attention helps: the rise of the loss without the paths through as many heads as the model has layers."
-)
+PATTERNS = prose("""
+    Attention on short texts. Point at a token, or move with the arrow keys: the shaded tokens are those it attends
+    to, or those that attend to it. Choose a head by its thumbnail; rows are destinations, columns sources. Shown by
+    loss, each token is shaded by how badly it was predicted; by what the deepest paths save, orange where attention
+    helps: the rise of the loss without the paths through as many heads as the model has layers.
+""")
 
 CARDS = (
     "All that is known of one head: what kind it is, where it attends, what it reads and writes, what the model loses "

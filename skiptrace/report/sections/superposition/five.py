@@ -13,6 +13,7 @@ from skiptrace.report.rendering.document import (
     Section,
     Table,
     numbers,
+    prose,
     words,
 )
 from skiptrace.report.rendering.failures import figure
@@ -43,13 +44,13 @@ def five(study: Study) -> Section:
         orthogonal = int((flat["arrangement"] == "two orthogonal").sum())
         rows.append((f"{sparsity:g}", came, paper, f"{same} of {seeds}", f"{orthogonal} of {seeds}"))
 
-    text = (
-        "Five features, two dimensions, importance falling with the feature's number. Expected: without sparsity the "
-        "two most important features stand at right angles and the others are left out; as features become sparse, "
-        "four form two antipodal pairs, then all five a pentagon; without the ReLU never more than two. Measured: the "
-        f"best of {seeds} models agrees with the published arrangement at {agreed} of {compared} sparsities that the "
-        "paper names."
-    )
+    text = prose(f"""
+        Five features, two dimensions, importance falling with the feature's number. Expected: without sparsity the
+        two most important features stand at right angles and the others are left out; as features become sparse,
+        four form two antipodal pairs, then all five a pentagon; without the ReLU never more than two. Measured: the
+        best of {seeds} models agrees with the published arrangement at {agreed} of {compared} sparsities that the
+        paper names.
+    """)
     shown = Table(
         "The arrangement of the model with the least loss, by the angles between its features (right to 11.25°), and "
         "how many seeds reach the same one; of the linear models, how many hold two orthogonal features.",

@@ -8,6 +8,7 @@ from skiptrace.report.rendering.document import (
     Section,
     Table,
     numbers,
+    prose,
     words,
 )
 from skiptrace.report.rendering.failures import figure
@@ -33,14 +34,14 @@ def geometry(study: Study) -> Section:
     kept = features.assign(kept=features["norm"] >= KEPT).groupby(["density", "seed"])["kept"].sum()
     at_one = tables["dstar"][(wide - 1).abs() <= levels["within"].iloc[0]].set_index(["density", "seed"]).index
     empty = int((kept.loc[at_one] == 0).sum())
-    text = (
-        f"{count} equally important features at {len(wide)} densities. Expected: D* = m/‖W‖² pauses at 1 and ½, and "
-        "the dimensionalities D_i gather on lines at 1, 3/4 (tetrahedron), 2/3 (triangle), 1/2 (antipodal pair), 2/5 "
-        "(pentagon) and 3/8 (square antiprism); in the authors' own saved run only ½ and one more are sharp. Measured "
-        f"by the tests below: {reached}{f'; not found as lines: {others}' if others else ''}. "
-        f"D* at 1 is not one dimension per feature: {empty} of the {len(at_one)} models there represent no feature at "
-        "all (no norm reaches ½), since every feature has a little of every dimension."
-    )
+    text = prose(f"""
+        {count} equally important features at {len(wide)} densities. Expected: D* = m/‖W‖² pauses at 1 and ½, and
+        the dimensionalities D_i gather on lines at 1, 3/4 (tetrahedron), 2/3 (triangle), 1/2 (antipodal pair), 2/5
+        (pentagon) and 3/8 (square antiprism); in the authors' own saved run only ½ and one more are sharp. Measured
+        by the tests below: {reached}{f"; not found as lines: {others}" if others else ""}. D* at 1 is not one
+        dimension per feature: {empty} of the {len(at_one)} models there represent no feature at all (no norm
+        reaches ½), since every feature has a little of every dimension.
+    """)
     table = Table(
         "D*: models within the tolerance of the level (null: D* falling evenly from first to last). D_i: the most "
         "features of one model within the tolerance (null: 95th percentile over random levels).",

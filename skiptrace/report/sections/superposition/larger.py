@@ -5,6 +5,7 @@ import pandas as pd
 from skiptrace.report.inputs import Study
 from skiptrace.report.rendering.document import (
     Section,
+    prose,
 )
 from skiptrace.report.rendering.failures import figure
 from skiptrace.report.rendering.figures import (
@@ -23,14 +24,14 @@ def larger(study: Study) -> Section:
     off = (table["interference"] / table["predicted"] - 1).abs()
     few, many = table["active"].min(), table["active"].max()
     explained = table.groupby("active")["explained"].mean()
-    text = (
-        f"The simulation is noisy: of the larger model's outputs {explained[few]:.1%} of the variance is explained "
-        f"with {few} feature{'s' if few > 1 else ''} active and {explained[many]:.0%} with {many}. "
-        "A model in superposition acts as a larger model with one dimension per feature, plus noise. "
-        "Expected: the squared interference follows from W and the number of active features a, "
-        "E = (a/n) E x² Σ_j G_ij² + (a(a − 1)/n(n − 1)) (E x)² [(Σ_j G_ij)² − Σ_j G_ij²] with G = "
-        f"WᵀW. Measured: the interference is within {off.max():.1%} of it everywhere (mean {off.mean():.1%})."
-    )
+    text = prose(f"""
+        The simulation is noisy: of the larger model's outputs {explained[few]:.1%} of the variance is explained
+        with {few} feature{"s" if few > 1 else ""} active and {explained[many]:.0%} with {many}. A model in
+        superposition acts as a larger model with one dimension per feature, plus noise. Expected: the squared
+        interference follows from W and the number of active features a, E = (a/n) E x² Σ_j G_ij² + (a(a − 1)/n(n −
+        1)) (E x)² [(Σ_j G_ij)² − Σ_j G_ij²] with G = WᵀW. Measured: the interference is within {off.max():.1%} of
+        it everywhere (mean {off.mean():.1%}).
+    """)
     drawn = figure(
         "larger",
         "A noisy simulation",

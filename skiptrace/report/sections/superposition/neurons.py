@@ -3,6 +3,7 @@
 from skiptrace.report.inputs import Study
 from skiptrace.report.rendering.document import (
     Section,
+    prose,
 )
 from skiptrace.report.rendering.failures import figure
 from skiptrace.report.sections.superposition.toys import draw_neurons
@@ -22,16 +23,15 @@ def neurons(study: Study) -> Section:
     relu, linear = by.loc["relu"], by.loc["linear"]
     dense = relu[relu.index <= 0.5]["own"]
     first, last = relu.index[0], relu.index[-1]
-    text = (
-        "A ReLU gives the hidden layer a basis, so neurons can mean something. Expected: at densities of ½ and more "
-        "every neuron has one feature; in sparser data there are more features than neurons, and neurons become "
-        "polysemantic; without the ReLU the basis is arbitrary. Measured: with the ReLU, over the neurons of all "
-        f"{every['seed'].nunique()} seeds, monosemantic are {over_seeds}. Of the best models alone, "
-        f"the more favourable count: with the ReLU {dense.min():.0%} to {dense.max():.0%} at S ≤ 0.5 and "
-        f"{relu['own'].loc[last]:.0%} at S = "
-        f"{last:g}, where {relu['kept'].loc[last]:.0f} features share the neurons that held "
-        f"{relu['kept'].loc[first]:.0f} at S = {first:g}; without it {linear['own'].mean():.0%} on average."
-    )
+    text = prose(f"""
+        A ReLU gives the hidden layer a basis, so neurons can mean something. Expected: at densities of ½ and more
+        every neuron has one feature; in sparser data there are more features than neurons, and neurons become
+        polysemantic; without the ReLU the basis is arbitrary. Measured: with the ReLU, over the neurons of all
+        {every["seed"].nunique()} seeds, monosemantic are {over_seeds}. Of the best models alone, the more
+        favourable count: with the ReLU {dense.min():.0%} to {dense.max():.0%} at S ≤ 0.5 and
+        {relu["own"].loc[last]:.0%} at S = {last:g}, where {relu["kept"].loc[last]:.0f} features share the neurons
+        that held {relu["kept"].loc[first]:.0f} at S = {first:g}; without it {linear["own"].mean():.0%} on average.
+    """)
     drawn = figure(
         "neurons",
         "Neurons by kind",

@@ -7,6 +7,7 @@ import pandas as pd
 from skiptrace.report.inputs import Study
 from skiptrace.report.rendering.document import (
     Section,
+    prose,
 )
 from skiptrace.report.rendering.failures import figure
 from skiptrace.report.rendering.figures import (
@@ -31,16 +32,16 @@ def pairs(study: Study) -> Section:
         chosen = mine[mine["best"]]["became"]
         return f"{(mine['became'] == became).mean():.0%} (best model: {int((chosen == became).sum())} of {len(chosen)})"
 
-    text = (
-        "Expected: features that appear together take orthogonal directions, and when both do not fit "
-        "collapse into one, their first principal component; features that never appear together become antipodal. "
-        f"Measured, share of pairs over {together['seed'].nunique()} seeds: correlated at S = {sparse:g} orthogonal "
-        f"{share('correlated', sparse, 'orthogonal')}, at S = {dense:g} collapsed "
-        f"{share('correlated', dense, 'collapsed')}; anticorrelated at S = {dense:g} antipodal "
-        f"{share('anticorrelated', dense, 'antipodal')}. The control, pairs of independent features: orthogonal at S = "
-        f"{sparse:g} {share('independent', sparse, 'orthogonal')}, antipodal at S = {dense:g} "
-        f"{share('independent', dense, 'antipodal')}."
-    )
+    text = prose(f"""
+        Expected: features that appear together take orthogonal directions, and when both do not fit collapse into
+        one, their first principal component; features that never appear together become antipodal. Measured, share
+        of pairs over {together["seed"].nunique()} seeds: correlated at S = {sparse:g} orthogonal
+        {share("correlated", sparse, "orthogonal")}, at S = {dense:g} collapsed
+        {share("correlated", dense, "collapsed")}; anticorrelated at S = {dense:g} antipodal
+        {share("anticorrelated", dense, "antipodal")}. The control, pairs of independent features: orthogonal at S =
+        {sparse:g} {share("independent", sparse, "orthogonal")}, antipodal at S = {dense:g}
+        {share("independent", dense, "antipodal")}.
+    """)
     return Section(
         "superposition-pairs",
         "Superposition: correlated features",

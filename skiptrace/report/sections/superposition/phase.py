@@ -10,6 +10,7 @@ from skiptrace.report.inputs import Study
 from skiptrace.report.rendering.document import (
     Block,
     Section,
+    prose,
 )
 from skiptrace.report.rendering.failures import figure
 from skiptrace.report.rendering.figures import (
@@ -58,15 +59,14 @@ def phase(study: Study) -> Section:
         f"training costs at most {excess.max()[n]:.2%} more than it (median {excess.median()[n]:.3%})"
         for n in share.index
     )
-    text = (
-        "Whether the extra feature is left out, pushes another out, or shares a dimension with it depends on its "
-        "importance and on density. Expected: with ideal weights, unit columns that stay fixed, the losses "
-        "L = r(p/3 − p²/4), p/3 − p²/4 and (1 + r)p²/6 meet at "
-        f"the triple point r = {theory.TRIPLE.importance:g}, p = 4/7 = {theory.TRIPLE.density:.3f}. The optimum moves "
-        "norms and biases too: it is found by descent on the exact expected loss from every configuration and from "
-        f"the trained weights. Measured: {told}; {reached}. Losses are expected exactly, over which features are "
-        "active, so that rare features that meet count as often as they do."
-    )
+    text = prose(f"""
+        Whether the extra feature is left out, pushes another out, or shares a dimension with it depends on its
+        importance and on density. Expected: with ideal weights, unit columns that stay fixed, the losses L = r(p/3
+        − p²/4), p/3 − p²/4 and (1 + r)p²/6 meet at the triple point r = {theory.TRIPLE.importance:g}, p = 4/7 =
+        {theory.TRIPLE.density:.3f}. The optimum moves norms and biases too: it is found by descent on the exact
+        expected loss from every configuration and from the trained weights. Measured: {told}; {reached}. Losses are
+        expected exactly, over which features are active, so that rare features that meet count as often as they do.
+    """)
     return Section("superposition-phase", "Superposition: phase diagrams", [text], blocks)
 
 

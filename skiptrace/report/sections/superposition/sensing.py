@@ -6,6 +6,7 @@ import pandas as pd
 from skiptrace.report.inputs import Study
 from skiptrace.report.rendering.document import (
     Section,
+    prose,
 )
 from skiptrace.report.rendering.failures import figure
 from skiptrace.report.rendering.figures import (
@@ -26,15 +27,15 @@ def sensing(study: Study) -> Section:
     half = own[own["toy"] >= 0.5].groupby("sparsity")["k"].max()
     chance = own[own["gaussian"] >= 0.5].groupby("sparsity")["k"].max()
     m, n = int(own["m"].max()), int(own["n"].max())
-    text = (
-        "A k-sparse vector can be recovered from m random measurements when m grows like k log(n/k); what a layer "
-        "holds in superposition is such a measurement. Expected: recovery by least ‖x‖₁ sets in at the phase "
-        f"transition of Amelunxen et al. (2014). Measured: of {len(clear)} cells more than 0.1 n away from it, "
-        f"{right:.0%} lie on the right side. The same from the hidden layer of toy models with about {n} features in "
-        f"{m} dimensions, features not negative: half of the vectors are found exactly up to "
-        f"{', '.join(f'{k} active features (S = {s:g})' for s, k in half.items())}; with Gaussian matrices of the same "
-        f"shape up to {int(chance.max()) if len(chance) else 0}."
-    )
+    text = prose(f"""
+        A k-sparse vector can be recovered from m random measurements when m grows like k log(n/k); what a layer
+        holds in superposition is such a measurement. Expected: recovery by least ‖x‖₁ sets in at the phase
+        transition of Amelunxen et al. (2014). Measured: of {len(clear)} cells more than 0.1 n away from it,
+        {right:.0%} lie on the right side. The same from the hidden layer of toy models with about {n} features in
+        {m} dimensions, features not negative: half of the vectors are found exactly up to
+        {", ".join(f"{k} active features (S = {s:g})" for s, k in half.items())}; with Gaussian matrices of the same
+        shape up to {int(chance.max()) if len(chance) else 0}.
+    """)
     return Section(
         "superposition-sensing",
         "Superposition: compressed sensing",

@@ -6,6 +6,7 @@ import pandas as pd
 from skiptrace.report.inputs import Study
 from skiptrace.report.rendering.document import (
     Section,
+    prose,
 )
 from skiptrace.report.rendering.failures import figure
 from skiptrace.report.rendering.figures import (
@@ -25,24 +26,20 @@ def vectors(study: Study) -> Section:
     finite = table[np.isfinite(table["welch"]) & (table["optimised"] < table["largest"])]
     most = table.loc[(table["optimised"] / table["d"]).idxmax()]
     capped = int((table["optimised"] >= table["largest"]).sum())
-    text = (
-        "Expected: the number of vectors whose cosines all stay within ε grows exponentially with the "
-        "dimension; at least "
-        "e^{dε²/4} fit, and Welch's bound says how many at most, while dε² < 1. Measured: optimisation reaches "
-        f"{(finite['optimised'] / finite['welch']).mean():.0%} of Welch's bound on average over the "
-        f"{len(finite)} cells "
-        "where it is finite and never exceeds "
-        f"it{'' if (finite['optimised'] <= finite['welch']).all() else ', except by rounding'}; "
-        f"it finds {most['optimised']:.0f} vectors in {most['d']:.0f} dimensions at ε = {most['epsilon']:g}"
-        f"{f' ({capped} cells stopped at the limit of {most.largest:.0f})' if capped else ''}, random draws "
-        f"{most['drawn']:.0f}, the exponential bound guarantees {most['exponential']:.0f} and the "
-        "Johnson–Lindenstrauss size "
-        f"{most['johnson_lindenstrauss']:.0f}. Random projections keep squared distances to "
-        f"{(distortion['rms'] / distortion['expected'] - 1).abs().max():.0%} of the expected √(2/m), and no "
-        "pair exceeds "
-        f"the lemma's ε in {int((distortion['worst'] <= distortion['epsilon']).sum())} of "
-        f"{distortion['epsilon'].notna().sum()} cases."
-    )
+    text = prose(f"""
+        Expected: the number of vectors whose cosines all stay within ε grows exponentially with the dimension; at
+        least e^{{dε²/4}} fit, and Welch's bound says how many at most, while dε² < 1. Measured: optimisation
+        reaches {(finite["optimised"] / finite["welch"]).mean():.0%} of Welch's bound on average over the
+        {len(finite)} cells where it is finite and never exceeds
+        it{"" if (finite["optimised"] <= finite["welch"]).all() else ", except by rounding"}; it finds
+        {most["optimised"]:.0f} vectors in {most["d"]:.0f} dimensions at ε =
+        {most["epsilon"]:g}{f" ({capped} cells stopped at the limit of {most.largest:.0f})" if capped else ""},
+        random draws {most["drawn"]:.0f}, the exponential bound guarantees {most["exponential"]:.0f} and the
+        Johnson–Lindenstrauss size {most["johnson_lindenstrauss"]:.0f}. Random projections keep squared distances to
+        {(distortion["rms"] / distortion["expected"] - 1).abs().max():.0%} of the expected √(2/m), and no pair
+        exceeds the lemma's ε in {int((distortion["worst"] <= distortion["epsilon"]).sum())} of
+        {distortion["epsilon"].notna().sum()} cases.
+    """)
     return Section(
         "superposition-vectors",
         "Superposition: almost-orthogonal vectors",

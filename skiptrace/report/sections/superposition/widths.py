@@ -7,6 +7,7 @@ from skiptrace.report.rendering.document import (
     Section,
     Table,
     numbers,
+    prose,
 )
 from skiptrace.report.rendering.failures import figure
 from skiptrace.report.rendering.figures import (
@@ -36,14 +37,14 @@ def widths(study: Study) -> Section:
     ]
     wide, narrow = mean[mean["width"] == mean["width"].max()], mean[mean["kept"] >= 0.95 * mean["kept"].max()]
     least = narrow.groupby("sparsity")["width"].min()
-    text = (
-        "The first remedy: a layer as wide as there are features needs no superposition. Expected: with one dimension "
-        f"per feature, no interference and no loss. Measured: interference {wide['interference'].max():.3f} and "
-        f"{wide['unexplained'].max():.2%} of the loss left at width {wide['width'].max():.0f}. Its cost: superposition "
-        f"represents as many features from width {', '.join(f'{w:.0f} (S = {s:g})' for s, w in least.items())} on, so "
-        f"a model without it takes {wide['width'].max() / least.min():.1f} times the multiplications at the sparsest "
-        "of these."
-    )
+    text = prose(f"""
+        The first remedy: a layer as wide as there are features needs no superposition. Expected: with one dimension
+        per feature, no interference and no loss. Measured: interference {wide["interference"].max():.3f} and
+        {wide["unexplained"].max():.2%} of the loss left at width {wide["width"].max():.0f}. Its cost: superposition
+        represents as many features from width {", ".join(f"{w:.0f} (S = {s:g})" for s, w in least.items())} on, so
+        a model without it takes {wide["width"].max() / least.min():.1f} times the multiplications at the sparsest
+        of these.
+    """)
     table_shown = Table(
         "Means over seeds. Loss: share of that of always answering the mean. Multiplications per input.",
         numbers("Sparsity", "Width", "Loss left", "Features kept", "Interference", "Parameters", "Multiplications"),
