@@ -16,14 +16,16 @@ import torch
 from jaxtyping import Int, Integer
 from torch import Tensor
 
+from skiptrace.arithmetic import sqrt
 from skiptrace.circuits.attention import Attention
 from skiptrace.circuits.attention import explain_attention as why
 from skiptrace.circuits.factored import (
-    KINDS,
+    AT_OFFSET,
     Circuit,
     chosen,
     head_name,
     heads,
+    kind_of,
     named,
     names,
     names_among,
@@ -101,12 +103,16 @@ def circuit(model: Transformer, name: str) -> Circuit:
     """A circuit by its name: `direct`, `qk L0H3`, `ov L0H3`, `virtual_ov L0H3 L1H1`, `k_composition L0H3 L1H1`.
 
     It is held as two thin factors, V × rank and rank × V. `qk` and `k_composition` are attention scores, destination ×
-    source; the others are logits, source × output token.
+    source; the others are logits, source × output token. Of a model with rotary positions `qk` is the mean over
+    distances, and `qk_at_4 L0H3` the circuit for a source four tokens before its destination.
 
     Raises:
         InputError: the model has no such circuit; names those that it has.
     """
-    known = {" ".join([each.circuit, *each.heads]): each for each in names_among(model, pairs(model))}
+    kind = name.partition(" ")[0]
+    asked = kind.removeprefix(AT_OFFSET)
+    offsets = [int(asked)] if asked != kind and asked.isdecimal() and 0 < int(asked) < model.n_ctx else []
+    known = {" ".join([each.circuit, *each.heads]): each for each in names_among(model, pairs(model), offsets)}
     if name not in known:
         some = ", ".join(list(known)[:7])
         raise InputError(f"circuit {name!r}: no such circuit; there is {some}{', …' if len(known) > 7 else ''}")
@@ -127,7 +133,7 @@ def top_entries(
     """
     _same_size(model, vocabulary)
     found, kept = circuit(model, name), vocabulary.eligible_ids(min_count)
-    centred = found.centred(vocabulary.probability if KINDS[found.name].scores else None)
+    centred = found.centred(vocabulary.probability if kind_of(found.name).scores else None)
     best = scan(centred.restricted(kept, kept), Request(whole=most), threads=torch.get_num_threads()).whole
     assert best is not None
     rows, columns = kept[best.rows.long()], kept[best.columns.long()]
@@ -202,12 +208,12 @@ def find_directions(
     _same_size(model, vocabulary)
     found = circuit(model, name)
     parts, listed = split(found, vocabulary.probability, params)
-    roles = ("destination", "source") if KINDS[found.name].scores else ("source", "out")
+    roles = ("destination", "source") if kind_of(found.name).scores else ("source", "out")
     eligible = vocabulary.eligible(min_count)
     rows = []
     for number, group in enumerate(listed[: params.shown], 1):
         said = {"group": number, "size": len(group), "share": shares_of(parts.values, group).item()}
-        said["value"] = parts.values[list(group)].square().mean().sqrt().item()
+        said["value"] = sqrt(parts.values[list(group)].square().mean()).item()
         said["copying"] = copying_of(parts.values, parts.copying, group).item()
         for each in readout(parts, group, roles, eligible, most):
             rows.append(said | each | {"token": vocabulary.token.iloc[each["token_id"]]})
@@ -272,7 +278,7 @@ def expand_circuits(model: Transformer, folder: Folder, **expansion: Any) -> lis
     """
     params = _params(ExpansionParams, "expansion", expansion)
     refuse_unknown(params.kinds)
-    found = chosen(names(model, params.virtual_heads), params.kinds, params.only)
+    found = chosen(names(model, params.virtual_heads, params.offsets), params.kinds, params.only)
     place = Path(folder)
     writer.refuse_too_much(len(found), model.d_vocab, params, place)
     circuits = [named(model, name) for name in found]

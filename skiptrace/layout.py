@@ -19,13 +19,14 @@ EVIDENCE = Path("data/evidence")
 COMPOSE = Path("data/compose")
 EXPLORE = Path("data/explore")
 ACCOUNT = Path("data/account")
+CONTROL = Path("data/control")
 DIRECTIONS = Path("data/directions")
 SUPERPOSITION = Path("data/superposition")
 DICTIONARY = Path("data/dictionary")
 # Folders with one entry for each key of a group of params.yaml.
 KEYED = {
     "corpora": (CORPORA, TOKENS, NGRAMS),
-    "models": (MODELS, CIRCUITS, TABLES, EVIDENCE, COMPOSE, EXPLORE, ACCOUNT),
+    "models": (MODELS, CIRCUITS, TABLES, EVIDENCE, COMPOSE, EXPLORE, DIRECTIONS, ACCOUNT),
     "dictionaries": (DICTIONARY,),
 }
 DOCUMENT = Path("data/document.json")  # what the report holds, before it is HTML or Markdown

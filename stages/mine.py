@@ -2,7 +2,7 @@
 
 The factors of the circuits are all that mining needs; what is stored of them is for people and other programs.
 
-Reads   params.yaml  mining, expansion.heads, expansion.virtual_heads
+Reads   params.yaml  mining, expansion.heads, expansion.offsets, expansion.virtual_heads
         data/models/<m>/, data/tables/<m>/heads.parquet
         data/tokens/<corpus of m>/vocab.parquet, data/ngrams/<corpus of m>/bigrams.parquet
 Writes  data/tables/<m>/bigrams.parquet         largest entries of the direct path
@@ -42,11 +42,13 @@ from skiptrace.mining.tables import (
 from skiptrace.models import checkpoint
 from skiptrace.tokens.tables import BIGRAMS as COUNTS
 from skiptrace.tokens.tables import VOCAB
-from skiptrace.workers import side_by_side
+from skiptrace.workers import at_once, side_by_side
 from stages import needs
 from stages.common import asked_for, run, wrote
 
-BOUNDED_BY = "expansion.heads, expansion.virtual_heads, mining.destinations, mining.outs and mining.largest"
+BOUNDED_BY = (
+    "expansion.heads, expansion.offsets, expansion.virtual_heads, mining.destinations, mining.outs and mining.largest"
+)
 
 
 def main() -> None:
@@ -56,19 +58,22 @@ def main() -> None:
     corpus = load_model(name, PARAMS).corpus
     model, words, out = checkpoint.load(MODELS / name), VOCAB.file(TOKENS / corpus), TABLES / name
     followed = COUNTS.file(NGRAMS / corpus)
-    vocab = vocabulary.load(words, model.d_vocab, followed)
+    vocab = vocabulary.load(words, model.d_vocab)
     scores = HEADS.read(out)
     positional = {(row.layer, row.head) for row in scores.itertuples() if row.positional}
 
     where, path = device(), direct(model).on(device())
     asked = [head for head in heads(model) if expansion.only is None or head_name(head) in expansion.only]
     pairs = virtual.pair_circuits(model, expansion.virtual_heads, where)
-    needs.state(f"mine {name}", needs.of_circuits(model, len(asked) + len(pairs)), BOUNDED_BY)
+    every, known = len(asked) + len(pairs), COUNTS.size(followed)
+    offsets = len(expansion.offsets) if model.config.rotary else 0
+    needed = needs.of_mining(model, every, at_once(len(asked)), known, offsets)
+    needs.state(f"mine {name}", needed, BOUNDED_BY)
     largest, agreement = bigrams.mine(path, COUNTS.read_file(followed), vocab, params)
     BIGRAMS.write(out, largest)
     AGREEMENT.write(out, agreement)
     files = [str(file.resolve()) for file in (MODELS / name, words, followed)]
-    jobs = [(*files, head, params, where) for head in asked]
+    jobs = [(*files, head, params, expansion.offsets, where) for head in asked]
     found = side_by_side(mine_head, jobs, "mining heads", threads=True)
     acting = [one.best_outs for head, one in zip(asked, found, strict=True) if head in positional]
     statistics = statistics_of(path, params.bins, torch.get_num_threads())

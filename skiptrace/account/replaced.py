@@ -16,7 +16,9 @@ With q̄, k̄, v̄ the averages over the training text, a rung of the ladder rep
 
 The salience is the score without the interaction of destination and source. In the first layer, where
 q_i = W_E[t_i] W_Q, it is the QK circuit reduced to the means of its rows and columns, weighted by token frequency.
-A layer norm's scale stays as the text sets it: queries, keys and values are those of the normalised stream.
+Where positions are rotary, q(i) and k(j) are zero and the product is q_i R(i−j) k_j; without distance it is that by the
+mean of R over distances. A layer norm's scale stays as the text sets it: queries, keys and values are those of the
+normalised stream.
 """
 
 from collections.abc import Mapping
@@ -24,7 +26,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -90,11 +92,11 @@ def averages(
     for index, layer in enumerate(model.blocks):
         if index == 0 and not model.standard_positions:
             rows, weight = layer.normalise(model.W_E), frequency.to(model.W_E.dtype)
-            query, key, value = (layer.split((rows @ w)[None])[0] for w in (layer.q, layer.k, layer.v))
+            query, key, value = (each[0] for each in _before_turning(layer, rows[None]))
             means = [(x * weight[:, None]).sum(1, keepdim=True) for x in (query, key, value)]
         else:
             x = torch.cat([part[index] for part in reads])
-            each = [layer.split(x @ w) for w in (layer.q, layer.k, layer.v)]
+            each = _before_turning(layer, x)
             if model.standard_positions:
                 means = [e.mean(0) for e in each]
             else:
@@ -107,6 +109,12 @@ def averages(
         query_mean, key_mean, value_mean = means
         found.append(Averages(query_mean, key_mean, value_mean, read, write, key, weight))
     return found
+
+
+def _before_turning(layer: Block, read: Float[Tensor, "batch ctx d_model"]) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values, which rotary positions have not turned yet: what an average is taken of."""
+    query, key, value = (layer.split(read @ w) for w in (layer.q, layer.k, layer.v))
+    return layer.normed(query, layer.q_norm), layer.normed(key, layer.k_norm), value
 
 
 def _reads(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> list[Float[Tensor, "batch ctx d_model"]]:
@@ -176,35 +184,35 @@ def _written(
     """What the heads of a layer write to the residual stream under its rungs."""
     ctx = x.shape[1]
     read = layer.normalise(x)
-    query, key, value = (layer.split(read @ w) for w in (layer.q, layer.k, layer.v))
+    query, key, value = _before_turning(layer, read)
     at_query, at_key = (layer.split((pos @ w)[None]) for w in (layer.q, layer.k))
     query_mean, key_mean, value_mean = means.query[:, :ctx], means.key[:, :ctx], means.value[:, :ctx]
     if qk is QK.DISTANCE:
-        score = (query_mean + at_query) @ (key_mean + at_key).transpose(2, 3)
+        score = layer.turned(query_mean + at_query) @ layer.turned(key_mean + at_key).transpose(2, 3)
     elif qk is QK.TOKENS:
         anywhere = [
             each - mean + (mean + at).mean(2, keepdim=True)
             for each, mean, at in ((query, query_mean, at_query), (key, key_mean, at_key))
         ]
-        score = anywhere[0] @ anywhere[1].transpose(2, 3)
+        score = layer.at_distance(anywhere[0], ctx) @ anywhere[1].transpose(2, 3)
     else:
-        score = (query + at_query) @ (key + at_key).transpose(2, 3)
+        score = layer.turned(query + at_query) @ layer.turned(key + at_key).transpose(2, 3)
         if qk is QK.SALIENCE:
-            score = score - (query - query_mean) @ (key - key_mean).transpose(2, 3)
+            score = score - layer.turned(query - query_mean) @ layer.turned(key - key_mean).transpose(2, 3)
     score = score / layer.d_head**0.5
-    future = torch.ones(ctx, ctx, dtype=torch.bool).triu(1)
+    hidden = layer.hidden(ctx, score.device)
     if qk is QK.ALONE:
-        scaled = (query + at_query) / layer.d_head**0.5
-        pattern = alone(score, scaled, at_key, means)
+        scaled = layer.at_distance(query + at_query, ctx) / layer.d_head**0.5
+        pattern = alone(score, scaled, at_key, means, hidden)
     else:
-        pattern = score.masked_fill(future, -torch.inf).softmax(-1)
+        pattern = score.masked_fill(hidden, -torch.inf).softmax(-1)
     if ov is OV.MEAN:
         value = value_mean.expand_as(value)
     elif ov is OV.RANK_ONE:
         size = ((value - value_mean) * means.read[:, None]).sum(-1, keepdim=True)
         value = value_mean + size * means.write[:, None]
     # The pattern of `alone` need not sum to one: what is missing, or too much, is the average's.
-    out = value_mean + pattern @ (value - value_mean)
+    out = pattern @ value + (1 - pattern.sum(-1, keepdim=True)) * value_mean
     return out.transpose(1, 2).flatten(2) @ layer.o
 
 
@@ -213,6 +221,7 @@ def alone(
     query: Float[Tensor, "batch n_heads ctx d_head"],
     at_key: Float[Tensor, "1 n_heads ctx d_head"],
     means: Averages,
+    hidden: Bool[Tensor, "ctx ctx"],
 ) -> Float[Tensor, "batch n_heads ctx ctx"]:
     """Attention to each source as if it stood alone among average ones: what a table of skip-trigrams can say.
 
@@ -220,7 +229,8 @@ def alone(
         m_ik = Σ_b w_b exp(q_i · (k_b + k(k)))     q_i with its position and 1/√d_head
 
     with the keys k_b of the training text and their weights w_b, so that m_ik is what an average source at place k
-    would draw. The start token and the destination itself stand in every context and are taken as they are.
+    would draw; of rotary positions, at the mean over distances. The start token and the destination itself stand in
+    every context and are taken as they are. `hidden` sources are out of sight.
     """
     ctx = score.shape[-1]
     places = torch.arange(ctx)
@@ -229,9 +239,9 @@ def alone(
         each = query[batch, head] @ means.bank[head].T + log(means.weight)
         average[batch, head] = each.logsumexp(-1)
     rest = average[..., None] + query @ at_key.transpose(2, 3)
-    others = (places[None] < places[:, None]) & (places[None] > 0)  # sources other than BOS and the destination
+    others = ~hidden & (places[None] < places[:, None]) & (places[None] > 0)  # but BOS and the destination itself
     rest = rest.masked_fill(~others, -torch.inf)
-    score = score.masked_fill(places[None] > places[:, None], -torch.inf)
+    score = score.masked_fill(hidden, -torch.inf)
     fixed = score.masked_fill(others, -torch.inf).logsumexp(-1, keepdim=True)
     # All other sources but j: those before it and those after it, in logarithms, so that nothing large is subtracted.
     before = F.pad(rest.logcumsumexp(-1)[..., :-1], (1, 0), value=-torch.inf)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from skiptrace.circuits.factored import Head
 from skiptrace.circuits.paths import beginnings, path_name, paths
 from skiptrace.errors import InputError
-from skiptrace.models.transformer import Transformer
+from skiptrace.models.transformer import Block, Transformer
 
 POSITION, TOKEN = "position", "token"  # parts of the stream that no head wrote
 
@@ -80,10 +80,9 @@ def parts(
     written, scales = beginnings(model, tokens, patterns)
     itself, embedding = torch.eye(len(tokens)).to(entered), F.embedding(tokens, model.W_E)
     # Positions that stand in the stream are moved by heads with the token they stand at.
-    found = [
-        Part(POSITION, itself, pos + (entered[0] - embedding) * scales[layer]),
-        Part(TOKEN, itself, embedding * scales[layer]),
-    ]
+    found = [Part(TOKEN, itself, embedding * scales[layer])]
+    if not model.config.rotary:  # which turn what others wrote
+        found.insert(0, Part(POSITION, itself, pos + (entered[0] - embedding) * scales[layer]))
     for path in paths(layer, model.n_heads):
         looks = itself
         for i, h in path:
@@ -107,11 +106,31 @@ def score_terms(model: Transformer, written: list[Part], head: Head) -> Float[Te
 
     Sources behind a destination are among them, which the head does not see.
     """
-    weights = model.blocks[head[0]]
-    W_Q, W_K = weights.W_Q[head[1]] / math.sqrt(model.d_head), weights.W_K[head[1]]
-    queries = torch.stack([part.looks @ (part.carried @ W_Q) for part in written])
-    keys = torch.stack([part.looks @ (part.carried @ W_K) for part in written])
-    return torch.einsum("aid,bjd->abij", queries, keys)
+    layer, (asks, answers) = model.blocks[head[0]], _sides(model, written, head)
+    queries = torch.stack([part.looks @ (part.carried @ asks.weight) for part in written])
+    keys = torch.stack([part.looks @ (part.carried @ answers.weight) for part in written])
+    turned = (layer.turned(each * side.scale) for each, side in ((queries, asks), (keys, answers)))
+    return torch.einsum("aid,bjd->abij", *turned)
+
+
+class _Side(NamedTuple):
+    """W_Q/√d_head or W_K of a head, and what the norm of queries or keys multiplies each place with: frozen."""
+
+    weight: Float[Tensor, "d_model d_head"]
+    scale: Float[Tensor, "ctx d_head"]
+
+
+def _sides(model: Transformer, written: list[Part], head: Head) -> tuple[_Side, _Side]:
+    layer, place = model.blocks[head[0]], head[1]
+    found = []
+    for weight, norm in ((layer.W_Q[place], layer.q_norm), (layer.W_K[place], layer.k_norm)):
+        whole = torch.stack([part.looks @ (part.carried @ weight) for part in written]).sum(0)
+        scale = torch.ones_like(whole)
+        if norm is not None:
+            scale = (whole.square().mean(-1, keepdim=True) + (layer.eps or 0)).rsqrt() * norm
+        found.append(_Side(weight, scale))
+    asks, answers = found
+    return asks._replace(weight=asks.weight / math.sqrt(model.d_head)), answers
 
 
 @torch.no_grad()
@@ -125,12 +144,13 @@ def explain_attention(
 ) -> Attention:
     """Why `head` attends from `destination` to `source`, by default where it attends most: terms by |above|.
 
-    s_ij = Σ_a Σ_b (Σ_t A^a_it u^a_t) W_Q W_Kᵀ (Σ_r A^b_jr u^b_r)ᵀ/√d_head over the paths a and b into the layer, with
-    u the embedding carried along a path and A its attention. The sum over t and r is the part of each token; `most`
-    of them are kept of every term. In attention scores.
+    s_ij = Σ_a Σ_b (Σ_t A^a_it u^a_t) W_Q R W_Kᵀ (Σ_r A^b_jr u^b_r)ᵀ/√d_head over the paths a and b into the layer,
+    with u the embedding carried along a path, A its attention, and R the rotation by j − i where positions are rotary.
+    Norms of queries and keys are frozen at their values. The sum over t and r is the part of each token; `most` of them
+    are kept of every term. In attention scores.
 
     Raises:
-        InputError: there is no such head or place.
+        InputError: there is no such head or place, or the head does not see the source.
     """
     layer, place = head
     if not (0 <= layer < model.n_layers and 0 <= place < model.n_heads):
@@ -142,15 +162,18 @@ def explain_attention(
     row = patterns[layer][0, place, destination]
     attended = int(row.argmax()) if source is None else source
     weights = model.blocks[layer]
-    W_Q, W_K = weights.W_Q[place] / math.sqrt(model.d_head), weights.W_K[place]
+    seen = ~weights.hidden(len(here), row.device)[destination]
+    if not seen[attended]:
+        raise InputError(f"L{layer}H{place}: sees the last {weights.window} tokens, none {destination - attended} back")
     written = parts(model, here, patterns, layer)
+    asks, answers = _sides(model, written, head)
     each = score_terms(model, written, head)[:, :, destination]
-    total, above = each.sum((0, 1)), each[..., attended] - each.mean(-1)
+    total, above = each.sum((0, 1))[seen], each[..., attended] - each[..., seen].mean(-1)
     terms = []
     for a, at_destination in enumerate(written):
-        queries = at_destination.looks[destination][:, None] * (at_destination.carried @ W_Q)
+        queries = _of_tokens(weights, at_destination, asks, destination)
         for b, at_source in enumerate(written):
-            keys = at_source.looks[attended][:, None] * (at_source.carried @ W_K)
+            keys = _of_tokens(weights, at_source, answers, attended)
             by_token = (queries @ keys.T).flatten()
             largest = by_token.abs().topk(min(most, len(by_token))).indices.tolist()
             tokens_of = [TokenTerm(i // len(here), i % len(here), by_token[i].item()) for i in largest]
@@ -162,7 +185,13 @@ def explain_attention(
         destination,
         attended,
         row[attended].item(),
-        total[attended].item(),
+        each[..., attended].sum().item(),
         normaliser,
         sorted(terms, key=lambda term: -abs(term.above)),
     )
+
+
+def _of_tokens(layer: Block, part: Part, side: _Side, place: int) -> Float[Tensor, "tokens d_head"]:
+    """What each token adds to the query or key of a place through one path."""
+    added = part.looks[place][:, None] * (part.carried @ side.weight) * side.scale[place]
+    return layer.turned(added[:, None], place)[:, 0]

@@ -2,11 +2,19 @@
 
 Rows and columns follow the row-vector convention x W. `direct` has the current token in its rows
 and the next in its columns; `ov` the source and the output token; `qk` the destination and the source.
+
+W_E stands for what a layer reads of each token alone (`Transformer.reads`), and 1/std of layer norm for what
+`Transformer.scale` says.
+
+Where positions are rotary, QK depends on the distance D of the two tokens: x_d W_Q R(D) W_Kᵀ x_s, with R the rotation
+by D times the frequencies of the model (Su et al. 2021). `qk` is then the mean over the distances in a context, which
+is as thin, and `qk_at_4` the circuit at one.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -120,28 +128,37 @@ class Circuit:
 
 def direct(model: Transformer) -> Circuit:
     """W_E W_U, the path that no head touches (section "Zero-Layer Transformers")."""
-    return Circuit("direct", "none", "none", model.W_E, model.W_U)
+    return Circuit("direct", "none", "none", model.reads(model.n_layers), model.W_U)
 
 
 def ov(model: Transformer, layer: int, head: int) -> Circuit:
     """W_E W_V W_O W_U, in logits: what attending to a source does to each output token."""
     heads = model.blocks[layer]
-    left, right = model.W_E @ heads.W_V[head], heads.W_O[head] @ model.W_U
+    left, right = model.reads(layer) @ heads.W_V[head], heads.W_O[head] @ model.W_U * model.scale(model.n_layers)
     return Circuit("ov", str(layer), str(head), left, right)
 
 
-def qk(model: Transformer, layer: int, head: int) -> Circuit:
-    """W_E W_Q W_Kᵀ W_Eᵀ/√d_head, in attention scores: how strongly each destination attends to each source."""
+def qk(model: Transformer, layer: int, head: int, offset: int | None = None) -> Circuit:
+    """W_E W_Q R W_Kᵀ W_Eᵀ/√d_head, in attention scores: how strongly each destination attends to each source.
+
+    R is the identity but where positions are rotary: R(`offset`) for a source so many places before, or its mean over
+    the distances of a context. Norms of queries and keys are those of single tokens.
+    """
     heads = model.blocks[layer]
-    left = model.W_E @ heads.W_Q[head] / math.sqrt(model.d_head)
-    return Circuit("qk", str(layer), str(head), left, (model.W_E @ heads.W_K[head]).T)
+    alone = model.reads(layer)
+    query = heads.normed(alone @ heads.W_Q[head], heads.q_norm)
+    key = heads.normed(alone @ heads.W_K[head], heads.k_norm)
+    name = "qk" if offset is None else f"{AT_OFFSET}{offset}"
+    left = heads.at_distance(query, model.n_ctx, offset) / math.sqrt(model.d_head)
+    return Circuit(name, str(layer), str(head), left, key.T)
 
 
 def virtual_ov(model: Transformer, first: Head, then: Head) -> Circuit:
     """W_E W_OV^h₁ W_OV^h₂ W_U, in logits: what a source does to each output token through two heads in turn."""
     one, two = model.blocks[first[0]], model.blocks[then[0]]
-    left = model.W_E @ one.W_V[first[1]]
+    left = model.reads(first[0]) @ one.W_V[first[1]]
     right = one.W_O[first[1]] @ two.W_V[then[1]] @ two.W_O[then[1]] @ model.W_U
+    right = right * (model.scale(then[0]) * model.scale(model.n_layers))
     return Circuit("virtual_ov", f"{first[0]}-{then[0]}", f"{first[1]}-{then[1]}", left, right)
 
 
@@ -152,8 +169,11 @@ def k_composition(model: Transformer, first: Head, then: Head) -> Circuit:
     An induction head attends to its own token there (section "How Induction Heads Work").
     """
     one, two = model.blocks[first[0]], model.blocks[then[0]]
-    left = model.W_E @ two.W_Q[then[1]] / math.sqrt(model.d_head)
-    moved = model.W_E @ one.W_V[first[1]] @ (one.W_O[first[1]] @ two.W_K[then[1]])
+    query = model.reads(then[0]) @ two.W_Q[then[1]] / math.sqrt(model.d_head)
+    moved = model.reads(first[0]) @ one.W_V[first[1]] @ (one.W_O[first[1]] @ two.W_K[then[1]] * model.scale(then[0]))
+    if two.q_norm is not None and two.k_norm is not None:
+        query, moved = query * two.q_norm, moved * two.k_norm
+    left = two.at_distance(query, model.n_ctx)
     return Circuit("k_composition", f"{first[0]}-{then[0]}", f"{first[1]}-{then[1]}", left, moved.T)
 
 
@@ -181,7 +201,7 @@ def strongest_pairs(model: Transformer, most: int | None) -> list[tuple[Head, He
     def size(pair: tuple[Head, Head]) -> float:
         (i, h), (j, g) = pair
         inner = model.blocks[i].W_O[h] @ model.blocks[j].W_V[g]
-        return float((into[i][h] @ inner @ out[j][g]).norm())
+        return float((into[i][h] @ inner @ out[j][g]).norm()) * model.scale(i) * model.scale(j)
 
     return sorted(pairs(model), key=size, reverse=True)[:most]
 
@@ -205,10 +225,19 @@ KINDS = {
     "virtual_ov": Kind(virtual_ov, 2, scores=False),
     "k_composition": Kind(k_composition, 2, scores=True),
 }
+# The name of QK at a distance is this and the distance, as in qk_at_4; all of them together are the kind qk_at.
+AT_OFFSET = "qk_at_"
+QK_AT = AT_OFFSET.removesuffix("_")
+
+
+def kind_of(circuit: str) -> Kind:
+    """The kind of a circuit by its name: a key of `KINDS`, or QK at a distance, as in `qk_at_4`."""
+    offset = circuit.removeprefix(AT_OFFSET)
+    return KINDS[circuit] if offset == circuit else Kind(partial(qk, offset=int(offset)), 1, scores=True)
 
 
 class Name(NamedTuple):
-    """Which circuit: a key of `KINDS`, and its layers and heads, as in `0-1`; `none` for the direct path."""
+    """Which circuit, as `kind_of` has it, and its layers and heads, as in `0-1`; `none` for the direct path."""
 
     circuit: str
     layer: str
@@ -234,27 +263,40 @@ class Name(NamedTuple):
         return list(zip(layers, places, strict=True))
 
 
-def names(model: Transformer, virtual_heads: int) -> list[Name]:
+def names(model: Transformer, virtual_heads: int, offsets: Sequence[int] = ()) -> list[Name]:
     """Every circuit: of the embedding alone, of every head as if it read the embedding, and of the strongest pairs."""
-    return names_among(model, strongest_pairs(model, virtual_heads) if virtual_heads else [])
+    return names_among(model, strongest_pairs(model, virtual_heads) if virtual_heads else [], offsets)
 
 
-def names_among(model: Transformer, pairs: list[tuple[Head, Head]]) -> list[Name]:
-    """Every circuit of no head, of one head, and of these pairs."""
+def names_among(model: Transformer, pairs: list[tuple[Head, Head]], offsets: Sequence[int] = ()) -> list[Name]:
+    """Every circuit of no head, of one head, and of these pairs; QK also at those of these offsets that are `seen`."""
     groups: list[tuple[Head, ...]] = [(), *((head,) for head in heads(model)), *pairs]
-    return [Name.of(name, *group) for group in groups for name, kind in KINDS.items() if kind.heads == len(group)]
+    found = []
+    for group in groups:
+        found += [Name.of(name, *group) for name, kind in KINDS.items() if kind.heads == len(group)]
+        if len(group) == 1:
+            found += [Name.of(f"{AT_OFFSET}{offset}", *group) for offset in seen(model, group[0][0], offsets)]
+    return found
+
+
+def seen(model: Transformer, layer: int, offsets: Sequence[int]) -> list[int]:
+    """Those of these offsets at which the heads of a layer see a source; none where QK is the same at all of them."""
+    return [offset for offset in offsets if model.config.rotary and offset <= model.blocks[layer].farthest(model.n_ctx)]
 
 
 def named(model: Transformer, name: Name) -> Circuit:
     """The circuit of this name."""
-    kind = KINDS[name.circuit]
+    kind = kind_of(name.circuit)
     return kind.make(model, *name.places) if kind.heads != 1 else kind.make(model, *name.places[0])
 
 
 def chosen(found: list[Name], circuits: Sequence[str] | None, only: Sequence[str] | None) -> list[Name]:
     """Those of these circuits, or of all, whose heads are all among `only`, or any heads."""
     return [
-        n for n in found if (circuits is None or n.circuit in circuits) and (only is None or set(n.heads) <= set(only))
+        n
+        for n in found
+        if (circuits is None or n.circuit in circuits or (QK_AT in circuits and n.circuit.startswith(AT_OFFSET)))
+        and (only is None or set(n.heads) <= set(only))
     ]
 
 
@@ -265,5 +307,6 @@ def refuse_unknown(circuits: Sequence[str] | None) -> None:
         InputError: one is none.
     """
     for name in circuits or ():
-        if name not in KINDS:
-            raise InputError(f"expansion.circuits: no circuit {name!r}; there is all, or a list of {', '.join(KINDS)}")
+        if name not in (*KINDS, QK_AT):
+            known = ", ".join((*KINDS, QK_AT))
+            raise InputError(f"expansion.circuits: no circuit {name!r}; there is all, or a list of {known}")

@@ -158,12 +158,13 @@ def beginnings(
     written, scales = [Written("", 0, x[0])], []
     for layer, block in enumerate(model.blocks):
         scales.append(_scale(block.norm, x[0]))
+        before = x
         x = x + block.head_outputs(x, patterns[layer]).sum(1)
         if block.b_O is not None:
             written.append(Written(f"b_O of layer {layer}", layer + 1, block.b_O.expand_as(x[0])))
             x = x + block.b_O
         if block.mlp is not None:
-            made = block.mlp(block.normalise(x))
+            made = block.mlp(block.normalise(before if block.parallel else x))
             written.append(Written(f"MLP{layer}", layer + 1, made[0]))
             x = x + made
     return written, [*scales, _scale(model.norm, x[0])]

@@ -14,8 +14,9 @@ from skiptrace.arithmetic import log, on_one_thread
 from skiptrace.circuits.factored import Circuit, head_name, heads, ov
 from skiptrace.circuits.tables import HEADS, OFFSETS
 from skiptrace.config.scoring import ScoringParams
+from skiptrace.devices import CPU
 from skiptrace.errors import InputError
-from skiptrace.models.transformer import Transformer
+from skiptrace.models.transformer import Block, Transformer
 from skiptrace.models.windows import BOS_ID
 
 OWN_ROWS = 4096  # tokens that shares of a vocabulary are estimated on: within 0.8 % (one standard error) of all
@@ -66,9 +67,9 @@ def copying(circuit: Circuit) -> float:
     return eigenvalues.real.sum().item() / size if size > 0 else 0.0
 
 
-def copying_null(model: Transformer, draws: int, seed: int) -> Null:
-    """The copying score of heads with Gaussian W_V and W_O between this model's own embeddings."""
-    through = model.W_U.double() @ model.W_E.double()
+def copying_null(model: Transformer, draws: int, seed: int, layer: int = 0) -> Null:
+    """The copying score of heads with Gaussian W_V and W_O between what a layer reads and the unembedding."""
+    through = model.W_U.double() @ model.reads(layer).double()
     return eigenvalue_null(through, 1, model.d_head, draws, seed)
 
 
@@ -97,6 +98,11 @@ def causal(ctx: int) -> Bool[Tensor, "ctx ctx"]:
     return torch.ones(ctx, ctx, dtype=torch.bool).tril()
 
 
+def even_attention(ctx: int, layer: Block) -> Float[Tensor, "ctx ctx"]:
+    """The pattern of a head that attends alike to all sources that it sees."""
+    return softmax_causal(torch.zeros(ctx, ctx).masked_fill(layer.hidden(ctx, CPU), -torch.inf))
+
+
 def softmax_causal(scores: Float[Tensor, "*heads ctx ctx"]) -> Float[Tensor, "*heads ctx ctx"]:
     """Softmax over the sources that each destination may see."""
     return scores.masked_fill(~causal(scores.shape[-1]), -torch.inf).softmax(-1)
@@ -106,9 +112,33 @@ def position_scores(
     W_pos: Float[Tensor, "ctx d_model"],
     W_Q: Float[Tensor, "*heads d_model d_head"],
     W_K: Float[Tensor, "*heads d_model d_head"],
+    layer: Block | None = None,
 ) -> Float[Tensor, "*heads ctx ctx"]:
-    """W_pos W_Q W_Kᵀ W_posᵀ/√d_head: the attention scores that positions alone would give."""
-    return (W_pos @ W_Q) @ (W_pos @ W_K).transpose(-1, -2) / math.sqrt(W_Q.shape[-1])
+    """W_pos W_Q R W_Kᵀ W_posᵀ/√d_head: the attention scores that positions alone would give.
+
+    R turns them where the positions of `layer` are rotary; W_pos is then what `standing` gives.
+    """
+    query, key = W_pos @ W_Q, W_pos @ W_K
+    if layer is not None:
+        query, key = layer.turned(layer.normed(query, layer.q_norm)), layer.turned(layer.normed(key, layer.k_norm))
+    return query @ key.transpose(-1, -2) / math.sqrt(W_Q.shape[-1])
+
+
+@torch.no_grad()
+def standing(model: Transformer, texts: Int[Tensor, "batch ctx"]) -> list[Float[Tensor, "n_ctx d_model"]]:
+    """What stands at every place whatever the token, layer by layer: W_pos.
+
+    Of rotary positions, which turn what they find, it is the mean of what the layer reads on text, the start left out.
+    """
+    if not model.config.rotary:
+        return [model.W_pos] * model.n_layers
+    sums = [torch.zeros(model.d_model) for _ in model.blocks]
+    for batch in batches(model, texts):
+        x, pos = model.embed(batch)
+        for index, layer in enumerate(model.blocks):
+            sums[index] += layer.normalise(x)[:, 1:].sum((0, 1))
+            x = layer.add(x, layer(x, pos))
+    return [(each / texts[:, 1:].numel()).expand(model.n_ctx, -1) for each in sums]
 
 
 def by_offset(pattern: Float[Tensor, "*heads ctx ctx"]) -> Float[Tensor, "*heads ctx"]:
@@ -167,19 +197,26 @@ class ScoreMoments(NamedTuple):
     square: Float[Tensor, " n_heads"]
 
 
-def centred(scores: Float[Tensor, "*heads ctx ctx"]) -> Float[Tensor, "*heads ctx ctx"]:
+def centred(
+    scores: Float[Tensor, "*heads ctx ctx"], hidden: Bool[Tensor, "ctx ctx"] | None = None
+) -> Float[Tensor, "*heads ctx ctx"]:
     """Subtract from each destination its mean over the sources it may see, BOS left out; 0 elsewhere."""
     seen = causal(scores.shape[-1])
     seen[:, 0] = False
+    if hidden is not None:
+        seen &= ~hidden
     kept = scores.masked_fill(~seen, 0)
     return (kept - kept.sum(-1, keepdim=True) / seen.sum(-1, keepdim=True).clamp(min=1)).masked_fill(~seen, 0)
 
 
 def position_share(
-    positional: Float[Tensor, "*draws ctx ctx"], mean: Float[Tensor, "ctx ctx"], square: float
+    positional: Float[Tensor, "*draws ctx ctx"],
+    mean: Float[Tensor, "ctx ctx"],
+    square: float,
+    hidden: Bool[Tensor, "ctx ctx"] | None = None,
 ) -> Float[Tensor, "*draws"]:
     """r²: the share of the variance of a head's attention scores on text that the position term explains."""
-    term = centred(positional)
+    term = centred(positional, hidden)
     covariance = (term * mean).sum(-1).sum(-1)
     # Scores against the term are not explained by it.
     return covariance.clamp(min=0) ** 2 / (term.square().sum(-1).sum(-1) * square).clamp(min=1e-30)
@@ -219,6 +256,7 @@ class TextStatistics(NamedTuple):
 
     pattern: Float[Tensor, "n_heads ctx ctx"]
     moments: ScoreMoments
+    previous: Float[Tensor, "batch n_heads"]  # attention to the previous token in every text
 
 
 @torch.no_grad()
@@ -228,16 +266,21 @@ def on_text(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> list[TextSt
     log A is the attention score up to a constant per destination, which centring removes.
     """
     totals: list[list[Tensor]] = []
+    previous: list[list[Tensor]] = [[] for _ in model.blocks]
     for batch in batches(model, tokens):
         for layer, pattern in enumerate(model.patterns(batch)):
-            scores = centred(log(pattern.clamp(min=1e-30)))
+            previous[layer].append(previous_token(pattern))
+            scores = centred(log(pattern.clamp(min=1e-30)), model.blocks[layer].hidden(batch.shape[1], CPU))
             sums = [pattern.sum(0), scores.sum(0), scores.square().sum((0, -1, -2))]
             if layer == len(totals):
                 totals.append(sums)
             else:
                 totals[layer] = [a + b for a, b in zip(totals[layer], sums, strict=True)]
     n = len(tokens)
-    return [TextStatistics(p / n, ScoreMoments(m / n, s / n)) for p, m, s in totals]
+    return [
+        TextStatistics(p / n, ScoreMoments(m / n, s / n), torch.cat(each))
+        for (p, m, s), each in zip(totals, previous, strict=True)
+    ]
 
 
 @torch.no_grad()
@@ -250,23 +293,28 @@ def score_heads(
     text = on_text(model, tokens)
     span, length = repeated(model, params)
     induced = matching_by_sequence(model, span, length, params.repeats, model.patterns)
-    even = softmax_causal(torch.zeros(model.n_ctx, model.n_ctx))
-    uniform = by_offset(even)
-    chance = copying_null(model, params.null_draws, params.seed)
-    even_induced = prefix_matching(softmax_causal(torch.zeros(span.shape[1], span.shape[1])), length, params.repeats)
+    # Layers after the first may read something else than it does.
+    by_chance = [copying_null(model, params.null_draws, params.seed, layer) for layer in range(min(2, model.n_layers))]
+    even = [even_attention(model.n_ctx, layer) for layer in model.blocks]
+    induced_evenly = [
+        prefix_matching(even_attention(span.shape[1], layer), length, params.repeats) for layer in model.blocks
+    ]
     rows, curves = [], []
+    placed = standing(model, tokens)
     for layer, head in heads(model):
         weights, seen = model.blocks[layer], text[layer]
-        term = position_scores(model.W_pos, weights.W_Q[head], weights.W_K[head])
+        term = position_scores(placed[layer], weights.W_Q[head], weights.W_K[head], weights)
         mean, square = seen.moments.mean[head], seen.moments.square[head].item()
-        share = position_share(term, mean, square).item()
-        share_null = _share_null(model, mean, square, params)
-        alone, actual = by_offset(softmax_causal(term)), by_offset(seen.pattern[head])
+        hidden = weights.hidden(model.n_ctx, term.device)
+        share = position_share(term, mean, square, hidden).item()
+        share_null = _share_null(placed[layer], weights, mean, square, params)
+        visible, uniform = term.masked_fill(hidden, -torch.inf), by_offset(even[layer])
+        alone, actual = by_offset(softmax_causal(visible)), by_offset(seen.pattern[head])
         # The longest offsets are averages over a handful of destinations: the first half will do.
         best = int(alone[: max(2, model.n_ctx // 2)].argmax())
-        circuit = ov(model, layer, head)
+        circuit, chance = ov(model, layer, head), by_chance[min(layer, 1)]
         score, own = copying(circuit), own_row([circuit])
-        matching = induced[layer][:, head].double()
+        matching, before = induced[layer][:, head].double(), seen.previous[:, head].double()
         rows.append(
             {
                 "layer": layer,
@@ -287,10 +335,11 @@ def score_heads(
                 "best_offset_attention": alone[best].item(),
                 "best_offset_uniform": uniform[best].item(),
                 "previous_token": previous_token(seen.pattern[head]).item(),
-                "previous_token_uniform": previous_token(even).item(),
+                "previous_token_se": before.std().item() / math.sqrt(len(before)),
+                "previous_token_uniform": previous_token(even[layer]).item(),
                 "prefix_matching": matching.mean().item(),
                 "prefix_matching_se": matching.std().item() / math.sqrt(len(matching)),
-                "prefix_matching_uniform": even_induced.item(),
+                "prefix_matching_uniform": induced_evenly[layer].item(),
                 "bos_attention": seen.pattern[head, 1:, 0].mean().item(),
             }
         )
@@ -303,11 +352,11 @@ def score_heads(
     return HEADS.frame(rows), OFFSETS.frame(pd.concat(curves, ignore_index=True))
 
 
-def _share_null(model: Transformer, mean: Tensor, square: float, params: ScoringParams) -> Null:
+def _share_null(W_pos: Tensor, layer: Block, mean: Tensor, square: float, params: ScoringParams) -> Null:
     generator = torch.Generator().manual_seed(params.seed)
-    shape = (model.d_model, model.d_head)
-    draws = []
+    shape = (W_pos.shape[1], layer.d_head)
+    draws, hidden = [], layer.hidden(len(W_pos), W_pos.device)
     for _ in range(params.null_draws):
-        W_Q, W_K = (torch.randn(shape, generator=generator).to(model.W_pos) for _ in range(2))
-        draws.append(position_share(position_scores(model.W_pos, W_Q, W_K), mean, square).item())
+        W_Q, W_K = (torch.randn(shape, generator=generator).to(W_pos) for _ in range(2))
+        draws.append(position_share(position_scores(W_pos, W_Q, W_K, layer), mean, square, hidden).item())
     return Null(float(np.mean(draws)), float(np.std(draws, ddof=1)))

@@ -25,6 +25,7 @@ from skiptrace.report.rendering.tokens import is_word
 COLUMNS = (
     "rank", "head", "source", "destination", "out", "nats", "nats_se", "effect_nats", "effect_se", "p_out",
     "consistent", "corpus_count", "corpus_lift", "lift_low", "support", "use", "used_nats", "used_se", "survives",
+    "offset",
 )  # fmt: skip
 SAVES = (
     "rank", "head", "source", "destination", "out", "n", "nats", "nats_se", "nats_destination", "nats_destination_se",
@@ -55,6 +56,8 @@ def answer(
         print_csv(rows, COLUMNS)
     else:
         _print(model, rows)
+        if any(row["offset"] is not None for row in rows):
+            typer.echo("back: the distance, of those looked at, at which the destination attends to the source most.")
         typer.echo(
             f"{len(rows)} of {len(kept):,} rows; {len(found):,} were checked. effect: by how much the output token's "
             "log-probability falls\nwhen the edge from the source is ablated. saves: loss, in nats per 1,000 tokens of "
@@ -123,11 +126,14 @@ def chosen(rows: pd.DataFrame, heads: list[str], supported: bool, words: bool) -
 
 def _plain(row: dict[Any, Any]) -> dict[str, Any]:
     """A record without NaN, which JSON lacks."""
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+    kept = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+    offset = kept.get("offset")
+    return kept if offset is None else kept | {"offset": int(offset)}
 
 
 def _print(model: str, rows: list[dict[str, Any]]) -> None:
-    numbers = ("rank", "saves", "effect, nats", "p(output)", "count", "lift")
+    placed = any(row["offset"] is not None for row in rows)  # of rotary positions alone
+    numbers = ("rank", "saves", "effect, nats", "p(output)", "count", "lift", "back")
     heading = (
         "rank",
         "head",
@@ -143,6 +149,7 @@ def _print(model: str, rows: list[dict[str, Any]]) -> None:
         "on text",
         "corpus",
         "survives",
+        *(["back"] if placed else []),
     )
     shown = table(f"{model}: skip-trigrams, source … destination → out", *heading, right=numbers)
     for row in rows:
@@ -159,5 +166,6 @@ def _print(model: str, rows: list[dict[str, Any]]) -> None:
             row["use"].removesuffix(" seen").removesuffix(" to say"),
             row["support"].removesuffix(" to say"),
             "yes" if row["survives"] else "no",
+            *([str(row["offset"])] if placed else []),
         )
     console().print(shown)

@@ -32,6 +32,8 @@ def identities(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> pd.DataF
             continue
         if not model.linear and sides in (_path_sum, _frozen, _any_basis):
             continue  # layer norm and MLPs depend on the stream in ways that no path has
+        if sides is _products_alone and (model.config.rotary or model.config.use_qk_norm):
+            continue  # what turns or scales queries and keys tells their dimensions apart
         if model.n_layers > 0 or sides in (_path_sum, _any_basis):
             left, right = sides(exact, tokens)
             rows.append((statement, (left - right).abs().max().item(), left.abs().max().item()))
@@ -116,7 +118,8 @@ def _any_basis(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> Sides:
     size = (model.d_model, model.d_model)
     turn = on_one_thread(torch.linalg.qr, torch.randn(size, dtype=torch.float64, generator=generator)).Q
     changed.W_E.copy_(model.W_E @ turn)
-    changed.W_pos.copy_(model.W_pos @ turn)
+    if not model.config.rotary:
+        changed.W_pos.copy_(model.W_pos @ turn)
     changed.W_U.copy_(turn.T @ model.W_U)
     for layer in changed.blocks:
         for weight in (layer.q, layer.k, layer.v):

@@ -161,7 +161,7 @@ def induction(
 
 def eigenvalue_nulls(model: Transformer, in_turn: int, params: ScoringParams) -> tuple[Null, Null]:
     """Eigenvalue scores of random OV circuits of `in_turn` heads in turn, and of random W_E W_QK W_OVᵀ W_Eᵀ."""
-    E, U = model.W_E.double(), model.W_U.double()
+    E, U = model.reads(max(0, model.n_layers - 1)).double(), model.W_U.double()
     draws = (model.d_head, params.null_draws, params.seed)
     return eigenvalue_null(U @ E, in_turn, *draws), eigenvalue_null(E.T @ E, 2, *draws)
 

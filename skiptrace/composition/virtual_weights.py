@@ -29,9 +29,9 @@ class _Group(NamedTuple):
 
 
 def _writers(model: Transformer) -> Iterator[_Group]:
-    """W_E and W_pos stand before layer 0; positions are added to what queries and keys read alone."""
+    """W_E and W_pos stand before layer 0; positions, where they are vectors, are read by queries and keys alone."""
     yield _Group("W_E", ["W_E"], -1, alignment.writes(model.W_E[None]))
-    if model.n_layers:
+    if model.n_layers and not model.config.rotary:
         yield _Group("W_pos", ["W_pos"], -1, alignment.writes(model.W_pos[None]))
     for index, layer in enumerate(model.blocks):
         names = [f"{head_name((index, h))} W_O" for h in range(model.n_heads)]

@@ -25,6 +25,10 @@ class ExpansionParams(Params):
     virtual_heads: Annotated[int, Field(ge=0)] = Field(
         16, description="pairs of heads looked at, the strongest first; 0 for none"
     )
+    offsets: list[Count] = Field(
+        [1, 2, 4, 8, 16, 32],
+        description="distances, in tokens, at which QK is stored and mined rows are looked at: of rotary models alone",
+    )
     max_bytes: Count = Field(50_000_000_000, description="more than this is not begun")
     chunk_rows: Count = Field(1024, description="row tokens per part file")
     row_group_rows: Count = Field(128, description="row tokens in memory at once")

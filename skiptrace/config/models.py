@@ -97,6 +97,15 @@ class ImportedModel(Params):
     n_ctx: Annotated[int, Field(ge=2)] | None = Field(
         None, description="tokens per context that are used, at most those it was trained with; left out, all"
     )
+    embedding: Literal["token", "effective"] = Field(
+        "token",
+        description="what circuits of later layers read of a token: token, W_E | effective, that and what the first "
+        "layer's MLP makes of it alone",
+    )
+    layer_norm: Literal["leave_out", "mean"] = Field(
+        "leave_out",
+        description="1/std of layer norm in circuits: leave_out | mean, its mean over validation text, the spread told",
+    )
     padding: Literal["drop", "keep"] = Field(
         "drop", description="rows of its vocabulary beyond the tokenizer's tokens: drop | keep, which no table mines"
     )

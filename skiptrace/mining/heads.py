@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
-from skiptrace.circuits.factored import Circuit, Head, ov, qk
+from skiptrace.circuits.factored import Circuit, Head
 from skiptrace.config.mining import MiningParams
 from skiptrace.files import sha256
 from skiptrace.mining import skip_trigrams
@@ -33,20 +33,31 @@ class Mined(NamedTuple):
 
 
 def mine_head(
-    model: str, vocabulary: str, followers: str | None, head: Head, params: MiningParams, device: torch.device
+    model: str,
+    vocabulary: str,
+    followers: str | None,
+    head: Head,
+    params: MiningParams,
+    offsets: list[int],
+    device: torch.device,
 ) -> Mined:
-    """Mine one head of the model in a folder, with the vocabulary and what follows each token in files, on a device."""
+    """Mine one head of the model in a folder, with the vocabulary and what follows each token in files, on a device.
+
+    Where positions are rotary, the distance among `offsets` at which each row's QK is largest is looked up.
+    """
     transformer = _model(model, sha256(Path(model) / "model.safetensors"))
     files = tuple((path, sha256(Path(path))) for path in (vocabulary, followers) if path is not None)
     words = _vocabulary(files, transformer.d_vocab)
-    circuits = skip_trigrams.Circuits(*head, *(kind(transformer, *head).on(device) for kind in (qk, ov)))
+    circuits = skip_trigrams.Circuits.of(transformer, head, offsets, device)
     at = {"layer": head[0], "head": head[1]}
     return Mined(
         skip_trigrams=skip_trigrams.of_head(circuits, words, params),
         best_outs=skip_trigrams.best_outs(circuits.ov, words, params).assign(**at),
         copies=skip_trigrams.copies(circuits.ov, words, params).assign(**at),
         largest=largest_of_all(circuits, words, params).assign(**at),
-        statistics=[s for c in (circuits.qk, circuits.ov) for s in statistics_of(c, params.bins)],
+        statistics=[
+            s for c in (circuits.qk, circuits.ov, *circuits.at.values()) for s in statistics_of(c, params.bins)
+        ],
     )
 
 

@@ -19,7 +19,7 @@ never follows the destination, however strongly weights favour it: the direct pa
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -29,8 +29,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from skiptrace.arithmetic import log
-from skiptrace.circuits.factored import PANEL, Circuit, heads, ov, qk
+from skiptrace.circuits.factored import PANEL, Circuit, Head, heads, ov, qk, seen
 from skiptrace.config.mining import MiningParams
+from skiptrace.devices import CPU
 from skiptrace.mining.scan import row_tops
 from skiptrace.mining.tables import COPIES, POSITIONAL, SKIP_TRIGRAMS
 from skiptrace.mining.topk import Top, order, row_top
@@ -43,12 +44,19 @@ PRIMARILY_POSITIONAL = "Primarily Positional"
 
 
 class Circuits(NamedTuple):
-    """A head and its two circuits."""
+    """A head and its two circuits; where positions are rotary, also QK at some distances."""
 
     layer: int
     head: int
     qk: Circuit
     ov: Circuit
+    at: Mapping[int, Circuit] = {}
+
+    @classmethod
+    def of(cls, model: Transformer, head: Head, offsets: Sequence[int] = (), device: torch.device = CPU) -> "Circuits":
+        """Those of a head, and QK at the offsets that it sees."""
+        at = {offset: qk(model, *head, offset).on(device) for offset in seen(model, head[0], offsets)}
+        return cls(*head, qk(model, *head).on(device), ov(model, *head).on(device), at)
 
 
 class Rule(NamedTuple):
@@ -74,7 +82,7 @@ def mine(found: Iterable[pd.DataFrame], vocabulary: Vocabulary, params: MiningPa
 
 def of_model(model: Transformer, vocabulary: Vocabulary, params: MiningParams) -> pd.DataFrame:
     """The skip-trigrams of every head of a model in memory, as `mine` ranks them."""
-    every = (Circuits(*head, qk(model, *head), ov(model, *head)) for head in heads(model))
+    every = (Circuits.of(model, head) for head in heads(model))
     return mine((of_head(circuits, vocabulary, params) for circuits in every), vocabulary, params).to_pandas()
 
 
@@ -228,10 +236,15 @@ def _follow(
 ) -> pd.DataFrame:
     """The triples of the best sources, each with its best pairs of a destination and an out that follows it."""
     weight = pairs.share**params.text_power
+    at_once = max(1, PANEL // len(pairs.share))
+    # Written into the same memory each time: what is allocated anew costs several times the arithmetic.
+    panels = [torch.empty(at_once, len(pairs.share), dtype=ov.left.dtype) for _ in range(2)]
     found = []
-    for source in torch.arange(len(spelled)).split(max(1, PANEL // len(pairs.share))):
-        worth = gains(source)[:, pairs.destination] * ov.rows(source)[:, pairs.out] * weight
-        found.append(row_top(worth, params.destinations * params.outs))
+    for source in torch.arange(len(spelled)).split(at_once):
+        worth, raised = (panel[: len(source)] for panel in panels)
+        torch.index_select(gains(source), 1, pairs.destination, out=worth)
+        torch.index_select(ov.rows(source), 1, pairs.out, out=raised)
+        found.append(row_top(worth.mul_(raised).mul_(weight), params.destinations * params.outs))
     values, index = (torch.cat([getattr(top, name) for top in found]) for name in ("values", "index"))
     best = order(values[:, 0])
     plain = ~spelled[best]
@@ -252,7 +265,8 @@ def _measure(
 ) -> pd.DataFrame:
     """One row per triple, with its values and the rules that selected it."""
     selected = pd.concat([rule.selected.assign(rule=name) for name, rule in rules.items()])
-    table = selected.groupby(list(ROLES))["rule"].agg(set).reset_index()
+    by = {f"by_{name}": selected["rule"] == name for name in rules}
+    table = selected.assign(**by).groupby(list(ROLES), as_index=False)[list(by)].any()
     places = [torch.from_numpy(table.pop(role).to_numpy().astype("int64")) for role in ROLES]
     source, destination, out = (eligible[place] for place in places)
     ov = circuits.ov.centred().entries(source, out)
@@ -262,15 +276,27 @@ def _measure(
         "ov": ov,
         "score": worth["published"],
         "expected": worth["expected"],
+        **_best_offset(circuits, vocabulary, destination, source),
     }
     columns = {"source_id": source, "destination_id": destination, "out_id": out, **values}
     table = table.assign(layer=circuits.layer, head=circuits.head, **{k: v.numpy() for k, v in columns.items()})
     return table[table["ov"] > 0]
 
 
+def _best_offset(
+    circuits: Circuits, vocabulary: Vocabulary, destination: Int[Tensor, " n"], source: Int[Tensor, " n"]
+) -> dict[str, Tensor]:
+    """The distance, among those looked at, at which QK is largest, and QK there; NaN where there are none."""
+    if not circuits.at:
+        return dict.fromkeys(("offset", "qk_at_offset"), torch.full(destination.shape, torch.nan))
+    each = [c.centred(vocabulary.probability).entries(destination, source) for c in circuits.at.values()]
+    best = torch.stack(each).max(0)
+    return {"offset": torch.tensor(list(circuits.at))[best.indices].float(), "qk_at_offset": best.values}
+
+
 def _ranked(table: pd.DataFrame, vocabulary: Vocabulary, params: MiningParams) -> pa.Table:
     for rule, column in (("published", "score"), ("expected", "expected")):
-        mine = table[table["rule"].map(lambda rules, rule=rule: rule in rules)]
+        mine = table[table[f"by_{rule}"]]
         ordered = mine.sort_values(column, ascending=False, kind="stable").index
         table.loc[ordered, f"rank_{rule}"] = range(1, len(ordered) + 1)
     by = f"rank_{params.ranking}"

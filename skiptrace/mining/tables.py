@@ -50,6 +50,14 @@ SKIP_TRIGRAMS = Table(
         Column("expected", "float32", "expected gain of the output's logit times p(destination)^power", "logits"),
         Column("rank_published", "int32", "place by score in that rule's selection, null outside it", "", True),
         Column("rank_expected", "int32", "place by expected in that rule's selection, null outside it", "", True),
+        Column(
+            "offset",
+            "int32",
+            "distance among `expansion.offsets` at which QK is largest; null but for rotary positions",
+            "tokens",
+            True,
+        ),
+        Column("qk_at_offset", "float32", "QK at that distance, centred likewise", "attention score", True),
     ],
 )
 POSITIONAL = Table(

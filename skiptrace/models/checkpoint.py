@@ -1,7 +1,7 @@
 """Models on disk: safetensors under TransformerLens names, and a config beside them."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,13 +32,15 @@ def slots(model: Transformer) -> Iterator[Slot]:
             ("pos_embed.W_pos", model.W_pos),
             ("unembed.W_U", model.W_U),
         )
+        if name != "pos_embed.W_pos" or not model.config.rotary  # rotary positions are no vectors
     )
     for index, layer in enumerate(model.blocks):
         for name in ("W_Q", "W_K", "W_V", "W_O"):
             tensor = getattr(layer, name)
             yield Slot(f"blocks.{index}.attn.{name}", tuple(tensor.shape), tensor)
-        if layer.b_O is not None:
-            yield Slot(f"blocks.{index}.attn.b_O", tuple(layer.b_O.shape), layer.b_O)
+        for name, tensor in (("b_O", layer.b_O), ("q_norm.w", layer.q_norm), ("k_norm.w", layer.k_norm)):
+            if tensor is not None:
+                yield Slot(f"blocks.{index}.attn.{name}", tuple(tensor.shape), tensor)
         if layer.mlp is not None:
             for name, tensor in layer.mlp.named_parameters():
                 yield Slot(f"blocks.{index}.mlp.{name}", tuple(tensor.shape), tensor)
@@ -50,7 +52,8 @@ ALWAYS = ("attn_only", "normalization_type", "positional_embedding_type")
 def save(model: Transformer, folder: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write model.safetensors and config.json into `folder`, each whole or not at all."""
     write_tensors(folder / "model.safetensors", {slot.name: slot.tensor.detach().to(dtype) for slot in slots(model)})
-    kept = {k: v for k, v in asdict(model.config).items() if v is not None or k in ALWAYS}
+    usual = {f.name: f.default for f in fields(ModelConfig)}
+    kept = {k: v for k, v in asdict(model.config).items() if v != usual[k] or k in ALWAYS}
     write_json(folder / "config.json", kept, sealed=True)
 
 

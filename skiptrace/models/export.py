@@ -21,9 +21,17 @@ def to_transformer_lens(model: Transformer, folder: Path, *, standard: bool = Fa
 
     Raises:
         InputError: the model's positions stand in dimensions of their own, for which TransformerLens has no model, or
-            would have to with a layer norm between.
+            would have to with a layer norm between; or they are rotary, or it has windows, norms of queries and keys,
+            or MLPs that are gated or beside the heads.
     """
     config = model.config
+    more = [
+        name
+        for name in ("rotary_frequencies", "attention_windows", "use_qk_norm", "gated_mlp", "parallel_attn_mlp")
+        if getattr(config, name)
+    ]
+    if more:
+        raise InputError(f"{more[0]}: models with it are not written for TransformerLens; load the original there")
     width = config.d_model_imported or config.d_model
     if config.d_model - width > 1:
         raise InputError("positions that layer norm does not touch have no place in TransformerLens: not exported")

@@ -21,6 +21,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "gelu_fast": "gelu_new",
     "gelu_pytorch_tanh": "gelu_new",
     "relu": "relu",
+    "silu": "silu",
 }
 
 

@@ -7,13 +7,19 @@ from typing import Any, NamedTuple
 
 from skiptrace.errors import InputError
 from skiptrace.files import read_json
-from skiptrace.models import gpt2, transformer_lens
+from skiptrace.models import gpt2, gpt_neo, gpt_neox, llama, opt, transformer_lens
 from skiptrace.models.foreign import Source
 from skiptrace.models.original import Original
 from skiptrace.models.tensors import Tensors, find
 
 Reader = Callable[[dict[str, Any], Tensors, Source], Original]
-TRANSFORMERS: dict[str, Reader] = {"gpt2": gpt2.read}  # by model_type
+TRANSFORMERS: dict[str, Reader] = {  # by model_type
+    "gpt2": gpt2.read,
+    "gpt_neo": gpt_neo.read,
+    "gpt_neox": gpt_neox.read,
+    "opt": opt.read,
+    **dict.fromkeys(llama.FAMILIES, llama.read),
+}
 TRANSFORMER_LENS = "transformer-lens"
 
 # Configs of published models that are a state dict alone, whose config stands in a notebook.

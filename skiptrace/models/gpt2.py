@@ -2,44 +2,15 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from skiptrace.errors import InputError
 from skiptrace.models.foreign import Count, Foreign, Size, Source, activation, because, check, enough, layer_norm
+from skiptrace.models.huggingface import GENERAL, unembedding
 from skiptrace.models.original import Original, OriginalLayer, OriginalMLP
 from skiptrace.models.tensors import Tensors
 
 BUFFERS = ("attn.bias", "attn.masked_bias")  # older checkpoints keep the causal mask under these names
-
-# What every config of transformers has, whatever the model.
-GENERAL = (
-    because(
-        "where the model came from, or how it is wrapped",
-        "_name_or_path architectures transformers_version name_or_path _commit_hash torchscript return_dict "
-        "output_attentions output_hidden_states use_cache output_past use_return_dict chunk_size_feed_forward "
-        "gradient_checkpointing _attn_implementation_autoset",
-    )
-    | because("the precision it ran in; here all runs in float32", "dtype torch_dtype use_bfloat16")
-    | because(
-        "of models that classify, whose tensors are refused",
-        "id2label label2id num_labels problem_type finetuning_task summary_type summary_use_proj summary_activation "
-        "summary_proj_to_labels summary_first_dropout summary_hidden_size classifier_dropout",
-    )
-    | because(
-        "how text becomes tokens, which tokenizers.<corpus> says",
-        "bos_token_id eos_token_id pad_token_id sep_token_id decoder_start_token_id tokenizer_class prefix",
-    )
-    | because("how text is drawn from the logits", "task_specific_params temperature top_k top_p typical_p "
-        "num_beams num_beam_groups diversity_penalty do_sample early_stopping max_length min_length length_penalty "
-        "repetition_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids num_return_sequences "
-        "output_scores return_dict_in_generate forced_bos_token_id forced_eos_token_id remove_invalid_values "
-        "exponential_decay_length_penalty suppress_tokens begin_suppress_tokens")
-    | because("dropout, of training alone", "resid_pdrop embd_pdrop attn_pdrop")
-    | because("how the weights were drawn before training", "initializer_range")
-    | because("of encoders and decoders", "tie_encoder_decoder cross_attention_hidden_size is_decoder")
-)  # fmt: skip
 
 
 class GPT2Config(Foreign):
@@ -79,12 +50,12 @@ def read(content: dict[str, Any], tensors: Tensors, source: Source) -> Original:
         raise InputError(f"{source.said}: n_ctx: {c.n_ctx} differs from n_positions {c.n_positions}; remove one")
     d, before = c.n_embd, "transformer." if "transformer.wte.weight" in tensors else ""
     W_E = tensors.take(f"{before}wte.weight", c.vocab_size, d)
-    W_U, said = _unembedding(c, W_E, tensors)
+    W_U, said = unembedding(W_E, tensors, "lm_head.weight", c.tie_word_embeddings)
     original = Original(
         W_E=W_E,
         W_pos=tensors.take(f"{before}wpe.weight", c.n_positions, d),
-        W_U=W_U.T.clone(),
-        b_U=W_U.new_zeros(c.vocab_size),
+        W_U=W_U,
+        b_U=W_E.new_zeros(c.vocab_size),
         layers=[],
         positions="standard",
         norm="LN",
@@ -95,19 +66,6 @@ def read(content: dict[str, Any], tensors: Tensors, source: Source) -> Original:
     original.layers += [_layer(c, tensors, f"{before}h.{index}", index, source) for index in range(c.n_layer)]
     tensors.done(*BUFFERS)
     return original
-
-
-def _unembedding(c: GPT2Config, W_E: Tensor, tensors: Tensors) -> tuple[Tensor, list[str]]:
-    """W_U as vocabulary × d_model, and what is to be said of it: where it is tied, a file may hold another one."""
-    if c.tie_word_embeddings and "lm_head.weight" not in tensors:
-        return W_E, []
-    head = tensors.take("lm_head.weight", c.vocab_size, c.n_embd)
-    if not c.tie_word_embeddings or torch.equal(head, W_E):
-        return head, []
-    return W_E, [
-        "lm_head.weight left out, which differs from the embedding: tie_word_embeddings says that the unembedding is "
-        "the embedding; set it to false to use the other"
-    ]
 
 
 def _layer(c: GPT2Config, tensors: Tensors, block: str, index: int, source: Source) -> OriginalLayer:

@@ -5,13 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from skiptrace.errors import InputError
 from skiptrace.models import formats
+from skiptrace.models.config import Embedding
+from skiptrace.models.evaluation import norm_scales
 from skiptrace.models.foreign import Source
-from skiptrace.models.original import Original, fold
+from skiptrace.models.original import WITHOUT_MLPS, WITHOUT_STD, Original, fold
 from skiptrace.models.tensors import Tensors
 from skiptrace.models.transformer import Transformer
 
@@ -50,7 +52,7 @@ def folded(read: formats.Read, n_ctx: int | None, bos_id: int, said: Path | str)
     if n_ctx is not None:
         if n_ctx > len(original.W_pos):
             raise InputError(f"{said}: has positions for {len(original.W_pos)} tokens, not for n_ctx = {n_ctx}")
-        original.W_pos = original.W_pos[:n_ctx].clone()
+        original.W_pos = original.W_pos[:n_ctx] if original.rotary is not None else original.W_pos[:n_ctx].clone()
     if bos_id >= len(original.W_E):
         raise InputError(f"{said}: has {len(original.W_E)} tokens, none with the id {bos_id} of the tokenizer's bos")
     _exchange(original, bos_id)
@@ -63,6 +65,43 @@ def folded(read: formats.Read, n_ctx: int | None, bos_id: int, said: Path | str)
         processing=processing,
         approximate=approximate,
     )
+    return model
+
+
+def read_as(
+    model: Transformer, embedding: Embedding, norm: Literal["leave_out", "mean"], tokens: Int[Tensor, "batch ctx"]
+) -> Transformer:
+    """The same model with circuits that go through the first MLP, or through layer norm at its mean over `tokens`.
+
+    Its config says so. In place; what the model predicts stays.
+
+    Raises:
+        InputError: it has no MLP, or no layer norm.
+    """
+    config = model.config
+    told = {each: each for each in config.approximate or []}
+    scales = None
+    if embedding == "effective":
+        if config.attn_only:
+            raise InputError(
+                "embedding: effective needs an MLP in the first layer, and the model has none; leave it out"
+            )
+        told[WITHOUT_MLPS] = (
+            "circuits of layers after the first, and of the unembedding, read each token with what the first layer's "
+            "MLP makes of it alone, its layer norm exact for that token (embedding: effective); they leave out the "
+            "other MLPs, and what heads write into the first"
+        )
+    if norm == "mean":
+        if config.normalization_type is None:
+            raise InputError("layer_norm: mean has no meaning, since the model has no layer norm; leave it out")
+        scales, spread = norm_scales(model, tokens)
+        names = [*(f"layer {index}" for index in range(model.n_layers)), "unembedding"]
+        each = ", ".join(f"{n} {m:.3g} ± {sd:.2g}" for n, m, sd in zip(names, scales, spread, strict=True))
+        told[WITHOUT_STD] = (
+            f"circuits have 1/std of layer norm at its mean over {tokens[:, 1:].numel():,} tokens of validation text "
+            f"(layer_norm: mean), and leave out how it differs from place to place: {each} (one standard deviation)"
+        )
+    model.config = replace(config, embedding=embedding, norm_scales=scales, approximate=list(told.values()))
     return model
 
 

@@ -14,6 +14,9 @@ from torch.nn import functional as F
 from skiptrace.models.config import Activation, ModelConfig, Positions
 from skiptrace.models.transformer import Transformer
 
+WITHOUT_STD = "circuits leave out the division by the standard deviation, which differs from place to place"
+WITHOUT_MLPS = "circuits leave out the MLPs: those of heads are direct paths, as if no MLP stood between"
+
 
 class LayerNorm(NamedTuple):
     """The weights of a layer norm."""
@@ -32,6 +35,8 @@ class OriginalMLP:
     b_out: Float[Tensor, " d_model"]
     activation: Activation
     ln: LayerNorm | None
+    W_gate: Float[Tensor, "d_model d_mlp"] | None = None
+    b_gate: Float[Tensor, " d_mlp"] | None = None
 
 
 @dataclass
@@ -49,13 +54,17 @@ class OriginalLayer:
     ln: LayerNorm | None = None
     mlp: OriginalMLP | None = None
     from_positions: tuple[Tensor, Tensor] | None = None  # W_Q and W_K of positions, where they are others than tokens'
+    # Weights of the norms that queries and keys go through, those of all models of a family or of none.
+    q_norm: Float[Tensor, " d_head"] | None = None
+    k_norm: Float[Tensor, " d_head"] | None = None
 
 
 @dataclass
 class Original:
     """A whole model; `norm` is what its layer norms do, their weights aside: LN centres and scales, RMS scales.
 
-    `read_as` are sentences on how the checkpoint was read where it could have been read otherwise.
+    `rotary`, `windows` and `parallel` are `rotary_frequencies`, `attention_windows` and `parallel_attn_mlp` of
+    `ModelConfig`. `read_as` are sentences on how the checkpoint was read where it could have been read otherwise.
     """
 
     W_E: Float[Tensor, "d_vocab d_model"]
@@ -68,6 +77,14 @@ class Original:
     eps: float = 1e-5
     ln_final: LayerNorm | None = None
     read_as: list[str] = field(default_factory=list)
+    rotary: list[float] | None = None
+    windows: list[int | None] | None = None
+    parallel: bool = False
+
+    @property
+    def keeps_b_K(self) -> bool:
+        """Whether b_K adds more to the scores of a destination than a constant: keys are turned or scaled."""
+        return self.rotary is not None or any(layer.k_norm is not None for layer in self.layers)
 
     @property
     def linear(self) -> bool:
@@ -89,9 +106,10 @@ def fold(original: Original) -> Folded:
 
     Layer-norm weights go into the weights that read through them, and all that writes is centred; what is left of
     layer norm, the division by the standard deviation, is kept where the model runs. The unembedding is centred.
-    b_K is dropped, since softmax ignores it. b_V is a constant, since attention sums to one: it goes with b_O
-    into the unembedding's bias, or stays b_O before layer norms and MLPs. b_Q, the input bias of MLPs and the bias of
-    the unembedding become weights from a last dimension that always holds 1.
+    b_K is dropped, since softmax ignores it, unless keys are turned or scaled. b_V is a constant, since attention sums
+    to one: it goes with b_O into the unembedding's bias, or stays b_O before layer norms and MLPs. b_Q, a b_K that is
+    kept, the input biases of MLPs and the bias of the unembedding become weights from a last dimension that always
+    holds 1.
     """
     o, steps = original, list(original.read_as)
     if o.ln_final is not None or any(layer.ln is not None for layer in o.layers):
@@ -107,22 +125,37 @@ def fold(original: Original) -> Folded:
     steps.append("the unembedding centred over the vocabulary, which softmax ignores")
     if any(bool(b.any()) for layer in o.layers for b in (layer.b_Q, layer.b_K, layer.b_V, layer.b_O)):
         steps.append(
-            "b_K dropped, which softmax ignores; b_V folded into "
+            ("" if o.keeps_b_K else "b_K dropped, which softmax ignores; ")
+            + "b_V folded into "
             + ("the bias of the unembedding" if o.linear else "the constant that a layer writes")
         )
     _fold_value_biases(o)
     model = _assemble(o)
     if (model.d_model - o.W_E.shape[1]) % o.W_E.shape[1]:
-        steps.append("b_Q and the other biases made weights from a last dimension that always holds 1")
+        kept = "b_Q, b_K" if o.keeps_b_K else "b_Q"
+        steps.append(f"{kept} and the other biases made weights from a last dimension that always holds 1")
     return Folded(model, steps, _left_out(o))
 
 
 def _left_out(o: Original) -> list[str]:
     told = []
     if o.norm is not None:
-        told.append("circuits leave out the division by the standard deviation, which differs from place to place")
+        told.append(WITHOUT_STD)
     if any(layer.mlp is not None for layer in o.layers):
-        told.append("circuits leave out the MLPs: those of heads are direct paths, as if no MLP stood between")
+        told.append(WITHOUT_MLPS)
+    if o.rotary is not None:
+        told.append(
+            "QK depends on the distance between two tokens, by which rotary positions turn it: circuits have its mean "
+            "over distances, the mined table the distance among `expansion.offsets` at which it is largest"
+        )
+    seen = {} if o.windows is None else {i: w for i, w in enumerate(o.windows) if w is not None and w < len(o.W_pos)}
+    if seen:
+        layers = ", ".join(map(str, seen))
+        told.append(
+            f"circuits leave out that heads of layers {layers} see the last {min(seen.values())} tokens alone"
+            if len(set(seen.values())) == 1
+            else f"circuits leave out that heads of layers {layers} see the last tokens alone"
+        )
     return told
 
 
@@ -139,6 +172,9 @@ def _fold_layer_norm(o: Original) -> None:
         if layer.mlp is not None and layer.mlp.ln is not None:
             layer.mlp.b_in += layer.mlp.ln.b @ layer.mlp.W_in
             layer.mlp.W_in *= layer.mlp.ln.w[:, None]
+            if layer.mlp.W_gate is not None and layer.mlp.b_gate is not None:
+                layer.mlp.b_gate += layer.mlp.ln.b @ layer.mlp.W_gate
+                layer.mlp.W_gate *= layer.mlp.ln.w[:, None]
     if o.ln_final is not None:
         o.b_U += o.ln_final.b @ o.W_U
         o.W_U *= o.ln_final.w[:, None]
@@ -159,6 +195,7 @@ def _fold_value_biases(o: Original) -> None:
         if o.linear:
             layer.b_Q += stands @ layer.W_Q
             layer.b_V += stands @ layer.W_V
+            layer.b_K += stands @ layer.W_K
         layer.b_O += torch.einsum("hk,hkd->d", layer.b_V, layer.W_O)
         if o.linear:
             stands += layer.b_O
@@ -171,9 +208,11 @@ def _assemble(o: Original) -> Transformer:
     width = o.W_E.shape[1]
     n_heads, d_head = o.layers[0].b_Q.shape if o.layers else (0, 0)
     apart = width if any(layer.from_positions is not None for layer in o.layers) else 0
-    biases = [o.b_U, *(layer.b_Q for layer in o.layers), *(n.mlp.b_in for n in o.layers if n.mlp is not None)]
+    mlps = [layer.mlp for layer in o.layers if layer.mlp is not None]
+    biases = [o.b_U, *(layer.b_Q for layer in o.layers), *(mlp.b_in for mlp in mlps)]
+    biases += [layer.b_K for layer in o.layers if o.keeps_b_K] + [mlp.b_gate for mlp in mlps if mlp.b_gate is not None]
     one = int(any(bool(b.any()) for b in biases))
-    mlp = next((layer.mlp for layer in o.layers if layer.mlp is not None), None)
+    mlp = mlps[0] if mlps else None
     config = ModelConfig(
         n_layers=len(o.layers),
         n_heads=n_heads,
@@ -188,6 +227,11 @@ def _assemble(o: Original) -> Transformer:
         d_normed=None if o.norm is None else width,
         d_mlp=None if mlp is None else mlp.W_in.shape[1],
         act_fn=None if mlp is None else mlp.activation,
+        gated_mlp=mlp is not None and mlp.W_gate is not None,
+        parallel_attn_mlp=o.parallel,
+        use_qk_norm=any(layer.q_norm is not None for layer in o.layers),
+        rotary_frequencies=o.rotary,
+        attention_windows=None if o.windows is None or not any(o.windows) else o.windows,
     )
     model = Transformer(config)
 
@@ -201,17 +245,23 @@ def _assemble(o: Original) -> Transformer:
 
     fill(model.W_E.T, o.W_E.T, bias=torch.ones(len(o.W_E)))
     fill(model.W_U, o.W_U, bias=o.b_U)
-    model.W_pos.zero_()[:, apart : apart + width] = o.W_pos
+    if o.rotary is None:
+        model.W_pos.zero_()[:, apart : apart + width] = o.W_pos
     for layer, into in zip(o.layers, model.blocks, strict=True):
         query, key = layer.from_positions or (None, None)
         fill(into.W_Q, layer.W_Q, query, layer.b_Q)
-        fill(into.W_K, layer.W_K, key)
+        fill(into.W_K, layer.W_K, key, layer.b_K if o.keeps_b_K else None)
+        for name in ("q_norm", "k_norm"):
+            if getattr(into, name) is not None:
+                getattr(into, name).copy_(getattr(layer, name))
         fill(into.W_V, layer.W_V)
         fill(into.W_O.mT, layer.W_O.mT)
         if into.b_O is not None:
             into.b_O.copy_(F.pad(layer.b_O, (0, apart + one)))
         if layer.mlp is not None and into.mlp is not None:
             fill(into.mlp.W_in, layer.mlp.W_in, bias=layer.mlp.b_in)
+            if layer.mlp.W_gate is not None and into.mlp.W_gate is not None:
+                fill(into.mlp.W_gate, layer.mlp.W_gate, bias=layer.mlp.b_gate)
             fill(into.mlp.W_out.T, layer.mlp.W_out.T)
             into.mlp.b_out.copy_(F.pad(layer.mlp.b_out, (0, apart + one)))
     return model.requires_grad_(False).eval()

@@ -6,8 +6,8 @@ what heads move about is tokens alone.
 
 Imported models have more parts. Their biases are weights from a dimension of the residual
 stream that always holds 1 (section "Model Simplifications"), so that all that is said of weights holds
-for them; positions that stand in the stream itself, the division by the standard deviation that is left
-of layer norm, and MLPs are parts that a trained model here does not have.
+for them; positions that stand in the stream itself or turn queries and keys, the division by the standard
+deviation that is left of layer norm, and MLPs are parts that a trained model here does not have.
 """
 
 import math
@@ -15,10 +15,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from skiptrace.arithmetic import log, on_one_thread
 from skiptrace.models.config import Activation, ModelConfig
 
 
@@ -26,6 +27,9 @@ def sinusoids(n_ctx: int, d_model: int) -> Float[Tensor, "n_ctx d_model"]:
     """Sine and cosine of each position at geometric wavelengths 2π … 10 000·2π (Vaswani 2017, 3.5)."""
     angle = torch.arange(n_ctx)[:, None] / 10_000 ** (torch.arange(0, d_model, 2) / d_model)
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
+
+
+ROWS = 4096  # tokens whose MLP is run at once
 
 
 class Norm(NamedTuple):
@@ -57,22 +61,42 @@ def gelu_new(x: Float[Tensor, "*batch d_mlp"]) -> Float[Tensor, "*batch d_mlp"]:
     return F.gelu(x, approximate="tanh")
 
 
-ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {"gelu_new": gelu_new, "gelu": F.gelu, "relu": F.relu}
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "gelu_new": gelu_new,
+    "gelu": F.gelu,
+    "relu": F.relu,
+    "silu": F.silu,
+}
 
 
 class MLP(nn.Module):
-    """The MLP of an imported model: it runs, and no circuit goes through it."""
+    """The MLP of an imported model: it runs, and no circuit goes through it.
 
-    def __init__(self, d_model: int, d_mlp: int, activation: Activation) -> None:
+    A gated one multiplies what W_in reads with the activation of what W_gate reads (Shazeer 2020).
+    """
+
+    def __init__(self, d_model: int, d_mlp: int, activation: Activation, gated: bool = False) -> None:
         super().__init__()
         self.activation = activation
         self.W_in = nn.Parameter(torch.empty(d_model, d_mlp))
+        self.W_gate = nn.Parameter(torch.empty(d_model, d_mlp)) if gated else None
         self.W_out = nn.Parameter(torch.empty(d_mlp, d_model))
         self.b_out = nn.Parameter(torch.empty(d_model))
 
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """What the MLP writes to the residual stream; its input bias is the last row of W_in."""
-        return ACTIVATIONS[self.activation](x @ self.W_in) @ self.W_out + self.b_out
+        """What the MLP writes to the residual stream; its input biases are the last rows of W_in and W_gate."""
+        activation = ACTIVATIONS[self.activation]
+        inner = activation(x @ self.W_in) if self.W_gate is None else activation(x @ self.W_gate) * (x @ self.W_in)
+        return inner @ self.W_out + self.b_out
+
+
+def rotate(
+    x: Float[Tensor, "*batch rows d_head"], cos: Float[Tensor, "*rows planes"], sin: Float[Tensor, "*rows planes"]
+) -> Float[Tensor, "*batch rows d_head"]:
+    """Turn rows by angles, given by cosine and sine, in planes of dimensions i and n + i: x R(θ) (Su et al. 2021)."""
+    n = cos.shape[-1]
+    one, two, rest = x.split([n, n, x.shape[-1] - 2 * n], -1)
+    return torch.cat([one * cos - two * sin, two * cos + one * sin, rest], -1)
 
 
 class Block(nn.Module):
@@ -84,8 +108,11 @@ class Block(nn.Module):
     """
 
     b_O: Float[Tensor, " d_model"] | None
+    frequencies: Float[Tensor, " planes"] | None
+    q_norm: Float[Tensor, " d_head"] | None
+    k_norm: Float[Tensor, " d_head"] | None
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, window: int | None = None) -> None:
         super().__init__()
         d_model, n_heads, d_head = config.d_model, config.n_heads, config.d_head
         self.n_heads, self.d_head, self.norm = n_heads, d_head, Norm.of(config)
@@ -95,7 +122,12 @@ class Block(nn.Module):
         self.v = nn.Parameter(torch.empty(d_model, n_heads * d_head))
         self.o = nn.Parameter(torch.empty(n_heads * d_head, d_model))
         d_mlp, activation = config.d_mlp, config.act_fn
-        self.mlp = None if d_mlp is None or activation is None else MLP(d_model, d_mlp, activation)
+        self.mlp = None if d_mlp is None or activation is None else MLP(d_model, d_mlp, activation, config.gated_mlp)
+        self.parallel, self.window, self.eps = config.parallel_attn_mlp, window, config.eps
+        turned = config.rotary_frequencies
+        self.register_buffer("frequencies", None if turned is None else torch.tensor(turned), persistent=False)
+        for name in ("q_norm", "k_norm"):
+            self.register_buffer(name, torch.empty(d_head) if config.use_qk_norm else None)
 
     @property
     def W_Q(self) -> Float[Tensor, "n_heads d_model d_head"]:
@@ -129,10 +161,10 @@ class Block(nn.Module):
         self, x: Float[Tensor, "*batch d_model"], written: Float[Tensor, "*batch d_model"]
     ) -> Float[Tensor, "*batch d_model"]:
         """The residual stream after the layer, given what its heads wrote."""
-        x = x + written
+        after = x + written
         if self.b_O is not None:
-            x = x + self.b_O
-        return x if self.mlp is None else x + self.mlp(self.normalise(x))
+            after = after + self.b_O
+        return after if self.mlp is None else after + self.mlp(self.normalise(x if self.parallel else after))
 
     def split(self, x: Float[Tensor, "batch ctx wide"]) -> Float[Tensor, "batch n_heads ctx d_head"]:
         """Cut the last axis into heads."""
@@ -143,9 +175,69 @@ class Block(nn.Module):
     ) -> Float[Tensor, "batch ctx d_model"]:
         """What all heads together write to the residual stream."""
         x = self.normalise(x)
-        query, key = self.split((x + pos) @ self.q), self.split((x + pos) @ self.k)
-        z = F.scaled_dot_product_attention(query, key, self.split(x @ self.v), is_causal=True)
+        query, key, value = self.queries(x + pos), self.keys(x + pos), self.split(x @ self.v)
+        seen = None if self.sees_all(x.shape[1]) else ~self.hidden(x.shape[1], x.device)
+        z = F.scaled_dot_product_attention(query, key, value, attn_mask=seen, is_causal=seen is None)
         return z.transpose(1, 2).flatten(2) @ self.o
+
+    def queries(
+        self, read: Float[Tensor, "batch rows d_model"], first: int = 0
+    ) -> Float[Tensor, "batch n_heads rows d_head"]:
+        """The queries of consecutive places from `first` on, given what W_Q reads there."""
+        return self.turned(self.normed(self.split(read @ self.q), self.q_norm), first)
+
+    def keys(
+        self, read: Float[Tensor, "batch rows d_model"], first: int = 0
+    ) -> Float[Tensor, "batch n_heads rows d_head"]:
+        """The keys of consecutive places from `first` on, given what W_K reads there."""
+        return self.turned(self.normed(self.split(read @ self.k), self.k_norm), first)
+
+    def turned(self, x: Float[Tensor, "*batch rows d_head"], first: int = 0) -> Float[Tensor, "*batch rows d_head"]:
+        """Queries or keys of consecutive places, each turned by its angles where positions are rotary."""
+        if self.frequencies is None:
+            return x
+        places = torch.arange(first, first + x.shape[-2], device=x.device)
+        angles = places[:, None] * self.frequencies
+        return rotate(x, angles.cos(), angles.sin())
+
+    def farthest(self, ctx: int) -> int:
+        """The largest distance at which a head sees a source in a context."""
+        return max(1, min(ctx, self.window or ctx) - 1)
+
+    def at_distance(
+        self, query: Float[Tensor, "*batch rows d_head"], ctx: int, offset: int | None = None
+    ) -> Float[Tensor, "*batch rows d_head"]:
+        """Queries turned for sources `offset` places before, or by the mean of R over the distances of a context.
+
+        Distances are spread evenly on a logarithmic scale, p(D) ∝ ln(1 + 1/D), as sources are placed where mined rows
+        are checked. Without rotary positions they are as they are.
+        """
+        if self.frequencies is None:
+            return query
+        there = torch.arange(1, self.farthest(ctx) + 1) if offset is None else torch.tensor([offset])
+        share = log(1 + 1 / there.double())
+        angles = there[:, None] * self.frequencies.double().cpu()
+        mean = [
+            on_one_thread(torch.matmul, share / share.sum(), wave).to(query) for wave in (angles.cos(), angles.sin())
+        ]
+        return rotate(query, *mean)
+
+    def normed(
+        self, x: Float[Tensor, "*batch d_head"], weight: Float[Tensor, " d_head"] | None
+    ) -> Float[Tensor, "*batch d_head"]:
+        """Queries or keys over their root mean square, times the weights of that norm, where there is one."""
+        if weight is None:
+            return x
+        return x * (x.square().mean(-1, keepdim=True) + (self.eps or 0)).rsqrt() * weight
+
+    def sees_all(self, ctx: int) -> bool:
+        """Whether every destination of a context sees all tokens up to it."""
+        return self.window is None or self.window >= ctx
+
+    def hidden(self, ctx: int, device: torch.device) -> Bool[Tensor, "ctx ctx"]:
+        """True where a destination (row) does not see a source (column): behind it, or out of the window."""
+        every = torch.ones(ctx, ctx, dtype=torch.bool, device=device)
+        return every.triu(1) if self.window is None else every.triu(1) | every.tril(-self.window)
 
     def pattern(
         self,
@@ -158,12 +250,11 @@ class Block(nn.Module):
 
         `keys` is the residual stream that W_K reads, `x` by default.
         """
-        query = self.split((self.normalise(x) + pos)[:, destinations] @ self.q)
-        key = self.split((self.normalise(x if keys is None else keys) + pos) @ self.k)
+        ctx = x.shape[1]
+        query = self.queries((self.normalise(x) + pos)[:, destinations], range(ctx)[destinations].start)
+        key = self.keys(self.normalise(x if keys is None else keys) + pos)
         scores = query @ key.transpose(-1, -2) / math.sqrt(self.d_head)
-        ctx = scores.shape[-1]
-        future = torch.ones(ctx, ctx, dtype=torch.bool, device=x.device).triu(1)[destinations]
-        return scores.masked_fill(future, -torch.inf).softmax(-1)
+        return scores.masked_fill(self.hidden(ctx, x.device)[destinations], -torch.inf).softmax(-1)
 
     def head_outputs(
         self,
@@ -182,15 +273,23 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config, self.norm, self.standard_positions = config, Norm.of(config), config.standard_positions
-        self.d_vocab, self.d_model, self.n_ctx = d_vocab, d_model, n_ctx = config.d_vocab, config.d_model, config.n_ctx
+        self.d_vocab, self.d_model, self.n_ctx = config.d_vocab, config.d_model, config.n_ctx
         self.n_layers, self.n_heads, self.d_head = config.n_layers, config.n_heads, config.d_head
-        self.W_E = nn.Parameter(torch.empty(d_vocab, d_model))
-        self.W_U = nn.Parameter(torch.empty(d_model, d_vocab))
-        W_pos = torch.empty(n_ctx, d_model)
+        self._effective: tuple[list[object], Tensor] | None = None
+        self.W_E = nn.Parameter(torch.empty(self.d_vocab, self.d_model))
+        self.W_U = nn.Parameter(torch.empty(self.d_model, self.d_vocab))
+        self.register_buffer("W_pos", self._drawn_positions())
+        blocks = nn.ModuleList(Block(config, config.window(layer)) for layer in range(config.n_layers))
+        self.blocks = cast("Sequence[Block]", blocks)
+
+    def _drawn_positions(self) -> Float[Tensor, "n_ctx d_model"]:
+        if self.config.rotary:  # as long as anyone claims, and nowhere in memory
+            return torch.zeros(1, self.d_model).expand(self.n_ctx, -1)
+        W_pos = torch.empty(self.n_ctx, self.d_model)
+        if self.config.positional_embedding_type == "none":
+            return torch.zeros_like(W_pos)
         # A model of shapes alone has none; arithmetic on its device would import torch's compiler, which takes seconds.
-        drawn = W_pos if W_pos.is_meta else sinusoids(n_ctx, d_model)[:, :d_model]
-        self.register_buffer("W_pos", torch.zeros_like(drawn) if config.positional_embedding_type == "none" else drawn)
-        self.blocks = cast("Sequence[Block]", nn.ModuleList(Block(config) for _ in range(config.n_layers)))
+        return W_pos if W_pos.is_meta else sinusoids(self.n_ctx, self.d_model)[:, : self.d_model]
 
     def initialise(self, seed: int) -> None:
         """Draw all weights: W_Q, W_K and W_V keep the variance of their input, the others are small.
@@ -243,6 +342,35 @@ class Transformer(nn.Module):
             patterns.append(block.pattern(x, pos))
             x = block.add(x, block.head_outputs(x, patterns[-1]).sum(1))
         return patterns
+
+    def reads(self, layer: int) -> Float[Tensor, "d_vocab d_model"]:
+        """What a layer reads of each token alone, as circuits have it; the layer after the last is the unembedding.
+
+        It is W_E, or from the second layer on E + b_O + MLP(norm(E + b_O)) with the first layer's (`embedding:
+        effective`), heads apart; times `scale` where layer norm reaches.
+        """
+        alone: Tensor = self.W_E
+        scale = self.scale(layer)
+        if self.config.embedding == "effective" and layer > 0:
+            alone = self._through_first_mlp()
+        if scale == 1.0 or self.norm is None:
+            return alone
+        return torch.cat([alone[:, : self.norm.width] * scale, alone[:, self.norm.width :]], 1)
+
+    def _through_first_mlp(self) -> Float[Tensor, "d_vocab d_model"]:
+        """What the first layer leaves of each token whose heads write nothing; kept, as every circuit asks for it."""
+        first = self.blocks[0]
+        weights = [self.W_E, *(() if first.mlp is None else first.mlp.parameters())]
+        state = [self.W_E.dtype, *(weight._version for weight in weights)]
+        if self._effective is None or self._effective[0] != state:
+            with torch.no_grad():
+                made = [first.add(rows, torch.zeros_like(rows)) for rows in self.W_E.split(ROWS)]
+            self._effective = state, torch.cat(made)
+        return self._effective[1]
+
+    def scale(self, layer: int) -> float:
+        """What circuits multiply with for 1/std of the layer norm before a layer, or before the unembedding."""
+        return 1.0 if self.config.norm_scales is None else self.config.norm_scales[layer]
 
     @property
     def linear(self) -> bool:

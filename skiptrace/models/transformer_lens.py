@@ -17,10 +17,11 @@ from skiptrace.models.foreign import (
     enough,
     layer_norm,
 )  # fmt: skip
+from skiptrace.models.huggingface import Rope, nowhere
 from skiptrace.models.original import Original, OriginalLayer, OriginalMLP
 from skiptrace.models.tensors import Tensors
 
-BUFFERS = ("attn.mask", "attn.IGNORE")
+BUFFERS = ("attn.mask", "attn.IGNORE", "attn.rotary_sin", "attn.rotary_cos")
 
 
 def _number(value: object) -> object:
@@ -46,7 +47,15 @@ class LensConfig(Foreign):
     act_fn: str | None = None
     normalization_type: Literal["LN", "LNPre", "RMS", "RMSPre"] | None = "LN"
     final_rms: bool = False
-    positional_embedding_type: Literal["none", "shortformer", "standard"] = "standard"
+    positional_embedding_type: Literal["none", "rotary", "shortformer", "standard"] = "standard"
+    rotary_dim: int | None = None
+    rotary_base: Annotated[float, Field(gt=0), BeforeValidator(_number)] = 10_000.0
+    rotary_adjacent_pairs: bool = False
+    rotary_base_local: Literal[None] = None
+    rotary_scaling_factor: Annotated[float, Field(ge=1, le=1)] = 1.0
+    use_NTK_by_parts_rope: Literal[False] = False
+    use_dynamic_ntk_rope: Literal[False] = False
+    use_yarn_rope: Literal[False] = False
     eps: Annotated[float, Field(gt=0), BeforeValidator(_number)] = 1e-5
     n_key_value_heads: Size | None = None
     use_attn_scale: bool = True
@@ -55,11 +64,13 @@ class LensConfig(Foreign):
     attention_dir: Literal["causal"] = "causal"
     right_multiply_matrices: Literal[True] = True
     factored_embed: Literal[False] = False
-    parallel_attn_mlp: Literal[False] = False
-    gated_mlp: Literal[False] = False
-    use_local_attn: Literal[False] = False
+    parallel_attn_mlp: bool = False
+    gated_mlp: bool = False
+    use_local_attn: bool = False
+    window_size: Size | None = None
+    attn_types: list[Literal["global", "local"]] | None = None
     post_embedding_ln: Literal[False] = False
-    use_qk_norm: Literal[False] = False
+    use_qk_norm: bool = False
     clip_qkv: Literal[None] = None
     use_logn_attn: Literal[False] = False
     use_attention_sinks: Literal[False] = False
@@ -91,14 +102,12 @@ class LensConfig(Foreign):
             "tokenizer_name default_prepend_bos tokenizer_prepends_bos trust_remote_code",
         )
         | because(
-            "of positions that positional_embedding_type would name, and that are refused",
-            "rotary_dim rotary_base rotary_base_local rotary_adjacent_pairs rotary_scaling_factor "
-            "use_NTK_by_parts_rope NTK_by_parts_low_freq_factor NTK_by_parts_high_freq_factor NTK_by_parts_factor "
-            "NTK_original_ctx_len use_dynamic_ntk_rope train_seq_length use_yarn_rope yarn_factor "
-            "yarn_attention_factor yarn_beta_fast yarn_beta_slow yarn_original_max_position_embeddings yarn_truncate "
-            "yarn_global_attn_only relative_attention_max_distance relative_attention_num_buckets",
+            "of positions, or of frequencies of rotary ones, that are refused",
+            "NTK_by_parts_low_freq_factor NTK_by_parts_high_freq_factor NTK_by_parts_factor NTK_original_ctx_len "
+            "train_seq_length yarn_factor yarn_attention_factor yarn_beta_fast yarn_beta_slow "
+            "yarn_original_max_position_embeddings yarn_truncate yarn_global_attn_only "
+            "relative_attention_max_distance relative_attention_num_buckets",
         )
-        | because("of local attention, which is refused", "window_size attn_types")
         | because("of mixtures of experts, which are refused", "experts_per_token norm_topk_prob")
         | because("of a factored embedding, which is refused", "factor_size")
         | because("of encoders and decoders", "decoder_start_token_id")
@@ -121,8 +130,8 @@ class LensConfig(Foreign):
         )
     )
     WHY: ClassVar = {
-        "positional_embedding_type": "rotary and relative positions make QK depend on the distance, so that it is no "
-        "one matrix; only standard, shortformer and none can be expanded",
+        "positional_embedding_type": "relative positions are no part of any matrix here; only standard, rotary, "
+        "shortformer and none can be expanded",
         "right_multiply_matrices": "its matrices are transposed; save it from TransformerLens, which turns them round",
     }
 
@@ -150,7 +159,29 @@ def read(content: dict[str, Any], tensors: Tensors, source: Source) -> Original:
         raise InputError(f"{source.said}: final_rms: layer norms of two kinds in one model cannot be run here")
     if not c.attn_only and (c.d_mlp is None or c.d_mlp < 1 or c.act_fn is None):
         raise InputError(f"{source.said}: attn_only: a model with MLPs has d_mlp and act_fn; set it if there are none")
+    if c.attn_only and (c.gated_mlp or c.parallel_attn_mlp):
+        key = "gated_mlp" if c.gated_mlp else "parallel_attn_mlp"
+        raise InputError(f"{source.said}: {key}: of MLPs, which attn_only says that there are none of; remove one")
+    if c.use_qk_norm and c.normalization_type is None:
+        raise InputError(f"{source.said}: use_qk_norm: without normalization_type there is no eps for it")
+    if c.positional_embedding_type == "rotary" and not 0 < (c.rotary_dim or 0) <= c.d_head:
+        raise InputError(f"{source.said}: rotary_dim: expected from 1 to d_head {c.d_head}, got {c.rotary_dim!r}")
     return _read(c, tensors, source)
+
+
+def _windows(c: LensConfig, source: Source) -> list[int | None] | None:
+    """How many tokens each layer sees.
+
+    Raises:
+        InputError: local attention has no window, or its kinds are not one for each layer.
+    """
+    if not c.use_local_attn:
+        return None
+    if c.window_size is None or c.attn_types is None or len(c.attn_types) != c.n_layers:
+        raise InputError(
+            f"{source.said}: use_local_attn: needs window_size, and attn_types for each of {c.n_layers} layers"
+        )
+    return [c.window_size if kind == "local" else None for kind in c.attn_types]
 
 
 def _named_positions(content: dict[str, Any], source: Source) -> dict[str, Any]:
@@ -176,10 +207,17 @@ def _named_positions(content: dict[str, Any], source: Source) -> dict[str, Any]:
 def _read(c: LensConfig, tensors: Tensors, source: Source) -> Original:
     scale = c.attn_scale if c.use_attn_scale and c.attn_scale > 0 else c.d_head**0.5 if c.use_attn_scale else 1.0
     weighted = c.normalization_type in ("LN", "RMS")
-    unplaced = c.positional_embedding_type == "none"
+    rotary = c.positional_embedding_type == "rotary"
+    if rotary:
+        W_pos = nowhere(c.n_ctx, c.d_model)
+    elif c.positional_embedding_type == "none":
+        W_pos = torch.zeros(c.n_ctx, c.d_model)
+    else:
+        W_pos = tensors.take("pos_embed.W_pos", c.n_ctx, c.d_model)
+    turned = Rope(rope_theta=c.rotary_base).frequencies(c.rotary_dim or 0, source) if rotary else None
     original = Original(
         W_E=tensors.take("embed.W_E", c.d_vocab, c.d_model),
-        W_pos=torch.zeros(c.n_ctx, c.d_model) if unplaced else tensors.take("pos_embed.W_pos", c.n_ctx, c.d_model),
+        W_pos=W_pos,
         W_U=tensors.take("unembed.W_U", c.d_model, c.d_vocab),
         b_U=tensors.optional("unembed.b_U", c.d_vocab),
         layers=[],
@@ -187,12 +225,18 @@ def _read(c: LensConfig, tensors: Tensors, source: Source) -> Original:
         norm=None if c.normalization_type is None else "LN" if c.normalization_type.startswith("LN") else "RMS",
         eps=c.eps,
         ln_final=layer_norm(tensors, "ln_final", c.d_model) if weighted else None,
+        rotary=turned,
+        windows=_windows(c, source),
+        parallel=c.parallel_attn_mlp,
     )
     for index in range(c.n_layers):
         layer = _layer(c, tensors, f"blocks.{index}", weighted, source)
         factor = c.d_head**0.5 / (scale * (index + 1 if c.scale_attn_by_inverse_layer_idx else 1))
-        layer.W_Q *= factor
-        layer.b_Q *= factor
+        if layer.q_norm is not None:  # which would undo a factor before it
+            layer.q_norm *= factor
+        else:
+            layer.W_Q *= factor
+            layer.b_Q *= factor
         original.layers.append(layer)
     tensors.done(*BUFFERS)
     return original
@@ -213,7 +257,11 @@ def _layer(c: LensConfig, tensors: Tensors, block: str, weighted: bool, source: 
         tensors.optional(f"{attn}.{under}b_V", groups, *bias).repeat_interleave(shared, 0),
         tensors.optional(f"{attn}.b_O", c.d_model),
         layer_norm(tensors, f"{block}.ln1", c.d_model) if weighted else None,
+        q_norm=tensors.take(f"{attn}.q_norm.w", c.d_head) if c.use_qk_norm else None,
+        k_norm=tensors.take(f"{attn}.k_norm.w", c.d_head) if c.use_qk_norm else None,
     )
+    if c.positional_embedding_type == "rotary" and c.rotary_adjacent_pairs:
+        _part_pairs(layer, c.rotary_dim or 0)
     if not c.attn_only and c.d_mlp is not None:
         layer.mlp = OriginalMLP(
             tensors.take(f"{block}.mlp.W_in", c.d_model, c.d_mlp),
@@ -223,4 +271,18 @@ def _layer(c: LensConfig, tensors: Tensors, block: str, weighted: bool, source: 
             activation(c.act_fn, "act_fn", source),
             layer_norm(tensors, f"{block}.ln2", c.d_model) if weighted else None,
         )
+        if c.gated_mlp:
+            mlp = layer.mlp
+            mlp.W_gate, mlp.b_gate = tensors.take(f"{block}.mlp.W_gate", c.d_model, c.d_mlp), torch.zeros(c.d_mlp)
+            # Its bias is added to the product: a constant that the MLP writes.
+            mlp.b_out += mlp.b_in @ mlp.W_out
+            mlp.b_in.zero_()
     return layer
+
+
+def _part_pairs(layer: OriginalLayer, dim: int) -> None:
+    """Bring dimensions that are turned as neighbours, 0 with 1 and so on, into the order of halves."""
+    order = [*range(0, dim, 2), *range(1, dim, 2)]
+    for each in (layer.W_Q, layer.W_K, layer.b_Q, layer.b_K, layer.q_norm, layer.k_norm):
+        if each is not None:
+            each[..., :dim] = each[..., order]

@@ -18,6 +18,7 @@ from skiptrace.report.sections.models import (
     bugs,
     circuits,
     composition,
+    control,
     cutoffs,
     directions,
     evidence,
@@ -143,6 +144,7 @@ FEATURES = Part(
 )
 CONTROL = Part(
     (
+        control.control_study,
         truth.truth,
         *(
             make

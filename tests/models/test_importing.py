@@ -161,15 +161,15 @@ class Evil:
     ("change", "message"),
     [
         (
-            {"positional_embedding_type": "rotary"},
-            r"config\.json: positional_embedding_type: rotary and relative .* got 'rot",
+            {"positional_embedding_type": "alibi"},
+            r"config\.json: positional_embedding_type: relative positions .* got 'alibi'",
         ),
         ({"attn_only": False}, r"config\.json: attn_only: a model with MLPs has d_mlp and act_fn"),
         ({"n_heads": 2}, r"blocks\.0\.attn\.W_Q has shape \(3, 10, 4\), config\.json says \(2, 10, 4\)"),
         ({"n_layers": 30_000}, r"config\.json: 30000 layers, but .*model\.pth has only 24 tensors"),
         ({"n_layers": 1}, r"tensor blocks\.1\.attn\.W_K has no place"),
         ({"n_ctx": None}, r"config\.json: n_ctx: input should be a valid integer"),
-        ({"model_type": "llama"}, r"config\.json: model_type: 'llama' cannot be imported; of transformers, gpt2 can"),
+        ({"model_type": "bloom"}, r"config\.json: model_type: 'bloom' cannot be imported; of transformers, gpt2, gpt_"),
         ({"n_key_value_heads": 2}, r"n_key_value_heads: 2 does not divide n_heads 3"),
         ({"attn_scores_soft_cap": 30.0}, r"attn_scores_soft_cap"),
     ],

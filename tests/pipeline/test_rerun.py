@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import yaml
 from dvc.repo import Repo
 
 from skiptrace.command import closure
-from tests.pipeline.conftest import MODEL, create
+from tests.pipeline.conftest import MODEL, create, restored
 from tests.pipeline.test_graph import STAGES
 
 KEYS = {"corpora": ("code", "notes", "planted"), "models": ("zero", "one", "two"), "dictionaries": ("toy", "one")}
@@ -44,6 +43,7 @@ ALWAYS = {"check", "document"}  # both look at all of params.yaml
         ("expansion.chunk_rows", 100, {"expand@zero", "expand@one", "expand@two"}),
         ("expansion.store", "none", {"expand@zero", "expand@one", "expand@two"}),
         ("expansion.heads", ["L0H1"], {f"{s}@{m}" for s in ("expand", "mine") for m in KEYS["models"]}),
+        ("expansion.offsets", [3], {f"{s}@{m}" for s in ("expand", "mine") for m in KEYS["models"]}),
         ("expansion.virtual_heads", 1, {f"{s}@{m}" for s in ("expand", "mine", "compose") for m in KEYS["models"]}),
         ("mining.outs", 2, {f"{s}@{m}" for s in ("mine", "verify", "account", "explore") for m in KEYS["models"]}),
         (
@@ -61,9 +61,10 @@ ALWAYS = {"check", "document"}  # both look at all of params.yaml
         ("report.bigrams", 5, set()),
     ],
 )
-def test_a_parameter_changes_its_stages_and_no_other(project, key, value, stages):
-    project.set(key, value)
-    assert changed(project) == stages | ALWAYS
+def test_a_parameter_changes_its_stages_and_no_other(shared, key, value, stages):
+    with restored(shared.path / "params.yaml"):
+        shared.set(key, value)
+        assert changed(shared) == stages | ALWAYS
 
 
 @pytest.mark.parametrize("module", ["config/mining.py", "circuits/factored.py", "superposition/toys.py"])
@@ -71,7 +72,7 @@ def test_touching_a_module_changes_the_stages_that_import_it_and_no_other(projec
     path = project.path / "skiptrace" / module
     path.write_text(path.read_text() + "\n# touched\n")
     assert changed(project) == {"check"}
-    due = json.loads(project.call(sys.executable, "-m", "skiptrace", "doctor", "--json").stdout)["stages"]
+    due = json.loads(project.call("python", "-m", "skiptrace", "doctor", "--json").stdout)["stages"]
     importing = [s for s in STAGES if s != "check" and Path("skiptrace", module) in closure.closure(project.path, s)]
     expected = set().union(*map(instances, importing))
     assert {d["stage"] for d in due if d["why"] == f"changed: skiptrace/{module}"} == expected
