@@ -5,6 +5,7 @@ from pathlib import PurePath
 from skiptrace.account import tables as account
 from skiptrace.circuits import tables as circuits
 from skiptrace.composition import tables as composition
+from skiptrace.control import tables as control
 from skiptrace.corpora import tables as corpora
 from skiptrace.dictionary import tables as dictionary
 from skiptrace.directions import tables as directions
@@ -19,7 +20,7 @@ from skiptrace.tokens import tables as tokens
 
 ROOMS = (
     corpora, tokens, models, expansion, circuits, mining, evidence, composition, account, directions, exploration,
-    superposition, dictionary,
+    control, superposition, dictionary,
 )  # fmt: skip
 FOLDERS = list(dict.fromkeys(table.place.partition("/")[0] for table in declared(*ROOMS)))
 TABLES = sorted(declared(*ROOMS), key=lambda table: FOLDERS.index(table.place.partition("/")[0]))

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from skiptrace.errors import InputError
-from skiptrace.files import read_table, write_table
+from skiptrace.files import open_table, read_table, write_table
 
 
 class Column(NamedTuple):
@@ -131,6 +131,15 @@ class Table:
             InputError: the file is missing or damaged, or a column is missing or is not what is declared; names both.
         """
         return self.read_file(self.file(folder), columns)
+
+    def size(self, path: Path) -> int:
+        """How many rows a file of this table has.
+
+        Raises:
+            InputError: the file is missing or damaged.
+        """
+        with open_table(path) as file:
+            return int(file.metadata.num_rows)
 
     def read_file(self, path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Read a file of this table that lies elsewhere.

@@ -72,6 +72,15 @@ def side_by_side(
         return [job.result() for job in jobs]
 
 
+def at_once(tasks: int) -> int:
+    """How many of so many tasks `side_by_side` runs at once on this machine; 1 where a cluster does.
+
+    Raises:
+        InputError: the number of local processes is wrong.
+    """
+    return 1 if os.environ.get("SKIPTRACE_SCHEDULER") else max(1, min(tasks, _workers()))
+
+
 def _next(done: "queue.SimpleQueue[Future[T]]", watch: Callable[[], None]) -> Future[T]:
     """The next job that is done; while none is, call `watch` every second."""
     while True:

@@ -1,8 +1,8 @@
 """Account for the attention of a model: its ladder, the price of competition, and what its largest entries recover.
 
-Reads   params.yaml  account, verification, mining
-        data/models/<m>/ and its twins, data/evidence/<m>/skip_trigrams.parquet, data/tokens/<corpus of m>/
-        data/ngrams/<corpus of m>/bigrams.parquet
+Reads   params.yaml  account, verification
+        data/models/<m>/ and its twins, data/evidence/<m>/skip_trigrams.parquet, twins.parquet
+        data/tokens/<corpus of m>/
 Writes  data/account/<m>/ladder.parquet          the loss with parts of attention replaced
         data/account/<m>/curve.parquet           the share that the first entries of each order recover
         data/account/<m>/entries.parquet         the kept entries of QK and OV, in order
@@ -20,24 +20,24 @@ import numpy as np
 from skiptrace.account import examples, lookup, tables
 from skiptrace.account.entries import applies, split
 from skiptrace.account.listing import listed, with_chosen
+from skiptrace.account.orders import MOST
 from skiptrace.account.study import Text, account
 from skiptrace.account.twins import headlines, overlaps
 from skiptrace.account.worth import IDS
 from skiptrace.config.account import AccountParams
 from skiptrace.config.base import load
-from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import load_model
 from skiptrace.config.verification import VerificationParams
 from skiptrace.evidence.support import Positions
-from skiptrace.evidence.tables import CHECKED
-from skiptrace.evidence.verification import Streams, best
+from skiptrace.evidence.tables import CHECKED, TWINS
+from skiptrace.evidence.verification import Streams
 from skiptrace.files import atomic_folder, read_tokens
-from skiptrace.layout import ACCOUNT, EVIDENCE, MODELS, NGRAMS, PARAMS, TOKENS
-from skiptrace.mining import skip_trigrams, vocabulary
+from skiptrace.layout import ACCOUNT, EVIDENCE, MODELS, PARAMS, TOKENS
+from skiptrace.mining import vocabulary
 from skiptrace.models import checkpoint
 from skiptrace.tables import write_all
-from skiptrace.tokens.tables import BIGRAMS as COUNTS
 from skiptrace.tokens.tables import VOCAB
+from stages import needs
 from stages.common import asked_for, run, wrote
 
 BOUNDED_BY = "account.contexts and account.selection"
@@ -52,11 +52,10 @@ def main() -> None:
     train, valid = (
         np.asarray(read_tokens(TOKENS / corpus / f"{part}.npy", model.d_vocab)) for part in ("train", "valid")
     )
-    # Twins are mined by the rule that the model was, which looks at what follows each token.
-    words = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab, COUNTS.file(NGRAMS / corpus))
+    words = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab)
+    needs.state(f"account {name}", needs.of_accounting(model, params, MOST), BOUNDED_BY)
     text = Text(train, valid, words.probability, words.token)
     mined = CHECKED.read(EVIDENCE / name).sort_values("rank_evidence")
-    mining = load(MiningParams, "mining", PARAMS)
     checks = load(VerificationParams, "verification", PARAMS)
 
     found = account(model, text, mined, params)
@@ -66,8 +65,8 @@ def main() -> None:
     rows = listed(checked, parts, text, params.seed)
     shown = examples.first(rows, Positions(valid, model.d_vocab, model.n_ctx - 1), text.token)
     twins = [checkpoint.load(path) for path in sorted((MODELS / name / "twins").glob("*/"))]
-    theirs = [skip_trigrams.of_model(twin, words, mining) for twin in twins]
-    others = [(twin, each[best(each, checks.rows)]) for twin, each in zip(twins, theirs, strict=True)]
+    theirs = TWINS.read(EVIDENCE / name)
+    others = [(twin, theirs[theirs["twin"] == number]) for number, twin in enumerate(twins)]
     mine = mined.merge(rows[[*IDS, "chosen_nats"]], on=IDS)
     more = {
         "rows": rows,

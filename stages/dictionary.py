@@ -6,6 +6,7 @@ Reads   params.yaml  dictionaries.<d>
 Writes  data/dictionary/<d>/autoencoders.safetensors
         data/dictionary/<d>/sweep.parquet       one row per autoencoder, with every measure
         data/dictionary/<d>/best.parquet        toy: the largest cosine of every true feature
+        data/dictionary/<d>/hybrid.parquet      toy: models trained for their dictionary, and what it finds
         data/dictionary/<d>/densities.parquet, features.parquet, contexts.parquet   model: by site
 """
 
@@ -15,11 +16,10 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from skiptrace.arithmetic import on_one_thread
 from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams, load_dictionary
-from skiptrace.dictionary import language, toy
+from skiptrace.dictionary import hybrid, language, toy
 from skiptrace.dictionary.sites import SITES
-from skiptrace.dictionary.tables import BEST, CONTEXTS, DENSITIES, FEATURES, SWEEP, TOY_SWEEP
+from skiptrace.dictionary.tables import BEST, CONTEXTS, DENSITIES, FEATURES, HYBRID, SWEEP, TOY_SWEEP
 from skiptrace.files import atomic_folder, read_tensors, read_tokens, write_tensors
 from skiptrace.layout import DICTIONARY, PARAMS
 from skiptrace.models import checkpoint
@@ -48,9 +48,11 @@ def of_toy(params: ToyDictionaryParams) -> tuple[list[tuple[Table, pd.DataFrame]
     each = hosts[hosts["feature"] == 0]
     W = read_tensors(Path(params.source))["larger.W"]
     all_hosts = toy.Hosts(W, each["sparsity"].to_numpy(), each["seed"].to_numpy())
-    sweep, best, found = on_one_thread(toy.decompose, all_hosts, params)
+    ways = [hybrid.AFTERWARDS] if params.hybrid is None else [hybrid.AFTERWARDS, hybrid.HYBRID_WAY]
+    jobs = [(way, all_hosts, params) for way in ways]
+    (sweep, best, found), *rest = side_by_side(hybrid.taken_apart, jobs, "ways to take toy models apart")
     named = {f"{entries}.{k}": w for entries, one in found.items() for k, w in one.named().items()}
-    return [(TOY_SWEEP, sweep), (BEST, best)], named
+    return [(TOY_SWEEP, sweep), (BEST, best), (HYBRID, rest[0] if rest else HYBRID.frame())], named
 
 
 def of_model(params: ModelDictionaryParams) -> tuple[list[tuple[Table, pd.DataFrame]], dict[str, Tensor]]:

@@ -21,7 +21,11 @@ from skiptrace.expansion.writer import Stored, parts, refuse_too_much, write
 from skiptrace.files import atomic_folder, write_json
 from skiptrace.layout import CIRCUITS, MODELS, PARAMS, SCRATCH
 from skiptrace.models import checkpoint
+from skiptrace.workers import at_once
+from stages import needs
 from stages.common import asked_for, run, wrote
+
+BOUNDED_BY = "expansion.row_group_rows"
 
 
 def main() -> None:
@@ -36,6 +40,8 @@ def main() -> None:
         write_json(folder / "_circuits.json", content, sealed=True)
         if params.store == "full":
             refuse_too_much(len(found), model.d_vocab, params, scratch)
+            needed = needs.of_expansion(model, at_once(len(found)), params.row_group_rows)
+            needs.state(f"expand {name}", needed, BOUNDED_BY)
             stored = [Stored(str((MODELS / name).resolve()), circuit, device()) for circuit in found]
             write(stored, model.d_vocab, str(scratch.resolve()), params)
             link_parts(found, model.d_vocab, params, scratch, folder)
@@ -54,4 +60,4 @@ def link_parts(found: list[Name], d_vocab: int, params: ExpansionParams, scratch
 
 
 if __name__ == "__main__":
-    run(main, "expansion.row_group_rows")
+    run(main, BOUNDED_BY)

@@ -30,7 +30,10 @@ from skiptrace.mining.tables import AGREEMENT, SKIP_TRIGRAMS
 from skiptrace.models import checkpoint
 from skiptrace.tables import write_all
 from skiptrace.tokens.tables import BIGRAMS, VOCAB
+from stages import needs
 from stages.common import asked_for, run, wrote
+
+BOUNDED_BY = "exploration.tokens and mining.frequent_tokens"
 
 
 def main() -> None:
@@ -43,6 +46,9 @@ def main() -> None:
     mined, examples = TABLES / name, EXAMPLE_TEXTS.read(COMPOSE / name)
     known = Known(HEADS.read(mined), SKIP_TRIGRAMS.read(mined), AGREEMENT.read(mined), examples)
     valid = np.asarray(read_tokens(TOKENS / corpus / "valid.npy", model.d_vocab))
+    frequent = len(known.agreement) if model.n_layers == 0 else 0
+    needed = needs.of_exploration(model, frequent, BIGRAMS.size(BIGRAMS.file(NGRAMS / corpus)))
+    needs.state(f"explore {name}", needed, BOUNDED_BY)
     text = Text(valid, BIGRAMS.read(NGRAMS / corpus))
 
     found = explore(model, known, words, text, mining.min_count, params)
@@ -52,4 +58,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main, "exploration.tokens")
+    run(main, BOUNDED_BY)

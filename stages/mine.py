@@ -42,7 +42,7 @@ from skiptrace.mining.tables import (
 from skiptrace.models import checkpoint
 from skiptrace.tokens.tables import BIGRAMS as COUNTS
 from skiptrace.tokens.tables import VOCAB
-from skiptrace.workers import side_by_side
+from skiptrace.workers import at_once, side_by_side
 from stages import needs
 from stages.common import asked_for, run, wrote
 
@@ -58,7 +58,7 @@ def main() -> None:
     corpus = load_model(name, PARAMS).corpus
     model, words, out = checkpoint.load(MODELS / name), VOCAB.file(TOKENS / corpus), TABLES / name
     followed = COUNTS.file(NGRAMS / corpus)
-    vocab = vocabulary.load(words, model.d_vocab, followed)
+    vocab = vocabulary.load(words, model.d_vocab)
     scores = HEADS.read(out)
     positional = {(row.layer, row.head) for row in scores.itertuples() if row.positional}
 
@@ -66,7 +66,9 @@ def main() -> None:
     asked = [head for head in heads(model) if expansion.only is None or head_name(head) in expansion.only]
     pairs = virtual.pair_circuits(model, expansion.virtual_heads, where)
     offsets = len(expansion.offsets) if model.config.rotary else 0
-    needs.state(f"mine {name}", needs.of_circuits(model, len(asked) + len(pairs), offsets), BOUNDED_BY)
+    every, known = len(asked) + len(pairs), COUNTS.size(followed)
+    needed = needs.of_mining(model, every, at_once(len(asked)), known, offsets)
+    needs.state(f"mine {name}", needed, BOUNDED_BY)
     largest, agreement = bigrams.mine(path, COUNTS.read_file(followed), vocab, params)
     BIGRAMS.write(out, largest)
     AGREEMENT.write(out, agreement)

@@ -13,6 +13,8 @@ from skiptrace.memory import available
 from skiptrace.models.transformer import Transformer
 
 if TYPE_CHECKING:  # so that a stage depends on the parameters of no other
+    from skiptrace.config.account import AccountParams
+    from skiptrace.config.models import ModelParams
     from skiptrace.config.scoring import ScoringParams
     from skiptrace.config.verification import VerificationParams
 
@@ -20,6 +22,9 @@ A_SECOND = 1e11  # floating-point operations of two cores
 LONG = 60 * A_SECOND
 PER_ENTRY = 115  # what looking at an entry of a circuit costs beside its product, in operations (docs/scaling.md)
 SINGLE, DOUBLE, INTEGER = 4, 8, 8  # bytes of a number
+PANELS = 5  # of full rows that mining holds at once: a panel, what it becomes, and what either is computed from
+PAIR = 40  # bytes of a pair of adjacent tokens of the training text, as it is read and as a frame
+CHARACTER = 240  # bytes that a tokenizer takes for a character of a text that it encodes whole, where each is a token
 GIGABYTE = 1e9
 
 
@@ -39,16 +44,77 @@ def of_circuits(model: Transformer, heads: int, offsets: int = 0) -> Needs:
     return Needs(operations, factors + 2 * SINGLE * max(PANEL, model.d_vocab))
 
 
+def of_mining(model: Transformer, heads: int, at_once: int, pairs: int, offsets: int = 0) -> Needs:
+    """To mine so many heads, some `at_once`, with so many pairs of adjacent tokens of the training text.
+
+    Of rotary positions, QK is looked at at so many distances besides.
+    """
+    passes = of_circuits(model, heads, offsets)
+    panels = min(PANELS * SINGLE * PANEL, PANELS * SINGLE * float(model.d_vocab) ** 2) if heads else 0.0
+    # Read for the direct path, and by whichever heads begin at once.
+    known = PAIR * pairs * (1.0 + at_once)
+    return Needs(passes.operations, max(1, at_once) * (passes.memory + panels) + known)
+
+
+def of_encoding(longest: int) -> Needs:
+    """To encode a corpus whose longest document has so many characters: a document is encoded whole."""
+    return Needs(0.0, float(CHARACTER) * longest)
+
+
+def of_training(model: Transformer, params: "ModelParams", rows: int) -> Needs:
+    """To train, `rows` positions of logits at once; `model` is the size of it alone."""
+    weights = sum(weight.numel() for weight in model.parameters())
+    positions = float(params.batch_size * params.n_ctx)
+    attention = 4.0 * model.n_layers * model.n_heads * (4 * model.d_model * model.d_head + params.n_ctx * model.d_head)
+    operations = 3.0 * params.steps * positions * (2.0 * model.d_model * model.d_vocab + attention)
+    # Weights, gradients, the optimisers' two moments, and all but the gradients again while a state is saved.
+    kept = SINGLE * 7.0 * weights
+    # Of every layer the scores, the pattern, and what is read and written; logits, and what they become.
+    seen = model.n_layers * (2.0 * model.n_heads * params.n_ctx + 4.0 * model.d_model)
+    return Needs(operations, kept + SINGLE * (positions * seen + 2.0 * min(rows, positions) * model.d_vocab))
+
+
+def of_accounting(model: Transformer, params: "AccountParams", most: int) -> Needs:
+    """To account for attention on text, and rank at most so many entries of either circuit."""
+    context = 2.0 * model.n_ctx * model.d_vocab
+    rungs = 9.0 * max(1, model.n_layers) * params.contexts * context * model.d_model
+    running = 3.0 * SINGLE * model.n_ctx * model.d_vocab
+    if not model.n_layers:
+        return Needs(rungs, running)
+    entries = min(most, model.n_layers * model.n_heads * model.d_vocab**2)
+    points, rounds = 39.0 * params.contexts, 16.0 * params.selection
+    along = (points + 2 * rounds) * context * model.n_layers * (model.d_model + model.n_heads * model.d_head)
+    # Slopes of QK and of OV; of one of them the worth, where it is above zero, and the order by it.
+    ranking = entries * (2.0 * SINGLE + SINGLE + 1 + INTEGER + SINGLE)
+    return Needs(rungs + along, max(ranking, running))
+
+
+def of_exploration(model: Transformer, frequent: int, pairs: int) -> Needs:
+    """To look tokens up, and compare the direct path on so many `frequent` ones with the pairs of the training text."""
+    rows = max(frequent, model.n_ctx)
+    operations = 2.0 * rows * model.d_model * model.d_vocab
+    return Needs(operations, 2.0 * SINGLE * rows * model.d_vocab + PAIR * pairs)
+
+
+def of_expansion(model: Transformer, at_once: int, rows: int) -> Needs:
+    """To expand circuits, some `at_once`, so many `rows` in memory at once; the disk is asked for elsewhere."""
+    row = (SINGLE + 2 * 2.0) * model.d_vocab  # as it is, in half precision, and as it is compressed
+    return Needs(0.0, at_once * (rows * row + SINGLE * 2.0 * model.d_vocab * model.d_model))
+
+
 def of_losses(model: Transformer, contexts: int, rows: int) -> Needs:
     """To turn the residual streams of so many contexts into losses, `rows` positions at once."""
     operations = 2.0 * contexts * model.n_ctx * model.d_model * model.d_vocab
     return Needs(operations, 2.0 * SINGLE * rows * model.d_vocab)
 
 
-def of_verification(model: Transformer, rows: int, at_once: int, tokens: int, params: "VerificationParams") -> Needs:
+def of_verification(
+    model: Transformer, rows: int, at_once: int, tokens: int, mined: Needs, params: "VerificationParams"
+) -> Needs:
     """To run so many mined rows intact, with the edge cut and the source replaced, and the null's rows.
 
-    `at_once` contexts run together; `tokens` of training text are indexed by token.
+    `at_once` contexts run together; `tokens` of training text are indexed by token; `mined` is what it needs to
+    mine stand-ins and twins.
     """
     ctx = min(params.context_tokens, model.n_ctx)
     body = 8.0 * model.n_layers * ctx * model.d_model * model.n_heads * model.d_head
@@ -58,7 +124,7 @@ def of_verification(model: Transformer, rows: int, at_once: int, tokens: int, pa
     # Logits intact, with the edge cut, and their exponentials, beside the residual stream before every layer.
     batch = min(at_once, params.contexts * max(rows, null))
     running = SINGLE * batch * (3.0 * model.d_vocab + model.n_layers * ctx * model.d_model)
-    return Needs(operations, max(running, INTEGER * tokens))
+    return Needs(operations + mined.operations, max(running + INTEGER * tokens, mined.memory))
 
 
 def of_composition(model: Transformer, virtual_heads: int, positions: int, params: "ScoringParams") -> Needs:
@@ -79,22 +145,22 @@ def of_composition(model: Transformer, virtual_heads: int, positions: int, param
     return Needs(2 * terms * losses + circuits, max(identities, text))
 
 
-def state(stage: str, needed: Needs, bounded_by: str) -> None:
-    """Print what is needed, if it takes long, and the keys of params.yaml that bound it.
+def state(stage: str, needed: Needs, bounded_by: str, also: str = "the size of the vocabulary") -> None:
+    """Print what is needed, if it takes long, and the keys of params.yaml that bound it, and what `also` does.
 
     Raises:
         InputError: it is more memory than there is.
     """
     there = available()
-    remedy = f"{bounded_by} in params.yaml and the size of the vocabulary bound it"
+    remedy = f"{bounded_by} in params.yaml and {also} bound it"
     memory = f"{needed.memory / GIGABYTE:.1f} GB of memory"
     if needed.memory > there.bytes:
         left = f"{there.limit} leaves, {max(there.bytes, 0) / GIGABYTE:.1f} GB"
-        raise InputError(f"{stage}: at least {memory} beside the model, more than {left}; {remedy}")
+        raise InputError(f"{stage}: at least {memory} beside what is loaded, more than {left}; {remedy}")
     if needed.operations > LONG:
         minutes = needed.operations / A_SECOND / 60
         print(
             f"{stage}: at least {needed.operations:.1e} floating-point operations, {minutes:.0f} minutes on two cores, "
-            f"and {memory} beside the model; {remedy}",
+            f"and {memory} beside what is loaded; {remedy}",
             file=sys.stderr,
         )

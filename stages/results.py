@@ -12,8 +12,9 @@ from skiptrace.composition import tables as composition
 from skiptrace.config.dictionaries import ToyDictionaryParams
 from skiptrace.config.models import AnyModel, ModelShape
 from skiptrace.config.pipeline import load_pipeline
+from skiptrace.control import tables as control
 from skiptrace.corpora import card
-from skiptrace.dictionary.tables import CONTEXTS, DENSITIES, FEATURES, SWEEP, TOY_SWEEP
+from skiptrace.dictionary.tables import CONTEXTS, DENSITIES, FEATURES, HYBRID, SWEEP, TOY_SWEEP
 from skiptrace.errors import InputError
 from skiptrace.evidence.tables import BUGS, CHECKED, COSTS, FUNNEL, MATCHED, SCORES
 from skiptrace.exploration import tables as exploration
@@ -21,6 +22,7 @@ from skiptrace.files import read_json
 from skiptrace.layout import (
     ACCOUNT,
     COMPOSE,
+    CONTROL,
     CORPORA,
     DICTIONARY,
     EVIDENCE,
@@ -106,9 +108,12 @@ def read_results() -> Results:
     for name, dictionary in pipeline.dictionaries.items():
         toy = isinstance(dictionary, ToyDictionaryParams)
         sweep = (TOY_SWEEP if toy else SWEEP).read(DICTIONARY / name)
-        rest = [] if toy else [table.read(DICTIONARY / name) for table in (DENSITIES, FEATURES, CONTEXTS)]
-        dictionaries[name] = DictionaryResult(dictionary, sweep, *(rest or [pd.DataFrame()] * 3))
-    return Results(corpora, models, toys, dictionaries)
+        looked_into = [table.read(DICTIONARY / name) for table in (() if toy else (DENSITIES, FEATURES, CONTEXTS))]
+        densities, features, contexts = looked_into or [pd.DataFrame()] * 3
+        eased = HYBRID.read(DICTIONARY / name) if toy else pd.DataFrame()
+        dictionaries[name] = DictionaryResult(dictionary, sweep, densities, features, contexts, eased)
+    controlled = {table.name: table.read(CONTROL) for table in declared(control)}
+    return Results(corpora, models, toys, dictionaries, controlled)
 
 
 def shape(model: AnyModel, config: ModelConfig) -> ModelShape:

@@ -26,6 +26,7 @@ from skiptrace.layout import CORPORA, IMPORTS, PARAMS, TOKENS
 from skiptrace.tokens import survival, tokenizer
 from skiptrace.tokens.existing import load_existing
 from skiptrace.tokens.tables import VOCAB
+from stages import needs
 from stages.common import asked_for, run, wrote
 
 
@@ -35,6 +36,8 @@ def main() -> None:
     params = load(TokenizerParams, f"tokenizers.{name}", PARAMS)
     folder, of_split = TOKENS / name, partial(texts, DOCUMENTS.file(CORPORA / name))
     sizes = card.read(CORPORA / name / "card.json")
+    encoded = needs.of_encoding(sizes.longest_characters)
+    needs.state(f"tokens {name}", encoded, f"corpora.{name}.cut", f"the length of {sizes.longest_source}")
     bos_id = None
     place = params.place(IMPORTS)
     if place is not None and params.bos is not None:

@@ -22,13 +22,17 @@ from skiptrace.files import atomic_folder, fingerprint, read_json, read_tokens
 from skiptrace.layout import IMPORTS, MODELS, PARAMS, SCRATCH, TOKENS
 from skiptrace.models import checkpoint
 from skiptrace.models.importing import import_model, read_as
+from skiptrace.models.loss import ROWS
 from skiptrace.models.tables import CURVE
-from skiptrace.models.training import train
+from skiptrace.models.training import config, train
+from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import require_context, spread_windows
 from skiptrace.tokens.tables import VOCAB
+from stages import needs
 from stages.common import asked_for, run, wrote
 
 NORM_TOKENS = 16_384  # of validation text, over which 1/std of layer norm is averaged
+BOUNDED_BY = "batch_size, n_ctx and d_model of the model"
 
 
 def main() -> None:
@@ -79,6 +83,9 @@ def train_one(name: str, params: ModelParams, d_vocab: int) -> None:
     setting = [params.model_dump(), torch.__version__, arithmetic.kernels(), where.type]
     scratch = SCRATCH / "train" / name
     streams = [read_tokens(path, d_vocab) for path in inputs]
+    with torch.device("meta"):
+        size = Transformer(config(params, d_vocab))
+    needs.state(f"train {name}", needs.of_training(size, params, ROWS), BOUNDED_BY)
     state = scratch / fingerprint(setting, [*inputs, *code])
     model, curve = train(params, streams[0], streams[1], d_vocab, state, name, where)
     shutil.rmtree(MODELS / name / "twins", ignore_errors=True)
@@ -86,7 +93,8 @@ def train_one(name: str, params: ModelParams, d_vocab: int) -> None:
     for twin in range(1, params.twins + 1):
         other = params.model_copy(update={"seed": params.seed + twin, "checkpoints": 0})
         of_twin = state / f"twin-{twin}", f"{name}, twin {twin}"
-        found, _ = train(other, streams[0], streams[1], d_vocab, *of_twin, where)
+        # Nobody looks at a twin's curve, whose points would be a twentieth of its training.
+        found, _ = train(other, streams[0], streams[1], d_vocab, *of_twin, where, points=0)
         checkpoint.save(found, MODELS / name / "twins" / str(twin))
     if params.checkpoints:
         with atomic_folder(MODELS / name / "checkpoints") as kept:
@@ -97,4 +105,4 @@ def train_one(name: str, params: ModelParams, d_vocab: int) -> None:
 
 
 if __name__ == "__main__":
-    run(main, "batch_size or n_ctx of the model")
+    run(main, BOUNDED_BY)

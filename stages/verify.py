@@ -5,6 +5,7 @@ Reads   params.yaml  verification, mining
         data/tokens/<corpus of m>/, data/ngrams/<corpus of m>/, data/corpora/<corpus of m>/
 Writes  data/evidence/<m>/skip_trigrams.parquet   the mined columns and their evidence
         data/evidence/<m>/matched.parquet         rows mined from stand-ins of the heads, checked in the same way
+        data/evidence/<m>/twins.parquet           the best rows of its twins
         data/evidence/<m>/funnel.parquet          how many rows pass each test, of the heads and of the stand-ins
         data/evidence/<m>/bugs.parquet            crossed skip-trigrams and what they cost
         data/evidence/<m>/truth.parquet           precision and recall against planted truth
@@ -24,14 +25,15 @@ from skiptrace.evidence.causal import at_once
 from skiptrace.evidence.funnel import funnel, judged
 from skiptrace.evidence.nulls import StandIn, stand_in
 from skiptrace.evidence.support import Positions
-from skiptrace.evidence.tables import BUGS, CHECKED, COSTS, FUNNEL, MATCHED, SCORES
+from skiptrace.evidence.tables import BUGS, CHECKED, COSTS, FUNNEL, MATCHED, SCORES, TWINS
 from skiptrace.evidence.used import use
-from skiptrace.evidence.verification import Streams, verify
+from skiptrace.evidence.verification import Streams, best, verify
 from skiptrace.files import read_tokens
 from skiptrace.layout import CORPORA, EVIDENCE, MODELS, NGRAMS, PARAMS, TABLES, TOKENS
 from skiptrace.mining import skip_trigrams, vocabulary
 from skiptrace.mining.tables import BIGRAMS, COPIES, SKIP_TRIGRAMS
 from skiptrace.models import checkpoint
+from skiptrace.models.transformer import Transformer
 from skiptrace.tokens.tables import BIGRAMS as COUNTS
 from skiptrace.tokens.tables import VOCAB
 from stages import needs
@@ -56,22 +58,27 @@ def main() -> None:
 
     rows = min(len(tables["skip_trigrams"]), params.rows)
     batch = at_once(model, min(params.context_tokens, model.n_ctx))
-    needed = needs.of_verification(model, rows * (1 + len(StandIn)), batch, len(streams.train), params)
+    paths = sorted((MODELS / name / "twins").glob("*/"))
+    others = (len(StandIn) + len(paths)) * model.n_layers * model.n_heads
+    to_mine = needs.of_mining(model, others, 1, COUNTS.size(COUNTS.file(NGRAMS / corpus)))
+    to_check = rows + min(params.matched_rows, params.rows) * len(StandIn)
+    needed = needs.of_verification(model, to_check, batch, len(streams.train), to_mine, params)
     needs.state(f"verify {name}", needed, BOUNDED_BY)
     words = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab, COUNTS.file(NGRAMS / corpus))
-    twins = [checkpoint.load(path) for path in sorted((MODELS / name / "twins").glob("*/"))]
-    theirs = [skip_trigrams.of_model(twin, words, mining) for twin in twins]
-    matched = params.model_copy(update={"rows": params.matched_rows or params.rows})
+    theirs = [skip_trigrams.of_model(checkpoint.load(path), words, mining) for path in paths]
+    context = min(params.context_tokens, model.n_ctx)
+
+    def on_text(of: Transformer, rows: pd.DataFrame) -> pd.DataFrame:
+        return pd.concat([rows, use(of, rows, streams.valid, context, params.text_places, params.fdr)], axis=1)
+
     arms = {}
     for kind in StandIn:
         other = stand_in(model, kind, params.seed)
-        arms[kind.value] = verify(other, skip_trigrams.of_model(other, words, mining), streams, matched)
-    checked = verify(model, tables["skip_trigrams"], streams, params)
+        mined = skip_trigrams.of_model(other, words, mining)
+        arms[kind.value] = on_text(other, verify(other, mined, streams, params, params.matched_rows))
+    checked = on_text(model, verify(model, tables["skip_trigrams"], streams, params))
     checked = judged(checked, arms[StandIn.ROTATED], theirs, params)
     arms = {kind: judged(rows, arms[StandIn.ROTATED], theirs, params) for kind, rows in arms.items()}
-    context = min(params.context_tokens, model.n_ctx)
-    on_text = use(model, checked, streams.valid, context, params.text_places, params.fdr)
-    checked = pd.concat([checked, on_text], axis=1)
     positions = Positions(streams.train, len(vocab), model.n_ctx - 1)
     found = bugs.measure(model, bugs.find(checked, positions, params), streams, params)
     planted = TRUTH.file(CORPORA / corpus)
@@ -82,6 +89,8 @@ def main() -> None:
 
     stood = pd.concat([rows.assign(heads=kind) for kind, rows in arms.items()], ignore_index=True)
     MATCHED.write(out, stood)
+    recurring = [rows[best(rows, params.rows)].assign(twin=number) for number, rows in enumerate(theirs)]
+    TWINS.write(out, TWINS.frame(pd.concat(recurring) if recurring else ()))
     FUNNEL.write(out, funnel({"trained": checked, **arms}, params))
     CHECKED.write(out, checked)
     BUGS.write(out, bugs.with_texts(found, vocab["token"]))

@@ -37,7 +37,7 @@ def expected() -> dict[str, list[str]]:
             f"{100 * account['recovered']['10000']:.0f}",
         ],
         "one-bugs": [f"{abs(one['crossing_cost_nats']):.3f}", f"{one['bug_cost_contradicted_nats']:.3f}"],
-        "planted-truth": [f"{found['recall']:.2f}", f"{found['best_baseline']:.2f}"],
+        "planted-control": [f"{found['recall']:.2f}", f"{found['best_baseline']:.2f}"],
         "two-induction": [
             str(two["induction_heads"]), heads["two"],
             f"{two['prefix_matching_max']:.2f}", f"{one['prefix_matching_max']:.2f}",

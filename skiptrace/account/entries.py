@@ -1,4 +1,4 @@
-"""A one-layer model as its additive parts and single entries of its circuits, on text.
+"""A model as the additive parts and single entries of its heads' circuits, on text.
 
 Both circuits of a head are split into an additive part and a centred rest,
 
@@ -8,6 +8,11 @@ Both circuits of a head are split into an additive part and a centred rest,
 with means over tokens by their frequency; of the rest of OV, rows are less their mean over output tokens, which the
 softmax over the vocabulary ignores. Positions, the additive parts and the direct path W_E W_U are always kept; of the
 rest, single entries. With every entry kept this is the model itself.
+
+Heads of later layers read more than tokens. With r_i what earlier layers wrote at place i, the scores have three terms
+more, of r_d with k_s, of q_d with r_s and of r_d with r_s, and the values one, of r_s. These, and what later layers
+read of the values of earlier ones, are composition: they are no entries of token circuits, and are always kept, run
+with the attention that the kept entries give. Heads of all layers stand one after the other.
 """
 
 from dataclasses import dataclass
@@ -15,7 +20,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Integer
+from jaxtyping import Float, Int, Integer
 from scipy import sparse
 from torch import Tensor
 
@@ -41,7 +46,12 @@ NO_ENTRIES = Entries(*(np.empty(0, dtype=kind) for kind in (np.int64, np.int64, 
 
 @runtime_checkable
 class Additive(Protocol):
-    """What a one-layer model is without its interactions."""
+    """What a model is without the interactions of tokens in its circuits."""
+
+    @property
+    def W_U(self) -> Float[Tensor, "d_model d_vocab"]:
+        """The unembedding."""
+        ...
 
     @property
     def n_heads(self) -> int:
@@ -61,12 +71,28 @@ class Additive(Protocol):
         """The direct path and the mean output of every head."""
         ...
 
+    def attend(
+        self, tokens: Int[Tensor, " ctx"], scores: Float[Tensor, "n_heads ctx ctx"]
+    ) -> Float[Tensor, "n_heads ctx ctx"]:
+        """Attention, given the scores of tokens and places; later layers add those of composition."""
+        ...
+
+    def composed(
+        self, tokens: Int[Tensor, " ctx"], pattern: Float[Tensor, "n_heads ctx ctx"]
+    ) -> Float[Tensor, "ctx d_model"] | None:
+        """What later layers write of what earlier ones wrote, given where heads attend; None for a single layer."""
+        ...
+
 
 @dataclass(frozen=True)
 class Split:
-    """A one-layer model split into additive parts (`scores`, `logits`) and centred circuits, held as thin factors."""
+    """A model split into additive parts (`scores`, `logits`), composition, and centred circuits, held as thin factors.
+
+    Arrays and circuits have the heads of all layers one after the other.
+    """
 
     model: Transformer
+    W_U: Float[Tensor, "d_model d_vocab"]
     query: Float[Tensor, "n_heads d_vocab d_head"]
     key: Float[Tensor, "n_heads d_vocab d_head"]
     query_place: Float[Tensor, "n_heads n_ctx d_head"]
@@ -99,38 +125,86 @@ class Split:
 
     def logits(self, tokens: Int[Tensor, " ctx"]) -> Float[Tensor, "ctx d_vocab"]:
         """W_E W_U and Σ_h v̄ W_O W_U."""
-        return self.model.W_E[tokens] @ self.model.W_U + self.mean_output
+        return self.model.W_E[tokens] @ self.W_U + self.mean_output
+
+    def attend(
+        self, tokens: Int[Tensor, " ctx"], scores: Float[Tensor, "n_heads ctx ctx"]
+    ) -> Float[Tensor, "n_heads ctx ctx"]:
+        """The softmax of the scores; in later layers of these and r_i · k_j + q_i · r_j + r_i · r_j, over √d_head."""
+        first, *later = scores.chunk(self.model.n_layers)
+        found = [causal_softmax(first)]
+        stream = torch.zeros(len(tokens), self.model.d_model, dtype=scores.dtype)
+        for index, own in enumerate(later, 1):
+            stream = stream + self._written(index - 1, self.model.W_E[tokens] + stream, found[-1])
+            found.append(causal_softmax(own + self._composed_scores(index, tokens, stream)))
+        return torch.cat(found)
+
+    def composed(
+        self, tokens: Int[Tensor, " ctx"], pattern: Float[Tensor, "n_heads ctx ctx"]
+    ) -> Float[Tensor, "ctx d_model"] | None:
+        """Σ A_ij r_j W_V W_O over the heads of later layers."""
+        if self.model.n_layers == 1:
+            return None
+        found = stream = torch.zeros(len(tokens), self.model.d_model, dtype=pattern.dtype)
+        for index, own in enumerate(pattern.chunk(self.model.n_layers)):
+            found = found + self._written(index, stream, own)
+            stream = stream + self._written(index, self.model.W_E[tokens] + stream, own)
+        return found
+
+    def _composed_scores(
+        self, index: int, tokens: Int[Tensor, " ctx"], stream: Float[Tensor, "ctx d_model"]
+    ) -> Float[Tensor, "heads_of_layer ctx ctx"]:
+        layer, ctx = self.model.blocks[index], len(tokens)
+        own = slice(index * self.model.n_heads, (index + 1) * self.model.n_heads)
+        query, key = (layer.split((stream @ w)[None])[0] for w in (layer.q * self.model.d_head**-0.5, layer.k))
+        of_query = self.query[own][:, tokens] + self.query_place[own][:, :ctx]
+        of_key = self.key[own][:, tokens] + self.key_place[own][:, :ctx]
+        return query @ (of_key + key).transpose(1, 2) + of_query @ key.transpose(1, 2)
+
+    def _written(
+        self, index: int, stream: Float[Tensor, "ctx d_model"], pattern: Float[Tensor, "heads_of_layer ctx ctx"]
+    ) -> Float[Tensor, "ctx d_model"]:
+        layer = self.model.blocks[index]
+        return (pattern @ layer.split((stream @ layer.v)[None])[0]).transpose(0, 1).flatten(1) @ layer.o
 
 
 @torch.no_grad()
 def split(model: Transformer, frequency: Float[Tensor, " d_vocab"]) -> Split:
-    """Split a model of one layer, without layer norm and MLP and with positions beside the stream; see `applies`."""
-    layer, pos, scale = model.blocks[0], model.positions(model.n_ctx), model.d_head**-0.5
-    p = frequency.to(model.W_E.dtype)
-    query, key, value = (layer.split((model.W_E @ w)[None])[0] for w in (layer.q * scale, layer.k, layer.v))
-    query_place, key_place = (layer.split((pos @ w)[None])[0] for w in (layer.q * scale, layer.k))
+    """Split a model with layers, without layer norm and MLP and with positions beside the stream; see `splits`."""
+    pos, scale, p = model.positions(model.n_ctx), model.d_head**-0.5, frequency.to(model.W_E.dtype)
+    factors: list[list[Tensor]] = []
+    for layer in model.blocks:
+        of_tokens = [layer.split((model.W_E @ w)[None])[0] for w in (layer.q * scale, layer.k, layer.v)]
+        of_places = [layer.split((pos @ w)[None])[0] for w in (layer.q * scale, layer.k)]
+        factors.append([*of_tokens, *of_places, layer.W_O @ model.W_U])
+    query, key, value, query_place, key_place, out = (torch.cat(each) for each in zip(*factors, strict=True))
     q, k, v = ((x * p[:, None]).sum(1, keepdim=True) for x in (query, key, value))
-    out = layer.W_O @ model.W_U
     centred = out - (out * p).sum(-1, keepdim=True)
-    heads = range(model.n_heads)
+    names = [(str(layer), str(head)) for layer in range(model.n_layers) for head in range(model.n_heads)]
     return Split(
         model,
+        model.W_U,
         query,
         key,
         query_place,
         key_place,
         q,
         (v @ out).sum(0)[0],
-        [Circuit("qk", "0", str(h), query[h] - q[h], (key[h] - k[h]).T) for h in heads],
-        [Circuit("ov", "0", str(h), value[h] - v[h], centred[h]) for h in heads],
+        [Circuit("qk", *name, query[h] - q[h], (key[h] - k[h]).T) for h, name in enumerate(names)],
+        [Circuit("ov", *name, value[h] - v[h], centred[h]) for h, name in enumerate(names)],
     )
 
 
-def applies(model: Transformer) -> bool:
-    """Whether a model is the sum of its direct path and its heads' circuits, whose positions are beside the stream."""
+def splits(model: Transformer) -> bool:
+    """Whether a model is its direct path, its heads' circuits and composition, positions beside the stream."""
     bias = any(layer.b_O is not None for layer in model.blocks)
     beside = not model.standard_positions and not model.config.rotary
-    return model.n_layers == 1 and model.linear and beside and not bias
+    return model.n_layers > 0 and model.linear and beside and not bias
+
+
+def applies(model: Transformer) -> bool:
+    """Whether a model is the sum of its direct path and its heads' circuits: one layer, which nothing composes with."""
+    return model.n_layers == 1 and splits(model)
 
 
 class Running:
@@ -152,8 +226,10 @@ class Running:
             at = (ov.head.astype(np.int64) * n + ov.row, ov.column)
             self._rows = sparse.csr_matrix((ov.value.astype(np.float32), at), shape=(additive.n_heads * n, n))
 
-    def pattern(self, tokens: Int[Tensor, " ctx"]) -> Float[Tensor, "n_heads ctx ctx"]:
-        """Attention from every destination to every source of a context."""
+    def pattern(
+        self, tokens: Int[Tensor, " ctx"], added: Float[Tensor, "n_heads ctx ctx"] | None = None
+    ) -> Float[Tensor, "n_heads ctx ctx"]:
+        """Attention from every destination to every source of a context, with something `added` to the scores."""
         scores = self.additive.scores(tokens)
         held, at = tokens.unique(return_inverse=True)  # a context has far fewer tokens than places
         if isinstance(self.qk, Entries):
@@ -165,13 +241,16 @@ class Running:
         else:
             for head, circuit in enumerate(self.qk):
                 scores[head] += circuit.restricted(tokens, tokens).dense()
-        return scores.masked_fill(_future(len(tokens)), -torch.inf).softmax(-1)
+        return self.additive.attend(tokens, scores if added is None else scores + added)
 
     def logits(
         self, tokens: Int[Tensor, " ctx"], pattern: Float[Tensor, "n_heads ctx ctx"]
     ) -> Float[Tensor, "ctx d_vocab"]:
         """The logits of a context, given where its heads attend."""
         logits = self.additive.logits(tokens)
+        composed = self.additive.composed(tokens, pattern)
+        if composed is not None:
+            logits += composed @ self.additive.W_U
         if isinstance(self.ov, Entries):
             held, at = tokens.unique(return_inverse=True)
             attended = pattern.new_zeros(*pattern.shape[:2], len(held)).index_add_(2, at, pattern)
@@ -186,7 +265,7 @@ class Running:
     def through(
         self, tokens: Int[Tensor, " ctx"], gradient: Float[Tensor, "ctx d_vocab"]
     ) -> Float[Tensor, "n_heads ctx ctx"]:
-        """∂loss/∂A_ij of every head, up to a number for each destination, given ∂loss/∂logits."""
+        """∂loss/∂A_ij through the kept entries of OV, up to a number for each destination, given ∂loss/∂logits."""
         if isinstance(self.ov, Entries):
             held, at = tokens.unique(return_inverse=True)
             found = self._rows_of(held) @ np.ascontiguousarray(gradient.numpy().T)
@@ -199,8 +278,10 @@ class Running:
         return self._rows[(first + held.numpy()).ravel()]
 
 
-def _future(ctx: int) -> Bool[Tensor, "ctx ctx"]:
-    return torch.ones(ctx, ctx, dtype=torch.bool).triu(1)
+def causal_softmax(scores: Float[Tensor, "heads ctx ctx"]) -> Float[Tensor, "heads ctx ctx"]:
+    """Over the sources that are not later than the destination."""
+    future = torch.ones(scores.shape[1:], dtype=torch.bool).triu(1)
+    return scores.masked_fill(future, -torch.inf).softmax(-1)
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from skiptrace.account.entries import Running, Split
+from skiptrace.account.entries import Running, Split, causal_softmax
 from skiptrace.account.study import entries_of
 from skiptrace.account.tables import ENTRIES
 from skiptrace.errors import InputError
@@ -58,6 +58,15 @@ class Tables:
         """The direct path and the mean output of every head."""
         return self.W_E[tokens] @ self.W_U + self.mean_output
 
+    def attend(
+        self, tokens: Int[Tensor, " ctx"], scores: Float[Tensor, "n_heads ctx ctx"]
+    ) -> Float[Tensor, "n_heads ctx ctx"]:
+        """The softmax of the scores."""
+        return causal_softmax(scores)
+
+    def composed(self, tokens: Int[Tensor, " ctx"], pattern: Float[Tensor, "n_heads ctx ctx"]) -> None:
+        """Nothing: one layer reads no other."""
+
 
 def fits(split: Split) -> bool:
     """Whether the additive tables of a model are small enough to be written."""
@@ -83,18 +92,24 @@ def save(path: Path, tables: Tables) -> None:
     write_tensors(path, {name: tensor.contiguous() for name, tensor in vars(tables).items()})
 
 
-def load(folder: Path, entries: int | None = None) -> Running:
+def load(folder: Path, entries: int | None = None, split: Split | None = None) -> Running:
     """The model that the first `entries` rows of QK and of OV make with the additive parts: all of them by default.
 
+    A model of one layer runs without the weights of its heads. What later layers do with what earlier ones wrote is no
+    table: of a model of several layers the rows stand in the place of the circuits of its `split`, which has the rest.
+
     Raises:
-        InputError: the account of this model has no tables, since it is not the sum of its circuits or too large.
+        InputError: the account of this model has no tables, since it is more than its circuits or too large.
     """
-    if not (folder / "additive.safetensors").exists():
+    if split is None and not (folder / "additive.safetensors").exists():
         raise InputError(
-            f"{folder}/additive.safetensors is missing: tables are made for one-layer models without layer norm and "
-            "MLP, whose d_vocab · n_ctx is small enough; `dvc repro` writes them"
+            f"{folder}/additive.safetensors is missing: tables that run alone are made for one-layer models without "
+            "layer norm and MLP, whose d_vocab · n_ctx is small enough; `dvc repro` writes them; for more layers pass "
+            "split=skiptrace.account.entries.split(model, frequency)"
         )
     table = ENTRIES.read(folder)
-    qk, ov = (entries_of(table, circuit) for circuit in ("qk", "ov"))
+    additive = Tables(**read_tensors(folder / "additive.safetensors")) if split is None else split
+    per_layer = additive.n_heads if split is None else split.model.n_heads
+    qk, ov = (entries_of(table, circuit, per_layer) for circuit in ("qk", "ov"))
     n = len(table) if entries is None else entries
-    return Running(Tables(**read_tensors(folder / "additive.safetensors")), qk.first(n), ov.first(n))
+    return Running(additive, qk.first(n), ov.first(n))

@@ -17,6 +17,9 @@ MOST = 2**26  # entries of a circuit, of all heads together, that are ranked: of
 PATH = ((0.0, 0.125), (0.25, 0.25), (0.5, 0.25), (0.75, 0.25), (1.0, 0.125))  # places on the path, trapezoidal weights
 
 
+BLOCK = 64  # values of which the largest bounds the first few
+
+
 class Ranked(NamedTuple):
     """Entries of QK and of OV in an order, and what each is worth in it: nats per token for those ranked by loss."""
 
@@ -46,7 +49,8 @@ def slopes(
     """Add to `into`, `share` times, the derivatives of the mean loss (nats per token) with respect to every entry.
 
     With g_i = softmax(logits_i) − onehot(target_i): ∂/∂OV[s, o] = Σ_i Σ_{j: t_j = s} A_ij g_i[o], and ∂/∂QK[d, s] =
-    Σ_{i: t_i = d} Σ_{j: t_j = s} A_ij (a_ij − Σ_k A_ik a_ik) with a_ij = OV[t_j] · g_i.
+    Σ_{i: t_i = d} Σ_{j: t_j = s} ∂loss/∂s_ij. In one layer ∂loss/∂s_ij = A_ij (a_ij − Σ_k A_ik a_ik) with
+    a_ij = OV[t_j] · g_i; where later layers read what this one writes, the chain rule goes on through them.
     """
     local = torch.full((running.additive.d_vocab,), -1)
     local[tokens] = torch.arange(len(tokens))
@@ -54,13 +58,21 @@ def slopes(
     targets = windows.shape[0] * (windows.shape[1] - 2)
     for window in windows:
         context = window[:-1]
-        pattern = running.pattern(context)
+        added = torch.zeros(running.additive.n_heads, len(context), len(context), requires_grad=True)
+        with torch.enable_grad():
+            attention = running.pattern(context, added)
+        pattern = attention.detach()
         gradient = running.logits(context, pattern).softmax(-1)
         gradient[torch.arange(len(context)), window[1:]] -= 1
         gradient[0] = 0
         gradient *= share / targets
         through = running.through(context, gradient)
-        scores = pattern * (through - (through * pattern).sum(-1, keepdim=True))
+        with torch.enable_grad():
+            saved = (attention * through).sum()
+            composed = running.additive.composed(context, attention)
+            if composed is not None:
+                saved = saved + (composed * (gradient @ running.additive.W_U.T)).sum()
+        (scores,) = torch.autograd.grad(saved, added)
         # Places of the same token are added up first: a context has far fewer tokens than places.
         held = local[context].unique()
         held = held[held >= 0]
@@ -159,14 +171,24 @@ def _largest(
     entries, worth = [], []
     for circuits, each, count in ((split.qk, found.qk, most[0]), (split.ov, found.ov, most[1])):
         flat = each.view(-1)
-        by = key(flat).numpy()
-        above = np.flatnonzero(by > 0).astype(np.int32)  # there are at most `MOST`
+        ordered = key(flat)
+        above = ((ordered >= _least(ordered, count)) & (ordered > 0)).nonzero()[:, 0].numpy()
+        by = ordered.numpy()
         if len(above) > count:
             above = above[np.argpartition(by[above], len(above) - count)[len(above) - count :]]
         top = above[np.lexsort([above, -by[above]])]
         entries.append(_at(circuits, tokens, top))
         worth.append(flat.numpy()[top].astype(np.float64))
     return Ranked(entries[0], entries[1], worth[0], worth[1])
+
+
+def _least(by: Float[Tensor, " n"], count: int) -> float:
+    """A number that at least `count` values reach: so many blocks of them have a maximum that does.
+
+    Few other values reach it, so that not all of them have to be partitioned, which takes seconds.
+    """
+    blocks = by[: len(by) // BLOCK * BLOCK].view(-1, BLOCK).amax(1)
+    return float(blocks.topk(count).values[-1]) if 0 < count <= len(blocks) else float(-np.inf)
 
 
 def _at(circuits: Sequence[Circuit], tokens: Int[Tensor, " n"], flat: np.ndarray) -> Entries:

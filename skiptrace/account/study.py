@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
 from skiptrace.account import orders, rows
-from skiptrace.account.entries import NO_ENTRIES, Entries, Running, Split, applies, context_losses, split
+from skiptrace.account.entries import NO_ENTRIES, Entries, Running, Split, applies, context_losses, split, splits
 from skiptrace.account.replaced import OV, QK, Averages, averages, losses
 from skiptrace.account.tables import CURVE, ENTRIES, LADDER, SKIP_BIGRAMS, SKIP_TRIGRAMS
 from skiptrace.arithmetic import log
@@ -49,7 +49,10 @@ class Text(NamedTuple):
 
 
 class Account(NamedTuple):
-    """The tables of data/account/<m>; all but `ladder` are empty for models that are not the sum of their circuits."""
+    """The tables of data/account/<m>.
+
+    All but `ladder` are empty for models that have more than circuits; rows are measured in those of one layer.
+    """
 
     ladder: pd.DataFrame
     curve: pd.DataFrame
@@ -61,21 +64,23 @@ class Account(NamedTuple):
 def account(model: Transformer, text: Text, mined: pd.DataFrame, params: AccountParams) -> Account:
     """Account for the attention of a model on held-out contexts, which no average and no order has seen.
 
-    `mined` holds skip-trigrams in the order in which the report shows them: `head`, `source_id`, `destination_id`,
-    `out_id`.
+    `mined` holds skip-trigrams in the order in which the report shows them: `layer`, `head`, `source_id`,
+    `destination_id`, `out_id`.
     """
     held_out = spread_windows(text.valid, model.n_ctx, params.contexts)
     means = averages(model, random_windows(text.train, model.n_ctx, params.selection, params.seed, 0), text.frequency)
     found = ladder(model, held_out, means, text)
-    if not applies(model):
+    if not splits(model):
         return Account(found, *(table.frame() for table in (CURVE, ENTRIES, SKIP_BIGRAMS, SKIP_TRIGRAMS)))
     parts = split(model, text.frequency)
     ranked, first = rank(parts, text, params)
+    recovered = curve(parts, held_out, ranked, mined, params)
+    kept = table(ranked[GREEDY], model.n_heads)
+    if not applies(model):
+        return Account(found, recovered, kept, SKIP_BIGRAMS.frame(), SKIP_TRIGRAMS.frame())
     ranked_on = random_windows(text.train, model.n_ctx, params.selection, params.seed, 1)
     by_source, by_both = rows.tables(parts, first.ov, ranked_on, held_out, params.rows)
-    recovered = curve(parts, held_out, ranked, mined, params)
-    worth = _named(SKIP_BIGRAMS, by_source, text), _named(SKIP_TRIGRAMS, by_both, text)
-    return Account(found, recovered, table(ranked[GREEDY]), *worth)
+    return Account(found, recovered, kept, _named(SKIP_BIGRAMS, by_source, text), _named(SKIP_TRIGRAMS, by_both, text))
 
 
 def _named(table: Table, rows: pd.DataFrame, text: Text) -> pd.DataFrame:
@@ -197,6 +202,7 @@ def _point(
 def of_rows(parts: Split, mined: pd.DataFrame) -> tuple[Entries, Entries]:
     """The entries QK[destination, source] and OV[source, out] that mined skip-trigrams use, each once."""
     both = []
+    mined = mined.assign(head=mined["layer"] * parts.model.n_heads + mined["head"])
     for circuits, row, column in ((parts.qk, "destination_id", "source_id"), (parts.ov, "source_id", "out_id")):
         used = mined[["head", row, column]].drop_duplicates()
         head, at, to = (used[name].to_numpy().astype(np.int64) for name in ("head", row, column))
@@ -208,11 +214,12 @@ def of_rows(parts: Split, mined: pd.DataFrame) -> tuple[Entries, Entries]:
     return both[0], both[1]
 
 
-def table(ranked: orders.Ranked) -> pd.DataFrame:
+def table(ranked: orders.Ranked, n_heads: int) -> pd.DataFrame:
     """The kept entries as a table: QK rows are destinations and columns sources, OV rows sources and columns outputs.
 
     `value` is in units of attention score (QK) or logits (OV), centred; `nats` is the loss that the entry saves per
     1,000 tokens of training text, to first order, in the round in which it was kept; `rank` counts within a circuit.
+    There are `n_heads` in each layer.
     """
     parts = []
     for circuit, entries, worth in (("qk", ranked.qk, ranked.qk_worth), ("ov", ranked.ov, ranked.ov_worth)):
@@ -220,8 +227,8 @@ def table(ranked: orders.Ranked) -> pd.DataFrame:
             pd.DataFrame(
                 {
                     "circuit": circuit,
-                    "layer": np.zeros(len(worth), dtype=np.int32),
-                    "head": entries.head.astype(np.int32),
+                    "layer": (entries.head // n_heads).astype(np.int32),
+                    "head": (entries.head % n_heads).astype(np.int32),
                     "row_id": entries.row.astype(np.int32),
                     "column_id": entries.column.astype(np.int32),
                     "value": entries.value,
@@ -233,9 +240,8 @@ def table(ranked: orders.Ranked) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def entries_of(table: pd.DataFrame, circuit: str) -> Entries:
-    """The entries of one circuit that a table holds, in its order."""
+def entries_of(table: pd.DataFrame, circuit: str, n_heads: int) -> Entries:
+    """The entries of one circuit that a table of a model with `n_heads` in each layer holds, in its order."""
     rows = table[table["circuit"] == circuit].sort_values("rank")
-    return Entries(
-        *(rows[name].to_numpy() for name in ("head", "row_id", "column_id", "value")),
-    )
+    head = (rows["layer"] * n_heads + rows["head"]).to_numpy()
+    return Entries(head, *(rows[name].to_numpy() for name in ("row_id", "column_id", "value")))

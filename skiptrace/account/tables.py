@@ -20,7 +20,7 @@ LADDER = Table(
 )
 CURVE = Table(
     "account/<m>/curve",
-    "What the first entries of an order recover; a row is a number of entries. Empty where circuits are not the model.",
+    "What the first entries of an order recover; a row is a number of entries. Composition of layers is always kept.",
     [
         Column("circuit", "string", "both: so many entries of QK and of OV; qk or ov: the other circuit whole"),
         Column("order", "string", "the order in which entries are kept"),
@@ -136,6 +136,11 @@ OVERLAPS = Table(
         Column("rows", "int64", "first rows that are compared"),
         Column("overlap", "float64", "share of them that are among as many first rows of the twin, in any head"),
         Column("chance", "float64", "the share if both orders were random"),
+        Column(
+            "chance_matched",
+            "float64",
+            "the share if the twin's order were random among its rows whose tokens are about as frequent",
+        ),
     ],
 )
 HEADLINES = Table(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from skiptrace.account.entries import applies, split
 from skiptrace.account.listing import CHOSEN_ON
@@ -15,6 +16,7 @@ from skiptrace.config.account import AccountParams
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import random_windows, spread_windows
 
+THIRDS = 3  # groups of like frequency in each role
 FIRST = 100  # rows of a ranking that are compared
 NATS = "nats"
 RANKINGS = {"published": "rank_published", "expected": "rank_expected"}  # by weights; `NATS` is by loss
@@ -30,7 +32,7 @@ def overlaps(
     mined from its own weights. By `NATS` they are ordered by what they save on the same training text (`chosen_nats`,
     as in `account.tables.ROWS`, where it is known), in models that are the sum of their circuits. `chance`: the share
     if both orders of their rows were random, |A ∩ B| n / (|A| |B|) with n the rows compared of A and of B, distinct
-    ones. Columns: `account.tables.OVERLAPS`.
+    ones. `chance_matched` is `matched_chance`. Columns: `account.tables.OVERLAPS`.
     """
     mine = _orders(model, mined, text, seed)
     found = []
@@ -41,8 +43,24 @@ def overlaps(
             n = min(FIRST, len(a), len(b))
             shared = len(a[:n].intersection(b[:n]))
             chance = len(a.intersection(b)) * n / (len(a) * len(b)) if n else np.nan
-            found.append((number, ranking, n, shared / n if n else np.nan, chance))
+            matched = matched_chance(a[:n], b, text.frequency.numpy()) if n else np.nan
+            found.append((number, ranking, n, shared / n if n else np.nan, chance, matched))
     return OVERLAPS.frame(found)
+
+
+def matched_chance(first: pd.MultiIndex, order: pd.MultiIndex, frequency: Float[np.ndarray, " d_vocab"]) -> float:
+    """The expected share of the first rows of `order` that are among `first`, if frequency alone made the order.
+
+    Rows are put in cells: thirds, by frequency, of the sources, of the destinations and of the outputs of `order`. The
+    first n rows have k_c in cell c, which holds s_c rows in all, h_c of them among `first`; drawn at random within
+    their cells they would share Σ_c k_c h_c / s_c of the n. Two models that prefer frequent tokens, and no more, do so.
+    """
+    ids = order.to_frame(index=False).to_numpy()
+    ranks = np.argsort(np.argsort(frequency[ids], axis=0, kind="stable"), axis=0, kind="stable")
+    cell = (ranks * THIRDS // len(ids)) @ THIRDS ** np.arange(ids.shape[1])
+    size, hits = np.bincount(cell), np.bincount(cell, order.isin(first))
+    n = len(first)
+    return float((hits / np.maximum(size, 1))[cell[:n]].mean())
 
 
 def _orders(model: Transformer, rows: pd.DataFrame, text: Text, seed: int) -> dict[str, pd.MultiIndex]:

@@ -256,6 +256,7 @@ class TextStatistics(NamedTuple):
 
     pattern: Float[Tensor, "n_heads ctx ctx"]
     moments: ScoreMoments
+    previous: Float[Tensor, "batch n_heads"]  # attention to the previous token in every text
 
 
 @torch.no_grad()
@@ -265,8 +266,10 @@ def on_text(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> list[TextSt
     log A is the attention score up to a constant per destination, which centring removes.
     """
     totals: list[list[Tensor]] = []
+    previous: list[list[Tensor]] = [[] for _ in model.blocks]
     for batch in batches(model, tokens):
         for layer, pattern in enumerate(model.patterns(batch)):
+            previous[layer].append(previous_token(pattern))
             scores = centred(log(pattern.clamp(min=1e-30)), model.blocks[layer].hidden(batch.shape[1], CPU))
             sums = [pattern.sum(0), scores.sum(0), scores.square().sum((0, -1, -2))]
             if layer == len(totals):
@@ -274,7 +277,10 @@ def on_text(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> list[TextSt
             else:
                 totals[layer] = [a + b for a, b in zip(totals[layer], sums, strict=True)]
     n = len(tokens)
-    return [TextStatistics(p / n, ScoreMoments(m / n, s / n)) for p, m, s in totals]
+    return [
+        TextStatistics(p / n, ScoreMoments(m / n, s / n), torch.cat(each))
+        for (p, m, s), each in zip(totals, previous, strict=True)
+    ]
 
 
 @torch.no_grad()
@@ -308,7 +314,7 @@ def score_heads(
         best = int(alone[: max(2, model.n_ctx // 2)].argmax())
         circuit, chance = ov(model, layer, head), by_chance[min(layer, 1)]
         score, own = copying(circuit), own_row([circuit])
-        matching = induced[layer][:, head].double()
+        matching, before = induced[layer][:, head].double(), seen.previous[:, head].double()
         rows.append(
             {
                 "layer": layer,
@@ -329,6 +335,7 @@ def score_heads(
                 "best_offset_attention": alone[best].item(),
                 "best_offset_uniform": uniform[best].item(),
                 "previous_token": previous_token(seen.pattern[head]).item(),
+                "previous_token_se": before.std().item() / math.sqrt(len(before)),
                 "previous_token_uniform": previous_token(even[layer]).item(),
                 "prefix_matching": matching.mean().item(),
                 "prefix_matching_se": matching.std().item() / math.sqrt(len(matching)),

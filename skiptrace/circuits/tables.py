@@ -28,6 +28,7 @@ HEADS = Table(
         Column("best_offset_attention", "float64", "mean attention to best_offset by the position term alone"),
         Column("best_offset_uniform", "float64", "mean attention to best_offset where attention is spread evenly"),
         Column("previous_token", "float64", "mean attention to the token before, on text (Olsson et al. 2022)"),
+        Column("previous_token_se", "float64", "standard error of previous_token over contexts"),
         Column("previous_token_uniform", "float64", "previous_token where attention is spread evenly"),
         Column("prefix_matching", "float64", "attention to what followed earlier occurrences of a repeated token"),
         Column("prefix_matching_se", "float64", "standard error of prefix_matching over sequences"),

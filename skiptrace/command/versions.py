@@ -14,7 +14,7 @@ from dvc.repo import Repo
 
 from skiptrace.command import closure
 from skiptrace.command.revision import Absent, Revision
-from skiptrace.comparison.version import Studied, Version
+from skiptrace.comparison.version import Studied, Twin, Version
 from skiptrace.config.pipeline import NAME
 from skiptrace.errors import InputError, one_line
 from skiptrace.files import read_json, read_table
@@ -85,7 +85,22 @@ def _read_model(revision: Revision, name: str, params: Any) -> Studied:
             f"{revision.name}: {MODELS / name} has {model.d_vocab} tokens, {TOKENS / corpus} {len(vocabulary)}; "
             "run dvc repro"
         )
-    return Studied(params, model, vocabulary, heads.to_pandas(), _read_skip_trigrams(revision, name))
+    mined = _read_skip_trigrams(revision, name)
+    return Studied(params, model, vocabulary, heads.to_pandas(), mined, list(_read_twins(revision, name, params)))
+
+
+def _read_twins(revision: Revision, name: str, params: dict[str, Any]) -> Iterator[Twin]:
+    """The twins of a model that are in reach, each with its best rows; earlier versions kept none of these."""
+    asked = params.get("twins", 0)
+    try:
+        rows = read_table(revision.fetch(EVIDENCE / name / "twins.parquet"), ["twin", *RANKED]).to_pandas()
+        for number in range(asked if isinstance(asked, int) else 0):
+            for file in ("config.json", "model.safetensors"):
+                weights = revision.fetch(MODELS / name / "twins" / str(number + 1) / file)
+            theirs = rows[rows["twin"] == number].assign(survives=None)
+            yield Twin(checkpoint.load(weights.parent), theirs)
+    except Absent:
+        return
 
 
 def _read_skip_trigrams(revision: Revision, name: str) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import numpy as np
 from skiptrace.circuits.matching import Match, Similarity, match, shared_tokens, similarity
 from skiptrace.comparison.overlap import Changes, changes
 from skiptrace.comparison.scalars import Measure, Parameter, measures, parameters, twins
-from skiptrace.comparison.version import Studied, Version
+from skiptrace.comparison.version import Studied, Twin, Version
 
 SCORES = {
     "copying": "copying",
@@ -112,13 +112,15 @@ def _model(name: str, a: Version, b: Version) -> ModelChange:
 
 
 def _floor(name: str, a: Version, b: Version) -> Floor | None:
-    """Over the pairs of seeds in either version."""
+    """Over the pairs of seeds in either version: models under their own names, and twins trained beside them."""
     overlaps, similarities = [], []
     for version in (a, b):
-        for x, y in combinations([twin for twin in twins(version, name) if twin in version.models], 2):
-            one, two = version.models[x], version.models[y]
+        named = [version.models[twin] for twin in twins(version, name) if twin in version.models]
+        every = [seed for each in named for seed in (Twin(each.weights, each.skip_trigrams), *each.twins)]
+        words = version.models[name].vocabulary
+        for one, two in combinations(every, 2):
             overlaps.append(changes(one.skip_trigrams, two.skip_trigrams).overlap)
-            alike = similarity(one.weights, two.weights, shared_tokens(one.vocabulary, two.vocabulary))
+            alike = similarity(one.weights, two.weights, shared_tokens(words, words))
             similarities += [m.similarity for m in match(alike) if m.similarity is not None]
     if not overlaps:
         return None

@@ -89,7 +89,14 @@ def twins(version: Version, name: str) -> list[str]:
     return [other for other in version.named if _without_seed(version, other) == own]
 
 
-def pooled_noise(groups: Sequence[Sequence[float]]) -> Noise | None:
+class Spread(NamedTuple):
+    """The standard deviation of a value over so many seeds."""
+
+    sd: float
+    seeds: int
+
+
+def pooled_noise(groups: Sequence[Sequence[float]], spreads: Sequence[Spread] = ()) -> Noise | None:
     """What two values differ by, at least 19 times in 20, if the groups are normal noise about their means.
 
     A prediction interval from the pooled standard deviation. The two values that it is held against
@@ -97,24 +104,36 @@ def pooled_noise(groups: Sequence[Sequence[float]]) -> Noise | None:
     differences of mere noise exceed it. None where no group has two values, or where none differ
     at all: two equal counts do not show that there is no noise.
     """
-    several = [np.asarray(group) for group in groups if len(group) > 1]
-    freedom = sum(len(group) - 1 for group in several)
+    several = [Spread(float(np.std(group, ddof=1)), len(group)) for group in groups if len(group) > 1]
+    several += [spread for spread in spreads if spread.seeds > 1]
+    freedom = sum(spread.seeds - 1 for spread in several)
     if not freedom:
         return None
-    sd = math.sqrt(sum(float(((group - group.mean()) ** 2).sum()) for group in several) / freedom)
+    sd = math.sqrt(sum(spread.sd**2 * (spread.seeds - 1) for spread in several) / freedom)
     limit = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * sd * math.sqrt(2)
-    return Noise(limit, sum(map(len, several))) if sd > 0 else None
+    return Noise(limit, sum(spread.seeds for spread in several)) if sd > 0 else None
 
 
 def _noise(key: str, a: Version, b: Version) -> Noise | None:
-    """From the seeds of the model that a key `models.<m>.<metric>` is about."""
+    """From the seeds of the model that a key `models.<m>.<metric>` is about, and from the twins trained beside it."""
     prefix, _, rest = key.partition(".")
     name, _, metric = rest.partition(".")
     if prefix != "models" or not all(name in version.named for version in (a, b)):
         return None
     groups = [tuple(_values(version, name, metric)) for version in (a, b)]
+    spreads = [spread for version in (a, b) if (spread := _spread(version, name, metric)) is not None]
     # Equal groups are the same runs twice, not twice as many.
-    return pooled_noise(list(dict.fromkeys(groups)))
+    return pooled_noise(list(dict.fromkeys(groups)), list(dict.fromkeys(spreads)))
+
+
+def _spread(version: Version, name: str, metric: str) -> Spread | None:
+    """What a model's own twins say of a headline number of its account; None if there are none."""
+    group, _, number = metric.partition(".")
+    sd = _numbers(version.metrics).get(f"models.{name}.account.twin_spread.{number}")
+    seeds = version.named[name].get("twins", 0)
+    if group != "account" or sd is None or not isinstance(seeds, int):
+        return None
+    return Spread(sd, 1 + seeds)
 
 
 def _values(version: Version, name: str, metric: str) -> Iterator[float]:

@@ -1,11 +1,18 @@
 """A version of a run, as read from a revision."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from skiptrace.models.transformer import Transformer
+
+
+class Twin(NamedTuple):
+    """A model that differs from another in its seed alone: its weights, and its skip-trigrams as in `Studied`."""
+
+    weights: Transformer
+    skip_trigrams: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -22,6 +29,7 @@ class Studied:
     vocabulary: pd.DataFrame
     heads: pd.DataFrame
     skip_trigrams: pd.DataFrame
+    twins: list[Twin] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,20 @@ class DictionaryParams(Params):
     )
 
 
+class HybridParams(Params):
+    """Toy models trained with a penalty on their activations, so that a dictionary finds their features more easily."""
+
+    penalties: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(strict=False, min_length=1)] = Field(
+        (0.0, 0.1), description="weights of ‖h‖₁ beside the loss; 0 for the models as they are"
+    )
+    steps: Count = Field(1000, description="optimiser steps of the toy models")
+    batch_size: Annotated[int, Field(ge=2)] = Field(256, description="inputs per step that hold at least one feature")
+    learning_rate: Positive = Field(0.01, description="peak learning rate of the toy models")
+    dictionary_steps: tuple[Count, ...] = Field(
+        (600,), strict=False, description="optimiser steps of their dictionaries: few, so that ease shows"
+    )
+
+
 class ToyDictionaryParams(DictionaryParams):
     """Autoencoders on the hidden layer of toy models, whose features are known."""
 
@@ -38,6 +52,9 @@ class ToyDictionaryParams(DictionaryParams):
     shown: Positive = Field(description="the penalty that is looked into")
     sizes: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)] = Field(
         (), description="further numbers of dictionary entries, each at the penalty shown"
+    )
+    hybrid: HybridParams | None = Field(
+        None, description="toy models trained for their dictionary: penalties on activations, beside none"
     )
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from skiptrace.config.account import AccountParams
 from skiptrace.config.base import Params, check, read_yaml
 from skiptrace.config.composition import CompositionParams
+from skiptrace.config.control import ControlParams
 from skiptrace.config.corpora import Corpus, check_corpus
 from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams, check_dictionary
 from skiptrace.config.directions import DirectionsParams
@@ -28,6 +29,7 @@ SINGLE: dict[str, type[Params]] = {
     "mining": MiningParams,
     "verification": VerificationParams,
     "composition": CompositionParams,
+    "control": ControlParams,
     "superposition": SuperpositionParams,
     "account": AccountParams,
     "directions": DirectionsParams,

@@ -23,8 +23,8 @@ class VerificationParams(Params):
     min_p_out: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.05, description="least mean p(out) of a row that survives, between 0 and 1"
     )
-    matched_rows: Annotated[int, Field(ge=10)] | None = Field(
-        None, description="rows checked of each kind of stand-in of the heads; left out, as many as `rows`"
+    matched_rows: Annotated[int, Field(ge=10)] = Field(
+        500, description="rows checked of each kind of stand-in of the heads, spread evenly over its best `rows`"
     )
     other_destinations: Annotated[int, Field(ge=1)] = Field(
         9, description="destinations of similar frequency beside a row's own, with its source and output token"

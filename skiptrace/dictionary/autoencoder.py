@@ -79,18 +79,17 @@ class Autoencoders:
         is the gradient on the sphere.
         """
         f = self.features(x)
-        active = f > 0
         g = self.decode(f).sub_(x).mul_(2 / x.shape[2])
         on_decoder = torch.bmm(g, f.mT)
         along = (on_decoder * self.decoder).sum(1, keepdim=True)
         on_f = torch.bmm(self.decoder.mT, g)
         on_f += (penalty / x.shape[2])[:, None, None]
-        on_f *= active
+        on_f *= f.sign()  # of activations, which are not negative
         on_bias = on_f.sum(2)
         on_encoder = torch.bmm(on_f, x.mT) - on_bias[:, :, None] * self.decoder_bias[:, None]
         through = torch.bmm(self.encoder.mT, on_bias[:, :, None])[:, :, 0]
         found = Gradients(on_encoder, on_bias, on_decoder - along * self.decoder, g.sum(2) - through)
-        return found, active.any(2)
+        return found, f.amax(2) > 0
 
 
 def largest(f: Float[Tensor, "entries batch"], k: int) -> Float[Tensor, "entries batch"]:

@@ -32,6 +32,23 @@ TOY_SWEEP = Table(
         Column("random_mmcs", "float64", "mmcs of a random dictionary"),
     ],
 )
+HYBRID = Table(
+    "dictionary/<d>/hybrid",
+    "Toy models trained with a penalty on their activations (`kind: toy`); a row is a model and a dictionary of it.",
+    [
+        Column("activation_penalty", "float64", "weight of ‖h‖₁ in what the toy model minimises; 0 for none"),
+        Column("dictionary_steps", "int64", "optimiser steps of the dictionary"),
+        Column("sparsity", "float64", "S of the toy model"),
+        Column("seed", "int64", "number of the toy model of that sparsity"),
+        Column("loss", "float64", "loss of the toy model, the penalty left out: what the hybrid way costs"),
+        Column("all", "int64", "features of its inputs"),
+        Column("features", "int64", "those that it represents"),
+        Column("mmcs", "float64", "mean over these of the largest cosine with an entry"),
+        Column("one_entry", "int64", "features that exactly one entry stands for"),
+        *STATISTICS,
+        Column("random_mmcs", "float64", "mmcs of a random dictionary"),
+    ],
+)
 BEST = Table(
     "dictionary/<d>/best",
     "How well each true feature is recovered (`kind: toy`); a row is a feature of a toy model in a dictionary.",

@@ -9,14 +9,15 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Integer
-from scipy.stats import false_discovery_control, t
+from scipy.special import stdtr
+from scipy.stats import false_discovery_control
 from torch import Tensor
 
 from skiptrace.circuits.factored import heads, ov
 from skiptrace.config.verification import VerificationParams
 from skiptrace.evidence.causal import at_once, log_p, run_to_end
 from skiptrace.evidence.intervals import Estimate, clustered
-from skiptrace.evidence.support import Positions, Support
+from skiptrace.evidence.support import Positions, Support, numbered
 from skiptrace.evidence.tables import COSTS
 from skiptrace.evidence.verification import Streams
 from skiptrace.models.transformer import Transformer
@@ -102,7 +103,7 @@ def entry_support(
     more, less = np.ones((2, len(sources), d_vocab))
     for i, source in enumerate(sources):
         seen = positions.preceded(int(source), destination)
-        _, document = np.unique(documents[seen], return_inverse=True)
+        document = numbered(documents[seen])
         size = np.bincount(document)
         n = len(size)
         if n < 2:
@@ -117,7 +118,8 @@ def entry_support(
         variance = np.maximum(squares * n / (n - 1), seen.sum() * alone * (1 - alone))
         known = variance > 0
         statistic = (total - seen.sum() * alone)[known] / np.sqrt(variance[known])
-        more[i, known], less[i, known] = t.sf(statistic, n - 1), t.cdf(statistic, n - 1)
+        tail = stdtr(n - 1, -np.abs(statistic))
+        more[i, known], less[i, known] = np.where(statistic > 0, [tail, 1 - tail], [1 - tail, tail])
     if not len(sources):
         return more < 0, less < 0
     supported, contradicted = (false_discovery_control(p.ravel()).reshape(p.shape) <= fdr for p in (more, less))

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
+from torch.nn import functional as F
 
 from skiptrace.models.transformer import Block, Transformer
 from skiptrace.models.windows import BOS_ID
@@ -97,22 +98,79 @@ class End(NamedTuple):
     last: list[Float[Tensor, "batch 1 d_model"]]
 
 
+class FirstLayer(NamedTuple):
+    """Queries, keys and values of a first layer that reads tokens alone, side by side: of each token, of each place."""
+
+    tokens: Float[Tensor, "d_vocab three_widths"]
+    places: Float[Tensor, "n_ctx three_widths"]
+
+
 @torch.no_grad()
-def run_to_end(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> End:
-    """Run the model for the sake of what follows each context."""
+def first_layer(model: Transformer) -> FirstLayer | None:
+    """What the first layer's queries, keys and values are looked up in; None if nothing later reads that layer."""
+    if model.n_layers < 2 or model.standard_positions:
+        return None
+    layer, pos = model.blocks[0], model.positions(model.n_ctx)
+    read = layer.normalise(model.W_E)
+    return FirstLayer(
+        torch.cat([read @ layer.q, read @ layer.k, read @ layer.v], 1),
+        torch.cat([pos @ layer.q, pos @ layer.k, torch.zeros_like(pos @ layer.v)], 1),
+    )
+
+
+@torch.no_grad()
+def run_to_end(
+    model: Transformer,
+    tokens: Int[Tensor, "batch ctx"],
+    first: FirstLayer | None = None,
+    known: End | None = None,
+    start: int = 0,
+) -> End:
+    """Run the model for the sake of what follows each context.
+
+    `first` spares the first layer's products of tokens and weights. `known` is the run of contexts that hold the same
+    tokens before `start`: what stands there is taken from it, since nothing later changes it.
+    """
     x, pos = model.embed(tokens)
+    rows = len(pos) - start  # places that are run
     end = End(torch.empty(0, model.d_vocab), [], [], [])
     for index, layer in enumerate(model.blocks):
-        end.read.append(layer.normalise(x))
+        read = layer.normalise(x)
+        if known is not None:
+            read = torch.cat([known.read[index][:, :start], read[:, -rows:]], 1)
+        end.read.append(read)
         end.last.append(x[:, -1:])
-        end.attention.append(_attention(layer, end.read[-1], pos))
-        last = _add(layer, end.last[-1], end.read[-1], end.attention[-1])
+        end.attention.append(_attention(layer, read, pos))
+        last = _add(layer, end.last[-1], read, end.attention[-1])
         if index == model.n_layers - 1:
             x = last  # nothing reads what the last layer writes to earlier tokens
         else:
-            x = layer.add(x, layer(x, pos))
+            x = layer.add(x[:, -rows:], _layer(layer, read, pos, rows, tokens, first if index == 0 else None))
             x[:, -1:] = last
     return end._replace(logits=model.logits(x[:, -1]))
+
+
+def _layer(
+    layer: Block,
+    read: Float[Tensor, "batch ctx d_model"],
+    pos: Float[Tensor, "ctx d_model"],
+    rows: int,
+    tokens: Int[Tensor, "batch ctx"],
+    first: FirstLayer | None,
+) -> Float[Tensor, "batch rows d_model"]:
+    """What the heads write to the last `rows` places."""
+    if first is None:
+        query, key, value = (read + pos)[:, -rows:] @ layer.q, (read + pos) @ layer.k, read @ layer.v
+    else:
+        query, key, value = (F.embedding(tokens, first.tokens) + first.places[: len(pos)]).chunk(3, -1)
+        query = query[:, -rows:]
+    ctx = len(pos)
+    mask = None if rows == ctx and layer.sees_all(ctx) else ~layer.hidden(ctx, read.device)[-rows:]
+    query, key, value = (layer.split(each) for each in (query, key, value))
+    query = layer.turned(layer.normed(query, layer.q_norm), ctx - rows)
+    key = layer.turned(layer.normed(key, layer.k_norm))
+    z = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
+    return z.transpose(1, 2).flatten(2) @ layer.o
 
 
 @torch.no_grad()
@@ -177,13 +235,17 @@ def check(model: Transformer, layer: int, head: int, rows: Rows, contexts: Conte
     Where the source also stands elsewhere in a context, those edges are cut too.
     """
     n_rows, n, ctx = contexts.tokens.shape
-    flat = torch.from_numpy(contexts.tokens.reshape(-1, ctx))
-    out = torch.from_numpy(np.repeat(rows.out, n).astype(np.int64))
-    source = torch.from_numpy(np.repeat(rows.source, n).astype(np.int64))
+    # By the place of the source: what stands before it is the same whatever the source, and is run once.
+    order = np.argsort(-contexts.place.ravel(), kind="stable")
+    place = contexts.place.ravel()[order]
+    of = order // n
+    flat = torch.from_numpy(contexts.tokens.reshape(-1, ctx)[order])
+    out, source = (torch.from_numpy(ids[of].astype(np.int64)) for ids in (rows.out, rows.source))
     swapped = contexts.tokens.copy()
     if other is not None:
         np.put_along_axis(swapped, contexts.place[..., None], other.source[:, None, None], axis=2)
-    instead = torch.from_numpy(swapped.reshape(-1, ctx))
+    instead = torch.from_numpy(swapped.reshape(-1, ctx)[order])
+    first = first_layer(model)
     found: list[list[Tensor]] = [[], [], []]
     batch = at_once(model, ctx)
     for start in progress(range(0, len(flat), batch), f"checking L{layer}H{head}", leave=False):
@@ -191,15 +253,17 @@ def check(model: Transformer, layer: int, head: int, rows: Rows, contexts: Conte
         wanted, tokens = out[part], flat[part]
         edges = tokens == source[part, None]
         edges[:, -1] = False  # the destination may be the same token; its own edge is not the skip-trigram's
-        end = run_to_end(model, tokens)
+        end = run_to_end(model, tokens, first)
         intact = log_p(end.logits, wanted)
         found[0].append(intact)
         found[1].append(intact - log_p(without_edges(model, end, layer, head, edges), wanted))
         if other is not None:
-            found[2].append(intact - log_p(run_to_end(model, instead[part]).logits, wanted))
+            changed = run_to_end(model, instead[part], first, end, int(place[part].min()))
+            found[2].append(intact - log_p(changed.logits, wanted))
         else:
             found[2].append(torch.full_like(intact, torch.nan))
-    before, dropped, replaced = (torch.cat(f).double().view(n_rows, n).numpy() for f in found)
+    back = np.argsort(order)
+    before, dropped, replaced = (torch.cat(f).double().numpy()[back].reshape(n_rows, n) for f in found)
     return Checked(_effect(dropped), _effect(replaced), np.exp(before).mean(1))
 
 

@@ -5,7 +5,8 @@ from enum import StrEnum
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Integer
-from scipy.stats import false_discovery_control, norm, t
+from scipy.special import stdtr
+from scipy.stats import false_discovery_control, norm
 
 from skiptrace.models.windows import BOS_ID
 from skiptrace.progress import progress
@@ -22,11 +23,19 @@ class Positions:
         self._first = np.concatenate([[0], np.bincount(self.stream, minlength=d_vocab).cumsum()])
         # Where documents start; what stands before the first BOS belongs to one that starts at 0.
         self.starts = np.union1d([0], np.flatnonzero(self.stream == BOS_ID))
+        self._asked: tuple[int, Integer[np.ndarray, " count"], Integer[np.ndarray, " count"]] | None = None
 
     def of(self, token: int) -> Integer[np.ndarray, " count"]:
         """The positions of one token that have a next token."""
-        found = self._order[self._first[token] : self._first[token + 1]]
-        return found[found < len(self.stream) - 1]
+        return self._places(token)[0]
+
+    def _places(self, token: int) -> tuple[Integer[np.ndarray, " count"], Integer[np.ndarray, " count"]]:
+        """Those positions, and where their documents start; of the token asked for last they are kept."""
+        if self._asked is None or self._asked[0] != token:
+            found = self._order[self._first[token] : self._first[token + 1]]
+            here = found[found < len(self.stream) - 1]
+            self._asked = token, here, self.document(here)
+        return self._asked[1:]
 
     def document(self, places: Integer[np.ndarray, " n"]) -> Integer[np.ndarray, " n"]:
         """Where the document of each place starts."""
@@ -34,12 +43,13 @@ class Positions:
 
     def nearest(self, source: int, destination: int) -> Integer[np.ndarray, " count"]:
         """For each place of the destination, the last of the source before it in its document and window, or −1."""
-        here, there = self.of(destination), self._order[self._first[source] : self._first[source + 1]]
+        here, starts = self._places(destination)
+        there = self._order[self._first[source] : self._first[source + 1]]
         if len(there) == 0:
             return np.full(len(here), -1)
         last = np.searchsorted(there, here) - 1
         before = there[np.maximum(last, 0)]
-        held = (last >= 0) & (here - before <= self.window) & (before >= self.document(here))
+        held = (last >= 0) & (here - before <= self.window) & (before >= starts)
         return np.where(held, before, -1)
 
     def preceded(self, source: int, destination: int) -> Bool[np.ndarray, " count"]:
@@ -81,7 +91,7 @@ def support(rows: pd.DataFrame, positions: Positions, fdr: float) -> pd.DataFram
         here = positions.of(destination)
         follows = positions.stream[here + 1]
         seen = positions.preceded(source, destination)
-        _, document = np.unique(positions.document(here[seen]), return_inverse=True)
+        document = numbered(positions.document(here[seen]))
         for member in members:
             out = follows == ids["out_id"][member]
             precedes[member], together[member] = seen.sum(), (out & seen).sum()
@@ -109,6 +119,11 @@ def support(rows: pd.DataFrame, positions: Positions, fdr: float) -> pd.DataFram
     )
 
 
+def numbered(ascending: Integer[np.ndarray, " n"]) -> Integer[np.ndarray, " n"]:
+    """The number of each value among the distinct ones, from 0; equal values stand together."""
+    return np.cumsum(np.diff(ascending, prepend=ascending[:1]) != 0)
+
+
 def _clustered(hit: Bool[np.ndarray, " n"], alone: float, document: Integer[np.ndarray, " n"]) -> tuple[float, float]:
     """One-sided p-values that hits are no more frequent, and no less frequent, than `alone` predicts.
 
@@ -123,7 +138,7 @@ def _clustered(hit: Bool[np.ndarray, " n"], alone: float, document: Integer[np.n
     if variance == 0:
         return 1.0, 1.0
     statistic = float(sums.sum()) / np.sqrt(variance)
-    return float(t.sf(statistic, n - 1)), float(t.cdf(statistic, n - 1))
+    return float(stdtr(n - 1, -statistic)), float(stdtr(n - 1, statistic))
 
 
 def _classes(more: Float[np.ndarray, " n"], less: Float[np.ndarray, " n"], fdr: float) -> list[str]:

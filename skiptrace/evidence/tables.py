@@ -55,8 +55,14 @@ MATCHED = Table(
         *SKIP_TRIGRAMS.columns,
         *CHECKS,
         *JUDGED,
+        *USED,
         Column("heads", "string", "kind of the stand-ins: rotated or gaussian"),
     ],
+)
+TWINS = Table(
+    "evidence/<m>/twins",
+    "The best skip-trigrams of twins, as many as are checked of the model itself; a row is a skip-trigram of a twin.",
+    [Column("twin", "int32", "the twin, from 0"), *SKIP_TRIGRAMS.columns],
 )
 FUNNEL = Table(
     "evidence/<m>/funnel",

@@ -9,7 +9,7 @@ from jaxtyping import Integer
 from scipy.stats import false_discovery_control, t
 
 from skiptrace.evidence.bounds import ending_at
-from skiptrace.evidence.causal import at_once, log_p, run_to_end, without_edges
+from skiptrace.evidence.causal import at_once, first_layer, log_p, run_to_end, without_edges
 from skiptrace.evidence.intervals import clustered
 from skiptrace.evidence.support import Positions
 from skiptrace.evidence.tables import CHECKED, USED
@@ -65,7 +65,8 @@ def _head(
 ) -> pd.DataFrame:
     """Places, mean effects and documents of the rows of one head."""
     ends, row = [], []
-    for index, (source, destination) in enumerate(zip(rows["source_id"], rows["destination_id"], strict=True)):
+    for index in np.argsort(rows["destination_id"], kind="stable"):  # places of one destination are looked up once
+        source, destination = (int(rows[name].iloc[index]) for name in ("source_id", "destination_id"))
         here = positions.of(destination)[positions.preceded(source, destination)]
         here = here[here >= context - 1]
         picked = here[np.linspace(0, len(here) - 1, min(places, len(here))).astype(np.int64)]
@@ -73,7 +74,7 @@ def _head(
         row.append(np.full(len(picked), index))
     end, of = np.concatenate(ends), np.concatenate(row)
     loss, fall = np.empty(len(end)), np.empty(len(end))
-    batch = at_once(model, context)
+    batch, first = at_once(model, context), first_layer(model)
     for start in range(0, len(end), batch):
         part = slice(start, start + batch)
         tokens, following = ending_at(positions.stream, end[part], context)
@@ -81,7 +82,7 @@ def _head(
         edges = tokens == torch.from_numpy(rows["source_id"].to_numpy()[of[part]].astype(np.int64))[:, None]
         edges[:, 0] = False
         edges[:, -1] = False  # the destination may be the same token
-        run = run_to_end(model, tokens)
+        run = run_to_end(model, tokens, first)
         cut = without_edges(model, run, layer, head, edges)
         loss[part] = (log_p(run.logits, following) - log_p(cut, following)).double().numpy()
         fall[part] = (log_p(run.logits, out).exp() - log_p(cut, out).exp()).double().numpy()

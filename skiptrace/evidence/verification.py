@@ -26,13 +26,24 @@ class Streams:
     count: Integer[np.ndarray, " d_vocab"]
 
 
-def verify(model: Transformer, table: pd.DataFrame, streams: Streams, params: VerificationParams) -> pd.DataFrame:
+def verify(
+    model: Transformer,
+    table: pd.DataFrame,
+    streams: Streams,
+    params: VerificationParams,
+    sample: int | None = None,
+) -> pd.DataFrame:
     """Check the best rows of either ranking; return them with their evidence, in their order.
 
+    `sample`: of these rows so many, spread evenly over their order. Shares of them are those of the whole within
+    the error of a sample; false discoveries are controlled among those that are checked.
     Added columns: `CHECKS`. A row that is not `specific`, whose destination does not matter, is a skip-bigram.
     `rank_evidence` puts consistent rows first and orders by what they are worth on text.
     """
-    chosen = table[best(table, params.rows)].reset_index(drop=True)
+    chosen = table[best(table, params.rows)].sort_values("rank", kind="stable")
+    if sample is not None and sample < len(chosen):
+        chosen = chosen.iloc[np.linspace(0, len(chosen) - 1, sample).round().astype(int)]
+    chosen = chosen.reset_index(drop=True)
     if chosen.empty:
         return chosen.assign(**{name: pd.Series(dtype=kind) for name, kind in ADDED.items()})
     parts = [

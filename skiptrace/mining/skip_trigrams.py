@@ -236,10 +236,15 @@ def _follow(
 ) -> pd.DataFrame:
     """The triples of the best sources, each with its best pairs of a destination and an out that follows it."""
     weight = pairs.share**params.text_power
+    at_once = max(1, PANEL // len(pairs.share))
+    # Written into the same memory each time: what is allocated anew costs several times the arithmetic.
+    panels = [torch.empty(at_once, len(pairs.share), dtype=ov.left.dtype) for _ in range(2)]
     found = []
-    for source in torch.arange(len(spelled)).split(max(1, PANEL // len(pairs.share))):
-        worth = gains(source)[:, pairs.destination] * ov.rows(source)[:, pairs.out] * weight
-        found.append(row_top(worth, params.destinations * params.outs))
+    for source in torch.arange(len(spelled)).split(at_once):
+        worth, raised = (panel[: len(source)] for panel in panels)
+        torch.index_select(gains(source), 1, pairs.destination, out=worth)
+        torch.index_select(ov.rows(source), 1, pairs.out, out=raised)
+        found.append(row_top(worth.mul_(raised).mul_(weight), params.destinations * params.outs))
     values, index = (torch.cat([getattr(top, name) for top in found]) for name in ("values", "index"))
     best = order(values[:, 0])
     plain = ~spelled[best]
@@ -260,7 +265,8 @@ def _measure(
 ) -> pd.DataFrame:
     """One row per triple, with its values and the rules that selected it."""
     selected = pd.concat([rule.selected.assign(rule=name) for name, rule in rules.items()])
-    table = selected.groupby(list(ROLES))["rule"].agg(set).reset_index()
+    by = {f"by_{name}": selected["rule"] == name for name in rules}
+    table = selected.assign(**by).groupby(list(ROLES), as_index=False)[list(by)].any()
     places = [torch.from_numpy(table.pop(role).to_numpy().astype("int64")) for role in ROLES]
     source, destination, out = (eligible[place] for place in places)
     ov = circuits.ov.centred().entries(source, out)
@@ -290,7 +296,7 @@ def _best_offset(
 
 def _ranked(table: pd.DataFrame, vocabulary: Vocabulary, params: MiningParams) -> pa.Table:
     for rule, column in (("published", "score"), ("expected", "expected")):
-        mine = table[table["rule"].map(lambda rules, rule=rule: rule in rules)]
+        mine = table[table[f"by_{rule}"]]
         ordered = mine.sort_values(column, ascending=False, kind="stable").index
         table.loc[ordered, f"rank_{rule}"] = range(1, len(ordered) + 1)
     by = f"rank_{params.ranking}"

@@ -5,13 +5,13 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int, Integer
+from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 
 from skiptrace.arithmetic import on_one_thread
 from skiptrace.models.loss import token_losses
 from skiptrace.models.transformer import Transformer
-from skiptrace.models.windows import tiled_windows
+from skiptrace.models.windows import BOS_ID, context_starts, tiled_windows
 from skiptrace.progress import progress
 
 BATCH = 32
@@ -40,13 +40,19 @@ def losses_by_position(model: Transformer, stream: Integer[np.ndarray, " n"], mo
     windows = progress(tiled_windows(stream, model.n_ctx, BATCH, most), "valid loss")
     losses = torch.cat([window_losses(model, w) for w in windows]).double()
     n = len(losses)
+    document = np.cumsum(np.asarray(stream) == BOS_ID)[context_starts(len(stream), model.n_ctx, most)]
+    position = np.arange(1, model.n_ctx)
+    late, early = (near(position, part, model.n_ctx) for part in (LATE, EARLY))
+    learning = losses[:, late].mean(1) - losses[:, early].mean(1)
     error = losses.std(0, correction=0) / max(1, n) ** 0.5
     return pd.DataFrame(
         {
-            "position": np.arange(1, model.n_ctx),
+            "position": position,
             "loss": losses.mean(0).numpy(),
             "se": error.numpy(),
             "contexts": n,
+            "mean_se": clustered_error(losses.mean(1).numpy(), document),
+            "learning_se": clustered_error(learning.numpy(), document),
         }
     )
 
@@ -70,5 +76,18 @@ def in_context_learning(position: Integer[np.ndarray, " n"], loss: Float[np.ndar
 
     Each of the two is a mean over the positions within n_ctx/32 of its fraction of the context.
     """
-    late, early = (loss[np.abs(position - part * n_ctx) <= max(1, n_ctx / 32)].mean() for part in (LATE, EARLY))
+    late, early = (loss[near(position, part, n_ctx)].mean() for part in (LATE, EARLY))
     return float(late - early)
+
+
+def near(position: Integer[np.ndarray, " n"], part: float, n_ctx: int) -> Bool[np.ndarray, " n"]:
+    """The positions within n_ctx/32 of a fraction of the context."""
+    return np.abs(position - part * n_ctx) <= max(1, n_ctx / 32)
+
+
+def clustered_error(values: Float[np.ndarray, " n"], document: Integer[np.ndarray, " n"]) -> float:
+    """Standard error of the mean of values of which those of one document are not independent; NaN for one document."""
+    _, each = np.unique(document, return_inverse=True)
+    sums = np.bincount(each, values - values.mean())
+    n = len(sums)
+    return float(np.sqrt((sums**2).sum() * n / (n - 1)) / len(values)) if n > 1 else float("nan")

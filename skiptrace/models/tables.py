@@ -20,5 +20,7 @@ LOSSES = Table(
         Column("loss", "float64", "mean loss over the contexts", "nats per token"),
         Column("se", "float64", "standard error of loss", "nats per token"),
         Column("contexts", "int64", "contexts that the mean is over, the same at every position"),
+        Column("mean_se", "float64", "standard error of the loss over all positions, clustered by document", "nats"),
+        Column("learning_se", "float64", "that of the loss late in the context minus the loss early in it", "nats"),
     ],
 )

@@ -46,8 +46,9 @@ def train(
     scratch: Path,
     name: str,
     device: torch.device = CPU,
+    points: int = POINTS,
 ) -> tuple[Transformer, pd.DataFrame]:
-    """Train one model on a device; return it and its loss curve (`CURVE`).
+    """Train one model on a device; return it and its loss curve (`CURVE`) of so many points, 0 for none.
 
     State is saved to `scratch` every few seconds (`SKIPTRACE_CHECKPOINT_SECONDS`, default 20) and
     found there again, so that a killed training ends with the bytes of an undisturbed one.
@@ -58,7 +59,13 @@ def train(
     """
     require_context({"training": train_stream, "validation": valid_stream}, params.n_ctx, params.corpus, name)
     with deterministic(device):
-        return Run(params, train_stream, valid_stream, d_vocab, scratch, name, device).finish()
+        return Run(params, train_stream, valid_stream, d_vocab, scratch, name, device, points).finish()
+
+
+def config(params: ModelParams, d_vocab: int) -> ModelConfig:
+    """The sizes of the model that is trained."""
+    names = ("n_layers", "n_heads", "d_model", "d_head", "n_ctx")
+    return ModelConfig(d_vocab=d_vocab, **{name: getattr(params, name) for name in names})
 
 
 def checkpoint_steps(params: ModelParams) -> list[int]:
@@ -100,21 +107,13 @@ class Run:
         scratch: Path,
         name: str,
         device: torch.device = CPU,
+        points: int = POINTS,
     ) -> None:
         p = params
-        self.params, self.name, self.stream = params, name, train_stream
+        self.params, self.name, self.stream, self.points = params, name, train_stream, points
         self.device = device
         self.check = spread_windows(valid_stream, p.n_ctx, CHECK_WINDOWS).to(self.device)
-        self.model = Transformer(
-            ModelConfig(
-                n_layers=p.n_layers,
-                n_heads=p.n_heads,
-                d_model=p.d_model,
-                d_head=p.d_head,
-                n_ctx=p.n_ctx,
-                d_vocab=d_vocab,
-            )
-        )
+        self.model = Transformer(config(params, d_vocab))
         self.model.initialise(p.seed)
         self.model.to(self.device)  # after the initial weights, which are the same everywhere
         self.optimisers = _optimisers(self.model, params)
@@ -162,8 +161,8 @@ class Run:
         self.losses.append(loss.item())
         if step + 1 in self.kept:
             self._keep(step + 1)
-        interval = max(1, p.steps // POINTS)
-        if (step + 1) % interval == 0 or step + 1 == p.steps:
+        interval = max(1, p.steps // max(1, self.points))
+        if self.points and ((step + 1) % interval == 0 or step + 1 == p.steps):
             recent = float(np.mean(self.losses[-interval:]))
             seen = (step + 1) * p.batch_size * (p.n_ctx - 1)
             self.curve.append((step + 1, seen, recent, mean_loss(self.model, [self.check])))
@@ -173,8 +172,12 @@ class Run:
             )
 
     def _loss(self, tokens: Int[Tensor, "batch width"]) -> Tensor:
+        targets = tokens[:, 2:].flatten()
+        if self.model.n_layers == 0:  # what follows a token is predicted from it alone: once for all its places
+            current, rows = tokens[:, 1:-1].unique(return_inverse=True)
+            return cross_entropy(self.model.residual(current[:, None])[:, 0], self.model.W_U, targets, rows.flatten())
         x = self.model.residual(tokens[:, :-1])[:, 1:]
-        return cross_entropy(x.flatten(0, 1), self.model.W_U, tokens[:, 2:].flatten())
+        return cross_entropy(x.flatten(0, 1), self.model.W_U, targets)
 
     def _keep(self, step: int) -> None:
         """Write the model on its way; one that cannot be written stays in memory until it can."""

@@ -53,6 +53,12 @@ def spread_windows(stream: Integer[np.ndarray, " n"], n_ctx: int, count: int) ->
     return window(stream, starts, n_ctx)
 
 
+def context_starts(length: int, n_ctx: int, most: int | None = None) -> Integer[np.ndarray, " contexts"]:
+    """Where the contexts of `tiled_windows` begin in a stream of so many tokens."""
+    starts = np.arange(0, length - n_ctx + 1, n_ctx - 1)
+    return starts if most is None or most >= len(starts) else starts[np.arange(most) * len(starts) // most]
+
+
 def tiled_windows(
     stream: Integer[np.ndarray, " n"], n_ctx: int, batch: int, most: int | None = None
 ) -> Iterator[Int[Tensor, "batch width"]]:
@@ -60,8 +66,6 @@ def tiled_windows(
 
     What is left at the end, shorter than a context, is left out. Of more than `most`, so many at even distances.
     """
-    starts = np.arange(0, len(stream) - n_ctx + 1, n_ctx - 1)
-    if most is not None and most < len(starts):
-        starts = starts[np.arange(most) * len(starts) // most]
+    starts = context_starts(len(stream), n_ctx, most)
     for first in range(0, len(starts), batch):
         yield window(stream, starts[first : first + batch], n_ctx)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from jaxtyping import Integer
@@ -65,10 +66,11 @@ def of_texts(tokens: Sequence[str], marks: Mapping[int, str]) -> Excerpt:
     return Excerpt(tuple(_joined([Part(left_out.get(i, text), marks.get(i, "")) for i, text in enumerate(tokens)])))
 
 
-def of_row(before: str, source: str, between: str, destination: str, out: str, after: str) -> Excerpt:
-    """A row of data/account/<m>/examples: the text is what these make together."""
-    parts = (before, ""), (source, SOURCE), (between, ""), (destination, DESTINATION), (out, OUT), (after, "")
-    return Excerpt(tuple(_joined([Part(*part) for part in parts])))
+def of_row(row: Mapping[Any, Any]) -> Excerpt:
+    """A row of data/account/<m>/examples: the text is what its columns make together."""
+    roles = {"source": SOURCE, "destination": DESTINATION, "out": OUT}
+    columns = ("before", "source", "between", "destination", "out", "after")
+    return Excerpt(tuple(_joined([Part(row[name], roles.get(name, "")) for name in columns])))
 
 
 def _joined(parts: Sequence[Part]) -> list[Part]:

@@ -144,13 +144,14 @@ class ModelResult:
 
 @dataclass(frozen=True)
 class DictionaryResult:
-    """A dictionary: its parameters and tables; a toy model's has no text, so the last three are empty."""
+    """A dictionary: its parameters and tables; a toy model's has no text, a language model's no `hybrid`."""
 
     params: ToyDictionaryParams | ModelDictionaryParams
     sweep: pd.DataFrame
     densities: pd.DataFrame
     features: pd.DataFrame
     contexts: pd.DataFrame
+    hybrid: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def shown(self) -> pd.DataFrame:
@@ -164,12 +165,13 @@ class DictionaryResult:
 
 @dataclass(frozen=True)
 class Results:
-    """All corpora and models, by name, in the order of params.yaml; the tables of the superposition branch."""
+    """All corpora and models, by name, in the order of params.yaml; the tables of the toy models and of the control."""
 
     corpora: dict[str, CorpusResult]
     models: dict[str, ModelResult]
     superposition: dict[str, pd.DataFrame] = field(default_factory=dict)
     dictionaries: dict[str, DictionaryResult] = field(default_factory=dict)
+    control: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
 class Settings(NamedTuple):

@@ -24,6 +24,12 @@ def bracketed(value: float, low: float, high: float, unit: str = "") -> str:
     return f"{shown} {unit}".rstrip()
 
 
+def with_error(value: float, half: float) -> str:
+    """`4.68 ± 0.03`, half of the interval after the sign; only the value where it is not finite."""
+    places = decimals(-half, half)
+    return f"{value:.{places}f} ± {half:.{places}f}" if math.isfinite(half) else f"{value:.{places}f}"
+
+
 def share(value: float, low: float, high: float) -> str:
     """A share between 0 and 1 in percent: `4.2% [3.1, 5.4]`."""
     return bracketed(100 * value, 100 * low, 100 * high).replace(" ", "% ", 1)

@@ -1,11 +1,12 @@
 """The few numbers by which runs are compared, and the targets they are held against."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
 from skiptrace.account.tables import HEADLINE_RUNGS
 from skiptrace.config.dictionaries import ToyDictionaryParams
@@ -46,7 +47,12 @@ def metrics(results: Results, min_p_out: float) -> dict[str, Any]:
     }
     if results.superposition:
         cells = results.superposition["phase"]
-        found["superposition"] = {"phase_agreement": rounded(cells.loc[cells["n"] == 2, "agrees"].mean())}
+        agrees = cells.loc[cells["n"] == 2, "agrees"]
+        exact = binomtest(int(agrees.sum()), len(agrees)).proportion_ci(0.95)  # Clopper and Pearson 1934
+        found["superposition"] = {
+            "phase_agreement": rounded(agrees.mean()),
+            "intervals": {"phase_agreement": [rounded(exact.low), rounded(exact.high)]},
+        }
     if results.dictionaries:
         found["dictionary"] = {name: _dictionary(d) for name, d in results.dictionaries.items()}
     numbers: dict[str, Any] = _finite(found)
@@ -88,7 +94,8 @@ def _dictionary(result: DictionaryResult) -> dict[str, Any]:
     """At the penalty or the k shown: of toy models the mean match, of a language model its heads, then the stream."""
     shown = result.shown
     if isinstance(result.params, ToyDictionaryParams):
-        return {"mmcs": rounded(shown["mmcs"].mean())}
+        mean = clustered(shown["mmcs"].to_numpy(), np.arange(len(shown)))
+        return {"mmcs": rounded(mean.mean), "intervals": {"mmcs": [rounded(mean.low), rounded(mean.high)]}}
     names = ("loss_recovered", "token_mean_recovered", "l0", "dead_fraction", "variance_explained")
     sites: dict[str, dict[str, Any]] = {
         str(site): {NAMED.get(n, n): rounded(rows[n].iloc[0]) for n in names}
@@ -109,6 +116,7 @@ def _model(model: ModelResult, results: Results, min_p_out: float) -> dict[str, 
         "bigram_rank_correlation": rounded(model.agreement["spearman"].mean()),
         "bigram_rank_correlation_unigram": rounded(model.agreement["spearman_unigram"].mean()),
     }
+    numbers["intervals"] = _loss_intervals(model)
     if model.params.n_layers == 0:
         return numbers
     heads = model.heads
@@ -118,10 +126,13 @@ def _model(model: ModelResult, results: Results, min_p_out: float) -> dict[str, 
         "account": account(model),
     }
     numbers |= {name: rounded(row["nats"]) for name, row in _costs(model)}
-    numbers["intervals"] = {name: [rounded(row["low"]), rounded(row["high"])] for name, row in _costs(model)}
+    numbers["intervals"] |= {name: [rounded(row["low"]), rounded(row["high"])] for name, row in _costs(model)}
+    numbers["intervals"] |= _head_intervals(model)
     if len(checked):
-        numbers["intervals"]["evidence"] = {name: by_source(checked, name) for name in ("consistent", "survives")}
-    numbers |= planted(model)
+        numbers["intervals"]["evidence"] = _evidence_intervals(model, min_p_out)
+    numbers |= planted(model, results.control)
+    if "skip_trigrams" in numbers:
+        numbers["intervals"]["skip_trigrams"] = control_intervals(results.control)
     orders = model.composed.terms.query("scope == 'order'")
     errors = dict(zip(orders["order"], orders["added_se"], strict=True))
     terms = dict(zip(orders["order"], orders["added"], strict=True))
@@ -143,6 +154,34 @@ def _model(model: ModelResult, results: Results, min_p_out: float) -> dict[str, 
         "prefix_matching_max": rounded(heads["prefix_matching"].max()),
         "in_context_learning": rounded(in_context_learning(model)),
     }
+
+
+def around(value: float, error: float) -> list[float]:
+    """The 95 % interval of an estimate with a standard error."""
+    return [rounded(value - NORMAL * error), rounded(value + NORMAL * error)]
+
+
+def loss_error(model: ModelResult) -> float:
+    """Standard error of the validation loss, clustered by document, nats per token."""
+    return float(model.losses["mean_se"].iloc[0]) if len(model.losses) else math.nan
+
+
+def _loss_intervals(model: ModelResult) -> dict[str, list[float]]:
+    """Of the loss, over documents, and of the rank correlation with the text, over tokens."""
+    found = {"valid_loss": around(model.valid_loss, loss_error(model))}
+    known = model.agreement["spearman"].dropna()
+    if len(known) > 1:
+        found["bigram_rank_correlation"] = around(known.mean(), known.std() / math.sqrt(len(known)))
+    return found
+
+
+def _head_intervals(model: ModelResult) -> dict[str, list[float]]:
+    """Of the best heads' scores over contexts and sequences, and of learning within the context, over documents."""
+    found = {"in_context_learning": around(in_context_learning(model), float(model.losses["learning_se"].iloc[0]))}
+    for score in ("previous_token", "prefix_matching"):
+        best = best_head(model.heads, score)
+        found[f"{score}_max"] = around(best[score], best[f"{score}_se"])
+    return found
 
 
 def recovered(model: ModelResult) -> dict[int, float]:
@@ -172,14 +211,18 @@ def account(model: ModelResult) -> dict[str, Any]:
     overlap = twin_overlap(model)
     if len(overlap):
         found["twin_overlap"] = {ranking: rounded(share) for ranking, share in overlap["overlap"].items()}
+        null = overlap["chance_matched"].items()
+        found["twin_overlap_matched_null"] = {ranking: rounded(share) for ranking, share in null}
         spread = model.accounted.headlines.set_index("name")["spread"]
         found["twin_spread"] = {str(name): rounded(value) for name, value in spread.items()}
     return found
 
 
 def twin_overlap(model: ModelResult) -> pd.DataFrame:
-    """By ranking, the share of the first rows that recur in a twin, and by chance: means over twins."""
-    return model.accounted.overlaps.groupby("ranking", sort=False)[["rows", "overlap", "chance"]].mean()
+    """By ranking, the share of the first rows that recur in a twin, and by either chance: means over twins."""
+    return model.accounted.overlaps.groupby("ranking", sort=False)[
+        ["rows", "overlap", "chance", "chance_matched"]
+    ].mean()
 
 
 COSTS = {
@@ -206,54 +249,125 @@ def by_source(checked: pd.DataFrame, column: str) -> list[float]:
 def evidence(model: ModelResult, min_p_out: float) -> dict[str, float]:
     """Shares of the checked rows that pass each test by itself, and all of them.
 
-    `matched_null` is the share that is consistent of rows mined from heads whose weights were rotated at random.
+    `matched_null` is the share that is consistent of rows mined from heads whose weights were rotated at random,
+    `used_matched_null` the share of them that is used on text as it is.
     """
-    checked, rotated = model.evidence, model.matched[model.matched["heads"] == "rotated"]
-    found = {
-        "consistent": checked["consistent"].mean(),
-        "matched_null": rotated["consistent"].mean(),
-        "p_out": (checked["p_out"] >= min_p_out).mean(),
-        "supported": (checked["support"] == "supported").mean(),
-        "contradicted": (checked["support"] == "contradicted").mean(),
-        "recurring": (checked["recurs"] >= 0.5).mean() if checked["recurs"].notna().any() else np.nan,
-        "used": (checked["use"] == "used").mean(),
-        "survives": checked["survives"].mean(),
-    }
+    found = {name: passed.mean() for name, (passed, _) in _tests(model, min_p_out).items()}
     return {name: rounded(share) for name, share in found.items() if np.isfinite(share)}
 
 
-def planted(model: ModelResult) -> dict[str, Any]:
-    """Recall and precision at K, the number planted, of each kind; nothing where nothing was planted.
+def _evidence_intervals(model: ModelResult, min_p_out: float) -> dict[str, list[float]]:
+    """The 95 % intervals of `evidence`; rows of one source token are not independent."""
+    found = {}
+    for name, (passed, source) in _tests(model, min_p_out).items():
+        share = clustered(passed.to_numpy(dtype=float), source.to_numpy())
+        found[name] = [rounded(share.low), rounded(share.high)]
+    return found
 
-    Skip-trigrams also have the recall at 5K that the weights alone reach, and the precision of all rows that are
-    consistent and of all that survive.
+
+def _tests(model: ModelResult, min_p_out: float) -> dict[str, tuple[pd.Series, pd.Series]]:
+    """Which rows pass each test by itself, and their sources."""
+    checked, rotated = model.evidence, model.matched[model.matched["heads"] == "rotated"]
+    found = {
+        "consistent": checked["consistent"],
+        "p_out": checked["p_out"] >= min_p_out,
+        "supported": checked["support"] == "supported",
+        "contradicted": checked["support"] == "contradicted",
+        "used": checked["use"] == "used",
+        "survives": checked["survives"],
+    }
+    if checked["recurs"].notna().any():
+        found["recurring"] = checked["recurs"] >= 0.5
+    tests = {name: (passed, checked["source_id"]) for name, passed in found.items()}
+    nulls = {"matched_null": rotated["consistent"], "used_matched_null": rotated["use"] == "used"}
+    return tests | {name: (passed, rotated["source_id"]) for name, passed in nulls.items() if len(rotated)}
+
+
+def planted(model: ModelResult, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    """What was planted and is found; nothing where nothing was planted.
+
+    `skip_trigrams`: of the control's grammars on which nothing was chosen (`control`). `own_grammar`: of the model's
+    own corpus, on which thresholds were chosen. Of bigrams, copies and bugs recall and precision at the number planted.
     """
     found: dict[str, Any] = {}
-    methods = {
-        "skip_trigrams": "consistent, by evidence",
-        "bigrams": "weights",
-        "copies": "weights",
-        "bugs": "crossed and consistent",
-    }
-    for kind, ranking in methods.items():
+    if model.truth.empty:
+        return found
+    if tables:
+        found["skip_trigrams"] = {name: rounded(value) for name, value in control(tables).items()}
+    for kind, ranking in {"bigrams": "weights", "copies": "weights", "bugs": "crossed and consistent"}.items():
         rows = model.truth[(model.truth["kind"] == kind) & (model.truth["ranking"] == ranking)]
         if len(rows):
             first = rows.iloc[0]
             found[kind] = {"recall": rounded(first["recall"]), "precision": rounded(first["precision"])}
-    counting = model.truth[(model.truth["kind"] == "skip_trigrams") & model.truth["ranking"].str.startswith("corpus")]
-    if len(counting):
-        found["skip_trigrams"]["best_baseline"] = rounded(
-            counting.loc[counting["k"] == counting["planted"], "recall"].max()
-        )
-    for name, ranking in (("consistent_precision", CONSISTENT), ("surviving_precision", SURVIVING)):
-        accepted = model.truth[model.truth["ranking"] == ranking]
-        if len(accepted):
-            found["skip_trigrams"][name] = rounded(accepted["precision"].iloc[0])
-    alone = model.truth[(model.truth["ranking"] == "weights, published rule")]
-    alone = alone[alone["k"] == 5 * alone["planted"]]
-    if len(alone):
-        found["skip_trigrams"]["recall_5k_weights"] = rounded(alone["recall"].iloc[0])
+    if own := own_grammar(model.truth):
+        found["own_grammar"] = {name: rounded(value) for name, value in own.items()}
     return found
+
+
+def own_grammar(truth: pd.DataFrame) -> dict[str, float]:
+    """Skip-trigrams of the model's own corpus: recall at K, the number planted, which is also the precision there.
+
+    Beside the best of the counts; the precision of all rows that are consistent and of all that survive.
+    """
+    skips = truth[truth["kind"] == "skip_trigrams"]
+    at_k = skips[skips["k"] == skips["planted"]].set_index("ranking")["recall"]
+    found = {"recall_at_k": at_k.get("consistent, by evidence"), "best_baseline": _max(at_k.filter(like="corpus"))}
+    for name, ranking in (("consistent_precision", CONSISTENT), ("surviving_precision", SURVIVING)):
+        accepted = truth[truth["ranking"] == ranking]
+        found[name] = accepted["precision"].iloc[0] if len(accepted) else None
+    return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def _max(values: pd.Series) -> float | None:
+    return float(values.max()) if len(values) else None
+
+
+def reported(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the control's grammars but the first, on which its choices were made."""
+    return table[table["grammar"] != table["grammar"].min()]
+
+
+def control(tables: Mapping[str, pd.DataFrame]) -> dict[str, float]:
+    """Weights and the best of the counts on the grammars that nothing was chosen on: means over grammars.
+
+    `recall`, `precision`: of all rows that are accepted as rules; `best_baseline…`: of those that the best of the
+    counts accepts. `average_precision`: over the whole ranking. `learned`: the share of the rules without whose source
+    the model's log p(output) falls by ¼ nat or more; `…learned_recall`, `…unlearned_recall`: of those, of the others.
+    """
+    found: dict[str, float] = {}
+    for name, values in _control(tables).items():
+        found[name] = float(values.mean())
+    return found
+
+
+def control_intervals(tables: Mapping[str, pd.DataFrame]) -> dict[str, list[float]]:
+    """The 95 % intervals of `control`, over grammars, from 0 to 1."""
+    found = {}
+    for name, values in _control(tables).items():
+        known = values.dropna().to_numpy()
+        mean = clustered(known, np.arange(len(known)))
+        found[name] = [rounded(max(0.0, mean.low)), rounded(min(1.0, mean.high))]
+    return found
+
+
+def _control(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.Series]:
+    """The numbers of `control`, a value for each grammar."""
+    rankings, accepted = reported(tables["rankings"]), reported(tables["accepted"])
+    rankings = rankings[rankings["best"] & (rankings["kind"] == "planted")]
+    found: dict[str, pd.Series] = {}
+    for of, prefix in (("weights", ""), ("counts", "best_baseline_")):
+        taken = accepted[accepted["best"] & (accepted["of"] == of)].set_index("grammar")
+        ranked = rankings[rankings["of"] == of].set_index("grammar")
+        others = (taken["found"] - taken["learned_found"]) / (taken["planted"] - taken["learned"])
+        found |= {
+            f"{prefix}recall": taken["recall"],
+            f"{prefix}precision": taken["precision"],
+            f"{prefix}average_precision": ranked["average_precision"],
+            f"{prefix}learned_recall": taken["learned_found"] / taken["learned"],
+            f"{prefix}unlearned_recall": others,
+        }
+        found["learned"] = taken["learned"] / taken["planted"]
+    return {"best_baseline" if name == "best_baseline_recall" else name: values for name, values in found.items()}
 
 
 def rounded(value: float) -> float:

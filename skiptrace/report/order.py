@@ -18,6 +18,7 @@ from skiptrace.report.sections.models import (
     bugs,
     circuits,
     composition,
+    control,
     cutoffs,
     evidence,
     features,
@@ -134,6 +135,7 @@ FEATURES = Part(
 )
 CONTROL = Part(
     (
+        control.control_study,
         truth.truth,
         *(make for part in (SKIP_TRIGRAMS, ATTENTION, HEADS, BIGRAMS, COMPOSITION) for make in part.sections),
         features.features,

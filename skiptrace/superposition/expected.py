@@ -4,6 +4,7 @@ Toy Models of Superposition, section "Superposition as a Phase Change": x′ = R
 [0, 1] with probability p, else 0.
 """
 
+import functools
 import math
 from itertools import combinations
 from typing import NamedTuple
@@ -74,6 +75,7 @@ def _given(gram: Float[Tensor, "inst n n"], b: Float[Tensor, "inst n"], active: 
     return present - total @ weight
 
 
+@functools.cache  # the nodes take longer than what they are for
 def _grid(dimensions: int) -> tuple[Float[Tensor, "dimensions points"], Float[Tensor, " points"]]:
     """Points of the unit cube and their weights, which add up to 1."""
     nodes, weights = np.polynomial.legendre.leggauss(NODES)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ BOS = "<|bos|>"
 UNKNOWN = "<|unknown|>"
 BOS_ID = 0
 CHARACTERS = 2**21  # of the documents that are encoded at once
+WORD = 2**12  # characters of a word that merges are learned from: the trainer takes time with the square of it
+LONG = re.compile(rf"(?<!\S)\S{{{WORD + 1},}}|(?<!\s)\s{{{WORD + 1},}}")
 
 
 def train(texts: Iterable[str], params: TokenizerParams, name: str) -> Tokenizer:
@@ -60,7 +63,7 @@ def _train_bpe(texts: Iterable[str], vocab_size: int, name: str) -> Tokenizer:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(progress(texts, "counting words"), trainer)
+    tokenizer.train_from_iterator(_divided(progress(texts, "counting words")), trainer)
     reached = tokenizer.get_vocab_size()
     if reached < vocab_size:
         raise InputError(
@@ -68,6 +71,17 @@ def _train_bpe(texts: Iterable[str], vocab_size: int, name: str) -> Tokenizer:
             f"not {vocab_size}; lower it or add text"
         )
     return tokenizer
+
+
+def _divided(texts: Iterable[str]) -> Iterator[str]:
+    """The texts, what has no blank in it (such as a sequence of bases) or nothing else cut into pieces of `WORD`."""
+    for text in texts:
+        start = 0
+        for run in LONG.finditer(text):
+            yield text[start : run.start()]
+            yield from (text[i : min(i + WORD, run.end())] for i in range(run.start(), run.end(), WORD))
+            start = run.end()
+        yield text[start:]
 
 
 def load(path: Path, digest: str | None = None) -> Tokenizer:

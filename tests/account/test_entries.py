@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skiptrace.account import lookup, orders, rows, study
-from skiptrace.account.entries import NO_ENTRIES, Entries, Running, applies, context_losses, split
+from skiptrace.account.entries import NO_ENTRIES, Entries, Running, context_losses, split, splits
 from skiptrace.account.study import Text, account, entries_of
 from skiptrace.config.account import AccountParams
 from skiptrace.errors import InputError
@@ -29,14 +29,20 @@ def frequency():
     return count / count.sum()
 
 
-@pytest.fixture(scope="module")
-def model(make_model):
-    return make_model(1).float()
+@pytest.fixture(scope="module", params=[1, 2], ids=["one layer", "two layers"])
+def model(make_model, request):
+    return make_model(request.param, d_head=4 if request.param == 1 else 3).float()
 
 
 @pytest.fixture(scope="module")
 def parts(model, frequency):
     return split(model, frequency)
+
+
+@pytest.fixture(scope="module")
+def one(make_model, frequency):
+    """The parts of a single layer."""
+    return split(make_model(1).float(), frequency)
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +68,9 @@ def test_without_entries_rows_and_columns_have_no_interaction(parts, frequency, 
 
 @settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 200))
-def test_kept_entries_are_added_where_they_stand(parts, windows, seed, count):
+def test_kept_entries_are_added_where_they_stand(one, windows, seed, count):
     """Against dense matrices with the kept entries in their places, in any order."""
+    parts = one
     generator = np.random.default_rng(seed)
     n, heads = parts.d_vocab, parts.n_heads
     picked = [generator.choice(heads * n * n, count, replace=False) for _ in range(2)]
@@ -113,9 +120,10 @@ def test_integrated_gradients_add_up_to_the_gain(parts, windows):
     """The attributions along a path sum to the difference of its ends (Sundararajan et al. 2017)."""
     tokens = torch.arange(23)
     found = orders.empty(parts.n_heads, 23)
-    places = np.linspace(0, 1, 41)
+    steps, windows = (40, windows) if parts.model.n_layers == 1 else (80, windows[:2])
+    places = np.linspace(0, 1, 1 + steps)
     for at in places:
-        share = (0.5 if at in (0, 1) else 1) / 40
+        share = (0.5 if at in (0, 1) else 1) / steps
         scaled = [orders._scaled(c, float(at)) for c in (parts.qk, parts.ov)]
         orders.slopes(Running(parts, *scaled), windows, tokens, found, share)
     orders.times_entries(parts, tokens, found)
@@ -213,7 +221,9 @@ def test_worth_is_a_mean_over_contexts():
 @pytest.fixture(scope="module")
 def found(model, frequency):
     stream = np.random.default_rng(0).integers(1, 23, 300).astype(np.uint16)
-    mined = pd.DataFrame({"head": [0, 1, 1], "source_id": [3, 4, 4], "destination_id": [5, 6, 7], "out_id": [8, 9, 9]})
+    mined = pd.DataFrame(
+        {"layer": 0, "head": [0, 1, 1], "source_id": [3, 4, 4], "destination_id": [5, 6, 7], "out_id": [8, 9, 9]}
+    )
     text = Text(stream, stream[:100], frequency, pd.Series([f"t{i}" for i in range(23)]))
     return account(model, text, mined, PARAMS)
 
@@ -232,21 +242,50 @@ def test_the_table_that_runs_has_the_loss_of_the_curve(found, parts, model, tmp_
     stream = np.random.default_rng(0).integers(1, 23, 300).astype(np.uint16)
     held_out = study.spread_windows(stream[:100], model.n_ctx, PARAMS.contexts)
     study.ENTRIES.write(tmp_path, found.entries)
+    assert found.entries.groupby(["layer", "head"]).ngroups == len(parts.qk)
     with pytest.raises(InputError, match=r"additive\.safetensors is missing"):
         lookup.load(tmp_path)
-    lookup.save(tmp_path / "additive.safetensors", lookup.of_split(parts))
+    additive = parts if model.n_layers > 1 else None  # composition is no table
+    if additive is None:
+        lookup.save(tmp_path / "additive.safetensors", lookup.of_split(parts))
     for count in (2, 9, 40):
         wanted = found.curve.query("circuit == 'both' and order == 'rounds' and entries == @count")["loss"].item()
-        assert context_losses(lookup.load(tmp_path, count), held_out).mean() == pytest.approx(wanted, rel=1e-5)
-    assert len(entries_of(found.entries, "qk").head) == 40
+        running = lookup.load(tmp_path, count, additive)
+        assert context_losses(running, held_out).mean() == pytest.approx(wanted, rel=1e-5)
+    assert len(entries_of(found.entries, "qk", model.n_heads).head) == 40
+    assert found.skip_trigrams.empty == found.skip_bigrams.empty == (model.n_layers > 1)
+
+
+def test_composition_stays_when_no_entry_is_kept(make_model, windows, frequency):
+    """Slow twin: two layers written out, the interactions of tokens taken from both, the rest as it is."""
+    model = make_model(2).float()
+    parts = split(model, frequency)
+    p, tokens = frequency, windows[0, :-1]
+    x, pos = model.W_E[tokens], model.W_pos[: len(tokens)]
+    future = torch.ones(len(tokens), len(tokens), dtype=torch.bool).triu(1)
+    stream, logits = x.clone(), x @ model.W_U
+    for layer in model.blocks:
+        wrote = torch.zeros_like(x)
+        for head in range(model.n_heads):
+            to_q, to_k, to_v, out = (w[head] for w in (layer.W_Q, layer.W_K, layer.W_V, layer.W_O))
+            q, k, v = (model.W_E @ w - p @ (model.W_E @ w) for w in (to_q, to_k, to_v))
+            scores = (stream + pos) @ to_q @ ((stream + pos) @ to_k).T - q[tokens] @ k[tokens].T
+            pattern = (scores / model.d_head**0.5).masked_fill(future, -torch.inf).softmax(-1)
+            wrote += pattern @ stream @ to_v @ out
+            logits = logits + pattern @ (stream @ to_v - v[tokens]) @ out @ model.W_U
+        stream = stream + wrote
+    running = Running(parts, NO_ENTRIES, NO_ENTRIES)
+    found = running.logits(tokens, running.pattern(tokens))
+    torch.testing.assert_close(found.log_softmax(-1), logits.log_softmax(-1), atol=1e-4, rtol=1e-4)
 
 
 def test_models_that_are_more_than_their_circuits_have_a_ladder_alone(make_model, frequency):
     stream = np.random.default_rng(0).integers(1, 23, 300).astype(np.uint16)
     text = Text(stream, stream[:100], frequency, pd.Series([f"t{i}" for i in range(23)]))
-    for n_layers in (0, 2):
-        model = make_model(n_layers).float()
-        assert not applies(model)
+    deep = make_model(2).float()
+    deep.standard_positions = True
+    for n_layers, model in ((0, make_model(0).float()), (2, deep)):
+        assert not splits(model)
         told = account(model, text, pd.DataFrame(), PARAMS)
         assert told.curve.empty and told.entries.empty and told.skip_trigrams.empty
         assert set(told.ladder["layers"]) == ({"all"} if n_layers == 0 else {"all", "0", "1"})
@@ -278,3 +317,17 @@ def test_a_vocabulary_with_fewer_entries_than_any_count_keeps_all(parts, frequen
     text = Text(stream, stream[:100], frequency, pd.Series(["t"] * 23))
     ranked, _ = study.rank(parts, text, PARAMS.model_copy(update={"entries": [10**9]}))
     assert len(ranked["entry"].ov.head) <= parts.n_heads * 23**2
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 300), st.booleans())
+def test_the_largest_are_those_that_sorting_everything_finds(one, seed, count, clumped):
+    parts = one
+    generator = np.random.default_rng(seed)
+    values = generator.permutation(parts.n_heads * 23 * 23) - 700.0  # distinct, above and below zero
+    values = np.sort(values) if clumped else values
+    worth = torch.from_numpy(values).float().view(parts.n_heads, 23, 23)
+    found = orders._largest(parts, torch.arange(23), orders.Slopes(worth, worth), (count, 3), lambda x: x)
+    above = np.sort(values[values > 0])[::-1]
+    assert found.qk_worth.tolist() == above[:count].tolist() and found.ov_worth.tolist() == above[:3].tolist()
+    np.testing.assert_array_equal(worth.numpy()[found.qk.head, found.qk.row, found.qk.column], found.qk_worth)

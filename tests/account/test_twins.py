@@ -8,7 +8,7 @@ import torch
 from skiptrace.account import study
 from skiptrace.account.replaced import averages
 from skiptrace.account.study import Text
-from skiptrace.account.twins import headlines, overlaps
+from skiptrace.account.twins import headlines, matched_chance, overlaps
 from skiptrace.config.account import AccountParams
 from skiptrace.models.windows import random_windows, spread_windows
 
@@ -39,6 +39,25 @@ def test_rows_recur_whatever_their_head_and_chance_is_that_of_random_orders(make
     same = overlaps(one, ours, [(one, ours)], text, 0).set_index("ranking")
     assert same["overlap"].to_dict() == {"published": 1, "expected": 1, "nats": 1}
     assert overlaps(one, ours, [], text, 0).empty
+
+
+def test_an_order_by_frequency_alone_shares_no_more_than_the_matched_chance():
+    """Against shuffles within groups of like frequency; by size alone chance would be far lower."""
+    generator = np.random.default_rng(0)
+    frequency = np.arange(1, 91) / 4095
+    every = np.stack(np.meshgrid(*[np.arange(0, 90, 10)] * 3, indexing="ij"), -1).reshape(-1, 3)
+
+    def order() -> pd.MultiIndex:
+        worth = (every // 30).sum(1) + generator.random(len(every))
+        return pd.MultiIndex.from_arrays(every[np.argsort(-worth)].T)
+
+    shares = []
+    for _ in range(200):
+        a, b = order(), order()
+        shares.append((len(a[:60].intersection(b[:60])) / 60, matched_chance(a[:60], b, frequency)))
+    found, chance = np.mean(shares, axis=0)
+    assert chance == pytest.approx(found, abs=0.02) and chance > 3 * 60 / len(every)
+    assert matched_chance(a[:60], a, frequency) < 1
 
 
 def test_headlines_spread_over_a_model_and_its_twins(make_model, text):

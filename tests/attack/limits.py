@@ -27,7 +27,7 @@ STAGES = (
     ("ngrams", "--corpus", "code"),
     *((s, "--model", m) for m in ("one", "two") for s in ("score", "expand", "mine", "verify", "compose")),
 )
-REFUSED = re.compile(r"of memory beside the model, more than|circuits of .* need .*, more than")
+REFUSED = re.compile(r"of memory beside what is loaded, more than|circuits of .* need .*, more than")
 
 
 def create(folder: Path, d_vocab: int, tokens: int, seed: int) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from skiptrace.comparison.scalars import flat, measures, parameters, pooled_noise, twins
+from skiptrace.comparison.scalars import Spread, flat, measures, parameters, pooled_noise, twins
 from skiptrace.comparison.version import Version
 
 
@@ -32,6 +32,18 @@ def test_noise_is_the_prediction_interval_of_a_second_value():
     square = 0.02 + ((np.array([5.0, 5.1, 5.3]) - 15.4 / 3) ** 2).sum()
     assert found is not None and found.seeds == 5
     assert found.difference == pytest.approx(stats.t.ppf(0.975, 3) * np.sqrt(square / 3) * np.sqrt(2))
+
+
+def test_twins_trained_beside_a_model_say_how_much_its_account_varies():
+    params = {"models": {"one": {"seed": 0, "twins": 2}}}
+    told = {"twin_spread": {"whole": 0.03}, "whole": 4.0, "recovered": {"300": 0.2}}
+    a, b = (version(params, {"models": {"one": {"account": told | {"whole": loss}}}}) for loss in (4.0, 4.2))
+    found = {m.key: m for m in measures(a, b)}
+    noise = found["models.one.account.whole"].noise
+    assert noise is not None and noise.seeds == 3  # the same twins in both
+    assert noise.difference == pytest.approx(stats.t.ppf(0.975, 2) * 0.03 * np.sqrt(2))
+    assert found["models.one.account.recovered.300"].noise is None
+    assert pooled_noise([(3.0, 3.2)]) == pooled_noise([], [Spread(float(np.std([3.0, 3.2], ddof=1)), 2)])
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])

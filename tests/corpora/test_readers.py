@@ -18,6 +18,7 @@ from skiptrace.config.corpora import Corpus, FilesCorpus, HubCorpus, PackagesCor
 from skiptrace.corpora import card, documents, readers, sources
 from skiptrace.corpora.card import Card, Notes, Tally
 from skiptrace.corpora.compression import zstd
+from skiptrace.corpora.docstrings import docstrings
 from skiptrace.corpora.documents import Document, split_of
 from skiptrace.errors import InputError
 
@@ -397,6 +398,44 @@ class A:
         def inner(): "Of a function inside."
     async def g(self): "Of a class."
 '''
+
+
+PLACES = """
+"module"
+match x:
+    case 1:
+        def f(): "in a case"
+try:
+    def g(): "in a try"
+except E:
+    class H:
+        "in a handler"
+        async def h(self):
+            "in a class"
+else:
+    def i(): "in an else"; (lambda: "none")
+finally:
+    if x:
+        pass
+    elif y:
+        for k in z:
+            with a:
+                while 1:
+                    def j(): "deep"; ["none" for _ in k]
+"""
+
+
+def test_docstrings_are_found_wherever_a_definition_may_stand():
+    def every(code: str) -> list[str]:
+        documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        found = [node for node in ast.walk(ast.parse(code)) if isinstance(node, documented)]
+        ordered = sorted((n for n in found if ast.get_docstring(n)), key=lambda n: n.body[0].lineno)
+        return [str(ast.get_docstring(node)) for node in ordered]
+
+    assert docstrings(PLACES) == every(PLACES)
+    assert len(docstrings(PLACES)) == 7
+    own = Path(__file__).read_text(encoding="utf-8")
+    assert docstrings(own) == every(own)
 
 
 def test_docstrings_are_taken_once_in_order_and_without_their_indentation(tmp_path):

@@ -33,6 +33,23 @@ def test_so_it_is_with_layer_norm_mlps_and_positions_in_the_stream(tmp_path, tok
     torch.testing.assert_close(causal.without_edges(model, end, 0, 1, none), end.logits)
 
 
+@pytest.mark.parametrize("imported", [False, True])
+@pytest.mark.parametrize("start", [1, 4, 6])
+def test_what_stands_before_a_change_is_run_once(make_model, tmp_path, tokens, start, imported):
+    if imported:
+        write_gpt2(tmp_path)
+    model = import_model(tmp_path, None, 0) if imported else make_model(3)
+    first = causal.first_layer(model)
+    assert (first is None) is imported  # positions that stand in the stream are no part of a token
+    changed = tokens.clone()
+    changed[:, start] = (changed[:, start] + 1) % 23
+    whole = causal.run_to_end(model, changed)
+    known = causal.run_to_end(model, tokens, first)
+    part = causal.run_to_end(model, changed, first, known, start)
+    for found, expected in zip(part, whole, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize(("layer", "head"), [(0, 1), (1, 2), (2, 1)])
 def test_cutting_an_edge_equals_a_slow_twin(make_model, tokens, layer, head):
     model = make_model(3)
@@ -90,6 +107,32 @@ def test_the_wired_skip_trigram_is_found_and_random_rows_are_not(wired_head):
     assert found.cut.mean[0] > 20 * found.cut.se[0] / 8
     assert (found.cut.mean[1:] < 0.2).all()
     assert found.p_out[0] > 0.3
+
+
+@pytest.mark.parametrize(("layer", "head"), [(0, 2), (1, 0)])
+def test_rows_are_checked_as_one_context_after_another_would_be(make_model, layer, head, monkeypatch):
+    model = make_model(2)
+    monkeypatch.setattr(causal, "at_once", lambda *_: 5)
+    asked, other = rows((3, 5, 1), (4, 7, 2), (9, 9, 9)), rows((6, 5, 1), (8, 7, 2), (2, 9, 9))
+    contexts = Sampler(np.random.default_rng(0).integers(1, 23, 400), 7, 23, 0).draw(asked, 4)
+    found = check(model, layer, head, asked, contexts, other)
+    for i in range(3):
+        cut, replaced, p = [], [], []
+        for context, place in zip(contexts.tokens[i], contexts.place[i], strict=True):
+            tokens = torch.from_numpy(context)[None]
+            edges = tokens == asked.source[i]
+            edges[:, -1] = False
+            end = causal.run_to_end(model, tokens)
+            before = model(tokens)[0, -1].log_softmax(0)[asked.out[i]]
+            without = causal.without_edges(model, end, layer, head, edges)[0].log_softmax(0)[asked.out[i]]
+            tokens[0, place] = other.source[i]
+            cut.append((before - without).item())
+            replaced.append((before - model(tokens)[0, -1].log_softmax(0)[asked.out[i]]).item())
+            p.append(before.exp().item())
+        assert found.cut.mean[i] == pytest.approx(np.mean(cut), abs=1e-9)
+        assert found.cut.se[i] == pytest.approx(np.std(cut, ddof=1) / 2, abs=1e-9)
+        assert found.replaced.mean[i] == pytest.approx(np.mean(replaced), abs=1e-9)
+        assert found.p_out[i] == pytest.approx(np.mean(p), abs=1e-9)
 
 
 @given(st.lists(st.integers(0, 5), min_size=3, max_size=40), st.integers(0, 100))

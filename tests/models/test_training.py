@@ -10,8 +10,8 @@ import torch
 from skiptrace.config.models import ModelParams
 from skiptrace.errors import InputError
 from skiptrace.models import checkpoint, training
-from skiptrace.models.evaluation import losses_by_position, mean_loss
-from skiptrace.models.windows import tiled_windows
+from skiptrace.models.evaluation import clustered_error, losses_by_position, mean_loss
+from skiptrace.models.windows import context_starts, tiled_windows
 
 PARAMS = ModelParams(
     corpus="words", seed=0, n_layers=2, n_heads=2, d_head=3, d_model=8, n_ctx=12, steps=30, batch_size=4,
@@ -36,6 +36,27 @@ def test_training_learns_and_is_deterministic(tmp_path):
     assert curve.equals(runs[1][1])
     assert curve["valid_loss"].iloc[-1] < curve["valid_loss"].iloc[0] - 0.5
     assert curve["tokens"].iloc[-1] == 30 * 4 * 11
+
+
+def test_a_training_without_a_curve_ends_with_the_same_weights(tmp_path):
+    whole, curve = training.train(PARAMS, stream(5000, 0), stream(500, 1), 11, tmp_path / "a", "m", points=5)
+    other, none = training.train(PARAMS, stream(5000, 0), stream(500, 1), 11, tmp_path / "b", "m", points=0)
+    assert curve["step"].tolist() == [6, 12, 18, 24, 30] and none.columns.equals(curve.columns) and none.empty
+    assert torch.equal(weights(whole), weights(other))
+
+
+def test_a_model_without_layers_learns_what_every_place_of_a_token_says(tmp_path):
+    params = PARAMS.model_copy(update={"n_layers": 0, "n_heads": 0, "d_head": 0})
+    run = training.Run(params, stream(5000, 0), stream(500, 1), 11, tmp_path, "m")
+    tokens = training.random_windows(run.stream, params.n_ctx, params.batch_size, 0, 0)
+    places = run.model(tokens[:, :-1])[:, 1:]
+    dense = torch.nn.functional.cross_entropy(places.flatten(0, 1), tokens[:, 2:].flatten())
+    with training.deterministic():
+        found = run._loss(tokens)
+    torch.testing.assert_close(found, dense)
+    expected = torch.autograd.grad(dense, [run.model.W_E, run.model.W_U])
+    for got, wanted in zip(torch.autograd.grad(found, [run.model.W_E, run.model.W_U]), expected, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_a_training_that_stops_half_way_ends_with_the_same_weights(tmp_path, monkeypatch):
@@ -96,6 +117,25 @@ def test_losses_by_position_agree_with_the_dense_cross_entropy(make_model):
     np.testing.assert_allclose(table["loss"], dense.mean(0), atol=1e-12)
     assert table["position"].tolist() == [1, 2, 3, 4, 5, 6]
     assert mean_loss(model, [windows]) == pytest.approx(table["loss"].mean())
+
+
+def test_the_error_of_the_loss_is_that_of_documents_drawn_anew():
+    """Values of one document are the same: the error is that of as many values as there are documents."""
+    generator = np.random.default_rng(0)
+    means = generator.normal(size=30)
+    values, document = np.repeat(means, 5), np.repeat(np.arange(30), 5)
+    found = clustered_error(values, document)
+    assert found == pytest.approx(means.std(ddof=1) / np.sqrt(30))
+    drawn = [generator.choice(means, 30).mean() for _ in range(4000)]
+    assert found == pytest.approx(np.std(drawn), rel=0.1)
+    assert np.isnan(clustered_error(values, np.zeros(150, dtype=np.int64)))
+
+
+def test_contexts_begin_where_their_windows_do():
+    stream = np.arange(1, 60)
+    for most in (None, 3, 100):
+        firsts = [int(first) for window in tiled_windows(stream, 7, 4, most) for first in window[:, 1]]
+        assert stream[context_starts(59, 7, most)].tolist() == firsts
 
 
 def test_two_threads_give_the_same_bits(tmp_path):

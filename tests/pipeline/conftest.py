@@ -1,5 +1,6 @@
 """A real DVC project on a tiny configuration, reproduced once and copied for each test."""
 
+import contextlib
 import copy
 import os
 import re
@@ -40,7 +41,7 @@ ZERO = {key: value for key, value in MODEL.items() if key not in ("n_heads", "d_
 def default_params() -> dict[str, dict]:
     """The default parameters, those that params.yaml leaves to the classes included."""
     params = yaml.safe_load((ROOT / "docs/measured/params.yaml").read_text())
-    return params | {"superposition": copy.deepcopy(DEFAULTS)}
+    return {"control": {}} | params | {"superposition": copy.deepcopy(DEFAULTS)}
 
 
 def tiny_params() -> dict[str, dict]:
@@ -75,8 +76,16 @@ def tiny_params() -> dict[str, dict]:
         "largest": 10,
     }
     params["superposition"] = tiny_superposition(params["superposition"])
+    params["control"] = {
+        "grammars": 1, "words": 24, "documents": 24, "length": 24, "reach": 6, "skip_trigrams": 3, "two_sources": 1,
+        "negative": 1, "companions": 1, "topics": 1, "n_heads": 2, "d_head": 4, "d_model": 8, "n_ctx": 8, "steps": 3,
+        "batch_size": 4, "rows": 20, "contexts": 2,
+    }  # fmt: skip
     tiny = {"steps": 5, "batch_size": 8, "resample_every": 2}
     params["dictionaries"]["toy"] |= tiny | {"entries": 6, "sizes": [3]}
+    params["dictionaries"]["toy"]["hybrid"] = {
+        "penalties": [0.0, 0.1], "steps": 3, "batch_size": 8, "dictionary_steps": [2],
+    }  # fmt: skip
     params["dictionaries"]["one"] |= tiny | {
         "data": "data/tokens/planted", "entries": 6, "k": [2, 4], "shown": 2, "windows": 4, "check_windows": 4,
         "contexts": 2, "outs": 3,
@@ -224,6 +233,25 @@ def project(reproduced: Project, tmp_path: Path) -> Project:
     path = tmp_path / "project"
     shutil.copytree(reproduced.path, path, symlinks=True)
     return Project(path, reproduced.python)
+
+
+@pytest.fixture(scope="module")
+def shared(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy of the reproduced project that the tests of a module share: each leaves it as it was."""
+    path = tmp_path_factory.mktemp("shared") / "project"
+    shutil.copytree(reproduced.path, path, symlinks=True)
+    return Project(path, reproduced.python)
+
+
+@contextlib.contextmanager
+def restored(path: Path) -> Iterator[None]:
+    """Give a file its content again afterwards, under a name of its own: another may be linked to DVC's cache."""
+    content = path.read_bytes()
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        path.write_bytes(content)
 
 
 class Told(NamedTuple):

@@ -1,5 +1,6 @@
 """Bad input and hard kills, through the real commands."""
 
+import contextlib
 import re
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 
 from tests.attack.processes import outputs
+from tests.pipeline.conftest import restored
 from tests.pipeline.test_graph import STAGES
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
@@ -83,18 +85,20 @@ def test_a_state_of_other_parameters_is_not_continued(project):
     ],
     ids=lambda v: v if isinstance(v, str) and " " not in v else None,
 )  # fmt: skip
-def test_bad_input_is_one_line_and_nothing_is_half_written(project, stage, arguments, spoil, message):
-    if spoil:
-        path = project.path / spoil[0]
-        content = path.read_bytes()
-        path.unlink()
-        path.write_bytes(content[: len(content) // 2] if spoil[1] is None else spoil[1])
-    before = outputs(project)
-    done = project.stage(stage, *arguments)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
-    assert message in done.stderr
-    assert outputs(project) == before
+def test_bad_input_is_one_line_and_nothing_is_half_written(shared, stage, arguments, spoil, message):
+    with contextlib.ExitStack() as after:
+        if spoil:
+            path = shared.path / spoil[0]
+            after.enter_context(restored(path))
+            content = path.read_bytes()
+            path.unlink()
+            path.write_bytes(content[: len(content) // 2] if spoil[1] is None else spoil[1])
+        before = outputs(shared)
+        done = shared.stage(stage, *arguments)
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+        assert message in done.stderr
+        assert outputs(shared) == before
 
 
 def test_a_tokenizer_that_loses_the_text_is_refused_unless_it_is_allowed(project):

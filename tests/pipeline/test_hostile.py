@@ -45,24 +45,22 @@ def with_model(project: Project, name: str, **changed: object) -> str:
 
 
 @pytest.mark.parametrize("name", ["{}/out/x", "../../x", "a\0b"], ids=["absolute", "above", "NUL"])
-def test_a_model_of_a_revision_has_a_name_and_no_path(ask, project, tmp_path, name):
+def test_a_model_of_a_revision_has_a_name_and_no_path(ask, shared, tmp_path, name):
     name = name.format(tmp_path)
-    told = ask(project, "compare", revision(project, {"params.yaml": with_model(project, name)}))
+    told = ask(shared, "compare", revision(shared, {"params.yaml": with_model(shared, name)}))
     assert told.code == 1 and told.error.count("\n") == 1
     assert "a name is at most 100 letters, digits, _ and -" in told.error
     assert not (tmp_path / "out").exists()
 
 
-def test_a_corpus_of_a_revision_has_a_name_and_no_path(ask, project):
-    told = ask(
-        project, "compare", revision(project, {"params.yaml": with_model(project, "evil", corpus="../../../etc")})
-    )
+def test_a_corpus_of_a_revision_has_a_name_and_no_path(ask, shared):
+    told = ask(shared, "compare", revision(shared, {"params.yaml": with_model(shared, "evil", corpus="../../../etc")}))
     assert_one_line(told, "params.yaml: models.evil.corpus: no name")
 
 
 @pytest.mark.parametrize("file", ["params.yaml", "dvc.lock"])
-def test_yaml_that_unfolds_without_end_is_refused_before_anybody_parses_it(ask, project, file):
-    assert_one_line(ask(project, "compare", revision(project, {file: BOMB})), f"{file}: its aliases")
+def test_yaml_that_unfolds_without_end_is_refused_before_anybody_parses_it(ask, shared, file):
+    assert_one_line(ask(shared, "compare", revision(shared, {file: BOMB})), f"{file}: its aliases")
 
 
 ENDLESS = yaml.safe_dump(
@@ -84,29 +82,29 @@ ENDLESS = yaml.safe_dump(
     ],
     ids=["bombs", "variables and a matrix without end", "a hash that is a path"],
 )
-def test_of_a_revision_dvc_parses_nothing(ask, project, files):
-    told = ask(project, "compare", revision(project, files), "HEAD", "--json")
+def test_of_a_revision_dvc_parses_nothing(ask, shared, files):
+    told = ask(shared, "compare", revision(shared, files), "HEAD", "--json")
     assert told.code == 0, told.error
     found = json.loads(told.out)
     assert found["notes"] == [] and len(found["models"]) == 3 and not any(m["difference"] for m in found["metrics"])
 
 
-def test_a_lock_may_list_the_files_of_a_folder(ask, project):
+def test_a_lock_may_list_the_files_of_a_folder(ask, shared):
     """As DVC writes it where the remote keeps versions of files itself."""
-    lock = yaml.safe_load((project.path / "dvc.lock").read_text())
+    lock = yaml.safe_load((shared.path / "dvc.lock").read_text())
     for out in lock["stages"]["train@one"]["outs"]:
         if (md5 := out["md5"]).endswith(".dir"):
-            listing = project.path / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+            listing = shared.path / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
             del out["md5"]
             out["files"] = json.loads(listing.read_text())
     assert any("files" in out for out in lock["stages"]["train@one"]["outs"])
-    told = ask(project, "compare", revision(project, {"dvc.lock": yaml.safe_dump(lock)}), "HEAD", "--json")
+    told = ask(shared, "compare", revision(shared, {"dvc.lock": yaml.safe_dump(lock)}), "HEAD", "--json")
     assert told.code == 0 and json.loads(told.out)["notes"] == [], told.error
 
 
 @pytest.mark.parametrize("lock", ["stages: [1]", "stages: {a: {outs: [{path: x}]}}", "stages: {a: {outs: {b: c}}}"])
-def test_a_lock_that_names_no_outputs_is_one_line(ask, project, lock):
-    assert_one_line(ask(project, "compare", revision(project, {"dvc.lock": lock})), "dvc.lock: an output has no path")
+def test_a_lock_that_names_no_outputs_is_one_line(ask, shared, lock):
+    assert_one_line(ask(shared, "compare", revision(shared, {"dvc.lock": lock})), "dvc.lock: an output has no path")
 
 
 def test_what_the_cache_holds_under_a_hash_is_compared_with_it(ask, project):

@@ -1,5 +1,6 @@
 """What stages say of the work before them, and refuse."""
 
+import re
 import resource
 import subprocess
 import sys
@@ -7,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from skiptrace.account.orders import MOST
+from skiptrace.composition.study import IDENTITY_CONTEXTS, IDENTITY_TOKENS
+from skiptrace.config.account import AccountParams
 from skiptrace.config.base import load
+from skiptrace.config.models import ModelParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.verification import VerificationParams
 from skiptrace.errors import InputError
@@ -15,6 +20,7 @@ from skiptrace.evidence.causal import at_once
 from skiptrace.memory import Available, available
 from skiptrace.models.config import ModelConfig
 from skiptrace.models.loss import ROWS
+from skiptrace.models.training import config
 from skiptrace.models.transformer import Transformer
 from stages import needs
 from stages.needs import Needs
@@ -23,6 +29,9 @@ from tests.pipeline.conftest import ROOT
 PARAMS = ROOT / "params.yaml"
 VERIFICATION = load(VerificationParams, "verification", PARAMS)
 SCORING = load(ScoringParams, "scoring", PARAMS)
+ACCOUNT = load(AccountParams, "account", PARAMS)
+TRAINING = load(ModelParams, "models.two", PARAMS)
+PAIRS = 4_000_000
 
 
 @pytest.fixture
@@ -36,10 +45,12 @@ def wide() -> Transformer:
 
 def everything(model: Transformer) -> dict[str, Needs]:
     return {
-        "mine": needs.of_circuits(model, 8),
+        "mine": (mined := needs.of_mining(model, 8, 2, PAIRS)),
         "score": needs.of_losses(model, 4096, ROWS),
-        "verify": needs.of_verification(model, 2000, at_once(model, 64), 8_000_000, VERIFICATION),
+        "verify": needs.of_verification(model, 2000, at_once(model, 64), 8_000_000, mined, VERIFICATION),
         "compose": needs.of_composition(model, 6, 128, SCORING),
+        "account": needs.of_accounting(model, ACCOUNT, MOST),
+        "train": needs.of_training(model, TRAINING, ROWS),
     }
 
 
@@ -59,6 +70,9 @@ def test_a_small_model_says_nothing(make_model, capsys):
 
 def test_a_large_vocabulary_says_how_much_and_which_keys_bound_it(wide, capsys):
     for stage, needed in everything(wide).items():
+        if needed.operations < needs.LONG:
+            assert stage == "account"
+            continue
         needs.state(f"{stage} wide", needed, "expansion.heads")
         line = capsys.readouterr().err
         assert line.startswith(f"{stage} wide: at least ") and "; expansion.heads in params.yaml" in line
@@ -78,6 +92,81 @@ def test_a_stage_that_needs_more_memory_than_there_is_is_refused(wide, monkeypat
 
 def test_the_default_sizes_fit_four_gigabytes_at_60_000_tokens(wide):
     assert all(2**25 < needed.memory < 2e9 for needed in everything(wide).values())
+
+
+def test_mining_needs_memory_for_every_head_at_once_and_for_the_pairs_of_the_text(wide):
+    one, two, more = (needs.of_mining(wide, 8, *each).memory for each in ((1, 0), (2, 0), (2, PAIRS)))
+    assert two == 2 * one and more == two + 3 * 40 * PAIRS
+    # Measured on two processors with four million pairs: 1.5 GB beside the model, most of it panels of full rows.
+    assert 1.0e9 < more < 1.7e9
+
+
+def test_ranking_entries_is_what_an_account_needs_memory_for(wide):
+    import torch
+
+    with torch.device("meta"):
+        none = Transformer(ModelConfig(d_vocab=60_000, d_model=128, n_ctx=256, n_layers=0, n_heads=0, d_head=0))
+    assert needs.of_accounting(wide, ACCOUNT, MOST).memory == MOST * 25
+    assert needs.of_accounting(none, ACCOUNT, MOST).memory == 3 * 4 * 256 * 60_000
+
+
+def test_a_document_that_no_memory_holds_encoded_is_refused_before_it_is_read(monkeypatch):
+    monkeypatch.setattr(needs, "available", lambda: Available(20e9, "what is free on this machine"))
+    with pytest.raises(
+        InputError,
+        match=r"tokens notes: at least 32\.2 GB .*; corpora\.notes\.cut in params.* the length of a\.txt bound it",
+    ):
+        needs.state("tokens notes", needs.of_encoding(2**27), "corpora.notes.cut", "the length of a.txt")
+
+
+def test_what_is_held_while_a_model_is_trained(make_model):
+    """Seven copies of the weights, and of 3 contexts of 7 tokens what the layers and the logits take."""
+    params = TRAINING.model_copy(update={"batch_size": 3, "n_ctx": 7, "steps": 1})
+    model = make_model(2)
+    weights = sum(w.numel() for w in model.parameters())
+    seen = 21 * model.n_layers * (2 * model.n_heads * 7 + 4 * model.d_model) + 2 * 21 * model.d_vocab
+    assert needs.of_training(model, params, 512).memory == 4 * (7 * weights + seen)
+
+
+def at_60_000_tokens(name: str) -> dict[str, Needs]:
+    """What each stage of a default model would need there, on two processors, with 8 million tokens of text."""
+    import torch
+
+    params = load(ModelParams, f"models.{name}", PARAMS)
+    with torch.device("meta"):
+        model = Transformer(config(params, 60_000))
+    every = model.n_layers * model.n_heads
+    pairs = min(16, model.n_heads**2 * (model.n_layers - 1))
+    stand_ins = needs.of_mining(model, every * (2 + params.twins), 1, PAIRS)
+    batch = at_once(model, min(64, model.n_ctx))
+    checked = VERIFICATION.rows + 2 * VERIFICATION.matched_rows
+    positions = IDENTITY_CONTEXTS * min(IDENTITY_TOKENS, model.n_ctx)
+    return {
+        "train": needs.of_training(model, params, ROWS),
+        "score": needs.of_losses(model, SCORING.loss_contexts, ROWS),
+        "expand": needs.of_expansion(model, 2, 128),
+        "mine": needs.of_mining(model, every + pairs, 2, PAIRS),
+        "verify": needs.of_verification(model, checked, batch, 8_000_000, stand_ins, VERIFICATION),
+        "compose": needs.of_composition(model, 16, positions, SCORING),
+        "explore": needs.of_exploration(model, 0, PAIRS),
+        "account": needs.of_accounting(model, ACCOUNT, MOST),
+    }
+
+
+def rows_of_the_page() -> dict[str, str]:
+    """The table of docs/integrity.md, a line by the name that it begins with."""
+    page = (ROOT / "docs" / "integrity.md").read_text()
+    return dict(re.findall(r"^\| `(\w+)` (\|.*)$", page, re.MULTILINE))
+
+
+def test_the_page_says_what_stages_need():
+    found, one, two = rows_of_the_page(), at_60_000_tokens("one"), at_60_000_tokens("two")
+    for stage in one:
+        said = " | ".join(
+            f"{each[stage].memory / 1e9:.1f} GB, {each[stage].operations / needs.A_SECOND / 60:.0f} min"
+            for each in (one, two)
+        )
+        assert found[stage].startswith(f"| {said} |"), f"{stage}: {said}"
 
 
 def of_control_group(root: Path, version: int, most: str, taken: int, cache: int) -> None:

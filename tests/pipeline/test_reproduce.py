@@ -1,7 +1,6 @@
 """`make report`'s own `dvc repro`: the same run, with places and times beside the names of stages."""
 
 import re
-import sys
 
 from skiptrace.command.doctor import Due
 from skiptrace.command.reproduce import annotated
@@ -27,12 +26,12 @@ def test_every_stage_that_is_due_says_its_place_and_what_is_left():
 
 def test_a_real_run_counts_its_stages_and_ends_as_dvc_does(project):
     project.set("report.bigrams", 7)
-    said = project.call(sys.executable, "-m", "skiptrace.command.reproduce")
+    said = project.call("python", "-m", "skiptrace.command.reproduce")
     assert said.returncode == 0, said.stderr
     places = [tuple(map(int, found)) for found in re.findall(r"^\[(\d+) of (\d+)\] ", said.stdout, re.MULTILINE)]
     assert places == [(i, len(places)) for i in range(1, len(places) + 1)] and places
     assert "] document: takes about" in said.stdout and "left in all" in said.stdout and "sections" in said.stdout
     project.set("report.bigrams", 8)
     (project.path / "data/raw/notes/0.txt").write_bytes(b"\xff\xfe\xfd")
-    failed = project.call(sys.executable, "-m", "skiptrace.command.reproduce")
+    failed = project.call("python", "-m", "skiptrace.command.reproduce")
     assert failed.returncode != 0 and "corpora.notes: 0.txt" in failed.stderr

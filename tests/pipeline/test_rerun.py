@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import yaml
 from dvc.repo import Repo
 
 from skiptrace.command import closure
-from tests.pipeline.conftest import MODEL, create
+from tests.pipeline.conftest import MODEL, create, restored
 from tests.pipeline.test_graph import STAGES
 
 KEYS = {"corpora": ("code", "notes", "planted"), "models": ("zero", "one", "two"), "dictionaries": ("toy", "one")}
@@ -61,9 +60,10 @@ ALWAYS = {"check", "document"}  # both look at all of params.yaml
         ("report.bigrams", 5, set()),
     ],
 )
-def test_a_parameter_changes_its_stages_and_no_other(project, key, value, stages):
-    project.set(key, value)
-    assert changed(project) == stages | ALWAYS
+def test_a_parameter_changes_its_stages_and_no_other(shared, key, value, stages):
+    with restored(shared.path / "params.yaml"):
+        shared.set(key, value)
+        assert changed(shared) == stages | ALWAYS
 
 
 @pytest.mark.parametrize("module", ["config/mining.py", "circuits/factored.py", "superposition/toys.py"])
@@ -71,7 +71,7 @@ def test_touching_a_module_changes_the_stages_that_import_it_and_no_other(projec
     path = project.path / "skiptrace" / module
     path.write_text(path.read_text() + "\n# touched\n")
     assert changed(project) == {"check"}
-    due = json.loads(project.call(sys.executable, "-m", "skiptrace", "doctor", "--json").stdout)["stages"]
+    due = json.loads(project.call("python", "-m", "skiptrace", "doctor", "--json").stdout)["stages"]
     importing = [s for s in STAGES if s != "check" and Path("skiptrace", module) in closure.closure(project.path, s)]
     expected = set().union(*map(instances, importing))
     assert {d["stage"] for d in due if d["why"] == f"changed: skiptrace/{module}"} == expected

@@ -16,12 +16,14 @@ import numpy as np
 import pandas as pd
 import yaml
 from safetensors.numpy import load_file
+from scipy import stats
 
 BOS = 0
 SAMPLE = 24  # rows of a table that are counted in the corpus, and checked on the model
 CONTEXTS = 64  # contexts of each of those
 LOSS_CONTEXTS = 256  # contexts that the validation loss is recomputed on
 ERRORS = 4.0  # standard errors within which two samples of the same quantity agree
+LEARNED_NATS = 0.25  # fall of log p(output) without the source from which a model has learned a rule
 BOUND_PLACES = 4096  # places of the validation text that the bound of unsupported rows is measured at
 
 
@@ -379,6 +381,142 @@ def bound(run: Run) -> Iterator[Claim]:
     yield Claim("bound of unsupported rows, nats", told, saved / len(places), 1e-5 + 1e-3 * abs(told))
 
 
+def bound_of_all(run: Run) -> Iterator[Claim]:
+    """The same over every entry of every head, at few places: those not supported, and those contradicted."""
+    costs = run.table("evidence/costs").set_index("what")["nats"]
+    if "bound: unsupported entries" not in costs.index:
+        return
+    params = run.params["verification"]
+    ctx, last = min(params.get("context_tokens", 64), run.ctx), len(run.valid) - 2
+    most = min(params.get("bound_places", 64), last - ctx + 2)
+    places = np.unique(np.linspace(ctx - 1, last, most).astype(np.int64))
+    document = np.cumsum(run.train == BOS)
+    circuits = {at: run.ov(*at) for at in run.each()}
+    saved: dict[str, list[float]] = {"unsupported": [], "contradicted": []}
+    for end in places:
+        tokens = run.valid[end - np.arange(ctx - 1, -1, -1)]
+        tokens[0], following = BOS, run.valid[end + 1]
+        x, patterns = run.forward(tokens[None])
+        logits = (x[:, -1] @ run.U)[0]
+        sources = np.setdiff1d(tokens[1:-1], [BOS])
+        raised = np.zeros((len(sources), len(run.E)))
+        for at, values in circuits.items():
+            attended = np.array([patterns[at][0, -1, :-1][tokens[:-1] == source].sum() for source in sources])
+            raised += np.maximum(attended[:, None] * values[sources], 0)
+        raised[:, following] = 0
+        supported, contradicted = entries_in_text(run, sources, int(tokens[-1]), document, params.get("fdr", 0.05))
+        for name, taken in (("unsupported", ~supported), ("contradicted", contradicted)):
+            without = logits - (raised * taken).sum(0)
+            change = log_p(without[None], np.array([following])) - log_p(logits[None], np.array([following]))
+            saved[name].append(change[0])
+    for name, values in saved.items():
+        told = float(costs[f"bound: {name} entries"])
+        yield Claim(f"bound of {name} entries, nats", told, float(np.mean(values)), 1e-4 + 1e-2 * abs(told))
+
+
+def entries_in_text(
+    run: Run, sources: np.ndarray, destination: int, document: np.ndarray, fdr: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which outputs follow source … destination more, and less, often than the destination alone: t-tests by document.
+
+    False discoveries are controlled over all entries together (Benjamini and Hochberg).
+    """
+    here = np.flatnonzero(run.train[:-1] == destination)
+    follows, index = run.train[here + 1], {int(source): i for i, source in enumerate(sources)}
+    number = np.full(len(run.E), -1)
+    number[list(index)] = list(index.values())
+    seen = np.zeros((len(here), len(sources)), dtype=bool)
+    for back in range(1, run.ctx):
+        rows = np.flatnonzero((here >= back) & (document[np.maximum(here - back, 0)] == document[here]))
+        which = number[run.train[here[rows] - back]]
+        seen[rows[which >= 0], which[which >= 0]] = True
+    alone = np.bincount(follows, minlength=len(run.E)) / max(1, len(here))
+    chances = np.ones((2, len(sources), len(run.E)))
+    for i in range(len(sources)):
+        _, group = np.unique(document[here[seen[:, i]]], return_inverse=True)
+        n = int(group.max(initial=-1)) + 1
+        if n < 2:
+            continue
+        counts = np.zeros((n, len(run.E)))
+        np.add.at(counts, (group, follows[seen[:, i]]), 1)
+        away = counts - np.bincount(group)[:, None] * alone
+        variance = np.maximum((away**2).sum(0) * n / (n - 1), seen[:, i].sum() * alone * (1 - alone))
+        known = variance > 0
+        statistic = away.sum(0)[known] / np.sqrt(variance[known])
+        chances[:, i, known] = stats.t.sf(statistic, n - 1), stats.t.cdf(statistic, n - 1)
+    return tuple(discovered(p.ravel(), fdr).reshape(p.shape) for p in chances)
+
+
+def discovered(chances: np.ndarray, fdr: float) -> np.ndarray:
+    """The k smallest chances, k the largest number for which the k-th is at most k/n of the rate."""
+    ordered = np.sort(chances)
+    below = np.flatnonzero(ordered <= fdr * np.arange(1, len(ordered) + 1) / len(ordered))
+    return chances <= (ordered[below[-1]] if len(below) else -1.0)
+
+
+def planted(run: Run) -> Iterator[Claim]:
+    """How much of what was planted is in the tables: from the rows, the words of the grammar and the text."""
+    truth, scores = run.folder / "data/corpora" / run.corpus / "truth.parquet", run.table("evidence/truth")
+    if not truth.exists() or scores.empty:
+        return
+    ids = dict(zip(run.vocab["token"], run.vocab["token_id"], strict=True))
+    known: dict[str, set[tuple[int, ...]]] = {}
+    for row in pd.read_parquet(truth).itertuples():
+        words = [word for word in (row.source, row.destination, row.out) if isinstance(word, str)]
+        if all(word in ids for word in words):
+            known.setdefault(row.kind, set()).add(tuple(int(ids[word]) for word in words))
+    checked, names = run.table("evidence/skip_trigrams"), ["source_id", "destination_id", "out_id"]
+    mined = run.table("tables/skip_trigrams")
+    orders = {
+        "consistent, by evidence": checked.sort_values("rank_evidence"),
+        "weights, expected gain": mined.dropna(subset="rank_expected").sort_values("rank_expected"),
+        "weights, published rule": mined.dropna(subset="rank_published").sort_values("rank_published"),
+        "OV alone": mined.sort_values("ov", ascending=False, kind="stable"),
+        "all that are consistent": checked[checked["consistent"]],
+        "all that survive": checked[checked["survives"]],
+    }
+    for told in scores[scores["ranking"].isin(orders) & scores["kind"].str.contains("skip")].itertuples():
+        rows = dict.fromkeys(orders[told.ranking][names].astype(int).itertuples(index=False, name=None))
+        found = len(known["skip_trigram"] & set(list(rows)[: told.k]))
+        at = f"planted skip-trigrams by {told.ranking} at {told.k}"
+        yield Claim(f"{at}, recall", told.recall, found / len(known["skip_trigram"]), 1e-9)
+        yield Claim(f"{at}, precision", told.precision, found / told.k, 1e-9)
+
+
+def control(folder: Path) -> Iterator[Claim]:
+    """The control's average precision from the places of its rules, and metrics.json from its tables."""
+    place = folder / "data/control"
+    names = ("rules", "rankings", "accepted")
+    rules, rankings, accepted = (pd.read_parquet(place / f"{name}.parquet") for name in names)
+    best = rankings[rankings["best"] & (rankings["kind"] == "planted")]
+    lifts = rules[rules["kind"].isin(["skip_trigram", "incoherent", "two_sources"])]
+    for told in best.itertuples():
+        here = lifts[lifts["grammar"] == told.grammar]
+        ranks = np.sort(here.loc[here[told.of] > 0, told.of].to_numpy())
+        found = (np.arange(1, len(ranks) + 1) / ranks).sum() / len(here)
+        at = f"grammar {told.grammar}, {told.of}"
+        yield Claim(f"{at}: average precision", told.average_precision, found, 1e-9)
+        yield Claim(f"{at}: recall at K", told.recall_at_k, (ranks <= len(here)).sum() / len(here), 1e-9)
+        taken = accepted[(accepted["grammar"] == told.grammar) & (accepted["of"] == told.of)]
+        learned = (here["model_nats"] >= LEARNED_NATS).sum()
+        yield Claim(f"{at}: rules learned", float(taken["learned"].iloc[0]), float(learned), 0)
+        wrong = taken[[c for c in taken.columns if c.startswith("false_")]].sum(1) + taken["found"] - taken["rows"]
+        yield Claim(f"{at}: accepted rows not accounted for", 0.0, float(wrong.abs().max()), 0)
+    every = json.loads((folder / "reports/metrics.json").read_text())["models"]
+    reported = accepted[(accepted["grammar"] != accepted["grammar"].min()) & accepted["best"]]
+    for name, numbers in every.items():
+        if "average_precision" not in (said := numbers.get("skip_trigrams", {})):
+            continue
+        for of, keys in (
+            ("weights", ("recall", "precision")),
+            ("counts", ("best_baseline", "best_baseline_precision")),
+        ):
+            mine = reported[reported["of"] == of]
+            shares = (mine["found"] / mine["planted"], mine["found"] / mine["rows"])
+            for key, share in zip(keys, shares, strict=True):
+                yield Claim(f"{name}: skip_trigrams.{key}", said.get(key, math.nan), share.mean(), 1e-5)
+
+
 def composition(run: Run) -> Iterator[Claim]:
     """‖W_OV W_QK‖/(‖W_OV‖‖W_QK‖) and the like for every pair of heads, beside the null's mean."""
     told = run.table("compose/composition")
@@ -436,7 +574,7 @@ def sample(table: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 CHECKS: tuple[Callable[[Run], Iterator[Claim]], ...] = (
-    scores, mined, corpus_counts, effects, tests_passed, twins, bound, composition, terms,
+    scores, mined, corpus_counts, effects, tests_passed, twins, bound, bound_of_all, planted, composition, terms,
 )  # fmt: skip
 
 
@@ -457,8 +595,9 @@ def claims(folder: Path, name: str) -> Iterator[Claim]:
 def main() -> int:
     """Check the run in the folder that the command line names, or here."""
     folder, wrong = Path(sys.argv[1] if len(sys.argv) > 1 else "."), 0
-    for name in models(folder):
-        for claim in claims(folder, name):
+    parts = [(name, claims(folder, name)) for name in models(folder)] + [("control", control(folder))]
+    for name, found in parts:
+        for claim in found:
             wrong += not claim.agrees
             verdict = "agrees" if claim.agrees else "DISAGREES"
             print(f"{name}: {claim.what}: {claim.told:.6g}, recomputed {claim.found:.6g}: {verdict}", flush=True)

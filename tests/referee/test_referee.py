@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -24,6 +25,38 @@ def test_every_claim_of_a_small_run_is_found_again(reproduced, model):  # noqa: 
     found = list(referee.claims(reproduced.path, model))
     assert len(found) >= (2 if model == "zero" else 25)
     assert [claim for claim in found if not claim.agrees] == []
+
+
+def test_the_control_of_a_small_run_is_found_again(reproduced):  # noqa: F811
+    found = list(referee.control(reproduced.path))
+    assert {claim.what.split(": ")[0] for claim in found} >= {"grammar 0, weights", "grammar 1, counts", "one"}
+    assert [claim for claim in found if not claim.agrees] == []
+
+
+def test_a_falsified_place_or_headline_of_the_control_is_noticed(reproduced, tmp_path):  # noqa: F811
+    (tmp_path / "reports").mkdir()
+    shutil.copy(reproduced.path / "reports/metrics.json", tmp_path / "reports")
+    shutil.copytree(reproduced.path / "data/control", tmp_path / "data/control")
+    for name, column in (("rules", "counts"), ("accepted", "found")):
+        file = tmp_path / f"data/control/{name}.parquet"
+        table = pd.read_parquet(file)
+        file.unlink()
+        table.assign(**{column: table[column] + 1}).to_parquet(file)
+        assert [claim for claim in referee.control(tmp_path) if not claim.agrees]
+        table.to_parquet(file)
+        assert [claim for claim in referee.control(tmp_path) if not claim.agrees] == []
+
+
+@pytest.mark.parametrize(
+    ("chances", "rate", "wanted"),
+    [
+        ([0.01, 0.02, 0.9], 0.05, [True, True, False]),
+        ([0.04, 0.9, 0.9], 0.05, [False] * 3),
+        ([0.2] * 4, 0.2, [True] * 4),
+    ],
+)
+def test_discoveries_are_those_of_benjamini_and_hochberg(chances, rate, wanted):
+    assert referee.discovered(np.array(chances), rate).tolist() == wanted
 
 
 @pytest.fixture
@@ -47,6 +80,7 @@ def falsified(reproduced, tmp_path):  # noqa: F811
         ("evidence/two/skip_trigrams", "effect_nats", referee.effects),
         ("evidence/two/funnel", "rows", referee.tests_passed),
         ("compose/two/composition", "score", referee.composition),
+        ("evidence/two/costs", "nats", referee.bound_of_all),
     ],
 )
 def test_a_falsified_column_is_noticed(falsified, path, column, check):

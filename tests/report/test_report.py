@@ -28,7 +28,7 @@ from skiptrace.report.order import PARTS
 from skiptrace.report.published import PAPERS
 from skiptrace.report.rendering import render
 from skiptrace.report.rendering.document import Example, Examples, Figure, Section, Tokens
-from skiptrace.report.sections.models import truth
+from skiptrace.report.sections.models import control, truth
 from skiptrace.report.sections.models.positional import Attended, most_attended
 from skiptrace.report.sections.models.skip_trigrams import published_rows
 from skiptrace.report.sections.run.findings import findings
@@ -199,7 +199,7 @@ def test_findings_and_the_papers_table_say_what_the_tables_hold(hostile):
     rows = {row[0]: row for row in beside_the_papers(results, SETTINGS).rows}
     copying = int(results.models["one"].heads["copies"].sum())
     assert rows["one: how many heads copy?"][1:3] == ("10 of 12", f"{copying} of 3")
-    assert rows["zero: do zero layers learn bigrams?"][2].startswith("2.500 nats")
+    assert rows["zero: do zero layers learn bigrams?"][2].startswith("2.50 ± 0.04 nats")
     assert not [name for name in rows if name.startswith("two")]
 
 
@@ -243,7 +243,8 @@ def test_every_section_that_is_written_is_in_the_report():
     functions = [f for m in modules for _, f in getmembers(m, isfunction) if f.__module__ == m.__name__]
     written = {f for f in functions if f.__annotations__.get("return") in (Section, Section | None)}
     listed = [make for part in PARTS if not part.control for make in part.sections]
-    assert {*listed, truth.truth} == written and len(listed) == len(written) - 1
+    of_control = {truth.truth, control.control_study}
+    assert {*listed, *of_control} == written and len(listed) == len(written) - len(of_control)
 
 
 @pytest.mark.parametrize(("slope", "said"), [(-0.5, "lower"), (0.5, "higher")])

@@ -10,11 +10,13 @@ import torch
 
 from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams
 from skiptrace.config.superposition import DEFAULTS, SuperpositionParams
+from skiptrace.dictionary.tables import HYBRID
 from skiptrace.report import contents, order
 from skiptrace.report.inputs import DictionaryResult, Results
 from skiptrace.report.metrics import metrics
 from skiptrace.report.rendering import render
 from skiptrace.report.rendering.document import Context, Contexts, Report, Section, Table, words
+from skiptrace.report.sections.dictionaries import toy
 from skiptrace.report.sections.superposition.phase import phase
 from skiptrace.superposition.experiments import EXPERIMENTS
 from tests.pipeline.conftest import tiny_superposition
@@ -153,12 +155,49 @@ def test_the_share_of_agreeing_cells_is_in_the_text_and_in_the_metrics(tables):
     share = cells.loc[cells["n"] == 2, "agrees"].mean()
     section = phase(study_of(Results({}, {}, tables)))
     assert f"agree on {share:.1%} of 9 cells" in section.blocks[0].caption
-    assert metrics(Results({}, {}, tables), 0.05)["superposition"] == {"phase_agreement": round(share, 6)}
+    assert metrics(Results({}, {}, tables), 0.05)["superposition"] == {
+        "phase_agreement": round(share, 6),
+        "intervals": {"phase_agreement": [0.002809, 0.482497]},  # Clopper and Pearson: one of nine
+    }
+
+
+@pytest.mark.parametrize(("gain", "said"), [(0.1, "is shown to work"), (0.0, "is not shown to work")])
+def test_the_hybrid_way_is_said_to_work_where_the_gain_above_random_is_beyond_its_interval(gain, said):
+    rows = [
+        {
+            "activation_penalty": penalty,
+            "dictionary_steps": 7,
+            "sparsity": s,
+            "seed": seed,
+            "loss": 0.1 + penalty,
+            "all": 6,
+            "features": 5,
+            "mmcs": 0.7 + 0.01 * seed + (0.05 + gain + 0.001 * seed if penalty else 0.0),
+            "one_entry": 3,
+            "l0": 1.5,
+            "variance_explained": 0.8,
+            "dead_fraction": 0.0,
+            "random_mmcs": 0.55 if penalty else 0.5,  # a random dictionary gains as much where nothing else does
+        }
+        for penalty in (0.0, 0.02)
+        for s in (0.9, 0.98)
+        for seed in (-1, 1)
+    ]
+    result = replace(toy_result(), hybrid=HYBRID.frame(rows))
+    section = toy.toy(study_of(Results({}, {}, {}, {"toy": result}), name="toy"))
+    assert section is not None
+    assert f"The hybrid way {said}" in section.paragraphs[1]
+    assert f"at 0.02 by {gain:.4f}" in section.paragraphs[1].replace("by -0.0", "by 0.0")
+    assert "+20.0%" in section.paragraphs[1]
+    assert len(section.blocks[-1].rows) == 2
+    plain = toy.toy(study_of(Results({}, {}, {}, {"toy": toy_result()}), name="toy"))
+    assert plain is not None and len(plain.paragraphs) == 1
 
 
 def test_metrics_of_dictionaries_by_hand():
     found = metrics(Results({}, {}, {}, {"toy": toy_result(), "one": one_result("a")}), 0.05)["dictionary"]
-    assert found["toy"] == {"mmcs": pytest.approx(0.925)}
+    # Of four models, two at 0.92 and two at 0.93: t(3) = 3.18 standard errors of 0.0029 on each side.
+    assert found["toy"] == {"mmcs": pytest.approx(0.925), "intervals": {"mmcs": [0.915813, 0.934187]}}
     expected = {
         "loss_recovered": 0.75,
         "token_mean_null": 0.4,

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from skiptrace.superposition import toys as module
 from skiptrace.superposition.features import Features, draw, inputs
 from skiptrace.superposition.toys import Kind, Plan, Toys, initial, train
 
@@ -108,3 +109,12 @@ def test_a_narrower_model_keeps_its_width():
     widths = torch.tensor([1.0, 2.0, 3.0])
     toys = train(Kind(Features(4)), plan(m=3, widths=widths, steps=50), "widths").toys
     assert [int((W.norm(dim=1) > 0).sum()) for W in toys.W] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("density", [[0.3, 0.3, 0.05, 0.05, 0.05, 1.0], [0.3], [1.0, 0.3, 1.0]])
+def test_models_of_one_density_see_what_each_would_see_alone(density):
+    kind = Kind(Features(4, "correlated"))
+    drawn = draw(kind.features, 9, torch.Generator().manual_seed(0))
+    together = module._inputs(kind, drawn, torch.tensor(density))
+    alone = [inputs(kind.features, drawn, torch.tensor([each])) for each in density]
+    assert torch.equal(together, torch.cat(alone))

@@ -1,3 +1,6 @@
+import re
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -111,3 +114,22 @@ def test_batches_do_not_change_the_stream(monkeypatch):
     whole = encode(TRAINED, TEXTS, "x")
     monkeypatch.setattr(tk, "CHARACTERS", 40)
     assert np.array_equal(encode(TRAINED, iter(TEXTS), "x"), whole)
+
+
+@given(st.lists(st.sampled_from(["a", "b" * 7, " ", "\n" * 6, "c" * 3 + " ", "  "]), max_size=12).map("".join))
+def test_what_is_cut_for_the_trainer_is_the_text_in_pieces(text):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tk, "WORD", 5)
+        patch.setattr(tk, "LONG", re.compile(tk.LONG.pattern.replace(str(2**12 + 1), "6")))
+        pieces = list(tk._divided([text]))
+    assert "".join(pieces) == text
+    runs = re.findall(r"\S+|\s+", text)
+    assert all(len(run) <= 5 for piece in pieces for run in re.findall(r"\S+|\s+", piece))
+    assert max(map(len, runs), default=0) > 5 or pieces == [text]
+
+
+def test_a_text_without_blanks_is_learned_from_in_proportion():
+    started = time.process_time()
+    bases = "".join(np.random.default_rng(0).choice(list("acgt"), 2**17))
+    assert tk.train([bases], TokenizerParams(vocab_size=300), "dna").get_vocab_size() == 300
+    assert time.process_time() - started < 3  # as one word, 10 s and more

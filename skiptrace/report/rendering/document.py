@@ -22,19 +22,30 @@ class SkipTrigram(NamedTuple):
 
 
 class Example(NamedTuple):
-    """A worked skip-trigram: the source, what stands between, and the tokens that follow; in text, what is around."""
+    """A worked skip-trigram: the source, what stands between, and the tokens that follow."""
 
     source: str
     between: str
     rest: tuple[str, ...]
-    before: str = ""
-    after: str = ""
+
+
+class Part(NamedTuple):
+    """A stretch of text and what it is in it: source, destination or out; empty for what stands around them."""
+
+    text: str
+    role: str = ""
+
+
+class Excerpt(NamedTuple):
+    """Text of the corpus as it stands there, with the tokens that matter marked."""
+
+    parts: tuple[Part, ...]
 
 
 class Examples(NamedTuple):
-    """A cell of worked skip-trigrams, one below the other."""
+    """A cell of worked skip-trigrams, one below the other, and of places where they stand."""
 
-    rows: tuple[Example, ...]
+    rows: tuple[Example | Excerpt, ...]
 
 
 class Context(NamedTuple):
@@ -61,19 +72,6 @@ class Link(NamedTuple):
     def address(self) -> str:
         """Where it leads, as a link is written."""
         return self.anchor if self.anchor.startswith("https://") else f"#{self.anchor}"
-
-
-class Part(NamedTuple):
-    """A stretch of text and what it is in it: source, destination or out; empty for what stands around them."""
-
-    text: str
-    role: str = ""
-
-
-class Excerpt(NamedTuple):
-    """Text of the corpus as it stands there, with the tokens that matter marked."""
-
-    parts: tuple[Part, ...]
 
 
 Cell = str | Tokens | SkipTrigram | Examples | Contexts | Excerpt | Link

@@ -207,22 +207,24 @@ def _html_cell(cell: Cell) -> Markup:
     if isinstance(cell, Contexts):
         return Markup("".join(_html_context(c) for c in cell.rows))
     if isinstance(cell, Excerpt):
-        return Markup("").join(
-            Markup('<mark class="{0}" title="{0}">{1}</mark>').format(role, text) if role else escape(text)
-            for text, role in cell.parts
-        )
+        return _html_excerpt(cell)
     if isinstance(cell, Link):
         return Markup('<a href="{}">{}</a>').format(cell.address, cell.text)
     return escape(cell.replace(" ± ", "\u00a0±\u00a0"))
 
 
-def _html_example(example: Example) -> Markup:
-    around = [str(escape(text)) for text in (example.before, example.between, example.after)]
-    if example.before or example.after:
-        around = [f"<code>{text}</code>" for text in around]
-    before, between, after = around
-    tokens = " ".join([before, to_html(example.source), between, *map(to_html, example.rest), after]).strip()
+def _html_example(example: Example | Excerpt) -> Markup:
+    if isinstance(example, Excerpt):
+        return Markup('<blockquote class="place">{}</blockquote>').format(_html_excerpt(example))
+    tokens = " ".join([to_html(example.source), str(escape(example.between)), *map(to_html, example.rest)])
     return Markup(f'<div class="example">{tokens}</div>')
+
+
+def _html_excerpt(excerpt: Excerpt) -> Markup:
+    return Markup("").join(
+        Markup('<mark class="{0}" title="{0}">{1}</mark>').format(role, text) if role else escape(text)
+        for text, role in excerpt.parts
+    )
 
 
 def _html_context(context: Context) -> Markup:
@@ -271,15 +273,20 @@ def _markdown_cell(cell: Cell) -> str:
     if isinstance(cell, Contexts):
         return "<br>".join(_markdown_context(c) for c in cell.rows)
     if isinstance(cell, Excerpt):
-        return "".join(f"<b>{plain_markdown(t)}</b>" if role else plain_markdown(t) for t, role in cell.parts)
+        return _markdown_excerpt(cell)
     if isinstance(cell, Link):
         return f"[{plain_markdown(cell.text)}]({cell.address})"
     return plain_markdown(cell)
 
 
-def _markdown_example(example: Example) -> str:
-    before, between, after = map(plain_markdown, (example.before, example.between, example.after))
-    return "".join([before, to_markdown(example.source), between, *map(to_markdown, example.rest), after])
+def _markdown_example(example: Example | Excerpt) -> str:
+    if isinstance(example, Excerpt):
+        return _markdown_excerpt(example)
+    return "".join([to_markdown(example.source), plain_markdown(example.between), *map(to_markdown, example.rest)])
+
+
+def _markdown_excerpt(excerpt: Excerpt) -> str:
+    return "".join(f"<b>{plain_markdown(t)}</b>" if role else plain_markdown(t) for t, role in excerpt.parts)
 
 
 def _markdown_context(context: Context) -> str:

@@ -74,11 +74,16 @@ export async function explorer(root) {
   await show(named(found.corpus, opening(found)));
 }
 
-// What is shown before anything is asked for: the source of the best row by evidence, or the commonest token.
+// What is shown before anything is asked for: the source of the best row by evidence, of those that survive and consist of
+// whole words if there are any, or the commonest token.
 function opening({ model, corpus }) {
-  const { consistent, checked, ids } = model.skips;
-  const worth = consistent.map((v, i) => (v ? checked.p_out[i] * (1 - Math.exp(-checked.effect_nats[i] / constants.scale)) : 0));
-  if (worth.some((w) => w > 0)) return ids.source[worth.indexOf(Math.max(...worth))];
+  const { consistent, survives, checked, ids } = model.skips;
+  const word = (id) => corpus.words[id] && corpus.tokens[id].startsWith("·");
+  const reads = (i) => survives[i] && Object.values(ids).every((of) => word(of[i]));
+  for (const may of [reads, (i) => consistent[i]]) {
+    const worth = consistent.map((_, i) => (may(i) ? checked.p_out[i] * (1 - Math.exp(-checked.effect_nats[i] / constants.scale)) : 0));
+    if (worth.some((w) => w > 0)) return ids.source[worth.indexOf(Math.max(...worth))];
+  }
   return corpus.shown.reduce((a, b) => (corpus.counts[b] > corpus.counts[a] ? b : a));
 }
 

@@ -64,8 +64,9 @@ def account(study: Study) -> Section | None:
         *_curve(model),
     ]
     blocks: list[Block] = [_ladder(found.ladder)]
-    if len(found.curve):
+    if len(found.skip_bigrams):
         blocks = [_skip_trigrams(found.skip_trigrams), _skip_bigrams(found.skip_bigrams), *blocks]
+    if len(found.curve):
         blocks.append(
             figure(
                 f"account_{name}",
@@ -94,14 +95,25 @@ def _twins(model: ModelResult) -> Table:
     found, headlines = metrics.twin_overlap(model), model.accounted.headlines
     spread = ", ".join(f"{r.name} {r.value:.3f} (spread {r.spread:.3f})" for r in headlines.itertuples(index=False))
     rows: list[tuple[Cell, ...]] = [
-        (RANKINGS[str(ranking)], f"{each['rows']:.0f}", f"{each['overlap']:.0%}", f"{each['chance']:.1%}")
+        (
+            RANKINGS[str(ranking)],
+            f"{each['rows']:.0f}",
+            f"{each['overlap']:.0%}",
+            f"{each['chance_matched']:.1%}",
+            f"{each['chance']:.1%}",
+        )
         for ranking, each in found.iterrows()
     ]
     return Table(
         "The first rows of each ranking that are among the first of a model that differs in its seed alone, in any "
-        "head, each model's rows mined from its own weights; by chance: if both orders of these rows were random. "
+        "head, each model's rows mined from its own weights. By frequency: if the twin's order were random among "
+        "rows whose tokens are about as frequent; by chance: if both orders of these rows were random. "
         f"Headline numbers, nats per token, with the standard deviation over the model and its twins: {spread}.",
-        explained((*words("Ranking"), *numbers("Rows", "Recur", "By chance")), OVERLAPS, "ranking rows overlap chance"),
+        explained(
+            (*words("Ranking"), *numbers("Rows", "Recur", "By frequency", "By chance")),
+            OVERLAPS,
+            "ranking rows overlap chance_matched chance",
+        ),
         rows,
     )
 
@@ -111,8 +123,8 @@ def _curve(model: ModelResult) -> list[str]:
     curve = model.accounted.curve
     if curve.empty:
         return [
-            "Entry by entry, attention is accounted for in models of one layer without layer norm, MLP and biases, "
-            "which are the sum of their circuits; this model is not."
+            "Entry by entry, attention is accounted for in models without layer norm, MLP and biases, which are made "
+            "of circuits and their composition; this model is not."
         ]
     best = metrics.recovered(model)
     at = [f"{best[n]:.0%} with {n:,}" for n in (300, 3000, 10000, 100000) if n in best]
@@ -124,10 +136,16 @@ def _curve(model: ModelResult) -> list[str]:
         if len(rows)
         else ""
     )
+    composition = (
+        " What later layers read of earlier ones (composition) is no table of tokens: it is kept throughout, and the "
+        "entries are those of the heads of all layers together."
+        if model.params.n_layers > 1
+        else ""
+    )
     return [
         "Each circuit is split into an additive part and its entries, less the means of their rows and columns. "
         "Keeping the entries that save most loss on training text, the share of what the interactions of tokens add "
-        f"that is recovered on held-out text is {', '.join(at)} entries of QK and as many of OV.{said}"
+        f"that is recovered on held-out text is {', '.join(at)} entries of QK and as many of OV.{said}{composition}"
     ]
 
 

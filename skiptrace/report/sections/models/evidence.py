@@ -7,6 +7,7 @@ import pandas as pd
 
 from skiptrace.config.verification import VerificationParams
 from skiptrace.evidence.tables import CHECKED, FUNNEL
+from skiptrace.evidence.used import Use
 from skiptrace.report.inputs import ModelResult, Study
 from skiptrace.report.rendering.document import (
     Cell,
@@ -39,6 +40,9 @@ def evidence(study: Study) -> Section | None:
         text = "No row was mined, so none was checked."
         return Section(f"{name}-evidence", f"{name}: which skip-trigrams survive", [text], [])
     matched = model.matched.groupby("heads")["consistent"].mean()
+    used, harmful = (
+        (model.matched["use"] == word).groupby(model.matched["heads"]).mean() for word in (Use.USED, Use.HARMFUL)
+    )
     use = checked["use"].value_counts(normalize=True)
     support = checked["support"].value_counts(normalize=True)
     text = (
@@ -58,7 +62,10 @@ def evidence(study: Study) -> Section | None:
         "skip-bigram. On held-out text as it is, with nothing written in, cutting the edge raises the loss on the true "
         f"next token for {use.get('used', 0):.1%} of the rows (used), lowers it for {use.get('harmful', 0):.1%} "
         f"(harmful), shows no effect for {use.get('no effect seen', 0):.1%}, and {use.get('too rare to say', 0):.1%} "
-        "are too rare to say: errors are clustered by document, and false discoveries controlled."
+        "are too rare to say: errors are clustered by document, and false discoveries controlled. The same measurement "
+        f"calls {used.get('rotated', np.nan):.1%} of the rows mined from rotated heads used, and "
+        f"{harmful.get('rotated', np.nan):.1%} harmful; of those from Gaussian heads "
+        f"{used.get('gaussian', np.nan):.1%} and {harmful.get('gaussian', np.nan):.1%}."
     )
     best = checked.sort_values("rank_evidence").head(settings.report.bigrams)
     table = Table(
@@ -130,15 +137,13 @@ def _funnel(model: ModelResult, params: VerificationParams) -> Table:
         each = model.funnel[model.funnel["step"] == step].set_index("heads")
         cells = (f"{each.loc[h, 'rows']:,} ({each.loc[h, 'share']:.1%})" for h in ("trained", "rotated", "gaussian"))
         rows.append((labels.get(step, step), *cells))
-    deep = "of each stand-in as many."
-    if params.matched_rows is not None and params.matched_rows != params.rows:
-        deep = f"of each stand-in the best {params.matched_rows:,}, so the columns differ in depth."
     return Table(
         "Rows left after each test, in this order. Beyond the matched null: the edge adds more probability to the "
         "output token than the edges of 95 % of the rows mined from rotated heads. Recurring: mined, in any head, from "
         "a twin model that differs in its seed alone. Rotated heads keep the spectra of W_QK and W_OV and lose their "
         "directions. "
-        f"Of the model the best {params.rows:,} rows are checked, half by either ranking; {deep}",
+        f"Of the model the best {params.rows:,} rows are checked, half by either ranking; of each stand-in "
+        f"{params.matched_rows:,} that are spread evenly over as many.",
         explained(
             (*words("Test"), *numbers("Trained heads", "Rotated heads", "Gaussian heads")),
             FUNNEL,

@@ -10,6 +10,8 @@ from matplotlib.ticker import MaxNLocator
 from skiptrace.circuits.scores import OWN_ROWS, OwnRow, span_length
 from skiptrace.circuits.tables import HEADS
 from skiptrace.report.inputs import ModelResult, Study
+from skiptrace.report.intervals import with_error
+from skiptrace.report.metrics import NORMAL
 from skiptrace.report.rendering.document import (
     Cell,
     Column,
@@ -53,9 +55,17 @@ SCORES = (
         lambda h: f"{h.position_share_null_mean:.2f} ± {h.position_share_null_sd:.2f}",
         "position_share_null_mean",
     ),
-    Score(Column("Previous token", numeric=True), lambda h: f"{h.previous_token:.2f}", "previous_token"),
+    Score(
+        Column("Previous token", numeric=True),
+        lambda h: with_error(h.previous_token, NORMAL * h.previous_token_se),
+        "previous_token",
+    ),
     Score(Column("Even", numeric=True), lambda h: f"{h.previous_token_uniform:.2f}", "previous_token_uniform"),
-    Score(Column("Prefix matching", numeric=True), lambda h: f"{h.prefix_matching:.2f}", "prefix_matching"),
+    Score(
+        Column("Prefix matching", numeric=True),
+        lambda h: with_error(h.prefix_matching, NORMAL * h.prefix_matching_se),
+        "prefix_matching",
+    ),
     Score(Column("Even", numeric=True), lambda h: f"{h.prefix_matching_uniform:.2f}", "prefix_matching_uniform"),
     Score(Column("Attention to start", numeric=True), lambda h: f"{h.bos_attention:.2f}", "bos_attention"),
 )
@@ -69,7 +79,8 @@ def heads(study: Study) -> Section | None:
     length = span_length(model.params.n_ctx, scoring.repeated_tokens, scoring.repeats)
     rows = [tuple(score.cell(h) for score in SCORES) for h in model.heads.itertuples()]
     table = Table(
-        "Each score beside its null. Copying: Σλ/Σ|λ| of the OV circuit; a head copies when it lies "
+        "Each score beside its null; attention ± half of its 95 % interval, over contexts or sequences. Copying: "
+        "Σλ/Σ|λ| of the OV circuit; a head copies when it lies "
         f"{scoring.null_sd:g} standard deviations above {scoring.null_draws} random heads. Position share: r² of the "
         "position term with the attention scores on text, beside that of random heads. Previous token: mean "
         "attention to the token before, on text. Prefix matching: mean attention to what followed earlier "

@@ -1,12 +1,12 @@
 """The papers' table of skip-trigrams."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pandas as pd
 
 from skiptrace.account.tables import EXAMPLES
 from skiptrace.mining.skip_trigrams import PRIMARILY_POSITIONAL
+from skiptrace.report import excerpts
 from skiptrace.report.inputs import ModelResult, Study
 from skiptrace.report.rendering.document import (
     Cell,
@@ -19,7 +19,6 @@ from skiptrace.report.rendering.document import (
     numbers,
     words,
 )
-from skiptrace.report.rendering.tokens import visible
 from skiptrace.report.sections.run.imports import left_out
 
 RULES = {
@@ -29,7 +28,6 @@ RULES = {
 }
 
 SHOWN = 3  # destinations and outs per row of the published table
-APART = 80  # characters of the text around and between the tokens of a row
 FIRST = 12  # rows that a newcomer meets first
 PAIR = ["layer", "head", "source_id", "destination_id", "out_id"]
 
@@ -74,17 +72,15 @@ def _first(model: ModelResult) -> list[Table]:
     measured = found["nats"].notna().any()
     rows: list[tuple[Cell, ...]] = [
         (
-            f"L{r.layer}H{r.head}",
-            Tokens((r.source,)),
-            Tokens((r.destination,)),
-            Tokens((r.out,)),
-            Examples((Example(r.source, "…", (r.destination, r.out)), _in_text(r))),
-            *((f"{r.nats:.2f} ± {r.nats_se:.2f}",) if measured else (f"{r.corpus_lift:.1f}",)),
-            "yes" if r.consistent else "no",
-            r.use,
-            r.support,
+            f"L{r['layer']}H{r['head']}",
+            *(Tokens((r[part],)) for part in ("source", "destination", "out")),
+            Examples((Example(r["source"], "…", (r["destination"], r["out"])), excerpts.of_row(r))),
+            f"{r['nats']:.2f} ± {r['nats_se']:.2f}" if measured else f"{r['corpus_lift']:.1f}",
+            "yes" if r["consistent"] else "no",
+            r["use"],
+            r["support"],
         )
-        for r in found.itertuples()
+        for r in found.to_dict("records")
     ]
     by = "what they save on training text" if measured else "how much the training text says that knowing them is worth"
     return [
@@ -106,14 +102,6 @@ def _first(model: ModelResult) -> list[Table]:
             rows,
         )
     ]
-
-
-def _in_text(row: Any) -> Example:
-    """The place of held-out text that is kept with a row."""
-    tokens = (row.destination, row.out)
-    return Example(
-        row.source, visible(row.between, APART), tokens, visible(row.before, APART), visible(row.after, APART)
-    )
 
 
 def published_rows(group: pd.DataFrame, between: str = "…") -> tuple[Tokens, Tokens, Tokens, Examples]:

@@ -57,7 +57,8 @@ def truth(study: Study) -> Section | None:
         "by OV alone or QK alone, or rank all triples of the training text by counts in four ways, without any model. "
         f"{_against_counting(model.truth)} This is one grammar and one text, on which the thresholds of the method "
         f"were chosen; another `seed` of the corpus {model.params.corpus} draws another text. None of its rules is "
-        "beyond counting: each stands in the text far more often than chance would have it."
+        "beyond counting: each stands in the text far more often than chance would have it. Grammars in which counting "
+        "is not enough, and on which nothing was chosen, are in the section before."
     )
     return Section(f"{name}-truth", f"{name}: mined tables against planted truth", [text], [table])
 

@@ -13,7 +13,7 @@ from skiptrace.evidence.support import Positions
 from skiptrace.report import excerpts
 from skiptrace.report.inputs import ModelResult, Study
 from skiptrace.report.intervals import bracketed, share
-from skiptrace.report.metrics import NORMAL, account, best_knockout, by_source, recovered, salience_left
+from skiptrace.report.metrics import NORMAL, account, best_knockout, by_source, control, recovered, salience_left
 from skiptrace.report.rendering.document import Excerpt, Finding, Findings, Link
 
 SITES = {"residual": "residual stream", "heads": "output of the heads"}
@@ -84,15 +84,13 @@ def skip_trigrams(study: Study) -> Finding | None:
     model = study.results.models[name]
     checked = model.evidence
     left = model.funnel[model.funnel["step"] == model.funnel["step"].iloc[-1]].set_index("heads")["share"]
-    planted = [m for m in study.results.models.values() if m.planted]
-    control = _planted(planted[0]) if planted and planted[0] is not model else ""
     surviving = checked[checked["survives"]].sort_values("rank_evidence")
     return Finding(
         f"Of {len(checked):,} skip-trigrams read from the weights, {int(checked['survives'].sum())} pass every test",
         share(checked["survives"].mean(), *by_source(checked, "survives")),
         "of those checked: their attention edge moves the model, the training text supports them"
         + (", and a model of another seed has them" if checked["recurs"].notna().any() else ""),
-        f"of rows from rotated heads {left['rotated']:.1%}{control}".replace(" 0.0%", " none"),
+        f"of rows from rotated heads {left['rotated']:.1%}{_planted(study)}".replace(" 0.0%", " none"),
         _example(study, model, 1, surviving),
         Link("evidence", f"{name}-evidence"),
     )
@@ -178,15 +176,15 @@ def _recovered(shown: pd.Series) -> str:
     return share(shown["loss_recovered"], low, high) if math.isfinite(low) else f"{shown['loss_recovered']:.0%}"
 
 
-def _planted(model: ModelResult) -> str:
-    """How the control came out."""
-    ranked = model.truth.query("kind == 'skip_trigrams' and ranking == 'consistent, by evidence'")
-    if ranked.empty:
+def _planted(study: Study) -> str:
+    """How the control came out, where the page has it."""
+    if not study.results.control or not any(model.planted for model in study.results.models.values()):
         return ""
-    row = ranked.iloc[0]
-    found = round(row["recall"] * row["planted"])
-    whole = f"are exactly the {row['planted']} planted" if found == row["planted"] else f"hold {found} planted ones"
-    return f"; in planted text, the {row['planted']} top-ranked rows {whole}"
+    found = control(study.results.control)
+    return (
+        f"; of the rows accepted in planted grammars that nothing was chosen on {found['precision']:.0%} are planted, "
+        f"and they hold {found['learned_recall']:.0%} of the rules that the models have learned"
+    )
 
 
 def _text(study: Study, model: ModelResult) -> tuple[Positions, list[str]] | None:
@@ -218,7 +216,7 @@ def _example(study: Study, model: ModelResult, place: int, else_: pd.DataFrame |
     if len(shown) > place:
         known = shown["source"].map(_readable) & shown["out"].map(_readable)
         row = pd.concat([shown[known], shown[~known]]).iloc[place]
-        return excerpts.of_row(*(row[part] for part in ("before", "source", "between", "destination", "out", "after")))
+        return excerpts.of_row(row.to_dict())
     text, rows = _text(study, model), model.accounted.skip_trigrams if else_ is None else else_
     if text is None or rows.empty:
         return None

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from skiptrace.config.dictionaries import ToyDictionaryParams
 from skiptrace.report import published
 from skiptrace.report.inputs import ModelResult, Results, Settings
-from skiptrace.report.intervals import estimate
-from skiptrace.report.metrics import late_against_early, metrics
+from skiptrace.report.intervals import estimate, with_error
+from skiptrace.report.metrics import NORMAL, late_against_early, loss_error, metrics
 from skiptrace.report.rendering.document import (
     Cell,
     Link,
@@ -40,7 +40,7 @@ def _of_model(name: str, model: ModelResult, results: Results, settings: Setting
         yield (
             f"{name}: do zero layers learn bigrams?",
             published.BIGRAMS,
-            f"{model.valid_loss:.3f} nats{known}",
+            f"{with_error(model.valid_loss, NORMAL * loss_error(model))} nats{known}",
             f"smoothed bigram {numbers['bigram_loss']:.3f} nats"
             + (f"; unigram correlation {chance:.2f}" if chance is not None else ""),
             Link("bigrams", f"{name}-bigrams"),

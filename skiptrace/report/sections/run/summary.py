@@ -2,7 +2,8 @@
 
 from skiptrace.config.corpora import PackagesCorpus, PlantedCorpus
 from skiptrace.report.inputs import CorpusResult, ModelResult, Results, Study
-from skiptrace.report.metrics import in_context_learning, targets
+from skiptrace.report.intervals import with_error
+from skiptrace.report.metrics import NORMAL, in_context_learning, loss_error, targets
 from skiptrace.report.rendering.document import (
     Block,
     Section,
@@ -88,7 +89,7 @@ def losses(study: Study) -> Section:
                 p.corpus,
                 str(p.n_layers),
                 str(p.n_layers * p.n_heads),
-                f"{model.valid_loss:.3f}",
+                with_error(model.valid_loss, NORMAL * loss_error(model)),
                 f"{corpus.bigram_loss:.3f}",
                 f"{corpus.unigram_loss:.3f}",
                 f"{scored['copies'].sum()} of {len(scored)}" if attends else "–",
@@ -109,7 +110,7 @@ def losses(study: Study) -> Section:
     models = Table(
         "Loss on held-out text in nats per token, beside an interpolated Kneser–Ney bigram model and a unigram model "
         "on the same tokens. In-context learning: loss late in the context minus loss early in it, in nats; a bigram "
-        "model has none, so its value is noise.",
+        "model has none, so its value is noise. ±: half of the 95 % interval, errors clustered by document.",
         (*words("Model", "Corpus"), *numbers(*measured)),
         rows,
     )
