@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Int, Integer
 from torch import Tensor
 
+from skiptrace.arithmetic import sqrt
 from skiptrace.circuits.attention import Attention
 from skiptrace.circuits.attention import explain_attention as why
 from skiptrace.circuits.factored import (
@@ -34,10 +35,12 @@ from skiptrace.circuits.factored import (
 from skiptrace.circuits.paths import contributions
 from skiptrace.circuits.scores import score_heads as score
 from skiptrace.config.base import P, check
+from skiptrace.config.directions import DirectionsParams
 from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.verification import VerificationParams
+from skiptrace.directions.study import copying_of, readout, shares_of, split
 from skiptrace.errors import InputError
 from skiptrace.evidence.verification import Streams, verify
 from skiptrace.expansion import writer
@@ -54,6 +57,7 @@ Stream = Integer[np.ndarray, " n"]
 Folder = str | PathLike[str]
 PATHS = ("path", "logit", "source", "tokens_back", "source_logit")
 TERMS = ("destination", "source", "score", "above", "destination_token", "source_token")
+ENDS = ("group", "size", "value", "share", "copying", "role", "pole", "rank", "token_id", "token", "loading")
 NEIGHBOURS = ("role", "head", "circuit", "across", "rank", "token_id", "token", "count", "centred", "value")
 
 
@@ -184,6 +188,36 @@ def neighbour_rows(found: Neighbours, vocabulary: Vocabulary) -> list[dict[str, 
         | {"centred": centred, "value": value}
         for rank, (i, value, centred) in enumerate(found.entries, 1)
     ]
+
+
+def find_directions(
+    model: Transformer, vocabulary: Vocabulary, name: str, most: int = 6, min_count: int = 1, **directions: Any
+) -> pd.DataFrame:
+    """What a circuit reads and writes: the tokens at both ends of its singular directions, with `ENDS` for columns.
+
+    `name` is that of `circuit`, such as `ov L0H3`. One row for each token, at most `most` of every end; tokens that the
+    corpus has fewer than `min_count` times are left out. `value` is the singular value (logits, attention scores),
+    `share` the part of the circuit's squares, `copying` u·v; directions that cannot be told apart are one group
+    of `size`. The poles 1 and −1 of a direction read and write apart, a group has none. Keyword arguments are those of
+    `directions`.
+
+    Raises:
+        InputError: a keyword is wrong, there is no such circuit, or the vocabulary is of another size.
+    """
+    params = _params(DirectionsParams, "directions", directions)
+    _same_size(model, vocabulary)
+    found = circuit(model, name)
+    parts, listed = split(found, vocabulary.probability, params)
+    roles = ("destination", "source") if kind_of(found.name).scores else ("source", "out")
+    eligible = vocabulary.eligible(min_count)
+    rows = []
+    for number, group in enumerate(listed[: params.shown], 1):
+        said = {"group": number, "size": len(group), "share": shares_of(parts.values, group).item()}
+        said["value"] = sqrt(parts.values[list(group)].square().mean()).item()
+        said["copying"] = copying_of(parts.values, parts.copying, group).item()
+        for each in readout(parts, group, roles, eligible, most):
+            rows.append(said | each | {"token": vocabulary.token.iloc[each["token_id"]]})
+    return pd.DataFrame(rows, columns=list(ENDS))
 
 
 def score_heads(model: Transformer, stream: Stream, **scoring: Any) -> pd.DataFrame:

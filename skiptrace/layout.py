@@ -26,7 +26,7 @@ DICTIONARY = Path("data/dictionary")
 # Folders with one entry for each key of a group of params.yaml.
 KEYED = {
     "corpora": (CORPORA, TOKENS, NGRAMS),
-    "models": (MODELS, CIRCUITS, TABLES, EVIDENCE, COMPOSE, EXPLORE, ACCOUNT),
+    "models": (MODELS, CIRCUITS, TABLES, EVIDENCE, COMPOSE, EXPLORE, DIRECTIONS, ACCOUNT),
     "dictionaries": (DICTIONARY,),
 }
 DOCUMENT = Path("data/document.json")  # what the report holds, before it is HTML or Markdown

@@ -1,6 +1,6 @@
 """Split the circuits of every head into directions, and remove these on held-out text.
 
-Reads   params.yaml  directions, mining
+Reads   params.yaml  directions
         data/models/<m>/ and its twins, data/tokens/<corpus of m>/
 Writes  data/directions/<m>/spectra.parquet   each circuit as a whole, beside random heads
         data/directions/<m>/groups.parquet    its directions, near-equal ones together: shares, copying, what they do
@@ -10,7 +10,6 @@ Writes  data/directions/<m>/spectra.parquet   each circuit as a whole, beside ra
 
 from skiptrace.config.base import load
 from skiptrace.config.directions import DirectionsParams
-from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import load_model
 from skiptrace.directions import tables
 from skiptrace.directions.study import study
@@ -27,7 +26,7 @@ from stages.common import asked_for, run, wrote
 def main() -> None:
     """Split the heads of one model."""
     name = asked_for("model", __doc__)
-    params, mining = load(DirectionsParams, "directions", PARAMS), load(MiningParams, "mining", PARAMS)
+    params = load(DirectionsParams, "directions", PARAMS)
     corpus = load_model(name, PARAMS).corpus
     model = checkpoint.load(MODELS / name)
     twins = [checkpoint.load(path) for path in sorted((MODELS / name / "twins").glob("*/"))]
@@ -35,7 +34,9 @@ def main() -> None:
     valid = read_tokens(TOKENS / corpus / "valid.npy", model.d_vocab)
     windows = spread_windows(valid, model.n_ctx, params.contexts)
 
-    found = study(model, words.probability, words.eligible(mining.min_count), windows, params, twins)
+    found = study(
+        model, words.probability, words.eligible(params.min_count, "directions.min_count"), windows, params, twins
+    )
     with atomic_folder(DIRECTIONS / name) as folder:
         write_all(folder, tables, found)
     several = int((found["groups"]["size"] > 1).sum())

@@ -65,8 +65,8 @@ def main() -> None:
     where, path = device(), direct(model).on(device())
     asked = [head for head in heads(model) if expansion.only is None or head_name(head) in expansion.only]
     pairs = virtual.pair_circuits(model, expansion.virtual_heads, where)
-    offsets = len(expansion.offsets) if model.config.rotary else 0
     every, known = len(asked) + len(pairs), COUNTS.size(followed)
+    offsets = len(expansion.offsets) if model.config.rotary else 0
     needed = needs.of_mining(model, every, at_once(len(asked)), known, offsets)
     needs.state(f"mine {name}", needed, BOUNDED_BY)
     largest, agreement = bigrams.mine(path, COUNTS.read_file(followed), vocab, params)

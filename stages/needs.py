@@ -47,7 +47,7 @@ def of_circuits(model: Transformer, heads: int, offsets: int = 0) -> Needs:
 def of_mining(model: Transformer, heads: int, at_once: int, pairs: int, offsets: int = 0) -> Needs:
     """To mine so many heads, some `at_once`, with so many pairs of adjacent tokens of the training text.
 
-    Of rotary positions, QK is looked at at so many distances besides.
+    QK is looked through at so many distances besides.
     """
     passes = of_circuits(model, heads, offsets)
     panels = min(PANELS * SINGLE * PANEL, PANELS * SINGLE * float(model.d_vocab) ** 2) if heads else 0.0

@@ -15,6 +15,7 @@ from skiptrace.config.pipeline import load_pipeline
 from skiptrace.control import tables as control
 from skiptrace.corpora import card
 from skiptrace.dictionary.tables import CONTEXTS, DENSITIES, FEATURES, HYBRID, SWEEP, TOY_SWEEP
+from skiptrace.directions import tables as directions
 from skiptrace.errors import InputError
 from skiptrace.evidence.tables import BUGS, CHECKED, COSTS, FUNNEL, MATCHED, SCORES
 from skiptrace.exploration import tables as exploration
@@ -25,6 +26,7 @@ from skiptrace.layout import (
     CONTROL,
     CORPORA,
     DICTIONARY,
+    DIRECTIONS,
     EVIDENCE,
     EXPLORE,
     MODELS,
@@ -51,6 +53,7 @@ from skiptrace.report.inputs import (
     Composition,
     CorpusResult,
     DictionaryResult,
+    Directed,
     Exploration,
     ModelResult,
     Results,
@@ -92,6 +95,7 @@ def read_results() -> Results:
         tables |= {"evidence": CHECKED.read(EVIDENCE / name), "curve": CURVE.read(MODELS / name)}
         parts = {table.name: table.read(COMPOSE / name) for table in declared(composition)}
         accounted = {table.name: table.read(ACCOUNT / name) for table in declared(account)}
+        directed = {table.name: table.read(DIRECTIONS / name) for table in declared(directions)}
         looked = {table.name: table.read(EXPLORE / name) for table in declared(exploration)}
         config = read_config(MODELS / name / "config.json")
         models[name] = ModelResult(
@@ -101,6 +105,7 @@ def read_results() -> Results:
             composed=Composition(**parts),
             explored=Exploration(**looked),
             accounted=Accounted(**accounted),
+            directed=Directed(**directed),
             **tables,
         )
     toys = {table.name: table.read(SUPERPOSITION) for table in declared(superposition)}

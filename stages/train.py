@@ -31,8 +31,8 @@ from skiptrace.tokens.tables import VOCAB
 from stages import needs
 from stages.common import asked_for, run, wrote
 
-NORM_TOKENS = 16_384  # of validation text, over which 1/std of layer norm is averaged
 BOUNDED_BY = "batch_size, n_ctx and d_model of the model"
+NORM_TOKENS = 16_384  # of validation text, over which 1/std of layer norm is averaged
 
 
 def main() -> None:

@@ -1,5 +1,9 @@
 """Models with a size of its own for every axis, so that a transposed matrix cannot pass."""
 
+import os
+
+# Test processes share the processors, and threads that wait for each other cost ten times what small products do.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 import stages  # noqa: F401  chooses the arithmetic, before torch is imported
 
 # isort: split

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from skiptrace.arithmetic import on_one_thread
+from skiptrace.arithmetic import on_one_thread, sqrt
 from skiptrace.circuits.factored import Circuit
 
 
@@ -64,7 +64,7 @@ def directions(
     rows, columns = row_weight.double(), column_weight.double()
     centred = circuit.right.double()
     centred = centred - (centred @ columns)[:, None]
-    left, right = circuit.left.double() * rows.sqrt()[:, None], (centred * columns.sqrt()).T
+    left, right = circuit.left.double() * sqrt(rows)[:, None], (centred * sqrt(columns)).T
     (q_left, t_left), (q_right, t_right) = (on_one_thread(torch.linalg.qr, factor) for factor in (left, right))
     U, S, Vh = on_one_thread(torch.linalg.svd, t_left @ t_right.T, full_matrices=False)
     u, v = on_one_thread(torch.matmul, q_left, U), on_one_thread(torch.matmul, q_right, Vh.T)

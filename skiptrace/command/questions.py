@@ -23,6 +23,13 @@ class Role(StrEnum):
     out = "out"
 
 
+class Both(StrEnum):
+    """The two circuits of a head."""
+
+    ov = "ov"
+    qk = "qk"
+
+
 class Format(StrEnum):
     """Libraries that a model can be written for."""
 
@@ -118,6 +125,21 @@ def lookup(
     answer(token, model, head or [], [str(each) for each in role or Role], most, min_count, printed)
 
 
+def directions(
+    model: Model,
+    head: Heads = None,
+    circuit: Annotated[Both | None, typer.Option(help="ov or qk; both by default")] = None,
+    most: Annotated[int, typer.Option(min=1, help="groups of directions of each circuit to print")] = 3,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Show what heads read and write: the singular directions of their circuits, with their tokens and their effect."""
+    printed = form(as_json, as_csv)
+    from skiptrace.command.directions import answer
+
+    answer(model, head or [], [str(each) for each in ([circuit] if circuit else Both)], most, printed)
+
+
 def compare(
     a: Annotated[str, typer.Argument(metavar="REV_A", help="a commit, branch, tag, experiment, or workspace")],
     b: Annotated[str, typer.Argument(metavar="REV_B", help="the other version")] = "workspace",
@@ -159,4 +181,4 @@ def export(
     answer(model, to, out)
 
 
-QUESTIONS = (top, explain, lookup, compare, doctor, export)
+QUESTIONS = (top, explain, lookup, directions, compare, doctor, export)

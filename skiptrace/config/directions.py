@@ -22,6 +22,7 @@ class DirectionsParams(Params):
     )
     shown: Count = Field(6, description="groups of each circuit whose tokens are read out")
     tokens: Annotated[int, Field(ge=1)] = Field(6, description="tokens read out at each end of a direction")
+    min_count: Count = Field(50, description="occurrences in the training text below which a token is not read out")
     removed: Count = Field(3, description="groups of each circuit that are removed on held-out text; 0 for none")
     random_directions: Annotated[int, Field(ge=2)] = Field(
         4, description="random directions of the same circuit that are removed beside each"

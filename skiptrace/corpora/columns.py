@@ -21,6 +21,7 @@ from skiptrace.corpora.rows import Row
 from skiptrace.errors import InputError
 
 ROWS = 1024  # Parquet rows read at once
+BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
 FILE = b"ARROW1"  # begins Arrow's file format, and is followed by two zeros and its stream format
 
 
@@ -59,6 +60,7 @@ def _columns(source: str, file: Any, kind: Format, field: str) -> Iterator[pa.Ar
     for batch in batches:
         column = batch.column(field)
         column = column.storage if isinstance(column, pa.ExtensionArray) else column
+        _validate(column)
         given += _unfolded(column)
         bound(source, given, size)
         yield column
@@ -136,6 +138,28 @@ def _declared(message: pa.Message) -> int:
     except struct.error as error:
         raise ValueError(f"a message is cut off: {error}") from None
     return total
+
+
+def _validate(column: pa.Array) -> None:
+    """Compare what leads from one place to another with the places there are, which Arrow does not when it reads.
+
+    Whether bytes are UTF-8 is asked later, since a key says what is done with those that are not.
+
+    Raises:
+        ArrowInvalid: something leads out of the column.
+    """
+    if isinstance(column, pa.RunEndEncodedArray):
+        ends = column.run_ends.to_numpy(zero_copy_only=False)
+        if (np.diff(ends, prepend=0) <= 0).any() or (len(ends) and ends[-1] < len(column) + column.offset):
+            raise pa.ArrowInvalid("runs do not end one after the other")
+        _validate(column.values)
+    elif isinstance(column, pa.DictionaryArray):
+        places = column.indices.drop_null().to_numpy(zero_copy_only=False)
+        if len(places) and not 0 <= places.min() <= places.max() < len(column.dictionary):
+            raise pa.ArrowInvalid(f"a row has a text beyond the {len(column.dictionary)} of its dictionary")
+        _validate(column.dictionary)
+    else:
+        column.view(BYTES.get(column.type, column.type)).validate(full=True)
 
 
 def _unfolded(column: pa.Array) -> int:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from skiptrace.arithmetic import on_one_thread
+from skiptrace.arithmetic import on_one_thread, sqrt
 from skiptrace.models.transformer import Transformer
 
 
@@ -32,10 +32,10 @@ class Turned:
         drawn = [torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2)]
         frames = [on_one_thread(torch.linalg.qr, each).Q for each in drawn]
         w = weight.double()
-        E, U = model.W_E.double() * w.sqrt()[:, None], model.W_U.double()
-        U = (U - (U @ w)[:, None]) * w.sqrt()
+        E, U = model.W_E.double() * sqrt(w)[:, None], model.W_U.double()
+        U = (U - (U @ w)[:, None]) * sqrt(w)
         K = model.W_E.double().T
-        K = (K - (K @ w)[:, None]) * w.sqrt()
+        K = (K - (K @ w)[:, None]) * sqrt(w)
         # Of what is read and what is written: their squares, and the two across, as the frames see them.
         self.read = frames[0].mT @ (E.T @ E) @ frames[0]
         self.squares, self.across = {}, {}
@@ -64,11 +64,11 @@ def spectra(
     With P = (LᵀL)^½ and P R Rᵀ P = Y S² Yᵀ: u = L P⁻¹ y, and u·v = yᵀ P⁻¹ (R L)ᵀ P y / s.
     """
     sizes, axes = on_one_thread(torch.linalg.eigh, left)
-    roots = sizes.clamp(min=0).sqrt()
+    roots = sqrt(sizes.clamp(min=0))
     kept = roots > roots[..., -1:] * 1e-7
     inverse = torch.where(kept, 1 / roots.clamp(min=torch.finfo(roots.dtype).tiny), 0)
     root, undone = ((axes * s[..., None, :]) @ axes.mT for s in (roots, inverse))
     squares, y = on_one_thread(torch.linalg.eigh, root @ right @ root)
-    values, y = squares.clamp(min=0).sqrt().flip(-1), y.flip(-1)
+    values, y = sqrt(squares.clamp(min=0)).flip(-1), y.flip(-1)
     along = (y * (undone @ across.mT @ root @ y)).sum(-2)
     return Spectra(values, torch.where(values > 0, along / values.clamp(min=torch.finfo(values.dtype).tiny), 0))

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from skiptrace.arithmetic import log
 from skiptrace.circuits.factored import Head
 from skiptrace.models.loss import token_losses
 from skiptrace.models.transformer import Transformer
@@ -69,7 +70,7 @@ class Runs:
             else:
                 score = (read @ (W_Q @ take)) @ (read @ (W_K @ give.T)).mT / self.model.d_head**0.5
                 # A cell that is zero, behind the destination or far below the largest score, stays so.
-                other = (pattern.log() - score).softmax(-1)
+                other = (log(pattern) - score).softmax(-1)
                 change = (pattern - other) @ (read @ W_V) @ W_O
                 moved.append((pattern - other).abs().sum(-1)[:, 1:].double().mean(1) / 2)
             x = block.add(run.streams[layer], run.written[layer] - change)

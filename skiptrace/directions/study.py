@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from skiptrace.arithmetic import on_one_thread
+from skiptrace.arithmetic import on_one_thread, sqrt
 from skiptrace.circuits.directions import Directions, directions, groups
 from skiptrace.circuits.factored import Circuit, Head, head_name, heads, ov, qk
 from skiptrace.circuits.matching import Tokens, match, similarity
@@ -17,12 +17,11 @@ from skiptrace.composition.stream import effective_rank
 from skiptrace.config.directions import DirectionsParams
 from skiptrace.directions.chance import Spectra, Turned
 from skiptrace.directions.removed import Removed, Runs
-from skiptrace.directions.tables import ENDS, GROUPS, SPECTRA, TWINS
+from skiptrace.directions.tables import ENDS, GROUPS, ROLES, SPECTRA, TWINS
 from skiptrace.models.transformer import Transformer
 from skiptrace.progress import progress
 
 CIRCUITS = {"ov": ov, "qk": qk}
-ROLES = {"ov": ("source", "out"), "qk": ("destination", "source")}
 NONE = Removed(torch.full((2,), math.nan), torch.full((2,), math.nan))
 
 
@@ -124,7 +123,7 @@ def copying_directions(values: Float[Tensor, "*draws k"], along: Float[Tensor, "
 
 def _whole(parts: Directions, null: Spectra, removal: "_Removal | None") -> dict[str, Any]:
     every = range(len(parts.values))
-    found = {"norm": parts.values.square().sum().sqrt().item()}
+    found = {"norm": sqrt(parts.values.square().sum()).item()}
     found |= _beside(
         "effective_rank", effective_rank(parts.values.square()).item(), effective_rank(null.values.square())
     )
@@ -144,9 +143,9 @@ def _whole(parts: Directions, null: Spectra, removal: "_Removal | None") -> dict
 
 def _group(parts: Directions, null: Spectra, group: range, weight: Float[Tensor, " d_vocab"]) -> dict[str, Any]:
     values = parts.values[list(group)]
-    constant = (parts.rows[:, list(group)] * weight.sqrt()[:, None]).sum(0).square()
+    constant = (parts.rows[:, list(group)] * sqrt(weight)[:, None]).sum(0).square()
     return (
-        {"first": group.start + 1, "size": len(group), "value": values.square().mean().sqrt().item()}
+        {"first": group.start + 1, "size": len(group), "value": sqrt(values.square().mean()).item()}
         | _beside("share", shares_of(parts.values, group).item(), shares_of(null.values, group))
         | {"constant": constant.mean().item()}
         | _beside(

@@ -2,6 +2,8 @@
 
 from skiptrace.tables import HEAD, LAYER, Column, Table, chance
 
+# What the rows and the columns of each circuit are: the two ends of a direction.
+ROLES = {"ov": ("source", "out"), "qk": ("destination", "source")}
 HEADS = "over heads turned at random"
 NATS = "nats per token"
 CIRCUIT = Column("circuit", "string", "ov (reads a source, raises outputs) or qk (a destination, and sources)")

@@ -23,6 +23,8 @@ TEXTS = Table(
         Column("token_id", "int64", "id of the token"),
         Column("guess_ids", "list<int64>", "ids of the likeliest next tokens"),
         Column("probabilities", "list<float32>", "their probabilities"),
+        Column("loss", "float64", "loss on this token; null for the first two", "nats"),
+        Column("shallow_loss", "float64", "the same by all paths through fewer heads than there are layers", "nats"),
     ],
 )
 PATTERNS = Table(

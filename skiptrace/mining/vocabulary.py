@@ -46,13 +46,17 @@ class Vocabulary:
     followers: pd.DataFrame | None = None
     padding: int = 0
 
-    def eligible(self, min_count: int) -> Bool[Tensor, " d_vocab"]:
-        """True for tokens seen often enough to have been learned; never for BOS, the attention sink."""
+    def eligible(self, min_count: int, key: str = "mining.min_count") -> Bool[Tensor, " d_vocab"]:
+        """True for tokens seen often enough to have been learned; never for BOS, the attention sink.
+
+        Raises:
+            InputError: there is none; names the key that says how often.
+        """
         kept = torch.from_numpy((self.count >= min_count).to_numpy().copy())
         kept[BOS_ID] = False
         kept[len(kept) - self.padding :] = False
         if not kept.any():
-            raise InputError(f"mining.min_count: no token occurs {min_count} times; lower it")
+            raise InputError(f"{key}: no token occurs {min_count} times; lower it")
         return kept
 
     def eligible_ids(self, min_count: int) -> Int[Tensor, " eligible"]:

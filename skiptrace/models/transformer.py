@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skiptrace.arithmetic import on_one_thread
+from skiptrace.arithmetic import log, on_one_thread
 from skiptrace.models.config import Activation, ModelConfig
 
 
@@ -215,7 +215,7 @@ class Block(nn.Module):
         if self.frequencies is None:
             return query
         there = torch.arange(1, self.farthest(ctx) + 1) if offset is None else torch.tensor([offset])
-        share = (1 + 1 / there.double()).log()
+        share = log(1 + 1 / there.double())
         angles = there[:, None] * self.frequencies.double().cpu()
         mean = [
             on_one_thread(torch.matmul, share / share.sum(), wave).to(query) for wave in (angles.cos(), angles.sin())

@@ -84,6 +84,16 @@ class Exploration:
 
 
 @dataclass(frozen=True)
+class Directed:
+    """The tables of data/directions/<m>, each under the name of its file."""
+
+    spectra: pd.DataFrame
+    groups: pd.DataFrame
+    ends: pd.DataFrame
+    twins: pd.DataFrame
+
+
+@dataclass(frozen=True)
 class Accounted:
     """The tables of data/account/<m>, each under the name of its file."""
 
@@ -123,6 +133,7 @@ class ModelResult:
     composed: Composition
     explored: Exploration
     accounted: Accounted
+    directed: Directed
     d_vocab: int
     config: ModelConfig | None = None
 

@@ -20,6 +20,7 @@ from skiptrace.report.sections.models import (
     composition,
     control,
     cutoffs,
+    directions,
     evidence,
     features,
     heads,
@@ -109,6 +110,14 @@ HEADS = Part(
     "stands beside what random heads or uniform attention give.",
     layers=1,
 )
+DIRECTIONS = Part(
+    (directions.directions,),
+    "what-heads-read",
+    "What does a head read and write?",
+    "A list of skip-trigrams names single tokens. The singular directions of a head's circuits say which tokens it "
+    "treats alike, and removing one from the running model says whether it matters.",
+    layers=1,
+)
 COMPOSITION = Part(
     (
         induction.induction,
@@ -137,7 +146,11 @@ CONTROL = Part(
     (
         control.control_study,
         truth.truth,
-        *(make for part in (SKIP_TRIGRAMS, ATTENTION, HEADS, BIGRAMS, COMPOSITION) for make in part.sections),
+        *(
+            make
+            for part in (SKIP_TRIGRAMS, ATTENTION, HEADS, DIRECTIONS, BIGRAMS, COMPOSITION)
+            for make in part.sections
+        ),
         features.features,
     ),
     "control",
@@ -174,7 +187,8 @@ PARTS = (
     SKIP_TRIGRAMS,
     Part((tools.all_skip_trigrams,)),
     HEADS,
-    Part((tools.maps, tools.patterns)),
+    DIRECTIONS,
+    Part((tools.cards, tools.maps, tools.patterns)),
     COMPOSITION,
     FEATURES,
     CONTROL,

@@ -46,7 +46,9 @@ def random(count: int, seed: int) -> Iterator[Attempt]:
     for result, name in re.findall(r"^(PASSED|FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE):
         tries = count if "damaged_bytes" in name or "out_of_place" in name else 1
         yield from [Attempt(name, Outcome.noticed)] * (tries - 1)
-        yield Attempt(name, Outcome.noticed if result == "PASSED" else Outcome.traceback, done.stdout[-300:])
+        # What pytest says of a failure stands in the lines that begin with E.
+        why = re.findall(r"^E +(\S.*)$", done.stdout.partition(f"_ {name.partition('::')[2]} _")[2], re.MULTILINE)
+        yield Attempt(name, Outcome.noticed if result == "PASSED" else Outcome.traceback, " ".join(why[:3]))
 
 
 def crafted(count: int, seed: int) -> Iterator[Attempt]:

@@ -132,6 +132,7 @@ def test_rows_are_chosen_by_head_support_and_words():
         (("lookup", "--model", "two", "moon river"), "'moon river': not a single token; it is"),
         (("lookup", "--model", "two", "id:270"), "id:270: no such token; the ids of notes run to 269"),
         (("lookup", "--model", "one", "nosuchword"), "'nosuchword': the vocabulary of this model has no token for it"),
+        (("directions", "--model", "two", "--head", "L5H0"), "L5H0: model two has L0H0, L0H1, L1H0, L1H1"),
         (("lookup", "--model", "two", "--head", "L5H0", "id:3"), "L5H0: model two has direct, L0H0, L0H1, L1H0, L1H1"),
         (("lookup", "--model", "two", "--min-count", "999999", "id:3"), "no token occurs 999999 times"),
         (("compare", "nope"), "nope: unknown Git revision 'nope'; give a commit, branch, tag or experiment"),
@@ -140,6 +141,19 @@ def test_rows_are_chosen_by_head_support_and_words():
 )  # fmt: skip
 def test_wrong_questions_are_answered_in_one_line(ask, reproduced, arguments, message):
     assert_one_line(ask(reproduced, *arguments), message)
+
+
+def test_directions_are_those_of_the_tables_with_their_tokens(ask, reproduced):
+    told = ask(reproduced, "directions", "--model", "two", "--head", "L1H0", "--circuit", "ov", "--most", "2", "--json")
+    assert told.code == 0, told.error
+    found = json.loads(told.out)["directions"]
+    groups = pd.read_parquet(reproduced.path / "data/directions/two/groups.parquet")
+    mine = groups[(groups["name"] == "L1H0") & (groups["circuit"] == "ov") & (groups["group"] <= 2)]
+    assert {row["share"] for row in found} == set(mine["share"])
+    vocabulary = pd.read_parquet(reproduced.path / "data/tokens/notes/vocab.parquet")["token"]
+    assert all(row["token"] == vocabulary[row["token_id"]] for row in found)
+    shown = ask(reproduced, "directions", "--model", "two").out
+    assert "ov L0H1" in shown and "qk L1H1" in shown and "loss without it" in shown
 
 
 def test_a_looked_up_row_is_that_of_the_model(ask, reproduced):

@@ -33,6 +33,8 @@ def test_a_shell_completes_questions_and_their_options():
 @pytest.mark.parametrize(
     "arguments",
     [["top", "--model", "one"], ["explain", "a", "--model", "one"], ["lookup", "a", "--model", "one"],
+     ["directions", "--model", "one"],
+     
      ["compare", "HEAD"], ["export", "--model", "one", "--to", "transformer-lens", "--out", "made"]],
     ids=lambda arguments: arguments[0],
 )  # fmt: skip

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import json
+import struct
 import tarfile
 import zipfile
 from pathlib import Path
@@ -246,6 +247,35 @@ def test_columns_that_unfold_without_end_stop_at_a_limit(tmp_path, monkeypatch, 
     monkeypatch.setattr(compression, "FREE", 2**40)
     if what in ("compressed values", "a dictionary"):
         assert read(tmp_path) == [LONG] * 20
+
+
+# A column, numbers that stand in its file one after the other, and damaged ones.
+ASTRAY = {
+    "offsets": (pa.array(["a" * 301, "b" * 402, "c"]), "i", (0, 301, 703, 704), (0, 301, 2**30, 704)),
+    "offsets that fall": (pa.array(["a" * 301, "b" * 402, "c"]), "i", (0, 301, 703, 704), (0, 301, -703, 704)),
+    "large offsets": (pa.array(["a" * 301, "b"], pa.large_string()), "q", (0, 301, 302), (0, 2**62, 302)),
+    "places": (pa.DictionaryArray.from_arrays(pa.array([1, 0, 1, 1], pa.int32()), ["a", "b"]), "i",
+               (1, 0, 1, 1), (1, 0, 512, 1)),
+    "places before the first": (pa.DictionaryArray.from_arrays(pa.array([1, 0, 1, 1], pa.int32()), ["a", "b"]), "i",
+                                (1, 0, 1, 1), (1, 0, -5, 1)),
+    "runs": (pa.RunEndEncodedArray.from_arrays(pa.array([303, 404, 505], pa.int32()), ["a", "b", "c"]), "i",
+             (303, 404, 505), (303, 202, 505)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ASTRAY)
+def test_what_leads_out_of_an_arrow_column_is_damage(tmp_path, what):
+    """Arrow follows it and reads what is not the file's, or dies."""
+    column, form, sound, damaged = ASTRAY[what]
+    table, path = pa.table({"text": column}), tmp_path / "a.arrow"
+    with pa.ipc.new_file(str(path), table.schema) as writer:
+        writer.write_table(table)
+    before, after = (struct.pack(f"<{len(each)}{form}", *each) for each in (sound, damaged))
+    content = path.read_bytes()
+    assert content.count(before) == 1 and len(read(tmp_path)) == len(column)
+    path.write_bytes(content.replace(before, after))
+    with pytest.raises(InputError, match=r"a\.arrow: cannot be read \(.*\); copy or download it again, or exclude it"):
+        read(tmp_path)
 
 
 def test_compressed_columns_are_read(tmp_path):

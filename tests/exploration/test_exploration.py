@@ -68,6 +68,22 @@ def test_patterns_are_those_of_the_model(make_model):
     assert [guess[0] for guess in text["guess_ids"]] == best.tolist()
 
 
+def test_the_loss_on_each_token_is_the_models_and_without_its_deepest_paths_that_of_the_others(make_model):
+    model = make_model(2)
+    tokens = torch.tensor([[0, 3, 5, 7, 9, 4]])
+    loss, shallow = patterns.token_losses_of(model, tokens)
+    logprob = model(tokens)[0].log_softmax(-1)
+    assert math.isnan(loss[0]) and math.isnan(loss[1]) and math.isnan(shallow[1])
+    assert loss[2:] == pytest.approx([-logprob[i - 1, tokens[0, i]].item() for i in range(2, 6)])
+    for place in range(2, 6):
+        by_hand = torch.zeros(23, dtype=torch.float64)
+        for token in range(23):
+            found = contributions(model, tokens[0, :place], place - 1, token)
+            by_hand[token] = sum(path.logit for path in found if len(path.path) < 2)
+        assert shallow[place] == pytest.approx(-by_hand.log_softmax(-1)[tokens[0, place]].item())
+    assert patterns.token_losses_of(make_model(1), torch.tensor([[0]]))[0] != []
+
+
 def test_of_a_long_text_the_last_tokens_are_kept_as_the_model_reads_them_after_the_others(make_model, monkeypatch):
     model = make_model(2).float()
     monkeypatch.setattr(patterns, "SHOWN", 3)

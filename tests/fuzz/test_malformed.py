@@ -6,6 +6,7 @@ reader (5000 and more for a long search).
 
 import json
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -35,6 +35,7 @@ from tests.tokens.test_existing import END, theirs
 
 FOUND = Path(__file__).parent / "found"
 EXAMPLES = int(os.environ.get("SKIPTRACE_FUZZ", "30"))
+SOON = 2.0  # seconds of a processor
 ROOT = Path(__file__).parents[2]
 Reader = Callable[[Path], object]
 
@@ -184,13 +185,15 @@ def corpus_card(path: Path) -> None:
 
 
 def attempt(reader: Reader, path: Path) -> None:
-    """Run a reader: a result, or an InputError of one line; anything else is a failure of the test."""
+    """Run a reader: a result, or an InputError of one line, soon; anything else is a failure of the test."""
+    started = time.process_time()  # whatever else the machine does
     with suppress(InputError):
         try:
             reader(path)
         except InputError as error:
             assert one_line(error).strip()
             raise
+    assert time.process_time() - started < SOON
 
 
 SPLICES = st.lists(
@@ -253,22 +256,13 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return found
 
 
-@pytest.fixture(autouse=True)
-def quiet():
-    """Speed: thousands of small models are made and thrown away."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.mark.parametrize("kind", READERS)
 def test_the_sound_file_is_read(kind, sound):
     READERS[kind][0](sound[kind])
 
 
 FEW = settings(
-    max_examples=EXAMPLES, deadline=2000, suppress_health_check=list(HealthCheck), derandomize=EXAMPLES < 1000
+    max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=EXAMPLES < 1000
 )
 
 

@@ -66,6 +66,15 @@ def tiny_params() -> dict[str, dict]:
     params["verification"] |= {"rows": 20, "contexts": 4, "null_rows": 10}
     params["composition"] |= {"min_count": 2}
     params["account"] |= {"contexts": 3, "selection": 2, "entries": [3, 10], "rows": 4, "shown_rows": 5}
+    params["directions"] |= {
+        "null_draws": 3,
+        "shown": 2,
+        "tokens": 3,
+        "removed": 1,
+        "contexts": 2,
+        "random_directions": 2,
+        "min_count": 2,
+    }
     params["expansion"] |= {"chunk_rows": 128, "row_group_rows": 50, "virtual_heads": 3}
     params["mining"] |= {
         "bigrams": 20,

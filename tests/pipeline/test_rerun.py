@@ -56,6 +56,7 @@ ALWAYS = {"check", "document"}  # both look at all of params.yaml
         ("dictionaries.one.steps", 6, {"dictionary@one", "summarise"}),
         ("dictionaries.toy.shown", 2.0, {"dictionary@toy", "summarise"}),
         ("account.contexts", 4, {"account@zero", "account@one", "account@two"}),
+        ("directions.gap", 0.1, {"directions@zero", "directions@one", "directions@two"}),
         ("exploration.corner", 5, {"explore@zero", "explore@one", "explore@two"}),
         ("report.bigrams", 5, set()),
     ],
@@ -124,7 +125,8 @@ def test_adding_a_model_runs_its_chain_alone_and_removing_it_forgets_it(project)
     params["models"]["extra"] = MODEL | {"seed": 5}
     project.write_params(params)
     chain = {
-        f"{stage}@extra" for stage in ("train", "score", "expand", "mine", "verify", "compose", "account", "explore")
+        f"{stage}@extra"
+        for stage in ("train", "score", "expand", "mine", "verify", "compose", "account", "directions", "explore")
     }
     assert project.repro() == chain | {"check", "summarise", "document", "report"}
     assert "extra: skip-trigrams" in report.read_text()
@@ -141,7 +143,7 @@ def test_a_second_run_elsewhere_gives_the_same_hashes(request, tmp_path):
     `summarise`, `document` and `report` read all others; test_failures.py runs them again.
     """
     other = create(tmp_path / "somewhere" / "else")
-    other.repro("expand@two", "account@two", "explore@two", "dictionary@toy")
+    other.repro("expand@two", "account@two", "directions@two", "explore@two", "dictionary@toy")
     # Asked for only now, so that two test processes reproduce at the same time.
     reproduced = request.getfixturevalue("reproduced")
     first, second = (yaml.safe_load((p.path / "dvc.lock").read_text())["stages"] for p in (reproduced, other))

@@ -17,6 +17,7 @@ from skiptrace.composition.study import study
 from skiptrace.config.account import AccountParams
 from skiptrace.config.composition import CompositionParams
 from skiptrace.config.corpora import FilesCorpus
+from skiptrace.config.directions import DirectionsParams
 from skiptrace.config.exploration import ExplorationParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import ModelParams
@@ -25,6 +26,7 @@ from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.config.verification import VerificationParams
 from skiptrace.devices import CPU
+from skiptrace.directions.study import study as split_heads
 from skiptrace.evidence import bugs, truth
 from skiptrace.evidence.funnel import funnel, judged
 from skiptrace.evidence.nulls import StandIn, stand_in
@@ -35,11 +37,13 @@ from skiptrace.evidence.verification import Streams, verify
 from skiptrace.exploration.study import Known, Text, explore
 from skiptrace.mining import bigrams, skip_trigrams, virtual
 from skiptrace.mining.vocabulary import Vocabulary
+from skiptrace.models.windows import spread_windows
 from skiptrace.report.contents import build
 from skiptrace.report.inputs import (
     Accounted,
     Composition,
     CorpusResult,
+    Directed,
     Exploration,
     ModelResult,
     Provenance,
@@ -84,6 +88,7 @@ MINING = MiningParams(
 )
 ACCOUNT = AccountParams(contexts=3, selection=2, entries=[3, 10], rows=4, shown_rows=5)
 EXPLORATION = ExplorationParams(tokens=20, entries=3, corner=6)
+DIRECTIONS = DirectionsParams(null_draws=3, shown=3, tokens=3, removed=2, random_directions=2, contexts=2, gap=0.1)
 REPORT = ReportParams(bigrams=5, sources_per_head=2, offsets=5, explorer_rows=60)
 COUNTS = pd.DataFrame({"token_id": [1, 1, 1, 2], "next_id": [2, 3, 4, 1], "count": [5, 2, 1, 4]})
 COMPOSITION = CompositionParams(examples=1, example_tokens=5, word_pairs={}, pairs_per_family=5, min_count=0)
@@ -106,6 +111,12 @@ def composed(model, stream, vocabulary, scored) -> Composition:
 
 def best_outs(circuits, vocabulary):
     return skip_trigrams.best_outs(circuits.ov, vocabulary, MINING).assign(layer=circuits.layer, head=circuits.head)
+
+
+def directed(model, vocabulary, stream) -> Directed:
+    windows = spread_windows(stream, model.n_ctx, 2)
+    twins = [model] if model.n_layers == 1 else []
+    return Directed(**split_heads(model, vocabulary.probability, vocabulary.eligible(1), windows, DIRECTIONS, twins))
 
 
 def result(model, tokens, vocabulary) -> ModelResult:
@@ -179,6 +190,7 @@ def result(model, tokens, vocabulary) -> ModelResult:
         composed=composition,
         explored=Exploration(**looked),
         accounted=Accounted(**accounted._asdict(), **listing),
+        directed=directed(model, vocabulary, stream),
         d_vocab=model.d_vocab,
     )
 

@@ -246,6 +246,30 @@ def test_a_table_is_shown_and_saved_as_its_address_says(visit, two):
     assert "where=Survives%3Ano" in page.url and "sort=OV%3Aasc" in page.url
 
 
+def test_the_card_of_a_head_has_an_address_and_says_what_the_tables_say(visit, two):
+    page = visit("#head=two.L1H2")
+    held = two["cards"][5]
+    card = page.locator("#head-cards .card")
+    assert card.locator("h3").inner_text().startswith("L1H2 of two")
+    removed = held["removed"]
+    assert f"{removed['value']:.4f}\u00a0±\u00a0{removed['error']:.4f}" in card.locator("p strong").inner_text()
+    assert f"{held['scores']['prefix_matching']['value']:.2f}" in card.inner_text()
+    assert card.locator(".bars:not(.low) span").count() == len(held["attention"])
+    lines = card.get_by_role("region", name="Directions of the head").locator("tbody tr")
+    assert lines.count() == sum(len(group["poles"]) for group in held["directions"])
+    page.locator("#head-cards select").nth(1).select_option("0")
+    page.wait_for_function("location.hash === '#head=two.L0H0'")
+    card.get_by_role("link", name="texts with its attention").click()
+    page.wait_for_function("location.hash === '#patterns=two&head=L0H0'")
+    playwright.expect(page.locator(".astray")).to_have_count(0)
+
+
+@pytest.mark.parametrize("head", ["two.L9H9", "nope.L0H0", "L0H0"])
+def test_an_address_of_a_head_that_there_is_not_says_which_there_are(visit, head):
+    page = visit(f"#head={head}")
+    assert page.locator(".astray").inner_text().startswith("This address leads nowhere: ")
+
+
 def test_a_map_tells_the_value_under_the_pointer(visit, two):
     page, corner = visit("#maps=two&head=L1H2"), two["corners"][5]["qk"]
     drawn = page.locator("#maps .maps > div", has_text="QK circuit of L1H2")

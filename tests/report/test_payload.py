@@ -84,6 +84,26 @@ def test_a_payload_packs_to_the_same_bytes_and_reads_back(packed_two):
     assert read["shown"] == list(range(20))  # the most frequent of 23
 
 
+def test_the_card_of_a_head_has_the_numbers_of_the_tables(packed_two, hostile):
+    result, card = hostile.models["two"], packed_two[1]["cards"][4]
+    assert len(packed_two[1]["cards"]) == 6
+    head = result.heads[result.heads["name"] == "L1H1"].iloc[0]
+    copying = card["scores"]["copying"]
+    assert [copying[k] for k in ("value", "beside", "spread")] == pytest.approx(
+        [head["copying"], head["copying_null_mean"], head["copying_null_sd"]], abs=1e-4
+    )
+    term = result.composed.terms.query("scope == 'head' and name == 'L1H1'").iloc[0]
+    assert [card["removed"][k] for k in ("value", "error")] == pytest.approx(
+        [term["removed"], term["removed_se"]], abs=1e-4
+    )
+    groups = result.directed.groups.query("name == 'L1H1' and circuit == 'qk'").sort_values("group")
+    found = [each for each in card["directions"] if each["circuit"] == "qk"]
+    assert [each["share"]["value"] for each in found] == pytest.approx(groups["share"].head(2).tolist(), abs=1e-4)
+    ends = result.directed.ends.query("name == 'L1H1' and circuit == 'qk' and group == 1 and role == 'destination'")
+    assert found[0]["reads"] == [rows["token_id"].tolist() for _, rows in ends.groupby("pole", sort=False)]
+    assert card["steps"] == [1, 2] and len(card["attention"]) == 5
+
+
 def test_corners_are_those_of_every_head_in_hundredths(packed_two, hostile):
     table = hostile.models["two"].explored.corners
     assert len(packed_two[1]["corners"]) == 6

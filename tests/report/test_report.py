@@ -38,6 +38,16 @@ from tests.report.conftest import SETTINGS, result, study_of
 from tests.report.test_tokens import Reader
 
 
+def test_a_style_of_a_drawing_stands_once_in_the_page():
+    drawing = (
+        '<svg style="width:9px"><g style="fill: red"><path style="fill: red"/></g><text>style="fill: red"</text></svg>'
+    )
+    made = render._with_shared_styles(f"<style>{render.SHARED}</style>{drawing}<p style='a'>{drawing}")
+    assert made.count("fill: red") == 3  # the rule, and the text of either drawing
+    assert made.startswith("<style>.d0{fill: red}</style>") and made.count('class="d0"') == 4
+    assert made.count('style="width:9px"') == 2 and "<p style='a'>" in made
+
+
 def test_hostile_tokens_are_inert_in_both_forms(built):
     page = render.html(built)
     reader = Reader()
@@ -68,6 +78,8 @@ def test_the_same_results_give_the_same_bytes(hostile, built):
     assert render.html(again) == render.html(built)
     assert again.figures() == built.figures()
     always = {
+        "account",
+        "directions",
         "paths",
         "terms",
         "virtual_weights",
@@ -81,7 +93,7 @@ def test_the_same_results_give_the_same_bytes(hostile, built):
         "effects",
     }
     deeper = {"composition", "composition_graph", "corner", "knockouts", "formation"}
-    expected = {f"{kind}_one" for kind in always | {"account"}} | {f"{kind}_two" for kind in always | deeper}
+    expected = {f"{kind}_one" for kind in always} | {f"{kind}_two" for kind in always | deeper}
     assert {name.removesuffix(".svg") for name in built.figures()} == expected | {"loss_curves", "bigrams_zero"}
 
 
@@ -225,8 +237,8 @@ def test_every_question_shows_one_model_at_a_time(built):
     """Model two is on planted text: its sections are the control, and no question of the others shows it."""
     shown = {part.question.anchor: part for part in render.parts(built) if part.question}
     assert list(shown) == [
-        "zero-layers", "attention", "which-skip-trigrams", "which-heads", "how-heads-compose",
-        "how-features-share-space", "control",
+        "zero-layers", "attention", "which-skip-trigrams", "which-heads", "what-heads-read",
+        "how-heads-compose", "how-features-share-space", "control",
     ]  # fmt: skip
     assert [name for name, _ in shown["zero-layers"].groups] == ["zero", "one"]
     assert (shown["zero-layers"].question.chosen, shown["which-heads"].question.chosen) == ("zero", "one")

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams
 from skiptrace.config.superposition import DEFAULTS, SuperpositionParams
@@ -28,11 +27,7 @@ from tests.report.test_tokens import HOSTILE, Reader
 def tables():
     params = tiny_superposition(DEFAULTS)
     checked = SuperpositionParams.model_validate(params)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    found = {name: table for run in EXPERIMENTS.values() for name, table in run(checked).tables.items()}
-    torch.set_num_threads(threads)
-    return found
+    return {name: table for run in EXPERIMENTS.values() for name, table in run(checked).tables.items()}
 
 
 TRAINING: dict = {

@@ -13,7 +13,8 @@ from jaxtyping import Float, Integer
 from skiptrace.config.report import ReportParams
 from skiptrace.evidence.support import Positions
 from skiptrace.report.inputs import CorpusResult, Exploration, ModelResult, Study
-from skiptrace.report.page import contexts
+from skiptrace.report.page import cards, contexts
+from skiptrace.report.page.cards import Card
 from skiptrace.report.page.contexts import Places
 from skiptrace.report.rendering.document import Report
 from skiptrace.report.rendering.failures import attempt
@@ -81,6 +82,7 @@ class Text:
 
     `patterns`: per head the lower triangle, row after row, in percent; row i is the destination.
     `guesses` and `chances`: the likeliest next tokens after each of the last ones, and their probabilities in percent.
+    `losses` on each of the last tokens, and those of the model without its deepest paths, in hundredths of a nat.
     `reasons`: per head why it attends, None where that is not known; `paths`: those of the likeliest token after each.
     """
 
@@ -88,6 +90,8 @@ class Text:
     patterns: list[list[int]]
     guesses: list[list[int]]
     chances: list[list[int]]
+    losses: list[int | None]
+    shallow: list[int | None]
     reasons: list[Reasons | None]
     paths: list[Paths]
 
@@ -153,6 +157,7 @@ class ModelPayload:
     skips: Skips
     corners: list[dict[str, Corner]]
     texts: list[Text]
+    cards: list[Card]
 
 
 def packed(value: Any) -> str:
@@ -219,6 +224,7 @@ def model(
         texts=[
             _text(table, result.explored, scored["name"].tolist()) for _, table in result.explored.texts.groupby("text")
         ],
+        cards=cards.of_model(result, params),
     )
 
 
@@ -254,6 +260,8 @@ def _text(text: pd.DataFrame, explored: Exploration, heads: list[str]) -> Text:
         [_percent(pattern) for pattern in seen],
         [ids.tolist() for ids in last["guess_ids"]],
         [_percent(chances) for chances in last["probabilities"]],
+        _hundredths(last["loss"]),
+        _hundredths(last["shallow_loss"]),
         [reasons.get(name) for name in heads],
         [Paths(list(row.paths), _whole(row.logits), np.asarray(row.sources).tolist()) for row in paths.itertuples()],
     )

@@ -165,7 +165,7 @@ class Tool:
     `help` says of the columns it makes what they hold.
     """
 
-    kind: Literal["explorer", "skips", "maps", "patterns"]
+    kind: Literal["explorer", "skips", "cards", "maps", "patterns"]
     caption: str
     help: tuple[Column, ...] = ()
 

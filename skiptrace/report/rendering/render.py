@@ -38,8 +38,9 @@ from skiptrace.report.rendering.tokens import plain_markdown, to_html, to_markdo
 # Modules in the order in which they may use each other; the page has them as one.
 SCRIPTS = (
     "page.js", "address.js", "tokens.js", "csv.js", "tables.js", "matrix.js", "explorer.js", "skips.js", "maps.js",
-    "patterns.js", "figures.js", "switch.js", "start.js",
+    "patterns.js", "cards.js", "figures.js", "switch.js", "start.js",
 )  # fmt: skip
+SHARED = "/* styles of drawings */"  # where they stand in the page
 ROWS = 4  # of a table in Markdown; the page has all
 FILTERED, SEARCHED = 8, 16  # rows from which a table has filters, and a search field
 CHOICES = 24  # values up to which a column of text is a filter
@@ -48,7 +49,7 @@ CHOICES = 24  # values up to which a column of text is a filter
 def html(report: Report) -> str:
     """The page: styles, scripts, figures and data inside it; its policy forbids it to fetch anything."""
     theme, script = _asset("theme.js"), _joined(SCRIPTS)
-    return (
+    return _with_shared_styles(
         html_environment()
         .get_template("report.html.j2")
         .render(
@@ -57,9 +58,27 @@ def html(report: Report) -> str:
             theme=Markup(theme),
             script=Markup(script),
             library=Markup(_library()),
+            shared=Markup(SHARED),
             hashes=[_digest(theme), _digest(script)],
         )
     )
+
+
+def _with_shared_styles(page: str) -> str:
+    """The page with each style of its drawings named once, in place of a copy on every line of them."""
+    names: dict[str, str] = {}
+
+    def named(style: re.Match[str]) -> str:
+        return f' class="{names.setdefault(style.group(1), f"d{len(names)}")}"'
+
+    def inside(drawing: re.Match[str]) -> str:
+        return drawing.group(1) + re.sub(
+            r"<[^>]+>", lambda tag: re.sub(r' style="([^"]*)"', named, tag.group()), drawing.group(2)
+        )
+
+    page = re.sub(r"(<svg[^>]*>)(.*?</svg>)", inside, page, flags=re.DOTALL)
+    rules = "".join(f".{name}{{{style}}}" for style, name in names.items())
+    return page.replace(SHARED, rules, 1)
 
 
 class Shown(NamedTuple):

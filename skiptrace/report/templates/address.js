@@ -3,6 +3,7 @@
 //   #one-evidence                                   a section
 //   #source=%20assert&model=one                     a token in the explorer, as source, destination or out
 //   #skips=one&search=…&sort=…&where=…              the table of all skip-trigrams
+//   #head=two.L1H1                                  the card of a head
 //   #table=one-heads-1&search=…&sort=…&where=…      a table of the page
 //   #patterns=two&text=…&head=L1H1&show=…&at=…      attention on the text that begins so
 
@@ -43,7 +44,9 @@ export async function route() {
   if (!text) return false;
   // Without a value it is the name of a section, which may be called as a key is.
   const given = new URLSearchParams(text.includes("=") ? text : "");
-  const found = routes.find(({ keys }) => keys.some((key) => given.has(key)));
+  // A key may go with those of others, as head does: then the one that knows all that is given is meant.
+  const fits = routes.filter(({ keys }) => keys.some((key) => given.has(key)));
+  const found = fits.find(({ keys, others }) => [...given.keys()].every((key) => keys.includes(key) || others.includes(key))) ?? fits[0];
   if (found) {
     const known = [...found.keys, ...found.others];
     const unknown = [...given.keys()].find((key) => !known.includes(key));

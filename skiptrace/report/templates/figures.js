@@ -29,7 +29,7 @@ function captioned(drawing, caption) {
   made.setAttribute("width", `${width}pt`);
   made.setAttribute("height", `${whole}pt`);
   made.removeAttribute("style");
-  made.prepend(drawn("desc", {}, caption));
+  made.prepend(drawn("desc", {}, caption), drawn("style", {}, document.getElementById("drawings").textContent));
   lines.forEach((line, i) => {
     made.append(drawn("text", { x: left + LETTER, y: top + height + LINE * (i + 1), "font-size": LETTER, "font-family": "DejaVu Sans, sans-serif" }, line));
   });

@@ -1,6 +1,6 @@
 // Attention patterns: thumbnails of all heads, one of them large, and the text it reads.
 
-import { asShown, chooser, element, marked, modelAndCorpus, modelsThat, plain, plainToken, signed, style } from "./page.js";
+import { asShown, chooser, constants, element, marked, modelAndCorpus, modelsThat, number, plain, plainToken, signed, style } from "./page.js";
 import { astray, open, owns, write } from "./address.js";
 import { matrix, scale } from "./matrix.js";
 import { hint } from "./tables.js";
@@ -8,7 +8,8 @@ import { hint } from "./tables.js";
 const NAMED = 24; // characters by which a text is named at least
 const SHORT = 34; // characters of a text in the list of texts
 const NOTED = 4; // tokens named under a text
-const SIDES = [["source", "what a token attends to"], ["destination", "what attends to a token"]];
+const SIDES = [["source", "what a token attends to"], ["destination", "what attends to a token"], ["loss", "the loss on each token"], ["depth", "what its deepest paths save"]];
+const MOST = { loss: 800, depth: 400 }; // hundredths of a nat that have the full colour
 
 export async function patterns(root) {
   const reading = await modelsThat((model) => model.texts.length);
@@ -55,7 +56,7 @@ export async function patterns(root) {
     const begins = [" of model ", name, " begins with ", plainToken(asShown(given.get("text") ?? "")), "."];
     if (text.length !== 1) return lost(text.length ? "more than one text" : "no text", ...begins);
     if (head === -1) return lost("model ", name, " has no head ", plainToken(asShown(given.get("head"))), `: there are ${model.heads.join(", ")}.`);
-    if (!SIDES.some(([side]) => side === way)) return lost("show is source or destination, not ", plainToken(asShown(way)), ".");
+    if (!SIDES.some(([side]) => side === way)) return lost(`show is ${SIDES.map(([side]) => side).join(", ")}, not `, plainToken(asShown(way)), ".");
     const count = model.texts[text[0]].guesses.length, at = given.has("at") ? Number(given.get("at")) : count;
     if (!(Number.isInteger(at) && at >= 1 && at <= count)) return lost(`the text has tokens 1 to ${count}, and no `, plainToken(asShown(given.get("at"))), ".");
     await show({ model: name, text: text[0], head, show: way, at: at - 1 });
@@ -74,7 +75,7 @@ function draw(place, { model, corpus }, state, choose) {
     label: "Attention pattern: rows are destinations, columns sources",
     rows: tokens, columns: tokens,
     shade: (row, column) => (column > row ? null : `rgb(${style("--heat-now")} / ${weight(row, column)}%)`),
-    point: (row, column) => { if (column <= row) point(...(state.show === "source" ? [row, column] : [column, row])); },
+    point: (row, column) => { if (column <= row) point(...(state.show === "destination" ? [column, row] : [row, column])); },
   });
   const line = element("div", { class: "text", role: "listbox", tabindex: "0", "aria-label": "Tokens of the text; move with the arrow keys" });
   const said = element("div", { class: "told", "aria-live": "polite" });
@@ -92,7 +93,7 @@ function draw(place, { model, corpus }, state, choose) {
     element("button", { type: "button", "data-head": head, onclick: () => choose({ head: h }) }, element("canvas", { width: n, height: n }), head));
 
   function redraw() {
-    const bySource = state.show === "source", { at } = state;
+    const bySource = state.show !== "destination", { at } = state;
     const given = (i) => (bySource ? weight(at, i) : weight(i, at));
     buttons.forEach((button, h) => {
       button.setAttribute("aria-pressed", h === state.head);
@@ -100,22 +101,43 @@ function draw(place, { model, corpus }, state, choose) {
     });
     large.draw(bySource ? { row: at, from: 0, to: at + 1 } : { column: at, from: at, to: n });
     spans.forEach((span, i) => {
-      span.style.background = `rgb(${style("--heat-now")} / ${given(i)}%)`;
+      span.style.background = state.show in MOST ? lossColour(text, state.show, i) : `rgb(${style("--heat-now")} / ${given(i)}%)`;
       span.classList.toggle("present", i === at || i === state.other);
       span.setAttribute("aria-selected", i === at);
     });
     line.setAttribute("aria-activedescendant", `text-${at}`);
+    key.replaceChildren(coloured(state.show));
     said.replaceChildren(...sentences(text, corpus, model.heads[state.head], state, given));
   }
 
+  const key = element("div");
   const before = element("details", { class: "earlier" },
     element("summary", {}, `${earlier.length} earlier tokens, which the model reads too`), ...earlier.map((id) => corpus.tokens[id]));
   place.replaceChildren(
     element("div", { class: "thumbnails", role: "group", "aria-label": "Heads" }, ...buttons),
     element("div", { class: "pattern" },
       element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Attention pattern" }, large.canvas),
-      element("div", { class: "reading" }, ...(earlier.length ? [before] : []), line, said, scale("0%", "rgb(var(--heat-now) / 0%)", "rgb(var(--heat-now))", "100% of the attention of a destination"))));
+      element("div", { class: "reading" }, ...(earlier.length ? [before] : []), line, said, key)));
   return redraw;
+}
+
+// The loss on a token, or what of it the deepest paths save; null where that is not known.
+function lossOf({ losses, shallow }, show, i) {
+  if (show === "loss") return losses[i];
+  return losses[i] === null || shallow[i] === null ? null : shallow[i] - losses[i];
+}
+
+function lossColour(text, show, i) {
+  const held = lossOf(text, show, i) ?? 0, share = Math.min(100, Math.round((100 * Math.abs(held)) / MOST[show]));
+  const colour = show === "loss" ? "rgb(var(--heat-now))" : held < 0 ? "var(--minus)" : "var(--plus)";
+  return `color-mix(in srgb, ${colour} ${share}%, transparent)`;
+}
+
+function coloured(show) {
+  const most = `${(MOST[show] ?? 0) / constants.scale} nats`;
+  if (show === "loss") return scale("0", "rgb(var(--heat-now) / 0%)", "rgb(var(--heat-now))", `${most} or more on the token`);
+  if (show === "depth") return scale(`costs ${most}`, "var(--minus)", "var(--paper)", "var(--plus)", `saves ${most}`);
+  return scale("0%", "rgb(var(--heat-now) / 0%)", "rgb(var(--heat-now))", "100% of the attention of a destination");
 }
 
 // The tokens whose attention the page has, and those before them.
@@ -154,7 +176,7 @@ function beginningSo(model, corpus, text) {
 }
 
 // So much of a text as no other begins with.
-function beginning(model, corpus, which) {
+export function beginning(model, corpus, which) {
   const whole = Array.from(plain(written(corpus, model.texts[which])));
   for (let length = NAMED; length < whole.length; length++) {
     const text = whole.slice(0, length).join("");
@@ -180,15 +202,18 @@ function sentences(text, corpus, head, { at, other, show, head: h }, given) {
   const { ids, earlier } = shown(text), named = (i) => plainToken(corpus.tokens[ids[i]]);
   const order = [...ids.keys()].filter((i) => given(i) > 0).toSorted((a, b) => given(b) - given(a));
   const picked = other === null ? order.slice(0, NOTED) : [other];
-  const verb = show === "source" ? " attends to " : " is attended to by ";
+  const verb = show === "destination" ? " is attended to by " : " attends to ";
   const parts = picked.map((i) => [named(i), ` ${given(i)}%`]);
   const rest = 100 - within(text.patterns[h], at, 0);
-  if (show === "source" && other === null && earlier.length && rest > 1) parts.push([`tokens before these ${rest}%`]);
+  if (show !== "destination" && other === null && earlier.length && rest > 1) parts.push([`tokens before these ${rest}%`]);
   const joined = parts.flatMap((part, k) => [k ? ", " : "", ...part]);
   const said = element("p", {}, `${head}: `, named(at), ...(joined.length ? [verb, ...joined] : [" has nothing to show"]));
   const guesses = text.guesses[at].flatMap((id, k) => [k ? ", " : "", plainToken(corpus.tokens[id]), text.chances[at][k] ? ` ${text.chances[at][k]}%` : " < 1%"]);
   const why = other === null ? paths(text, corpus, at, earlier.length) : terms(text, h, Math.max(at, other), Math.min(at, other));
-  return [said, element("p", {}, "The model's next token: ", ...guesses), ...why];
+  const saved = lossOf(text, "depth", at);
+  const without = saved === null ? "" : `; ${number(text.shallow[at])} without the deepest paths of the model`;
+  const lost = text.losses[at] === null ? [] : [element("p", {}, "The loss on ", named(at), `, given what stands before it: ${number(text.losses[at])} nats${without}.`)];
+  return [said, ...lost, element("p", {}, "The model's next token: ", ...guesses), ...why];
 }
 
 // The largest terms of one attention score, as `skiptrace explain --why` has them.
@@ -212,5 +237,5 @@ function paths({ ids, paths: every }, corpus, at, before) {
 }
 
 function reasonList(title, lines) {
-  return [element("p", {}, `${title}:`), element("ul", { class: "reasons" }, ...lines.map(([number, ...said]) => element("li", {}, element("span", {}, number), " ", ...said)))];
+  return [element("p", {}, `${title}:`), element("ul", { class: "reasons" }, ...lines.map(([value, ...said]) => element("li", {}, element("span", {}, value), " ", ...said)))];
 }

@@ -7,10 +7,11 @@ import { explorer } from "./explorer.js";
 import { skips } from "./skips.js";
 import { maps } from "./maps.js";
 import { patterns } from "./patterns.js";
+import { cards } from "./cards.js";
 import { figures } from "./figures.js";
 import { switches } from "./switch.js";
 
-const TOOLS = { explorer, skips, maps, patterns };
+const TOOLS = { explorer, skips, cards, maps, patterns };
 
 function contents() {
   const narrow = matchMedia("(max-width: 60rem)");

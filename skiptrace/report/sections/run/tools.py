@@ -47,7 +47,15 @@ LOOKED_UP = {
 
 PATTERNS = (
     "Attention on short texts. Point at a token, or move with the arrow keys: the shaded tokens are those it attends "
-    "to, or those that attend to it. Choose a head by its thumbnail; rows are destinations, columns sources."
+    "to, or those that attend to it. Choose a head by its thumbnail; rows are destinations, columns sources. Shown by "
+    "loss, each token is shaded by how badly it was predicted; by what the deepest paths save, orange where "
+    "attention helps: the rise of the loss without the paths through as many heads as the model has layers."
+)
+
+CARDS = (
+    "All that is known of one head: what kind it is, where it attends, what it reads and writes, what the model loses "
+    "without it, whom it works with, when it formed, and how it looks in a model of another seed. Every number stands "
+    "beside what chance gives."
 )
 
 MAPS = (
@@ -72,6 +80,11 @@ def all_skip_trigrams(study: Study) -> Section | None:
         f"and worth most first, then the others in the order in which they were mined, one click away (Mined). {SKIPS}"
     )
     return Section("skip-trigrams", "All skip-trigrams", [], [Tool("skips", table, columns)])
+
+
+def cards(study: Study) -> Section | None:
+    """What is known of each head, in one place."""
+    return Section("head-cards", "Head cards", [], [Tool("cards", CARDS)]) if _any_heads(study) else None
 
 
 def maps(study: Study) -> Section | None:
