@@ -165,8 +165,10 @@ def _layer(
         query, key, value = (F.embedding(tokens, first.tokens) + first.places[: len(pos)]).chunk(3, -1)
         query = query[:, -rows:]
     ctx = len(pos)
-    mask = None if rows == ctx else torch.ones(ctx, ctx, dtype=torch.bool).tril()[-rows:]
+    mask = None if rows == ctx and layer.sees_all(ctx) else ~layer.hidden(ctx, read.device)[-rows:]
     query, key, value = (layer.split(each) for each in (query, key, value))
+    query = layer.turned(layer.normed(query, layer.q_norm), ctx - rows)
+    key = layer.turned(layer.normed(key, layer.k_norm))
     z = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
     return z.transpose(1, 2).flatten(2) @ layer.o
 
