@@ -63,7 +63,9 @@ format: setup  ## lay the code out
 	@ruff check --fix --quiet . ; ruff format --quiet .
 
 measured: report  ## note this run as the one that the README and the tests speak of (docs/measured)
-	@cp params.yaml reports/metrics.json docs/measured/
+	@rm -rf docs/measured/figures; mkdir docs/measured/figures
+	@cp params.yaml reports/metrics.json reports/report.md docs/measured/
+	@cp $$(grep -o 'figures/[^)]*svg' reports/report.md | sort -u | sed 's|^|reports/|') docs/measured/figures/
 	@python -m skiptrace.command.reproduce --note
 
 processors: setup  ## note the bytes that this processor gives, and those that QEMU can be, for the tests

@@ -26,7 +26,7 @@ class Model(NamedTuple):
 MODELS = (
     Model("GPT-2 small", 50_257, 12, 12, 64),
     Model("GPT-2 XL", 50_257, 48, 25, 64),
-    Model("Pythia-12B", 50_688, 36, 40, 128, "rotary positions: QK at one stated offset"),
+    Model("Pythia-12B", 50_688, 36, 40, 128, "rotary positions: QK at one offset, or its mean over distances"),
     Model("Llama 3.1 405B", 128_256, 126, 128, 128, "rotary; keys and values shared by 16 heads each"),
 )
 

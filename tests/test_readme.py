@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MEASURED = json.loads((ROOT / "docs/measured/metrics.json").read_text(encoding="utf-8"))
 PARAMS = yaml.safe_load((ROOT / "docs/measured/params.yaml").read_text(encoding="utf-8"))
-TABLE = re.findall(r"^\| \[[^]]+\]\(reports/index\.html#([\w-]+)\) \|[^|]*\|([^|]*)\|([^|]*)\|$", README, re.MULTILINE)
+ROW = r"^\| \[[^]]+\]\(docs/measured/report\.md#([\w-]+)\) \|[^|]*\|([^|]*)\|([^|]*)\|$"
+TABLE = re.findall(ROW, README, re.MULTILINE)
 
 
 def expected() -> dict[str, list[str]]:
@@ -57,6 +58,14 @@ def test_every_row_of_the_table_is_checked():
 @pytest.mark.parametrize(("anchor", "run", "beside"), TABLE, ids=[anchor for anchor, *_ in TABLE])
 def test_the_numbers_are_those_of_its_run(anchor, run, beside):
     assert re.findall(r"\d+(?:[.,]\d+)?", f"{run} {beside}") == expected()[anchor]
+
+
+def test_every_link_into_the_report_leads_to_what_is_committed():
+    report = (ROOT / "docs/measured/report.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(docs/measured/report\.md#([^)]+)\)", README)
+    assert links and all(f'id="{anchor}"' in report for anchor in links)
+    figures = re.findall(r"\]\((figures/[^)]+)\)", report)
+    assert figures and all((ROOT / "docs/measured" / figure).is_file() for figure in figures)
 
 
 def test_every_picture_is_there():

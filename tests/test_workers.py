@@ -170,7 +170,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def mined(model: str) -> list:
     vocabulary = str(Path(model).parent / "vocab.parquet")
-    jobs = [(model, vocabulary, None, (layer, head), MINING, CPU) for layer in (0, 1) for head in (0, 1, 2)]
+    jobs = [(model, vocabulary, None, (layer, head), MINING, [], CPU) for layer in (0, 1) for head in (0, 1, 2)]
     return side_by_side(mine_head, jobs, "mining", threads=True)
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from skiptrace.account.entries import Entries, Running, Split
-from skiptrace.arithmetic import sqrt
+from skiptrace.arithmetic import sqrt, total
 from skiptrace.circuits.factored import Circuit
 from skiptrace.progress import progress
 
@@ -68,10 +68,10 @@ def slopes(
         gradient *= share / targets
         through = running.through(context, gradient)
         with torch.enable_grad():
-            saved = (attention * through).sum()
+            saved = total(attention * through)
             composed = running.additive.composed(context, attention)
             if composed is not None:
-                saved = saved + (composed * (gradient @ running.additive.W_U.T)).sum()
+                saved = saved + total(composed * (gradient @ running.additive.W_U.T))
         (scores,) = torch.autograd.grad(saved, added)
         # Places of the same token are added up first: a context has far fewer tokens than places.
         held = local[context].unique()

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
-from skiptrace.arithmetic import log, sqrt
+from skiptrace.arithmetic import log, on_one_thread, sqrt
 from skiptrace.evidence.truth import Row
 
 SIGNED = ("share difference", "log-odds", "log-odds, z", "interaction", "regression", "regression, t")
@@ -83,7 +83,7 @@ def _regression(near: Tensor, n_a: Tensor, together: Tensor, n_c: Tensor, places
     """Coefficients [source, output] and their standard errors, of centred presence and output."""
     covariance = near.T @ near - n_a[:, None] * n_a / places
     with_out = together - n_a[:, None] * n_c / places
-    inverse = torch.linalg.inv((covariance + RIDGE * torch.eye(len(n_a))).double()).float()
+    inverse = on_one_thread(torch.linalg.inv, (covariance + RIDGE * torch.eye(len(n_a))).double()).float()
     slope = inverse @ with_out
     left = (n_c - n_c**2 / places - (slope * with_out).sum(0)).clamp(min=0) / max(1, places - len(n_a))
     return slope, sqrt(inverse.diagonal().clamp(min=0)[:, None] * left[None, :])

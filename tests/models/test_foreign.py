@@ -209,7 +209,7 @@ def test_a_state_dict_alone_takes_its_config_from_params_or_by_name(tmp_path, co
         import_model(tmp_path, None, 0, config | {"n_heads": "3"})
     with pytest.raises(InputError, match=r"import\.config: 'other' is no known config; there is attn_only_2L_half"):
         import_model(tmp_path, None, 0, "other")
-    with pytest.raises(InputError, match=r"tensor embed\.W_E has shape \(23, 10\), .* says \(50278, 768\)"):
+    with pytest.raises(InputError, match=r"tensor pos_embed\.W_pos has shape \(7, 10\), .* says \(2048, 768\)"):
         import_model(tmp_path, None, 0, "attn_only_2L_half")
 
 

@@ -1,5 +1,6 @@
 """What the page tells of each head in one place: numbers of existing tables, each beside what chance gives."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,14 +70,14 @@ class Card:
     scores: dict[str, Measure]
     ranks: dict[str, Measure]
     induces: bool
-    attention: list[float]
-    even: list[float]
+    attention: list[float | None]
+    even: list[float | None]
     removed: Measure
     directions: list[Direction]
     pairs: list[Pair]
     twins: list[Twin]
     steps: list[int]
-    formed: dict[str, list[float]]
+    formed: dict[str, list[float | None]]
 
 
 def of_model(result: ModelResult, params: ReportParams) -> list[Card]:
@@ -167,5 +168,5 @@ def _number(value: float | None) -> float | None:
     return None if value is None or not np.isfinite(value) else round(float(value), DIGITS)
 
 
-def _rounded(values: "pd.Series | list[float]") -> list[float]:
-    return [round(float(value), DIGITS) for value in values]
+def _rounded(values: "pd.Series | list[float]") -> list[float | None]:
+    return [round(float(value), DIGITS) if math.isfinite(value) else None for value in values]

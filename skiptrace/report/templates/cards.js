@@ -100,7 +100,8 @@ function scores({ scores: held, ranks }) {
 }
 
 // Bars by distance, with a line where even attention would reach.
-function distances({ attention, even }) {
+function distances({ attention: seen, even }) {
+  const attention = seen.map((share) => share ?? 0); // a damaged table has gaps
   const top = Math.max(...attention, ...even), best = attention.indexOf(Math.max(...attention));
   const bars = attention.map((share, back) => {
     const bar = element("span", { title: `${back} back: ${fixed(share, 3)} (evenly ${fixed(even[back], 3)})` }, element("i"), element("b"));

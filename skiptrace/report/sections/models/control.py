@@ -1,5 +1,7 @@
 """Weights against counts, on grammars in which counting is not enough."""
 
+import math
+
 import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
@@ -36,6 +38,11 @@ def control_study(study: Study) -> Section | None:
     )
 
 
+def _agreement(first: np.ndarray, second: np.ndarray) -> float:
+    """Rank correlation; undefined where nothing varies."""
+    return float(spearmanr(first, second).statistic) if np.ptp(first) and np.ptp(second) else math.nan
+
+
 def _told(tables: dict[str, pd.DataFrame], rules: pd.DataFrame) -> str:
     found, ranges = control(tables), control_intervals(tables)
     seeds = sorted(tables["rankings"]["grammar"].unique())
@@ -43,7 +50,7 @@ def _told(tables: dict[str, pd.DataFrame], rules: pd.DataFrame) -> str:
     verdict = "Counting wins" if theirs > ours else "The weights win" if ours > theirs else "Neither wins"
     lifted = rules[rules["kind"] != "negative"]
     place = {of: -np.log(lifted[of].where(lifted[of] > 0, np.inf).to_numpy()) for of in WHO}
-    agree = {of: spearmanr(np.nan_to_num(p, neginf=-20.0), lifted["model_nats"]).statistic for of, p in place.items()}
+    agree = {of: _agreement(np.nan_to_num(p, neginf=-20.0), lifted["model_nats"].to_numpy()) for of, p in place.items()}
     return prose(f"""
         Here rules, with probabilities from 0.1 to 0.9, share their words, frequent ones among them, and decoys
         stand beside them: words that mostly stand next to a source, and words that make an output token likelier
