@@ -72,7 +72,7 @@ def test_a_state_of_other_parameters_is_not_continued(project):
     [
         ("train", ["--model", "nope"], None, "params.yaml: models.nope: no such key; there is zero, one, two"),
         ("corpus", ["--corpus", "notes"], ("data/raw/notes/3.txt", b"caf\xe9"), "3.txt: not UTF-8 at byte 3"),
-        ("mine", ["--model", "one"], ("data/tables/one/heads.parquet", None), "heads.parquet: damaged"),
+        ("mine", ["--model", "one"], ("data/tables/one/heads.parquet", None), "heads.parquet: not a readable Parquet file"),
         ("expand", ["--model", "one"], ("data/models/one/model.safetensors", None), "model.safetensors: damaged"),
         ("score", ["--model", "one"], ("data/models/one/config.json", b"{}"), "config.json: n_layers"),
         ("ngrams", ["--corpus", "code"], ("data/tokens/code/train.npy", b""), "train.npy: not a readable array"),
