@@ -181,10 +181,7 @@ def _planted(study: Study) -> str:
     if not study.results.control or not any(model.planted for model in study.results.models.values()):
         return ""
     found = control(study.results.control)
-    return (
-        f"; of the rows accepted in planted grammars that nothing was chosen on {found['precision']:.0%} are planted, "
-        f"and they hold {found['learned_recall']:.0%} of the rules that the models have learned"
-    )
+    return f"; of planted rules that models have learned {found['learned_recall']:.0%} are found"
 
 
 def _text(study: Study, model: ModelResult) -> tuple[Positions, list[str]] | None:
