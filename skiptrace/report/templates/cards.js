@@ -31,7 +31,8 @@ function measured({ value, error, beside, spread }, digits, than = "") {
 export async function cards(root) {
   const usable = await modelsThat((model) => model.cards.length);
   if (!usable.length) return;
-  const place = element("div"), headChoice = element("span"), state = { model: usable.at(-1), head: null };
+  const inducing = await modelsThat((model) => model.cards.some((each) => each.induces));
+  const place = element("div"), headChoice = element("span"), state = { model: inducing.at(-1) ?? usable.at(-1), head: null };
   const models = chooser("Model", usable.map((n) => [n, n]), state.model, (name) => choose({ model: name, head: null }));
   root.replaceChildren(element("div", { class: "controls" }, models, headChoice), place);
 
