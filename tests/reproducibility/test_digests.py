@@ -38,16 +38,23 @@ def here() -> dict[str, str]:
 def test_every_processor_gives_the_same_bytes_with_compatible_kernels():
     """Beside other work too: these kernels fix the number of threads.
 
-    Processors of another maker are held to what two makers are known to agree on.
+    A processor whose maker was measured itself, and not emulated alone, has to agree in everything with those of its
+    maker, and in what makers are known to agree on with others. Of another a difference is reported, and is to be noted.
     """
     refuse_other_libraries()
     found, entries = study(SKIPTRACE_KERNELS="compatible"), KNOWN["compatible"]
+    here, native = (
+        maker(arithmetic.processor()),
+        {maker(e["processor"]) for e in entries if "QEMU" not in e["processor"]},
+    )
     makers = {kind: {maker(e["processor"]) for e in entries if kind in e["digests"]} for kind in found}
     for entry in entries:
-        alike = maker(entry["processor"]) == maker(arithmetic.processor())
-        kinds = [kind for kind in entry["digests"] if alike or len(makers[kind]) > 1]
-        differing = [kind for kind in kinds if found[kind] != entry["digests"][kind]]
-        assert not differing, f"{arithmetic.processor()} gives other {', '.join(differing)} than {entry['processor']}"
+        kinds = [kind for kind in entry["digests"] if maker(entry["processor"]) == here or len(makers[kind]) > 1]
+        differing = ", ".join(kind for kind in kinds if found[kind] != entry["digests"][kind])
+        said = f"{arithmetic.processor()} gives other {differing} than {entry['processor']}"
+        if differing and here not in native:
+            pytest.skip(f"not known before: {said}; make processors notes it")
+        assert not differing, said
 
 
 @pytest.mark.skipif(not arithmetic.has_avx2(), reason="there is no lesser set of instructions to emulate")
