@@ -39,7 +39,7 @@ def test_every_processor_gives_the_same_bytes_with_compatible_kernels():
     """Beside other work too: these kernels fix the number of threads.
 
     A processor whose maker was measured itself, and not emulated alone, has to agree in everything with those of its
-    maker, and in what makers are known to agree on with others. Of another a difference is reported, and is to be noted.
+    maker, and in what makers are known to agree on with others. Of another a difference is reported, to be noted.
     """
     refuse_other_libraries()
     found, entries = study(SKIPTRACE_KERNELS="compatible"), KNOWN["compatible"]
