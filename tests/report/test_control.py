@@ -50,5 +50,5 @@ def test_the_section_says_who_wins_and_what_weights_tell(hostile, tables):
 
 def test_the_first_screen_says_how_the_control_came_out(hostile, tables):
     told = findings._planted(study_of(replace(hostile, control=tables)))
-    assert "75% are planted" in told and "100% of the rules that the models have learned" in told
+    assert told == "; of planted rules that models have learned 100% are found"
     assert findings._planted(study_of(hostile)) == ""
