@@ -47,7 +47,9 @@ def study(
         for name, make in CIRCUITS.items():
             place = {"circuit": name, "layer": head[0], "head": head[1], "name": head_name(head)}
             parts, null = directions(make(model, *head), weight, weight), chance.spectra(name, *head)
-            removal = None if runs is None else _Removal(runs, name, head, parts, params)
+            # Where queries and keys are turned or normalised, the score is not QK alone.
+            apart = name == "qk" and (model.config.rotary or model.config.use_qk_norm)
+            removal = None if runs is None or apart else _Removal(runs, name, head, parts, params)
             spectra.append(place | _whole(parts, null, removal))
             listed = groups(parts.values, params.gap)
             for number, group in enumerate(listed, 1):

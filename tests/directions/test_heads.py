@@ -12,7 +12,10 @@ from skiptrace.config.directions import DirectionsParams
 from skiptrace.directions.chance import Turned, spectra
 from skiptrace.directions.removed import Runs
 from skiptrace.directions.study import copying_directions, readout, study, weights
+from skiptrace.models.config import ModelConfig
 from skiptrace.models.evaluation import window_losses
+from skiptrace.models.transformer import Transformer
+from tests.conftest import SIZES
 
 PARAMS = DirectionsParams(null_draws=5, shown=2, tokens=3, removed=2, random_directions=3, contexts=4, gap=0.01)
 
@@ -168,6 +171,19 @@ def test_a_model_without_heads_has_no_rows_and_nothing_is_removed_where_nothing_
     assert all(not len(rows) for rows in study(make_model(0), probability, eligible, windows, PARAMS).values())
     spared = study(make_model(1), probability, eligible, windows, PARAMS.model_copy(update={"removed": 0}))
     assert spared["spectra"]["loss"].isna().all() and spared["groups"]["loss"].isna().all()
+
+
+def test_of_rotary_positions_nothing_is_removed_from_qk_which_is_not_the_score(probability, windows):
+    positions = {"positional_embedding_type": "rotary", "rotary_frequencies": [1.0, 0.1]}
+    model = Transformer(ModelConfig(n_layers=1, **SIZES, **positions)).double().requires_grad_(False).eval()
+    generator = torch.Generator().manual_seed(3)
+    for weight in model.parameters():
+        weight.normal_(std=0.7, generator=generator)
+    found = study(model, probability, torch.ones(23, dtype=torch.bool), windows, PARAMS)
+    loss = found["spectra"].set_index("circuit")["loss"]
+    assert loss["qk"].isna().all() and loss["ov"].notna().all()
+    removed = found["groups"].groupby("circuit")["loss"].apply(lambda values: values.notna().any())
+    assert removed["ov"] and not removed["qk"]
 
 
 def test_tokens_weigh_what_they_weigh_in_the_text_or_all_the_same(probability):
