@@ -7,8 +7,8 @@ from skiptrace.report.sections.run.imports import limits
 from tests.report.conftest import study_of
 
 
-def test_the_report_says_what_is_left_out(results):
-    study = study_of(results)
+def test_the_report_says_what_is_left_out(hostile):
+    study = study_of(hostile)
     assert limits(study) is None
     section = limits(replace(study, limited={"two": [budget.Cut("verify", "null_rows", 200, 80)]}))
     assert section is not None
