@@ -37,7 +37,7 @@ from skiptrace.files import atomic_folder, read_tokens
 from skiptrace.layout import ACCOUNT, EVIDENCE, MODELS, PARAMS, TOKENS
 from skiptrace.mining import vocabulary
 from skiptrace.models import checkpoint
-from skiptrace.tables import write_all
+from skiptrace.tables import made, write_all
 from skiptrace.tokens.tables import VOCAB
 from stages import needs
 from stages.common import asked_for, run, wrote
@@ -51,6 +51,7 @@ def main() -> None:
     params = load(AccountParams, "account", PARAMS)
     corpus = load_model(name, PARAMS).corpus
     model = checkpoint.load(MODELS / name)
+    made(**model.config.readings)
     train, valid = (
         np.asarray(read_tokens(TOKENS / corpus / f"{part}.npy", model.d_vocab)) for part in ("train", "valid")
     )

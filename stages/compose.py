@@ -37,6 +37,7 @@ from skiptrace.mining import vocabulary
 from skiptrace.models import checkpoint
 from skiptrace.models.transformer import Transformer
 from skiptrace.progress import progress
+from skiptrace.tables import made
 from skiptrace.tokens.tables import VOCAB
 from stages import needs
 from stages.common import asked_for, run, wrote
@@ -50,6 +51,7 @@ def main() -> None:
     params, scoring = load(CompositionParams, "composition", PARAMS), load(ScoringParams, "scoring", PARAMS)
     corpus = load_model(name, PARAMS).corpus
     model = checkpoint.load(MODELS / name)
+    made(**model.config.readings)
     vocab = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab)
     valid = read_tokens(TOKENS / corpus / "valid.npy", model.d_vocab)
     virtual_heads = load(ExpansionParams, "expansion", PARAMS).virtual_heads

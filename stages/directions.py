@@ -21,7 +21,7 @@ from skiptrace.layout import DIRECTIONS, MODELS, PARAMS, TOKENS
 from skiptrace.mining import vocabulary
 from skiptrace.models import checkpoint
 from skiptrace.models.windows import spread_windows
-from skiptrace.tables import write_all
+from skiptrace.tables import made, write_all
 from skiptrace.tokens.tables import VOCAB
 from stages import needs
 from stages.common import asked_for, run, wrote
@@ -33,6 +33,7 @@ def main() -> None:
     params = load(DirectionsParams, "directions", PARAMS)
     corpus = load_model(name, PARAMS).corpus
     model = checkpoint.load(MODELS / name)
+    made(**model.config.readings)
     plan = budget.directions(model.config, params, load(BudgetParams, "budget", PARAMS))
     needs.within(f"directions {name}", plan)
     params = plan.of(params)

@@ -31,7 +31,7 @@ from skiptrace.layout import COMPOSE, EXPLORE, MODELS, NGRAMS, PARAMS, TABLES, T
 from skiptrace.mining import vocabulary
 from skiptrace.mining.tables import AGREEMENT, SKIP_TRIGRAMS
 from skiptrace.models import checkpoint
-from skiptrace.tables import write_all
+from skiptrace.tables import made, write_all
 from skiptrace.tokens.tables import BIGRAMS, VOCAB
 from stages import needs
 from stages.common import asked_for, run, wrote
@@ -45,6 +45,7 @@ def main() -> None:
     params, mining = load(ExplorationParams, "exploration", PARAMS), load(MiningParams, "mining", PARAMS)
     corpus = load_model(name, PARAMS).corpus
     model = checkpoint.load(MODELS / name)
+    made(**model.config.readings)
     plan = budget.looked_up(model.config, params)
     if plan.cuts:
         print(f"explore {name}: {plan.said()} can be looked up, so that the page stays small", file=sys.stderr)

@@ -42,6 +42,7 @@ from skiptrace.mining.tables import (
     VIRTUAL_OV,
 )
 from skiptrace.models import checkpoint
+from skiptrace.tables import made
 from skiptrace.tokens.tables import BIGRAMS as COUNTS
 from skiptrace.tokens.tables import VOCAB
 from skiptrace.workers import at_once, side_by_side
@@ -59,6 +60,7 @@ def main() -> None:
     params, expansion = load(MiningParams, "mining", PARAMS), load(ExpansionParams, "expansion", PARAMS)
     corpus = load_model(name, PARAMS).corpus
     model, words, out = checkpoint.load(MODELS / name), VOCAB.file(TOKENS / corpus), TABLES / name
+    made(**model.config.readings)
     followed = COUNTS.file(NGRAMS / corpus)
     vocab = vocabulary.load(words, model.d_vocab)
     scores = HEADS.read(out)

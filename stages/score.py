@@ -22,6 +22,7 @@ from skiptrace.models.evaluation import losses_by_position
 from skiptrace.models.loss import ROWS
 from skiptrace.models.tables import LOSSES
 from skiptrace.models.windows import spread_windows
+from skiptrace.tables import made
 from stages import needs
 from stages.common import asked_for, run, wrote
 
@@ -34,6 +35,7 @@ def main() -> None:
     params = load(ScoringParams, "scoring", PARAMS)
     corpus = load_model(name, PARAMS).corpus
     model = checkpoint.load(MODELS / name)
+    made(**model.config.readings)
     plan = budget.scoring(model.config, params, load(BudgetParams, "budget", PARAMS))
     needs.within(f"score {name}", plan)
     params = plan.of(params)

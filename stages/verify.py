@@ -37,6 +37,7 @@ from skiptrace.mining import skip_trigrams, vocabulary
 from skiptrace.mining.tables import BIGRAMS, COPIES, SKIP_TRIGRAMS
 from skiptrace.models import checkpoint
 from skiptrace.models.transformer import Transformer
+from skiptrace.tables import made
 from skiptrace.tokens.tables import BIGRAMS as COUNTS
 from skiptrace.tokens.tables import VOCAB
 from stages import needs
@@ -51,6 +52,7 @@ def main() -> None:
     params, mining = load(VerificationParams, "verification", PARAMS), load(MiningParams, "mining", PARAMS)
     corpus = load_model(name, PARAMS).corpus
     model, out = checkpoint.load(MODELS / name), EVIDENCE / name
+    made(**model.config.readings)
     vocab = VOCAB.read(TOKENS / corpus)
     streams = Streams(
         np.asarray(read_tokens(TOKENS / corpus / "train.npy", model.d_vocab)),
