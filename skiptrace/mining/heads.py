@@ -1,6 +1,7 @@
 """Everything that is mined of one head, as a task for any worker that can read the model."""
 
 import functools
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -45,9 +46,10 @@ def mine_head(
 
     Where positions are rotary, the distance among `offsets` at which each row's QK is largest is looked up.
     """
-    transformer = _model(model, sha256(Path(model) / "model.safetensors"))
-    files = tuple((path, sha256(Path(path))) for path in (vocabulary, followers) if path is not None)
-    words = _vocabulary(files, transformer.d_vocab)
+    with _LOADING:
+        transformer = _model(model, sha256(Path(model) / "model.safetensors"))
+        files = tuple((path, sha256(Path(path))) for path in (vocabulary, followers) if path is not None)
+        words = _vocabulary(files, transformer.d_vocab)
     circuits = skip_trigrams.Circuits.of(transformer, head, offsets, device)
     at = {"layer": head[0], "head": head[1]}
     return Mined(
@@ -94,6 +96,10 @@ def statistics_of(circuit: Circuit, bins: int, threads: int = 1) -> list[dict[st
         return []
     found = scan(circuit, Request(bins=bins), threads=threads).statistics
     return [{"circuit": circuit.name, "layer": circuit.layer, "head": circuit.head, **vars(found)}]
+
+
+# Of threads that begin together one loads, and the others have what it loaded.
+_LOADING = threading.Lock()
 
 
 # Workers stay alive between tasks; the hash keeps them from mining a model that has changed since.

@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
-from skiptrace.circuits.factored import Circuit, head_name, k_composition, strongest_pairs, virtual_ov
+from skiptrace.circuits.factored import Circuit, Head, head_name, k_composition, strongest_pairs, virtual_ov
 from skiptrace.config.mining import MiningParams
 from skiptrace.mining.scan import row_tops
 from skiptrace.mining.skip_trigrams import best_outs, ranked, with_texts
@@ -19,20 +19,34 @@ from skiptrace.models.transformer import Transformer
 
 def pair_circuits(model: Transformer, most: int, device: torch.device) -> list["PairCircuits"]:
     """The circuits of the `most` strongest pairs of heads, in the order of their heads, to be mined on a device."""
-    return [
-        PairCircuits(
-            " → ".join(map(head_name, pair)), *(kind(model, *pair).on(device) for kind in (virtual_ov, k_composition))
-        )
-        for pair in sorted(strongest_pairs(model, most))
-    ]
+    return [PairCircuits(model, first, then, device) for first, then in sorted(strongest_pairs(model, most))]
 
 
 class PairCircuits(NamedTuple):
-    """Two heads in different layers, named as in `L0H3 → L1H1`, and their circuits."""
+    """Two heads in different layers, the earlier one first, and their circuits, made when they are asked for.
 
-    name: str
-    virtual_ov: Circuit
-    k_composition: Circuit
+    Those of all pairs take a gigabyte at a vocabulary of 50,000.
+    """
+
+    model: Transformer
+    first: Head
+    then: Head
+    device: torch.device
+
+    @property
+    def name(self) -> str:
+        """As in `L0H3 → L1H1`."""
+        return f"{head_name(self.first)} → {head_name(self.then)}"
+
+    @property
+    def virtual_ov(self) -> Circuit:
+        """What a source does to each output token through both in turn."""
+        return virtual_ov(self.model, self.first, self.then).on(self.device)
+
+    @property
+    def k_composition(self) -> Circuit:
+        """How strongly the later one looks for what the earlier one moved."""
+        return k_composition(self.model, self.first, self.then).on(self.device)
 
 
 def mine_virtual_ov(pairs: Iterable[PairCircuits], vocabulary: Vocabulary, params: MiningParams) -> pa.Table:

@@ -1,6 +1,7 @@
 import torch
 
 from skiptrace.circuits.factored import k_composition, virtual_ov
+from skiptrace.devices import CPU
 from skiptrace.mining.virtual import PairCircuits, mine_k_composition, mine_virtual_ov
 
 
@@ -14,8 +15,9 @@ def test_pairs_are_mined_as_their_dense_circuits_say(make_model, make_vocabulary
     weight = vocabulary.weight(0.1, 1)
     found = {}
     for name, pair in {"L0H0 → L1H1": ((0, 0), (1, 1)), "L0H2 → L1H0": ((0, 2), (1, 0))}.items():
-        circuits = PairCircuits(name, virtual_ov(model, *pair), k_composition(model, *pair))
-        found[name] = (circuits, dense(circuits.virtual_ov), dense(circuits.k_composition))
+        circuits = PairCircuits(model, *pair, CPU)
+        assert circuits.name == name
+        found[name] = (circuits, dense(virtual_ov(model, *pair)), dense(k_composition(model, *pair)))
     every = [circuits for circuits, _, _ in found.values()]
     said = mine_virtual_ov(every, vocabulary, params).to_pandas()
     wanted = mine_k_composition(every, vocabulary, params).to_pandas()
