@@ -18,7 +18,7 @@ from numba.cpython.unsafe.numbers import trailing_zeros
 from numba.extending import intrinsic
 
 HEIGHT = 6  # rows of a block of products that are formed at once, in registers
-LANES = 8  # copies of the histogram, so that neighbours that fall in one bin do not wait for each other
+QUEUE = 64  # products that wait for their vectors
 
 
 class _Cache(FunctionCache):
@@ -183,23 +183,23 @@ _rows, _row = _block(HEIGHT), _block(1)
 
 @compiled()
 @no_type_check
-def norms(vectors, found):
-    """The Euclidean norms of vectors [n, rank] into found [n]."""
+def peaks(vectors, found):
+    """The largest absolute entries of vectors [n, rank] into found [n]."""
     for i in range(vectors.shape[0]):
-        total = 0.0
+        peak = np.float32(0)
         for r in range(vectors.shape[1]):
-            total += np.float64(vectors[i, r]) * np.float64(vectors[i, r])
-        found[i] = np.sqrt(total)
+            peak = max(peak, abs(vectors[i, r]))
+        found[i] = peak
 
 
 @compiled()
 @no_type_check
-def pack(vectors, levels, raised, block, numbers, scale, residual, sums):
+def pack(vectors, levels, raised, block, numbers, scale, norm, residual, sums):
     """Write vectors [n, rank] as whole numbers up to ±levels, with a scale for each block of so many.
 
     numbers [groups, steps, width, words] become the numbers plus `raised`; sums [groups, width] theirs without it.
-    Writes scale [blocks], and residual [blocks], the largest norm of what rounding takes from a vector. The last vector
-    fills the last block, whose largest products are then those of vectors that there are.
+    Writes scale [blocks], norm [blocks], the largest of a vector, and residual [blocks], the largest norm of what
+    rounding takes from one. The last vector fills the last block, whose largest products are then of vectors there are.
     """
     n, rank = vectors.shape
     steps, width, words = numbers.shape[1:]
@@ -210,19 +210,20 @@ def pack(vectors, levels, raised, block, numbers, scale, residual, sums):
             for r in range(rank):
                 peak = max(peak, abs(vectors[i, r]))
         unit = np.float64(peak) / levels if peak > 0 else 1.0
-        per_unit, worst = 1.0 / unit, 0.0
+        per_unit, longest, worst = 1.0 / unit, 0.0, 0.0
         for i in range(first, (b + 1) * block):
-            lost, total = 0.0, 0
+            square, lost, total = 0.0, 0.0, 0
             group, place, vector = i // width, i % width, min(i, n - 1)
             for r in range(steps * words):
                 value = np.float64(vectors[vector, r]) if r < rank else 0.0
                 whole = np.rint(value * per_unit)
+                square += value * value
                 lost += (value - whole * unit) ** 2
                 total += np.int64(whole)
                 numbers[group, r // words, place, r % words] = np.int64(whole) + raised
             sums[group, place] = total
-            worst = max(worst, lost)
-        scale[b], residual[b] = unit, np.sqrt(worst)
+            longest, worst = max(longest, square), max(worst, lost)
+        scale[b], norm[b], residual[b] = unit, np.sqrt(longest), np.sqrt(worst)
 
 
 @intrinsic
@@ -264,6 +265,29 @@ def _eights(context, left, i, right, j):
     return types.float64(*kinds), generate
 
 
+@intrinsic
+@no_type_check
+def _fetch(context, vectors, i):
+    """Ask for a vector of single precision, before it is needed."""
+    kinds = (vectors, types.int64)
+
+    def generate(context, builder, _, arguments):
+        parts = cgutils.create_struct_proxy(vectors)(context, builder, value=arguments[0])
+        rank = builder.extract_value(parts.shape, 1)
+        pointer = builder.gep(parts.data, [builder.mul(arguments[1], rank)])
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), INT32, INT32, INT32])
+        ask = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        with cgutils.for_range(
+            builder, builder.lshr(builder.add(rank, ir.Constant(INT64, 15)), ir.Constant(INT64, 4))
+        ) as line:
+            place = builder.gep(pointer, [builder.mul(line.index, ir.Constant(INT64, 16))])
+            to_read, soon, data = (ir.Constant(INT32, value) for value in (0, 3, 1))
+            builder.call(ask, [builder.bitcast(place, ir.IntType(8).as_pointer()), to_read, soon, data])
+        return context.get_dummy_value()
+
+    return types.void(*kinds), generate
+
+
 @compiled()
 @no_type_check
 def product(left, i, right, j):
@@ -286,6 +310,17 @@ def offer(values, index, i, value, at):
         values[i, p], index[i, p] = values[i, p - 1], index[i, p - 1]
         p -= 1
     values[i, p], index[i, p] = value, at
+
+
+@compiled()
+@no_type_check
+def _decide(left, left_order, top, right, right_order, m, queue, waiting, apart, values, index):
+    """Form the products of those that wait, rows counted from `top`, and offer each."""
+    for q in range(waiting):
+        i, j = queue[q, 0], queue[q, 1]
+        row = np.int64(left_order[top + i])
+        value = product(left, top + i, right, j)
+        offer(values, index, row if apart else 0, value, row * m + right_order[j])
 
 
 @compiled()
@@ -316,6 +351,7 @@ def search(
     products = np.empty(columns, np.int32)
     unit, error = np.empty(groups), np.empty(groups)
     looked = np.empty(groups, np.bool_)
+    queue = np.empty((QUEUE + columns, 2), np.int64)  # rows and columns whose vectors are on their way from memory
     bounds = np.empty((block if apart else 1, k))  # the largest lower bounds of products in different blocks
     bounds[:] = -np.inf
     again = 0
@@ -343,6 +379,7 @@ def search(
                         bounds[at, q] = bounds[at, q - 1]
                         q -= 1
                     bounds[at, q] = least
+        waiting = 0
         for p in range(groups):
             if not looked[p]:
                 continue
@@ -351,7 +388,7 @@ def search(
                 least = bounds[i if apart else 0, k - 1]
                 if most[p * block + i] * unit[p] + error[p] < least:
                     continue
-                row, word = left_order[top + i], (top + i) // HEIGHT * steps * HEIGHT + (top + i) % HEIGHT
+                word = (top + i) // HEIGHT * steps * HEIGHT + (top + i) % HEIGHT
                 least = max(least, values[at, k - 1])
                 cut = np.int32(max(np.ceil((least - error[p]) / unit[p]), -(2.0**31)))
                 bits = _row(left_numbers, word, right_numbers, p, steps, start, products, 0, cut)
@@ -359,23 +396,50 @@ def search(
                     j = p * columns + np.int64(trailing_zeros(bits))
                     bits &= bits - np.uint64(1)
                     if j < columns_total:
-                        value = product(left, top + i, right, j)
-                        offer(values, index, at, value, np.int64(row) * m + right_order[j])
-                        again += 1
+                        _fetch(right, j)
+                        queue[waiting, 0], queue[waiting, 1] = i, j
+                        waiting += 1
+                if waiting >= QUEUE:
+                    again += waiting
+                    _decide(left, left_order, top, right, right_order, m, queue, waiting, apart, values, index)
+                    waiting = 0
+        _decide(left, left_order, top, right, right_order, m, queue, waiting, apart, values, index)
+        again += waiting
         if again > limit:
             return again
     return again
 
 
+PAIRED = 256  # bins of a histogram up to which two entries are counted at once
+
+
 @compiled(fastmath=True)
 @no_type_check
-def count(tile, low, per_unit, counts):
-    """Add a tile's entries to a histogram, counts [LANES, bins], that begins at `low`; its ends take the rest."""
+def count(tile, low, per_unit, bins, counts, least, most):
+    """Add a tile's entries to a histogram that begins at `low`; its ends take the rest.
+
+    counts [bins + 1, bins + 1] has a place for two bins, of an entry in the left half of the tile and of the one
+    opposite in its right half, or, the last, of none: half as many numbers to write, and neighbours seldom wait for
+    each other. Above `PAIRED` bins it is [bins + 1, 1]. Least and most [half the columns or more] take the extremes.
+    """
     n, m = tile.shape
-    top = np.float32(counts.shape[1] - 1)
-    bins = np.empty(m, np.int32)
+    half, paired = m // 2, counts.shape[1] > 1
+    top, across, places = np.float32(bins - 1), np.int32(counts.shape[1]), counts.reshape(-1)
+    first, second = np.empty(half, np.int32), np.empty(half, np.int32)
     for i in range(n):
-        for j in range(m):
-            bins[j] = np.int32(min(max((tile[i, j] - low) * per_unit, np.float32(0)), top))
-        for j in range(m):
-            counts[j % LANES, bins[j]] += 1
+        for j in range(half):
+            one, other = tile[i, j], tile[i, half + j]
+            least[j], most[j] = min(least[j], min(one, other)), max(most[j], max(one, other))
+            first[j] = np.int32(min(max((one - low) * per_unit, np.float32(0)), top)) * across
+            second[j] = np.int32(min(max((other - low) * per_unit, np.float32(0)), top))
+        if paired:
+            for j in range(half):
+                places[first[j] + second[j]] += 1
+        else:
+            for j in range(half):
+                places[first[j]] += 1
+                places[second[j]] += 1
+        if m % 2:
+            one = tile[i, m - 1]
+            least[0], most[0] = min(least[0], one), max(most[0], one)
+            places[np.int32(min(max((one - low) * per_unit, np.float32(0)), top)) * across + across - 1] += 1

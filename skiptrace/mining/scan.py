@@ -163,17 +163,18 @@ def _statistics(left: Tensor, right: Tensor, bins: int, moments: _Moments, threa
 
     def count(first: int) -> tuple[np.ndarray, float, float]:
         torch.set_num_threads(1)  # of this thread
-        counts, low, high = np.zeros((kernels.LANES, bins), np.int64), np.inf, -np.inf
+        counts = np.zeros((bins + 1, bins + 1 if bins <= kernels.PAIRED else 1), np.int64)
+        low, high = np.full(WIDTH, np.inf, np.float32), np.full(WIDTH, -np.inf, np.float32)
         buffer = torch.empty(HEIGHT * WIDTH)
         for row in range(first * HEIGHT, len(left), threads * HEIGHT):
             for column in range(0, right.shape[1], WIDTH):
                 parts = left[row : row + HEIGHT], right[:, column : column + WIDTH]
                 tile = buffer[: len(parts[0]) * parts[1].shape[1]].view(len(parts[0]), -1)
                 torch.mm(*parts, out=tile)
-                least, most = tile.aminmax()
-                low, high = min(low, least.item()), max(high, most.item())
-                kernels.count(tile.numpy(), np.float32(moments.low), per_unit, counts)
-        return counts.sum(0), low, high
+                kernels.count(tile.numpy(), np.float32(moments.low), per_unit, bins, counts, low, high)
+        # Each entry has added to a place of its own bin, in the first or in the second direction.
+        both = counts[:bins].sum(1) + (counts[:, :bins].sum(0) if bins <= kernels.PAIRED else 0)
+        return both, low.min().item(), high.max().item()
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)

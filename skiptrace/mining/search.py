@@ -39,7 +39,7 @@ class Best(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """Vectors in the order of falling norms, and as whole numbers; `norm` and `residual` are the largest of a block."""
+    """Vectors by falling largest entry, and as whole numbers; `norm` and `residual` are the largest of a block."""
 
     vectors: Float[np.ndarray, "n rank"]
     order: Int[np.ndarray, " n"]
@@ -71,19 +71,15 @@ def best(
     return found[0]
 
 
-def _order(vectors: np.ndarray, zeros: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places by falling norm, and the norms in that order; of the vectors of zeros only so many, the first."""
-    norm = np.empty(len(vectors))
-    kernels.norms(vectors, norm)
-    order = np.argsort(-norm, kind="stable")[: np.count_nonzero(norm) + zeros]
-    return order, norm[order]
+def _order(vectors: np.ndarray, zeros: int) -> np.ndarray:
+    """Places by falling largest entry, so that a scale suits its block; of vectors of zeros only the first so many."""
+    peaks = np.empty(len(vectors), np.float32)
+    kernels.peaks(vectors, peaks)
+    return np.argsort(-peaks, kind="stable")[: np.count_nonzero(peaks) + zeros]
 
 
-def _packed(
-    vectors: np.ndarray, ordered: tuple[np.ndarray, np.ndarray], rows: bool, small: bool
-) -> tuple[Packed, np.ndarray]:
+def _packed(vectors: np.ndarray, order: np.ndarray, rows: bool, small: bool) -> tuple[Packed, np.ndarray]:
     """One side, and the sums of the whole numbers of each vector."""
-    order, norm = ordered
     n, rank = len(order), vectors.shape[1]
     width, block = (HEIGHT, BLOCK) if rows else (Instructions.columns(), Instructions.columns())
     kind, words = ((np.uint8 if rows else np.int8), 4) if small else (np.int16, 2)
@@ -91,17 +87,17 @@ def _packed(
     levels = BYTES if small else min(2**15 - 1, math.isqrt((2**31 - 1) // rank))
     blocks = -(-n // block)
     numbers = np.empty((blocks * (block // width), -(-rank // words), width, words), kind)
-    scale, residual = np.empty(blocks), np.empty(blocks)
+    scale, norm, residual = (np.empty(blocks) for _ in range(3))
     sums = np.zeros((blocks * (block // width), width), np.int32)
     vectors = vectors[order]
-    kernels.pack(vectors, levels, BYTES + 1 if small and rows else 0, block, numbers, scale, residual, sums)
-    return Packed(vectors, order, numbers, scale, norm[::block].copy(), residual), sums
+    kernels.pack(vectors, levels, BYTES + 1 if small and rows else 0, block, numbers, scale, norm, residual, sums)
+    return Packed(vectors, order, numbers, scale, norm, residual), sums
 
 
 def _search(
     left: np.ndarray,
     right: np.ndarray,
-    orders: list[tuple[np.ndarray, np.ndarray]],
+    orders: list[np.ndarray],
     k: int,
     together: bool,
     threads: int,

@@ -96,6 +96,15 @@ def test_statistics_equal_those_of_the_dense_matrix(threads, way):
     assert s.counts.tolist() == np.histogram(dense.clamp(s.low, s.high), 31, (s.low, s.high))[0].tolist()
 
 
+@pytest.mark.parametrize("bins", [1, 16, 255, 256, 257, 1000])
+@pytest.mark.parametrize("columns", [1, 2, 81, 163])
+def test_every_entry_is_counted_once_however_many_bins_and_columns(bins, columns):
+    c = circuit(99, columns, 3, columns, largest=20)
+    dense = (c.left @ c.right).double()
+    s = scan(c, Request(bins=bins), threads=2).statistics
+    assert s.counts.tolist() == np.histogram(dense.clamp(s.low, s.high), bins, (s.low, s.high))[0].tolist()
+
+
 def test_what_lies_beyond_the_histogram_is_counted_at_its_ends():
     left = torch.zeros(200, 1)
     left[0], left[1] = 1000, -1000
