@@ -194,26 +194,26 @@ def peaks(vectors, found):
 
 @compiled()
 @no_type_check
-def pack(vectors, levels, raised, block, numbers, scale, norm, residual, sums):
-    """Write vectors [n, rank] as whole numbers up to ±levels, with a scale for each block of so many.
+def pack(vectors, order, levels, raised, block, numbers, scale, norm, residual, sums):
+    """Write vectors [n, rank], those of an order, as whole numbers up to ±levels; each block of so many has a scale.
 
     numbers [groups, steps, width, words] become the numbers plus `raised`; sums [groups, width] theirs without it.
     Writes scale [blocks], norm [blocks], the largest of a vector, and residual [blocks], the largest norm of what
     rounding takes from one. The last vector fills the last block, whose largest products are then of vectors there are.
     """
-    n, rank = vectors.shape
+    n, rank = len(order), vectors.shape[1]
     steps, width, words = numbers.shape[1:]
     for b in range(len(scale)):
         first, end = b * block, min(n, (b + 1) * block)
         peak = np.float32(0)
         for i in range(first, end):
             for r in range(rank):
-                peak = max(peak, abs(vectors[i, r]))
+                peak = max(peak, abs(vectors[order[i], r]))
         unit = np.float64(peak) / levels if peak > 0 else 1.0
         per_unit, longest, worst = 1.0 / unit, 0.0, 0.0
         for i in range(first, (b + 1) * block):
             square, lost, total = 0.0, 0.0, 0
-            group, place, vector = i // width, i % width, min(i, n - 1)
+            group, place, vector = i // width, i % width, order[min(i, n - 1)]
             for r in range(steps * words):
                 value = np.float64(vectors[vector, r]) if r < rank else 0.0
                 whole = np.rint(value * per_unit)
@@ -314,13 +314,12 @@ def offer(values, index, i, value, at):
 
 @compiled()
 @no_type_check
-def _decide(left, left_order, top, right, right_order, m, queue, waiting, apart, values, index):
+def _decide(left, left_order, top, right, right_order, queue, waiting, apart, values, index):
     """Form the products of those that wait, rows counted from `top`, and offer each."""
     for q in range(waiting):
         i, j = queue[q, 0], queue[q, 1]
-        row = np.int64(left_order[top + i])
-        value = product(left, top + i, right, j)
-        offer(values, index, row if apart else 0, value, row * m + right_order[j])
+        row, column = left_order[top + i], right_order[j]
+        offer(values, index, row if apart else 0, product(left, row, right, column), row * len(right) + column)
 
 
 @compiled()
@@ -335,7 +334,7 @@ def bound(norm, residual, other_norm, other_residual, slack):
 def search(
     left, left_order, left_numbers, left_scale, left_norm, left_residual,
     right, right_order, right_numbers, right_scale, right_norm, right_residual,
-    start, m, slack, first, every, limit, together, values, index,
+    start, slack, first, every, limit, together, values, index,
 ):  # fmt: skip
     """Enter the products of the blocks of rows `first`, first + every … into the best of each row, or of all rows.
 
@@ -343,7 +342,7 @@ def search(
     or, of all rows together, [1, k]; an index is row · m + column. Returns how many products were formed in double
     precision; it gives up where these are more than `limit`.
     """
-    rows_total, columns_total = len(left), len(right)
+    rows_total, columns_total = len(left_order), len(right_order)
     steps, columns, k = left_numbers.shape[1], right_numbers.shape[2], values.shape[1]
     block, groups = left_numbers.shape[0] // len(left_scale) * HEIGHT, len(right_scale)
     apart = not together
@@ -396,14 +395,14 @@ def search(
                     j = p * columns + np.int64(trailing_zeros(bits))
                     bits &= bits - np.uint64(1)
                     if j < columns_total:
-                        _fetch(right, j)
+                        _fetch(right, right_order[j])
                         queue[waiting, 0], queue[waiting, 1] = i, j
                         waiting += 1
                 if waiting >= QUEUE:
                     again += waiting
-                    _decide(left, left_order, top, right, right_order, m, queue, waiting, apart, values, index)
+                    _decide(left, left_order, top, right, right_order, queue, waiting, apart, values, index)
                     waiting = 0
-        _decide(left, left_order, top, right, right_order, m, queue, waiting, apart, values, index)
+        _decide(left, left_order, top, right, right_order, queue, waiting, apart, values, index)
         again += waiting
         if again > limit:
             return again

@@ -89,22 +89,22 @@ def scan(circuit: Circuit, request: Request, change: Change | None = None, threa
         return _tiled(left.to(circuit.device), right.to(circuit.device), request, change, moments)
     statistics = _statistics(left, right, request.bins, moments, threads) if moments else None
     down, across = (side.contiguous().numpy() for side in (left, right.T))
-    rows = best(down, across, request.rows, False, threads) if request.rows else None
-    columns = best(across, down, request.columns, False, threads) if request.columns else None
-    whole = None
-    if request.whole:
-        # The largest of all are among the largest of their rows.
-        found = rows if rows and request.rows >= request.whole else best(down, across, request.whole, True, threads)
-        whole = _first(found, request.whole, m)
-    return Result(_top(rows, m), _top(columns, n), whole, statistics)
+    rows = columns = whole = None
+    if request.rows:
+        found = best(down, across, request.rows, False, threads)
+        rows = _top(found, m)
+        if request.rows >= request.whole > 0:  # the largest of all are among the largest of their rows
+            whole = _first(found, request.whole, m)
+        del found
+    if request.whole and whole is None:
+        whole = _first(best(down, across, request.whole, True, threads), request.whole, m)
+    if request.columns:
+        columns = _top(best(across, down, request.columns, False, threads), n)
+    return Result(rows, columns, whole, statistics)
 
 
-def _top(found: Best | None, columns: int) -> Top | None:
-    return (
-        None
-        if found is None
-        else Top(*(torch.from_numpy(a) for a in (_single(found.values), (found.place % columns).astype(np.int32))))
-    )
+def _top(found: Best, columns: int) -> Top:
+    return Top(torch.from_numpy(_single(found.values)), torch.from_numpy((found.place % columns).astype(np.int32)))
 
 
 def _first(found: Best, k: int, columns: int) -> Entries:

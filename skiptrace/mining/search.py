@@ -39,9 +39,9 @@ class Best(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """Vectors by falling largest entry, and as whole numbers; `norm` and `residual` are the largest of a block."""
+    """Vectors, and those of an order as whole numbers; `norm` and `residual` are the largest of a block."""
 
-    vectors: Float[np.ndarray, "n rank"]
+    vectors: Float[np.ndarray, "all rank"]
     order: Int[np.ndarray, " n"]
     numbers: Int[np.ndarray, "groups steps width words"]
     scale: Float[np.ndarray, " blocks"]
@@ -89,8 +89,9 @@ def _packed(vectors: np.ndarray, order: np.ndarray, rows: bool, small: bool) -> 
     numbers = np.empty((blocks * (block // width), -(-rank // words), width, words), kind)
     scale, norm, residual = (np.empty(blocks) for _ in range(3))
     sums = np.zeros((blocks * (block // width), width), np.int32)
-    vectors = vectors[order]
-    kernels.pack(vectors, levels, BYTES + 1 if small and rows else 0, block, numbers, scale, norm, residual, sums)
+    kernels.pack(
+        vectors, order, levels, BYTES + 1 if small and rows else 0, block, numbers, scale, norm, residual, sums
+    )
     return Packed(vectors, order, numbers, scale, norm, residual), sums
 
 
@@ -114,7 +115,7 @@ def _search(
 
     def run(first: int) -> int:
         into = lists[first]
-        return kernels.search(*rows, *columns, start, len(right), slack(rank), first, threads, limit, together, *into)
+        return kernels.search(*rows, *columns, start, slack(rank), first, threads, limit, together, *into)
 
     if threads < 2:
         again = [run(first) for first in range(threads)]

@@ -95,7 +95,7 @@ def test_no_product_differs_from_that_of_whole_numbers_by_more_than_the_bound(ki
             groups, steps, width, words = side.numbers.shape
             numbers = side.numbers.astype(np.int64).transpose(0, 2, 1, 3).reshape(groups * width, steps * words)
             whole.append(numbers[: len(side.order), :rank] - raised)
-        exact = rows.vectors.astype(np.longdouble) @ columns.vectors.astype(np.longdouble).T
+        exact = left[rows.order].astype(np.longdouble) @ right[columns.order].astype(np.longdouble).T
         of_row = np.arange(n)[:, None] // (len(rows.numbers) // len(rows.scale) * kernels.HEIGHT)
         of_column = np.arange(m) // columns.numbers.shape[2]
         x, y, lost_x, lost_y = (
