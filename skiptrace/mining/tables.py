@@ -90,8 +90,7 @@ COPIES = Table(
 )
 LARGEST = Table(
     "tables/<m>/largest",
-    "The largest of all V³ products QK·OV of each head, without weights or rules; a row is a triple. Selected in double "
-    "precision.",
+    "The largest of all V³ products QK·OV of each head, without weights or rules; a row is a triple.",
     [
         RANK,
         LAYER,
