@@ -131,7 +131,8 @@ class Project:
     python: Path = Path(sys.executable).parent  # the folder of the `python` that its pipeline runs with
 
     def call(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the project with the packages of this test run."""
+        """Run a command in the project with the packages of this test run; `dvc` is a module of its `python`."""
+        command = ("python", "-m", *command) if command[0] == "dvc" else command
         return subprocess.run(
             command, cwd=self.path, text=True, capture_output=True, check=False, env=self.environment(**environment)
         )
