@@ -61,15 +61,17 @@ class Account(NamedTuple):
     skip_trigrams: pd.DataFrame
 
 
-def account(model: Transformer, text: Text, mined: pd.DataFrame, params: AccountParams) -> Account:
+def account(
+    model: Transformer, text: Text, mined: pd.DataFrame, params: AccountParams, layers: int | None = None
+) -> Account:
     """Account for the attention of a model on held-out contexts, which no average and no order has seen.
 
     `mined` holds skip-trigrams in the order in which the report shows them: `layer`, `head`, `source_id`,
-    `destination_id`, `out_id`.
+    `destination_id`, `out_id`. Of so many `layers`, or of all, the rungs are measured in each by itself.
     """
     held_out = spread_windows(text.valid, model.n_ctx, params.contexts)
     means = averages(model, random_windows(text.train, model.n_ctx, params.selection, params.seed, 0), text.frequency)
-    found = ladder(model, held_out, means, text)
+    found = ladder(model, held_out, means, text, layers)
     if not splits(model):
         return Account(found, *(table.frame() for table in (CURVE, ENTRIES, SKIP_BIGRAMS, SKIP_TRIGRAMS)))
     parts = split(model, text.frequency)
@@ -89,15 +91,25 @@ def _named(table: Table, rows: pd.DataFrame, text: Text) -> pd.DataFrame:
     return table.frame(rows.assign(**{role: text.token[rows[f"{role}_id"]].to_numpy() for role in roles}))
 
 
-def ladder(model: Transformer, held_out: Int[Tensor, "batch width"], means: list[Averages], text: Text) -> pd.DataFrame:
-    """The loss on every rung, in all layers together and in one at a time, the others intact.
+def ladder(
+    model: Transformer,
+    held_out: Int[Tensor, "batch width"],
+    means: list[Averages],
+    text: Text,
+    single: int | None = None,
+) -> pd.DataFrame:
+    """The loss on every rung, in all layers together and in `single` of them, or each, one at a time.
+
+    The others are intact; single layers are evenly spread over the model.
 
     Columns: `account.tables.LADDER`.
     """
     whole = losses(model, held_out, means, {}).numpy()
     unigram = -log(text.frequency.double().clamp(min=1e-12))[held_out[:, 2:]].mean(1).numpy()
     rows = [_rung("text", ALL, "unigram", unigram, whole)]
-    groups = [range(model.n_layers), *([index] for index in range(model.n_layers) if model.n_layers > 1)]
+    alone = model.n_layers if single is None else single
+    some = sorted({*np.linspace(0, model.n_layers - 1, alone).round().astype(int).tolist()} if alone else ())
+    groups = [range(model.n_layers), *([index] for index in some if model.n_layers > 1)]
     for layers in groups if model.n_layers else ():
         name = ALL if len(layers) == model.n_layers else str(layers[0])
         for part, rung, rule in progress(RUNGS, f"ladder, layers {name}", leave=False):

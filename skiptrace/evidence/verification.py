@@ -70,9 +70,9 @@ def evidence_score(checked: pd.DataFrame) -> pd.Series:
 
 
 def best(table: pd.DataFrame, rows: int) -> Bool[np.ndarray, " n"]:
-    """The first rows of each ranking; together at most `rows`."""
-    each = rows // 2
-    return ((table["rank_published"] <= each) | (table["rank_expected"] <= each)).to_numpy()
+    """The first rows of each ranking among those of the table; together at most `rows`."""
+    published, expected = (table[f"rank_{rule}"].rank() for rule in ("published", "expected"))
+    return ((published <= rows // 2) | (expected <= rows // 2)).to_numpy()
 
 
 def _head(
