@@ -58,7 +58,7 @@ def main() -> None:
 
     rows = min(len(tables["skip_trigrams"]), params.rows)
     batch = at_once(model, min(params.context_tokens, model.n_ctx))
-    paths = sorted((MODELS / name / "twins").glob("*/"))
+    paths = sorted((MODELS / name / "twins").glob("*/"), key=lambda path: int(path.name))
     others = (len(StandIn) + len(paths)) * model.n_layers * model.n_heads
     to_mine = needs.of_mining(model, others, 1, COUNTS.size(COUNTS.file(NGRAMS / corpus)))
     to_check = rows + min(params.matched_rows, params.rows) * len(StandIn)
