@@ -8,6 +8,9 @@ LOCKS := $(addsuffix .lock,requirements-build requirements requirements-torch re
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
+# Stages that run at the same time, each on as many processors as there are.
+JOBS ?= 2
+export JOBS
 BASE ?= origin/main
 # The name of a branch may be any text: it reaches the shell as a variable, as it was given, never as part of a command.
 override BASE := $(value BASE)
@@ -21,7 +24,7 @@ API := skiptrace skiptrace.circuits.factored skiptrace.mining.vocabulary
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-report: setup  ## reproduce the pipeline and render the report
+report: setup  ## reproduce the pipeline, JOBS=2 stages at a time, and render the report
 	@echo "==> Reproducing the pipeline; stages whose inputs did not change are skipped"
 	@python -m skiptrace.command.repair
 	@python -m stages.check

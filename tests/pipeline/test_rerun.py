@@ -67,7 +67,7 @@ def test_a_parameter_changes_its_stages_and_no_other(shared, key, value, stages)
         assert changed(shared) == stages | ALWAYS
 
 
-@pytest.mark.parametrize("module", ["config/mining.py", "circuits/factored.py", "superposition/toys.py"])
+@pytest.mark.parametrize("module", ["circuits/factored.py", "superposition/toys.py"])
 def test_touching_a_module_changes_the_stages_that_import_it_and_no_other(project, module):
     path = project.path / "skiptrace" / module
     path.write_text(path.read_text() + "\n# touched\n")
@@ -138,8 +138,9 @@ def test_adding_a_model_runs_its_chain_alone_and_removing_it_forgets_it(project)
 
 
 def test_a_second_run_elsewhere_gives_the_same_hashes(request, tmp_path):
-    """Every kind of stage once, by the plain interpreter, which the first run is not made with (forks.py).
+    """Every kind of stage once, one after the other, by the plain interpreter.
 
+    The first run is made in two lanes, and not by the plain interpreter (forks.py).
     `summarise`, `document` and `report` read all others; test_failures.py runs them again.
     """
     other = create(tmp_path / "somewhere" / "else")
