@@ -70,7 +70,8 @@ def main() -> None:
     checked = with_chosen(model, mined, found.skip_trigrams, streams, checks)
     rows = listed(checked, parts, text, params.seed)
     shown = examples.first(rows, Positions(valid, model.d_vocab, model.n_ctx - 1), text.token)
-    twins = [checkpoint.load(path) for path in sorted((MODELS / name / "twins").glob("*/"))]
+    folders = sorted((MODELS / name / "twins").glob("*/"), key=lambda path: int(path.name))
+    twins = [checkpoint.load(path) for path in folders]
     theirs = TWINS.read(EVIDENCE / name)
     others = [(twin, theirs[theirs["twin"] == number]) for number, twin in enumerate(twins)]
     mine = mined.merge(rows[[*IDS, "chosen_nats"]], on=IDS)

@@ -20,11 +20,14 @@ from skiptrace.files import atomic_folder, read_tokens
 from skiptrace.layout import DIRECTIONS, MODELS, PARAMS, TOKENS
 from skiptrace.mining import vocabulary
 from skiptrace.models import checkpoint
+from skiptrace.models.loss import ROWS
 from skiptrace.models.windows import spread_windows
 from skiptrace.tables import made, write_all
 from skiptrace.tokens.tables import VOCAB
-from stages import needs
+from stages import needs, needs_of_studies
 from stages.common import asked_for, run, wrote
+
+BOUNDED_BY = "directions.contexts and directions.removed"
 
 
 def main() -> None:
@@ -41,6 +44,7 @@ def main() -> None:
     words = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab)
     valid = read_tokens(TOKENS / corpus / "valid.npy", model.d_vocab)
     windows = spread_windows(valid, model.n_ctx, params.contexts)
+    needs.state(f"directions {name}", needs_of_studies.of_directions(model, params, ROWS, len(twins)), BOUNDED_BY)
 
     found = study(
         model,
@@ -58,4 +62,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main, "directions.contexts")
+    run(main, BOUNDED_BY)

@@ -61,7 +61,7 @@ def main() -> None:
     )
     tables = {table.name: table.read(TABLES / name) for table in (BIGRAMS, SKIP_TRIGRAMS, COPIES)}
 
-    paths = sorted((MODELS / name / "twins").glob("*/"))
+    paths = sorted((MODELS / name / "twins").glob("*/"), key=lambda path: int(path.name))
     known_words = budget.Words.of(vocab["count"], mining.min_count)
     limit = load(BudgetParams, "budget", PARAMS)
     plan = budget.verification(model.config, known_words, params, len(paths), limit)
