@@ -19,7 +19,7 @@ COMPARISON := reports/comparison
 # What `import skiptrace` offers, and the modules of what its functions take and give.
 API := skiptrace skiptrace.circuits.factored skiptrace.mining.vocabulary
 
-.PHONY: report verify pictures ci-report test attack referee check format docs api sbom bench setup clean help
+.PHONY: report verify pictures ci-report test attack referee check format docs api sbom bench bench-gpu setup clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -85,9 +85,12 @@ sbom: setup  ## list every installed package with its version, licence and requi
 	@python -m pip --disable-pip-version-check inspect > reports/installed.json
 	@echo "==> The list is $(CURDIR)/reports/installed.json"
 
-bench: setup  ## measure speed and memory beside what others use; about a quarter of an hour
+bench: setup  ## measure speed and memory beside what others use; about ten minutes
 	@$(INSTALL) --require-hashes --no-deps -r requirements-bench.lock || echo "without FAISS"
 	@python -m benchmarks
+
+bench-gpu: setup  ## measure mining and training on an accelerator (SKIPTRACE_DEVICE, cuda by default)
+	@python -m benchmarks.gpu
 
 setup: $(INSTALLED)  ## create .venv and install the locked dependencies
 

@@ -11,9 +11,16 @@ A part that cannot be made is a box in it; `report` then says so and fails.
 
 import numpy as np
 
+from skiptrace import budget
+from skiptrace.config.account import AccountParams
 from skiptrace.config.base import load, read_yaml
+from skiptrace.config.budget import BudgetParams
 from skiptrace.config.composition import CompositionParams
+from skiptrace.config.directions import DirectionsParams
+from skiptrace.config.expansion import ExpansionParams
+from skiptrace.config.exploration import ExplorationParams
 from skiptrace.config.mining import MiningParams
+from skiptrace.config.models import ModelParams, load_model
 from skiptrace.config.pipeline import load_pipeline
 from skiptrace.config.report import ReportParams
 from skiptrace.config.scoring import ScoringParams
@@ -55,12 +62,32 @@ def main() -> None:
     streams = {c: np.asarray(read_tokens(TOKENS / c / "valid.npy", size)) for c, size in sizes.items()}
     held_out = {c: Positions(stream, sizes[c], window(results, c)) for c, stream in streams.items()}
     origin = Provenance([PARAMS, LOCK], inputs, provenance.flat(read_yaml(PARAMS)))
-    study = Study(results, settings, origin, held_out=held_out)
+    study = Study(results, settings, origin, held_out=held_out, limited=limited(results, settings))
     files = {m: [str(folder / m / "skip_trigrams.parquet") for folder in (TABLES, EVIDENCE)] for m in results.models}
     report = payload.carried(build(study), study, streams, files)
     write_json(DOCUMENT, to_json(report), sealed=True)
     figures, size = len(report.figures()), DOCUMENT.stat().st_size
     wrote(DOCUMENT, f"{len(report.sections)} sections, {figures} figures, {size / 1e6:.1f} MB")
+
+
+def limited(results: Results, settings: Settings) -> dict[str, list[budget.Cut]]:
+    """What the studies of each model leave out so that they fit the time budget, and the page its size."""
+    asked = budget.Asked(
+        load(BudgetParams, "budget", PARAMS),
+        settings.scoring,
+        settings.mining,
+        load(ExpansionParams, "expansion", PARAMS),
+        settings.verification,
+        load(AccountParams, "account", PARAMS),
+        load(DirectionsParams, "directions", PARAMS),
+        load(ExplorationParams, "exploration", PARAMS),
+    )
+    found = {}
+    for name, model in results.models.items():
+        given, count = load_model(name, PARAMS), results.corpora[model.params.corpus].vocabulary["count"]
+        twins = given.twins if isinstance(given, ModelParams) else 0
+        found[name] = [] if model.config is None else budget.cuts(model.config, count, asked, twins)
+    return found
 
 
 def window(results: Results, corpus: str) -> int:
