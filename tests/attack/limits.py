@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import yaml
 
+from skiptrace.account import tables as account
 from skiptrace.config.superposition import DEFAULTS
 from skiptrace.evidence import tables as evidence
 from skiptrace.evidence.support import Support
@@ -50,7 +51,6 @@ REDUCED: dict[str, dict[str, Any]] = {
     "mine": {"expansion.heads": ["L0H0"], "expansion.virtual_heads": 0, "mining.bins": 0},
     "compose": {"expansion.virtual_heads": 0, "scoring.sequences": 4},
     "explore": {},
-    "account": {"account.contexts": 2, "account.selection": 2, "account.entries": [100], "account.rows": 5},
     "directions": {"directions.removed": 0},
     "control": {"control.steps": 3, "control.documents": 500, "control.rows": 20},
     "superposition": {"superposition": tiny_superposition(copy.deepcopy(DEFAULTS))},
@@ -58,6 +58,7 @@ REDUCED: dict[str, dict[str, Any]] = {
     | {"dictionaries.toy.hybrid.steps": 5, "dictionaries.toy.hybrid.dictionary_steps": [3]},
     "summarise": {},
 }
+STUDIED = {"evidence": evidence, "account": account}  # what verify and account write
 REFUSED = re.compile(r"of memory beside what is loaded, more than|circuits of .* need .*, more than")
 
 
@@ -118,7 +119,7 @@ def run(folder: Path, *stage: str, memory: int | None = MEMORY, seconds: float |
     with tempfile.TemporaryFile("w+") as errors:
         running = subprocess.Popen(
             ["bash", "-c", command], cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True,
-            stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=errors, process_group=0,
         )  # fmt: skip
         while running.poll() is None and (seconds is None or time.monotonic() < started + seconds):
             peak = max(peak, _peak(running.pid))
@@ -175,14 +176,13 @@ def invented(table: Table, rows: pd.DataFrame, generator: np.random.Generator) -
     return table.frame(rows.assign(**{c.name: values(c) for c in table.columns if c.name not in rows}))
 
 
-def verified(folder: Path, name: str, seed: int) -> None:
-    """Write what `verify` would, which takes minutes at any parameters: random evidence of the mined rows."""
+def studied(folder: Path, name: str, room: str, seed: int) -> None:
+    """Write what `verify` or `account` would, which take minutes at any parameters: random evidence of mined rows."""
     generator = np.random.default_rng(seed)
-    mined = SKIP_TRIGRAMS.read(folder / "data" / "tables" / name)
-    for table in declared(evidence):
-        rows = mined.iloc[:2000] if "source_id" in table.names and "out_id" in table.names else mined.iloc[:0]
-        empty = pd.DataFrame(index=rows.index) if rows.empty else rows
-        table.write(folder / "data" / "evidence" / name, invented(table, empty, generator))
+    mined = SKIP_TRIGRAMS.read(folder / "data" / "tables" / name).iloc[:2000]
+    for table in declared(STUDIED[room]):
+        rows = mined if {"source_id", "out_id"} <= set(table.names) else pd.DataFrame(index=mined.index[:0])
+        table.write(folder / "data" / room / name, invented(table, rows, generator))
 
 
 def limits(count: int, seed: int) -> Iterator[Attempt]:
@@ -199,8 +199,8 @@ def limits(count: int, seed: int) -> Iterator[Attempt]:
             yield outcome(" ".join(stage), run(folder, *stage, seconds=SECONDS))
             if stage[0] in ("tokens", "train"):  # which overwrite what the others are to read
                 create(folder, D_VOCAB, TOKENS, seed)
-            if stage[0] == "verify":
-                verified(folder, stage[-1], seed)
+            if stage[0] in ("verify", "account"):
+                studied(folder, stage[-1], "account" if stage[0] == "account" else "evidence", seed)
 
 
 def outcome(what: str, ran: Ran) -> Attempt:

@@ -57,15 +57,19 @@ def compared(what: str, project: Project, before: dict[str, bytes], errors: str)
 
 
 def signals(count: int, seed: int, project: Project | None = None) -> Iterator[Attempt]:
-    """Signal `dvc repro` at random moments; after `skiptrace.command.repair` it must end as if nothing had been."""
+    """Signal `dvc repro`; after `skiptrace.command.repair` it must end as if nothing had been.
+
+    Every other time at a random moment, and else while it writes dvc.lock, which it has emptied then.
+    """
     with tiny() if project is None else contextlib.nullcontext(project) as here:
         before, generator, module = outputs(here), np.random.default_rng(seed), here.path / "stages" / "ngrams.py"
-        target = "ngrams@notes"
+        target, lock = "ngrams@notes", here.path / "dvc.lock"
         started = time.monotonic()
         module.write_text(module.read_text() + "\n# 0\n")
         here.repro(target)
         whole = time.monotonic() - started
         for attempt in range(count):
+            size = lock.stat().st_size - 100  # digests change, their lengths do not
             module.write_text(module.read_text() + f"\n# {attempt} of {seed}\n")
             number = SIGNALS[attempt % len(SIGNALS)]
             running = subprocess.Popen(
@@ -73,13 +77,18 @@ def signals(count: int, seed: int, project: Project | None = None) -> Iterator[A
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
             moment = generator.uniform(0, whole)
-            time.sleep(moment)
+            what = f"{number.name} after {moment:.2f} of {whole:.2f} s"
+            if attempt % 2:
+                what = f"{number.name} while dvc.lock is written"
+                while running.poll() is None and lock.stat().st_size >= size:
+                    time.sleep(0.0005)
+            else:
+                time.sleep(moment)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(running.pid, number)  # as a terminal does
             running.wait()
             repaired = here.repair()
             again = here.call("dvc", "repro", target)
-            what = f"{number.name} after {moment:.2f} of {whole:.2f} s"
             if repaired.returncode or again.returncode:
                 yield Attempt(what, Outcome.wrong, repaired.stderr + again.stderr)
                 continue

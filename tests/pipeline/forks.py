@@ -94,6 +94,8 @@ def _answer(connection: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     files = array.array("i")
     size, control, *_ = connection.recvmsg(8, socket.CMSG_LEN(3 * files.itemsize))
+    if not control:  # of one that was killed before it asked
+        os._exit(0)
     files.frombytes(control[0][2])
     asked = json.loads(connection.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL))
     arguments, folder, environment, file_size = asked

@@ -176,7 +176,7 @@ def test_the_page_says_what_stages_need():
     found, one, two = rows_of_the_page(), at_60_000_tokens("one"), at_60_000_tokens("two")
     for stage in one:
         said = " | ".join(
-            f"{each[stage].memory / 1e9:.1f} GB, {each[stage].operations / needs.A_SECOND / 60:.0f} min"
+            f"{each[stage].memory / 1e9:.1f} GB, {each[stage].operations / needs.RATE / 60:.0f} min"
             for each in (one, two)
         )
         assert found[stage].startswith(f"| {said} |"), f"{stage}: {said}"
