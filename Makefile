@@ -8,6 +8,9 @@ LOCKS := $(addsuffix .lock,requirements-build requirements requirements-torch re
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
+# Stages that run at the same time, each on as many processors as there are.
+JOBS ?= 2
+export JOBS
 BASE ?= origin/main
 # The name of a branch may be any text: it reaches the shell as a variable, as it was given, never as part of a command.
 override BASE := $(value BASE)
@@ -16,12 +19,12 @@ COMPARISON := reports/comparison
 # What `import skiptrace` offers, and the modules of what its functions take and give.
 API := skiptrace skiptrace.circuits.factored skiptrace.mining.vocabulary
 
-.PHONY: report verify pictures ci-report test attack referee check format docs api sbom bench setup clean help
+.PHONY: report verify pictures ci-report test attack referee check format docs api sbom bench bench-gpu setup clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-report: setup  ## reproduce the pipeline and render the report
+report: setup  ## reproduce the pipeline, JOBS=2 stages at a time, and render the report
 	@echo "==> Reproducing the pipeline; stages whose inputs did not change are skipped"
 	@python -m skiptrace.command.repair
 	@python -m stages.check
@@ -82,9 +85,12 @@ sbom: setup  ## list every installed package with its version, licence and requi
 	@python -m pip --disable-pip-version-check inspect > reports/installed.json
 	@echo "==> The list is $(CURDIR)/reports/installed.json"
 
-bench: setup  ## measure speed and memory beside what others use; about a quarter of an hour
+bench: setup  ## measure speed and memory beside what others use; about ten minutes
 	@$(INSTALL) --require-hashes --no-deps -r requirements-bench.lock || echo "without FAISS"
 	@python -m benchmarks
+
+bench-gpu: setup  ## measure mining and training on an accelerator (SKIPTRACE_DEVICE, cuda by default)
+	@python -m benchmarks.gpu
 
 setup: $(INSTALLED)  ## create .venv and install the locked dependencies
 

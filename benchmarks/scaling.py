@@ -32,7 +32,7 @@ MODELS = (
 
 
 class Fit(NamedTuple):
-    """Seconds per entry: `product` per unit of rank, `look` for the maxima, `find` per candidate ln(V)/V."""
+    """Seconds per entry: `product` per unit of rank, `look` for the maxima, `find` per row and column, over V."""
 
     product: float
     look: float
@@ -44,7 +44,7 @@ class Fit(NamedTuple):
 
 
 def _terms(d_vocab: int, rank: int) -> list[float]:
-    return [float(rank), 1.0, math.log(d_vocab) / d_vocab]
+    return [float(rank), 1.0, 1.0 / d_vocab]
 
 
 def fit(top: dict[str, dict[str, float]]) -> Fit:
@@ -74,15 +74,17 @@ def page(results: dict[str, Any]) -> str:
         "A circuit of a vocabulary of V tokens and heads of width r has V² entries, each 2r floating-point operations.",
         "Finding the largest of every row, every column and the whole costs, per entry,",
         "",
-        f"    {found.product * 1e12:.2f} ps · r  +  {found.look * 1e12:.0f} ps  +  {found.find * 1e9:.1f} ns · ln(V)/V",
+        f"    {found.product * 1e12:.2f} ps · r  +  {found.look * 1e12:.0f} ps  +  {found.find * 1e6:.2f} µs / V",
         "",
-        "the product, the maxima of blocks, and the candidates that beat the k-th best so far (about k·ln(V/k) per row and",
-        f"per column), on {results['machine']}. Fitted to {len(top) - 1} points; the one held out (V = {v}, rank {r}) was "
-        f"measured at {seen:.1f} s per circuit and predicted at {told:.1f} s, {100 * (told / seen - 1):+.0f} %.",
+        "the product in whole numbers, once for rows and once for columns; the maxima of its blocks; and, of each row and",
+        "column, the few entries that a bound on the error of whole numbers cannot exclude, which are computed in double",
+        f"precision (about 2k on random factors and on trained ones); on {results['machine']}. Fitted to {len(top) - 1} "
+        f"points; the one held out (V = {v}, rank {r}) was measured at {seen:.1f} s per circuit and predicted at {told:.1f} s, {100 * (told / seen - 1):+.0f} %.",
         "",
-        "Memory is the two factors, 8·V·r bytes, and what the tiles and the running results take above them: "
+        "Memory is the two factors, 8·V·r bytes, and what is taken above them: "
         + ", ".join(f"{b / 1e6:.0f} MB at V = {n}" for n, b in results["memory"].items() if n.isdecimal())
-        + ". The running results are 8·V·k bytes for rows and as much for columns of each thread; nothing grows with V².",
+        + ". That is one factor in another order, 4·V·r, both in whole numbers, 2·V·r, and the results, 16·V·k while they are",
+        "looked for; nothing grows with V².",
         "",
         f"Storing a circuit takes 2·V² bytes, here at {bytes_per_second / 1e6:.0f} MB/s, the product included.",
         "",

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from skiptrace.config.models import ModelParams
+from skiptrace.devices import CPU
 from skiptrace.models.config import ModelConfig
 from skiptrace.models.training import Run, deterministic
 from skiptrace.models.transformer import Transformer
@@ -29,15 +30,15 @@ def flops_per_token() -> float:
     return 6.0 * (weights + attention)
 
 
-def ways() -> dict[str, Callable[[], float]]:
-    """Both train for a few steps and return the tokens they learned from."""
+def ways(device: torch.device = CPU, steps: int = STEPS) -> dict[str, Callable[[], float]]:
+    """Both train for a few steps on a device and return the tokens they learned from."""
     stream = np.random.default_rng(0).integers(1, D_VOCAB, 200_000)
-    tokens = float(STEPS * PARAMS.batch_size * PARAMS.n_ctx)
+    tokens = float(steps * PARAMS.batch_size * PARAMS.n_ctx)
 
     def ours() -> float:
-        with tempfile.TemporaryDirectory() as scratch, deterministic():
-            run = Run(PARAMS, stream, stream[:300], D_VOCAB, Path(scratch), "bench")
-            for step in range(STEPS):
+        with tempfile.TemporaryDirectory() as scratch, deterministic(device):
+            run = Run(PARAMS, stream, stream[:300], D_VOCAB, Path(scratch), "bench", device)
+            for step in range(steps):
                 run.step(step)
         return tokens
 
@@ -54,10 +55,11 @@ def ways() -> dict[str, Callable[[], float]]:
             )
         )
         model.initialise(0)
+        model.to(device)
         optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
-        with deterministic():
-            for step in range(STEPS):
-                batch = random_windows(stream, p.n_ctx, p.batch_size, 0, step)
+        with deterministic(device):
+            for step in range(steps):
+                batch = random_windows(stream, p.n_ctx, p.batch_size, 0, step).to(device)
                 logits = model(batch[:, :-1])[:, 1:]
                 optimiser.zero_grad()
                 functional.cross_entropy(logits.flatten(0, 1), batch[:, 2:].flatten()).backward()

@@ -5,6 +5,7 @@ not depend on the code that computes it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,14 @@ import pyarrow as pa
 
 from skiptrace.errors import InputError
 from skiptrace.files import open_table, read_table, write_table
+
+# What tables say of how they were made, in their metadata, beside what they mean.
+_MADE: ContextVar[Mapping[str, str] | None] = ContextVar("_MADE", default=None)
+
+
+def made(**how: str) -> None:
+    """What tables say that are written from now on, and nothing else, as `embedding="effective"`."""
+    _MADE.set(how)
 
 
 class Column(NamedTuple):
@@ -122,7 +131,8 @@ class Table:
         Raises:
             ValueError: the content is not what is declared.
         """
-        write_table(self.file(folder), self.arrow(content))
+        table = self.arrow(content)
+        write_table(self.file(folder), table.replace_schema_metadata({**self.schema.metadata, **(_MADE.get() or {})}))
 
     def read(self, folder: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Read its file in a folder, all columns or some.

@@ -1,6 +1,6 @@
 """Account for the attention of a model: its ladder, the price of competition, and what its largest entries recover.
 
-Reads   params.yaml  account, verification
+Reads   params.yaml  account, verification, budget
         data/models/<m>/ and its twins, data/evidence/<m>/skip_trigrams.parquet, twins.parquet
         data/tokens/<corpus of m>/
 Writes  data/account/<m>/ladder.parquet          the loss with parts of attention replaced
@@ -17,6 +17,7 @@ Writes  data/account/<m>/ladder.parquet          the loss with parts of attentio
 
 import numpy as np
 
+from skiptrace import budget
 from skiptrace.account import examples, lookup, tables
 from skiptrace.account.entries import applies, split
 from skiptrace.account.listing import listed, with_chosen
@@ -26,6 +27,7 @@ from skiptrace.account.twins import headlines, overlaps
 from skiptrace.account.worth import IDS
 from skiptrace.config.account import AccountParams
 from skiptrace.config.base import load
+from skiptrace.config.budget import BudgetParams
 from skiptrace.config.models import load_model
 from skiptrace.config.verification import VerificationParams
 from skiptrace.evidence.support import Positions
@@ -35,7 +37,7 @@ from skiptrace.files import atomic_folder, read_tokens
 from skiptrace.layout import ACCOUNT, EVIDENCE, MODELS, PARAMS, TOKENS
 from skiptrace.mining import vocabulary
 from skiptrace.models import checkpoint
-from skiptrace.tables import write_all
+from skiptrace.tables import made, write_all
 from skiptrace.tokens.tables import VOCAB
 from stages import needs
 from stages.common import asked_for, run, wrote
@@ -49,16 +51,20 @@ def main() -> None:
     params = load(AccountParams, "account", PARAMS)
     corpus = load_model(name, PARAMS).corpus
     model = checkpoint.load(MODELS / name)
+    made(**model.config.readings)
     train, valid = (
         np.asarray(read_tokens(TOKENS / corpus / f"{part}.npy", model.d_vocab)) for part in ("train", "valid")
     )
     words = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab)
+    plan = budget.accounting(model.config, params, load(BudgetParams, "budget", PARAMS))
+    needs.within(f"account {name}", plan)
+    params = plan.of(params)
     needs.state(f"account {name}", needs.of_accounting(model, params, MOST), BOUNDED_BY)
     text = Text(train, valid, words.probability, words.token)
     mined = CHECKED.read(EVIDENCE / name).sort_values("rank_evidence")
     checks = load(VerificationParams, "verification", PARAMS)
 
-    found = account(model, text, mined, params)
+    found = account(model, text, mined, params, plan.sizes["layers"])
     parts = split(model, text.frequency) if applies(model) else None
     streams = Streams(train, valid, words.count.to_numpy())
     checked = with_chosen(model, mined, found.skip_trigrams, streams, checks)
@@ -66,7 +72,8 @@ def main() -> None:
     context = min(checks.context_tokens, model.n_ctx)
     tested = examples.tested(model, rows, valid, context, checks.fdr)
     shown = examples.first(tested, Positions(valid, model.d_vocab, model.n_ctx - 1), text.token)
-    twins = [checkpoint.load(path) for path in sorted((MODELS / name / "twins").glob("*/"))]
+    folders = sorted((MODELS / name / "twins").glob("*/"), key=lambda path: int(path.name))
+    twins = [checkpoint.load(path) for path in folders]
     theirs = TWINS.read(EVIDENCE / name)
     others = [(twin, theirs[theirs["twin"] == number]) for number, twin in enumerate(twins)]
     mine = mined.merge(rows[[*IDS, "chosen_nats"]], on=IDS)

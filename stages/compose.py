@@ -1,6 +1,6 @@
 """Study how heads work together, and the residual stream they share.
 
-Reads   params.yaml  composition, scoring, expansion.virtual_heads
+Reads   params.yaml  composition, scoring, budget, expansion.virtual_heads
         data/models/<m>/, data/tables/<m>/heads.parquet, data/tokens/<corpus of m>/
 Writes  data/compose/<m>/
             paths, examples, example_texts            path expansion of the logits on text
@@ -19,12 +19,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from skiptrace import budget
 from skiptrace.circuits.factored import heads
 from skiptrace.circuits.tables import HEADS
 from skiptrace.composition.induction import formation
 from skiptrace.composition.study import IDENTITY_CONTEXTS, IDENTITY_TOKENS, study
 from skiptrace.composition.tables import FORMATION
 from skiptrace.config.base import load
+from skiptrace.config.budget import BudgetParams
 from skiptrace.config.composition import CompositionParams
 from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.models import load_model
@@ -35,6 +37,7 @@ from skiptrace.mining import vocabulary
 from skiptrace.models import checkpoint
 from skiptrace.models.transformer import Transformer
 from skiptrace.progress import progress
+from skiptrace.tables import made
 from skiptrace.tokens.tables import VOCAB
 from stages import needs
 from stages.common import asked_for, run, wrote
@@ -48,16 +51,20 @@ def main() -> None:
     params, scoring = load(CompositionParams, "composition", PARAMS), load(ScoringParams, "scoring", PARAMS)
     corpus = load_model(name, PARAMS).corpus
     model = checkpoint.load(MODELS / name)
+    made(**model.config.readings)
     vocab = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab)
     valid = read_tokens(TOKENS / corpus / "valid.npy", model.d_vocab)
     virtual_heads = load(ExpansionParams, "expansion", PARAMS).virtual_heads
     words = pd.DataFrame({"token": vocab.token, "count": vocab.count})
 
+    plan = budget.composition(model.config, scoring, virtual_heads, load(BudgetParams, "budget", PARAMS))
+    needs.within(f"compose {name}", plan)
+    scoring = plan.of(scoring)
     positions = IDENTITY_CONTEXTS * min(IDENTITY_TOKENS, model.n_ctx)
     needs.state(f"compose {name}", needs.of_composition(model, virtual_heads, positions, scoring), BOUNDED_BY)
     scored = HEADS.read(TABLES / name)
     with atomic_folder(COMPOSE / name) as folder:
-        for table, rows in study(model, valid, words, scored, scoring, params, virtual_heads):
+        for table, rows in study(model, valid, words, scored, scoring, params, virtual_heads, plan.heads(heads(model))):
             table.write(folder, rows)
         FORMATION.write(folder, formation(along_the_way(MODELS / name), valid, scoring))
     wrote(COMPOSE / name, f"{model.n_layers} layers, {len(heads(model))} heads studied")

@@ -12,16 +12,22 @@ import shutil
 from skiptrace.config.base import load
 from skiptrace.config.control import ControlParams
 from skiptrace.control import tables
-from skiptrace.control.study import study
+from skiptrace.control.study import WINDOWS, study
 from skiptrace.files import atomic_folder
 from skiptrace.layout import CONTROL, PARAMS, SCRATCH
 from skiptrace.tables import write_all
+from skiptrace.workers import at_once
+from stages import needs, needs_of_studies
 from stages.common import run, wrote
+
+BOUNDED_BY = "control.words, documents and length"
 
 
 def main() -> None:
     """Read all grammars."""
     params = load(ControlParams, "control", PARAMS)
+    needed = needs_of_studies.of_control(params, at_once(1 + params.grammars), len(WINDOWS))
+    needs.state("control", needed, BOUNDED_BY, "SKIPTRACE_WORKERS=1")
     scratch = SCRATCH / "control"
     shutil.rmtree(scratch, ignore_errors=True)  # of an interrupted run, perhaps with other parameters
     found = study(params, scratch)
@@ -32,4 +38,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main, "control.documents, length and words")
+    run(main, BOUNDED_BY)

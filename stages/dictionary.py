@@ -23,18 +23,25 @@ from skiptrace.dictionary.tables import BEST, CONTEXTS, DENSITIES, FEATURES, HYB
 from skiptrace.files import atomic_folder, read_tensors, read_tokens, write_tensors
 from skiptrace.layout import DICTIONARY, PARAMS
 from skiptrace.models import checkpoint
+from skiptrace.models.loss import ROWS
 from skiptrace.superposition.tables import HOSTS
 from skiptrace.tables import Table
 from skiptrace.tokens.tables import VOCAB
-from skiptrace.workers import side_by_side
+from skiptrace.workers import at_once, side_by_side
+from stages import needs, needs_of_studies
 from stages.common import asked_for, run, wrote
+
+BOUNDED_BY = "entries, windows and check_windows of the dictionary"
 
 
 def main() -> None:
     """Take one model apart."""
     name = asked_for("dictionary", __doc__)
     params = load_dictionary(name, PARAMS)
-    tables, weights = of_toy(params) if isinstance(params, ToyDictionaryParams) else of_model(params)
+    if isinstance(params, ToyDictionaryParams):
+        tables, weights = of_toy(name, params)
+    else:
+        tables, weights = of_model(name, params)
     with atomic_folder(DICTIONARY / name) as folder:
         for table, rows in tables:
             table.write(folder, rows)
@@ -42,7 +49,7 @@ def main() -> None:
     wrote(DICTIONARY / name, f"{len(tables[0][1])} sparse autoencoders")
 
 
-def of_toy(params: ToyDictionaryParams) -> tuple[list[tuple[Table, pd.DataFrame]], dict[str, Tensor]]:
+def of_toy(name: str, params: ToyDictionaryParams) -> tuple[list[tuple[Table, pd.DataFrame]], dict[str, Tensor]]:
     """Dictionaries of the toy models that the superposition stage leaves to be taken apart."""
     hosts = HOSTS.read_file(Path(params.data), ["sparsity", "seed", "feature"])
     each = hosts[hosts["feature"] == 0]
@@ -50,14 +57,18 @@ def of_toy(params: ToyDictionaryParams) -> tuple[list[tuple[Table, pd.DataFrame]
     all_hosts = toy.Hosts(W, each["sparsity"].to_numpy(), each["seed"].to_numpy())
     ways = [hybrid.AFTERWARDS] if params.hybrid is None else [hybrid.AFTERWARDS, hybrid.HYBRID_WAY]
     jobs = [(way, all_hosts, params) for way in ways]
+    needed = needs_of_studies.of_toy_dictionaries(params, len(W), W.shape[1], toy.CHECK, at_once(len(jobs)))
+    needs.state(f"dictionary {name}", needed, "entries, sizes and penalties of the dictionary", "SKIPTRACE_WORKERS=1")
     (sweep, best, found), *rest = side_by_side(hybrid.taken_apart, jobs, "ways to take toy models apart")
     named = {f"{entries}.{k}": w for entries, one in found.items() for k, w in one.named().items()}
     return [(TOY_SWEEP, sweep), (BEST, best), (HYBRID, rest[0] if rest else HYBRID.frame())], named
 
 
-def of_model(params: ModelDictionaryParams) -> tuple[list[tuple[Table, pd.DataFrame]], dict[str, Tensor]]:
+def of_model(name: str, params: ModelDictionaryParams) -> tuple[list[tuple[Table, pd.DataFrame]], dict[str, Tensor]]:
     """Dictionaries of the residual stream and of the heads of a language model."""
     tokens, model = Path(params.data), checkpoint.load(Path(params.source))
+    needed = needs_of_studies.of_dictionaries(model, params, at_once(len(SITES)), ROWS)
+    needs.state(f"dictionary {name}", needed, BOUNDED_BY)
     vocabulary = VOCAB.read(tokens, ["token"])["token"]
     train, valid = (np.asarray(read_tokens(tokens / f"{split}.npy", model.d_vocab)) for split in ("train", "valid"))
     text = language.Text(train, valid, vocabulary)
@@ -73,4 +84,4 @@ def of_model(params: ModelDictionaryParams) -> tuple[list[tuple[Table, pd.DataFr
 
 
 if __name__ == "__main__":
-    run(main, "positions, entries or batch_size of the dictionary")
+    run(main, BOUNDED_BY)

@@ -1,6 +1,6 @@
 """Split the circuits of every head into directions, and remove these on held-out text.
 
-Reads   params.yaml  directions
+Reads   params.yaml  directions, budget
         data/models/<m>/ and its twins, data/tokens/<corpus of m>/
 Writes  data/directions/<m>/spectra.parquet   each circuit as a whole, beside random heads
         data/directions/<m>/groups.parquet    its directions, near-equal ones together: shares, copying, what they do
@@ -8,7 +8,10 @@ Writes  data/directions/<m>/spectra.parquet   each circuit as a whole, beside ra
         data/directions/<m>/twins.parquet     the heads of its twins that do the same to tokens
 """
 
+from skiptrace import budget
+from skiptrace.circuits.factored import heads
 from skiptrace.config.base import load
+from skiptrace.config.budget import BudgetParams
 from skiptrace.config.directions import DirectionsParams
 from skiptrace.config.models import load_model
 from skiptrace.directions import tables
@@ -17,10 +20,14 @@ from skiptrace.files import atomic_folder, read_tokens
 from skiptrace.layout import DIRECTIONS, MODELS, PARAMS, TOKENS
 from skiptrace.mining import vocabulary
 from skiptrace.models import checkpoint
+from skiptrace.models.loss import ROWS
 from skiptrace.models.windows import spread_windows
-from skiptrace.tables import write_all
+from skiptrace.tables import made, write_all
 from skiptrace.tokens.tables import VOCAB
+from stages import needs, needs_of_studies
 from stages.common import asked_for, run, wrote
+
+BOUNDED_BY = "directions.contexts and directions.removed"
 
 
 def main() -> None:
@@ -29,13 +36,24 @@ def main() -> None:
     params = load(DirectionsParams, "directions", PARAMS)
     corpus = load_model(name, PARAMS).corpus
     model = checkpoint.load(MODELS / name)
+    made(**model.config.readings)
+    plan = budget.directions(model.config, params, load(BudgetParams, "budget", PARAMS))
+    needs.within(f"directions {name}", plan)
+    params = plan.of(params)
     twins = [checkpoint.load(path) for path in sorted((MODELS / name / "twins").glob("*/"))]
     words = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab)
     valid = read_tokens(TOKENS / corpus / "valid.npy", model.d_vocab)
     windows = spread_windows(valid, model.n_ctx, params.contexts)
+    needs.state(f"directions {name}", needs_of_studies.of_directions(model, params, ROWS, len(twins)), BOUNDED_BY)
 
     found = study(
-        model, words.probability, words.eligible(params.min_count, "directions.min_count"), windows, params, twins
+        model,
+        words.probability,
+        words.eligible(params.min_count, "directions.min_count"),
+        windows,
+        params,
+        twins,
+        plan.heads(heads(model)),
     )
     with atomic_folder(DIRECTIONS / name) as folder:
         write_all(folder, tables, found)
@@ -44,4 +62,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main, "directions.contexts")
+    run(main, BOUNDED_BY)

@@ -13,8 +13,11 @@ Writes  data/explore/<m>/entries.parquet    the largest entries of every token i
         data/explore/<m>/direct.parquet     zero layers: the direct path beside the corpus
 """
 
+import sys
+
 import numpy as np
 
+from skiptrace import budget
 from skiptrace.circuits.tables import HEADS
 from skiptrace.composition.tables import EXAMPLE_TEXTS
 from skiptrace.config.base import load
@@ -28,7 +31,7 @@ from skiptrace.layout import COMPOSE, EXPLORE, MODELS, NGRAMS, PARAMS, TABLES, T
 from skiptrace.mining import vocabulary
 from skiptrace.mining.tables import AGREEMENT, SKIP_TRIGRAMS
 from skiptrace.models import checkpoint
-from skiptrace.tables import write_all
+from skiptrace.tables import made, write_all
 from skiptrace.tokens.tables import BIGRAMS, VOCAB
 from stages import needs
 from stages.common import asked_for, run, wrote
@@ -42,6 +45,11 @@ def main() -> None:
     params, mining = load(ExplorationParams, "exploration", PARAMS), load(MiningParams, "mining", PARAMS)
     corpus = load_model(name, PARAMS).corpus
     model = checkpoint.load(MODELS / name)
+    made(**model.config.readings)
+    plan = budget.looked_up(model.config, params)
+    if plan.cuts:
+        print(f"explore {name}: {plan.said()} can be looked up, so that the page stays small", file=sys.stderr)
+    params = plan.of(params)
     words = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab)
     mined, examples = TABLES / name, EXAMPLE_TEXTS.read(COMPOSE / name)
     known = Known(HEADS.read(mined), SKIP_TRIGRAMS.read(mined), AGREEMENT.read(mined), examples)

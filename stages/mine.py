@@ -2,7 +2,7 @@
 
 The factors of the circuits are all that mining needs; what is stored of them is for people and other programs.
 
-Reads   params.yaml  mining, expansion.heads, expansion.offsets, expansion.virtual_heads
+Reads   params.yaml  mining, budget, expansion.heads, expansion.offsets, expansion.virtual_heads
         data/models/<m>/, data/tables/<m>/heads.parquet
         data/tokens/<corpus of m>/vocab.parquet, data/ngrams/<corpus of m>/bigrams.parquet
 Writes  data/tables/<m>/bigrams.parquet         largest entries of the direct path
@@ -18,9 +18,11 @@ Writes  data/tables/<m>/bigrams.parquet         largest entries of the direct pa
 
 import torch
 
+from skiptrace import budget
 from skiptrace.circuits.factored import direct, head_name, heads
 from skiptrace.circuits.tables import HEADS
 from skiptrace.config.base import load
+from skiptrace.config.budget import BudgetParams
 from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import load_model
@@ -40,6 +42,7 @@ from skiptrace.mining.tables import (
     VIRTUAL_OV,
 )
 from skiptrace.models import checkpoint
+from skiptrace.tables import made
 from skiptrace.tokens.tables import BIGRAMS as COUNTS
 from skiptrace.tokens.tables import VOCAB
 from skiptrace.workers import at_once, side_by_side
@@ -57,6 +60,7 @@ def main() -> None:
     params, expansion = load(MiningParams, "mining", PARAMS), load(ExpansionParams, "expansion", PARAMS)
     corpus = load_model(name, PARAMS).corpus
     model, words, out = checkpoint.load(MODELS / name), VOCAB.file(TOKENS / corpus), TABLES / name
+    made(**model.config.readings)
     followed = COUNTS.file(NGRAMS / corpus)
     vocab = vocabulary.load(words, model.d_vocab)
     scores = HEADS.read(out)
@@ -64,9 +68,14 @@ def main() -> None:
 
     where, path = device(), direct(model).on(device())
     asked = [head for head in heads(model) if expansion.only is None or head_name(head) in expansion.only]
+    offsets = len(expansion.offsets) if model.config.rotary else 0
+    known_words = budget.Words.of(vocab.count, params.min_count)
+    limit = load(BudgetParams, "budget", PARAMS)
+    plan = budget.mining(model.config, known_words, params, len(asked), offsets, limit)
+    needs.within(f"mine {name}", plan)
+    asked, params = plan.heads(asked), plan.of(params)
     pairs = virtual.pair_circuits(model, expansion.virtual_heads, where)
     every, known = len(asked) + len(pairs), COUNTS.size(followed)
-    offsets = len(expansion.offsets) if model.config.rotary else 0
     needed = needs.of_mining(model, every, at_once(len(asked)), known, offsets)
     needs.state(f"mine {name}", needed, BOUNDED_BY)
     largest, agreement = bigrams.mine(path, COUNTS.read_file(followed), vocab, params)

@@ -7,6 +7,7 @@ import math
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
+from skiptrace.budget import PER_ENTRY, RATE, Plan
 from skiptrace.circuits.factored import PANEL
 from skiptrace.errors import InputError
 from skiptrace.memory import available
@@ -18,9 +19,7 @@ if TYPE_CHECKING:  # so that a stage depends on the parameters of no other
     from skiptrace.config.scoring import ScoringParams
     from skiptrace.config.verification import VerificationParams
 
-A_SECOND = 1e11  # floating-point operations of two cores
-LONG = 60 * A_SECOND
-PER_ENTRY = 115  # what looking at an entry of a circuit costs beside its product, in operations (docs/scaling.md)
+LONG = 60 * RATE
 SINGLE, DOUBLE, INTEGER = 4, 8, 8  # bytes of a number
 PANELS = 5  # of full rows that mining holds at once: a panel, what it becomes, and what either is computed from
 PAIR = 40  # bytes of a pair of adjacent tokens of the training text, as it is read and as a frame
@@ -145,6 +144,12 @@ def of_composition(model: Transformer, virtual_heads: int, positions: int, param
     return Needs(2 * terms * losses + circuits, max(identities, text))
 
 
+def within(stage: str, plan: Plan) -> None:
+    """Say what a stage leaves out so that it fits its share of the time budget."""
+    if plan.cuts:
+        print(f"{stage}: {plan.said()}, so that it fits budget.minutes of params.yaml", file=sys.stderr)
+
+
 def state(stage: str, needed: Needs, bounded_by: str, also: str = "the size of the vocabulary") -> None:
     """Print what is needed, if it takes long, and the keys of params.yaml that bound it, and what `also` does.
 
@@ -158,7 +163,7 @@ def state(stage: str, needed: Needs, bounded_by: str, also: str = "the size of t
         left = f"{there.limit} leaves, {max(there.bytes, 0) / GIGABYTE:.1f} GB"
         raise InputError(f"{stage}: at least {memory} beside what is loaded, more than {left}; {remedy}")
     if needed.operations > LONG:
-        minutes = needed.operations / A_SECOND / 60
+        minutes = needed.operations / RATE / 60
         print(
             f"{stage}: at least {needed.operations:.1e} floating-point operations, {minutes:.0f} minutes on two cores, "
             f"and {memory} beside what is loaded; {remedy}",

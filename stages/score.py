@@ -1,6 +1,6 @@
 """Score every head, and measure the model's loss on the validation text.
 
-Reads   params.yaml  scoring
+Reads   params.yaml  scoring, budget
         data/models/<m>/
         data/tokens/<corpus of m>/valid.npy
 Writes  data/tables/<m>/heads.parquet     one row per head, each score beside its null
@@ -8,9 +8,11 @@ Writes  data/tables/<m>/heads.parquet     one row per head, each score beside it
         data/tables/<m>/losses.parquet    valid loss by position in the context, nats
 """
 
+from skiptrace import budget
 from skiptrace.circuits.scores import score_heads
 from skiptrace.circuits.tables import HEADS, OFFSETS
 from skiptrace.config.base import load
+from skiptrace.config.budget import BudgetParams
 from skiptrace.config.models import load_model
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.files import read_tokens
@@ -20,6 +22,7 @@ from skiptrace.models.evaluation import losses_by_position
 from skiptrace.models.loss import ROWS
 from skiptrace.models.tables import LOSSES
 from skiptrace.models.windows import spread_windows
+from skiptrace.tables import made
 from stages import needs
 from stages.common import asked_for, run, wrote
 
@@ -32,6 +35,10 @@ def main() -> None:
     params = load(ScoringParams, "scoring", PARAMS)
     corpus = load_model(name, PARAMS).corpus
     model = checkpoint.load(MODELS / name)
+    made(**model.config.readings)
+    plan = budget.scoring(model.config, params, load(BudgetParams, "budget", PARAMS))
+    needs.within(f"score {name}", plan)
+    params = plan.of(params)
     valid = read_tokens(TOKENS / corpus / "valid.npy", model.d_vocab)
     texts = spread_windows(valid, model.n_ctx, params.sequences)[:, :-1]
     contexts = min(params.loss_contexts, len(valid) // model.n_ctx)

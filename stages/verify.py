@@ -1,6 +1,6 @@
 """Check mined rows against the running model, the corpus, and planted truth where there is any.
 
-Reads   params.yaml  verification, mining
+Reads   params.yaml  verification, mining, budget
         data/models/<m>/ and its twins, data/tables/<m>/bigrams.parquet, skip_trigrams.parquet, copies.parquet
         data/tokens/<corpus of m>/, data/ngrams/<corpus of m>/, data/corpora/<corpus of m>/
 Writes  data/evidence/<m>/skip_trigrams.parquet   the mined columns and their evidence
@@ -15,7 +15,10 @@ Writes  data/evidence/<m>/skip_trigrams.parquet   the mined columns and their ev
 import numpy as np
 import pandas as pd
 
+from skiptrace import budget
+from skiptrace.circuits.factored import heads
 from skiptrace.config.base import load
+from skiptrace.config.budget import BudgetParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import load_model
 from skiptrace.config.verification import VerificationParams
@@ -34,6 +37,7 @@ from skiptrace.mining import skip_trigrams, vocabulary
 from skiptrace.mining.tables import BIGRAMS, COPIES, SKIP_TRIGRAMS
 from skiptrace.models import checkpoint
 from skiptrace.models.transformer import Transformer
+from skiptrace.tables import made
 from skiptrace.tokens.tables import BIGRAMS as COUNTS
 from skiptrace.tokens.tables import VOCAB
 from stages import needs
@@ -48,6 +52,7 @@ def main() -> None:
     params, mining = load(VerificationParams, "verification", PARAMS), load(MiningParams, "mining", PARAMS)
     corpus = load_model(name, PARAMS).corpus
     model, out = checkpoint.load(MODELS / name), EVIDENCE / name
+    made(**model.config.readings)
     vocab = VOCAB.read(TOKENS / corpus)
     streams = Streams(
         np.asarray(read_tokens(TOKENS / corpus / "train.npy", model.d_vocab)),
@@ -56,10 +61,19 @@ def main() -> None:
     )
     tables = {table.name: table.read(TABLES / name) for table in (BIGRAMS, SKIP_TRIGRAMS, COPIES)}
 
-    rows = min(len(tables["skip_trigrams"]), params.rows)
+    paths = sorted((MODELS / name / "twins").glob("*/"), key=lambda path: int(path.name))
+    known_words = budget.Words.of(vocab["count"], mining.min_count)
+    limit = load(BudgetParams, "budget", PARAMS)
+    plan = budget.verification(model.config, known_words, params, len(paths), limit)
+    needs.within(f"verify {name}", plan)
+    params = plan.of(params)
+    mined = tables["skip_trigrams"]
+    there = sorted(set(zip(mined["layer"].tolist(), mined["head"].tolist(), strict=True)))
+    among = plan.heads(there if budget.HEADS in {cut.size for cut in plan.cuts} else heads(model))
+    mined = mined[pd.MultiIndex.from_frame(mined[["layer", "head"]]).isin(among)]
+    rows = min(len(mined), params.rows)
     batch = at_once(model, min(params.context_tokens, model.n_ctx))
-    paths = sorted((MODELS / name / "twins").glob("*/"))
-    others = (len(StandIn) + len(paths)) * model.n_layers * model.n_heads
+    others = len(StandIn) * len(among) + len(paths) * model.n_layers * model.n_heads
     to_mine = needs.of_mining(model, others, 1, COUNTS.size(COUNTS.file(NGRAMS / corpus)))
     to_check = rows + min(params.matched_rows, params.rows) * len(StandIn)
     needed = needs.of_verification(model, to_check, batch, len(streams.train), to_mine, params)
@@ -74,9 +88,9 @@ def main() -> None:
     arms = {}
     for kind in StandIn:
         other = stand_in(model, kind, params.seed)
-        mined = skip_trigrams.of_model(other, words, mining)
-        arms[kind.value] = on_text(other, verify(other, mined, streams, params, params.matched_rows))
-    checked = on_text(model, verify(model, tables["skip_trigrams"], streams, params))
+        theirs_mined = skip_trigrams.of_model(other, words, mining, among)
+        arms[kind.value] = on_text(other, verify(other, theirs_mined, streams, params, params.matched_rows))
+    checked = on_text(model, verify(model, mined, streams, params))
     checked = judged(checked, arms[StandIn.ROTATED], theirs, params)
     arms = {kind: judged(rows, arms[StandIn.ROTATED], theirs, params) for kind, rows in arms.items()}
     positions = Positions(streams.train, len(vocab), model.n_ctx - 1)

@@ -51,6 +51,12 @@ def expected() -> dict[str, list[str]]:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("entries", ["3000", "10000"])
+def test_rounds_recover_a_quarter_more_than_integrated_gradients(entries):
+    account = MEASURED["models"]["one"]["account"]
+    assert account["recovered"][entries] >= 1.25 * account["recovered_attribution"][entries]
+
+
 def test_every_row_of_the_table_is_checked():
     assert [anchor for anchor, *_ in TABLE] == list(expected())
 

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from skiptrace.errors import InputError
-from skiptrace.tables import RANK, Column, Table, chance, declared, token, write_all
+from skiptrace.models.config import ModelConfig
+from skiptrace.tables import RANK, Column, Table, chance, declared, made, token, write_all
 
 NESTS = Table(
     "tables/<m>/nests",
@@ -148,3 +149,24 @@ def test_a_room_writes_all_that_it_declares_and_nothing_else(tmp_path):
     for contents in ({}, {"nests": NESTS.frame(ROWS), "eggs": NESTS.frame(ROWS)}):
         with pytest.raises(ValueError, match=r"room: declared and written tables differ: (nests|eggs)"):
             write_all(tmp_path, room, contents)
+
+
+def test_tables_say_how_circuits_read_the_model_that_they_are_made_with(tmp_path):
+    """An imported model's do; of one that was trained here they say nothing, and stay the same bytes."""
+    sizes = {"n_layers": 1, "n_heads": 1, "d_model": 8, "d_head": 4, "n_ctx": 5, "d_vocab": 7}
+    norm = {"normalization_type": "RMSPre", "eps": 1e-5, "d_normed": 8}
+    mlp = {"attn_only": False, "d_mlp": 3, "act_fn": "relu", "embedding": "effective", "norm_scales": [1.0, 2.0]}
+    theirs, ours = ModelConfig(**sizes, **norm, **mlp, imported_from="gpt2"), ModelConfig(**sizes)
+    NESTS.write(tmp_path / "plain", NESTS.frame(ROWS))
+    try:
+        made(**theirs.readings)
+        NESTS.write(tmp_path / "theirs", NESTS.frame(ROWS))
+        made(**ours.readings)
+        NESTS.write(tmp_path / "ours", NESTS.frame(ROWS))
+    finally:
+        made()
+    said = pq.read_schema(NESTS.file(tmp_path / "theirs")).metadata
+    assert (said[b"embedding"], said[b"layer_norm"]) == (b"effective", b"mean over validation text")
+    assert said[b"description"] == NESTS.meaning.encode()
+    files = [NESTS.file(tmp_path / name).read_bytes() for name in ("plain", "ours")]
+    assert files[0] == files[1]

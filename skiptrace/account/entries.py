@@ -15,6 +15,7 @@ read of the values of earlier ones, are composition: they are no entries of toke
 with the attention that the kept entries give. Heads of all layers stand one after the other.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -26,6 +27,7 @@ from torch import Tensor
 
 from skiptrace.circuits.factored import Circuit
 from skiptrace.models.transformer import Transformer
+from skiptrace.progress import progress
 
 
 class Entries(NamedTuple):
@@ -227,10 +229,16 @@ class Running:
             self._rows = sparse.csr_matrix((ov.value.astype(np.float32), at), shape=(additive.n_heads * n, n))
 
     def pattern(
-        self, tokens: Int[Tensor, " ctx"], added: Float[Tensor, "n_heads ctx ctx"] | None = None
+        self,
+        tokens: Int[Tensor, " ctx"],
+        added: Float[Tensor, "n_heads ctx ctx"] | None = None,
+        additive: Float[Tensor, "n_heads ctx ctx"] | None = None,
     ) -> Float[Tensor, "n_heads ctx ctx"]:
-        """Attention from every destination to every source of a context, with something `added` to the scores."""
-        scores = self.additive.scores(tokens)
+        """Attention from every destination to every source of a context, with something `added` to the scores.
+
+        `additive` are the additive scores, where they are known.
+        """
+        scores = self.additive.scores(tokens) if additive is None else additive.clone()
         held, at = tokens.unique(return_inverse=True)  # a context has far fewer tokens than places
         if isinstance(self.qk, Entries):
             wanted = (held[:, None] * self.additive.d_vocab + held).numpy()
@@ -244,10 +252,13 @@ class Running:
         return self.additive.attend(tokens, scores if added is None else scores + added)
 
     def logits(
-        self, tokens: Int[Tensor, " ctx"], pattern: Float[Tensor, "n_heads ctx ctx"]
+        self,
+        tokens: Int[Tensor, " ctx"],
+        pattern: Float[Tensor, "n_heads ctx ctx"],
+        additive: Float[Tensor, "ctx d_vocab"] | None = None,
     ) -> Float[Tensor, "ctx d_vocab"]:
-        """The logits of a context, given where its heads attend."""
-        logits = self.additive.logits(tokens)
+        """The logits of a context, given where its heads attend; `additive` are the additive ones, where known."""
+        logits = self.additive.logits(tokens) if additive is None else additive.clone()
         composed = self.additive.composed(tokens, pattern)
         if composed is not None:
             logits += composed @ self.additive.W_U
@@ -287,9 +298,18 @@ def causal_softmax(scores: Float[Tensor, "heads ctx ctx"]) -> Float[Tensor, "hea
 @torch.no_grad()
 def context_losses(running: Running, windows: Int[Tensor, "batch width"]) -> Float[np.ndarray, " batch"]:
     """The mean loss of each context, nats per token; nothing is predicted from the token that begins it."""
-    found = []
-    for window in windows:
+    return losses_of([running], windows)[0]
+
+
+@torch.no_grad()
+def losses_of(several: Sequence[Running], windows: Int[Tensor, "batch width"]) -> Float[np.ndarray, "several batch"]:
+    """`context_losses` of several that share their additive parts, which are computed once for each context."""
+    found = np.empty((len(several), len(windows)))
+    for number, window in enumerate(progress(windows, "losses", leave=False)):
         tokens, targets = window[:-1], window[2:, None]
-        logits = running.logits(tokens, running.pattern(tokens))[1:]
-        found.append((logits.logsumexp(-1) - logits.gather(1, targets)[:, 0]).double().mean().item())
-    return np.array(found)
+        additive = several[0].additive
+        scores, plain = additive.scores(tokens), additive.logits(tokens)
+        for which, running in enumerate(several):
+            logits = running.logits(tokens, running.pattern(tokens, additive=scores), plain)[1:]
+            found[which, number] = (logits.logsumexp(-1) - logits.gather(1, targets)[:, 0]).double().mean()
+    return found

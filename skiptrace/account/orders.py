@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
 from skiptrace.account.entries import Entries, Running, Split
@@ -15,8 +15,7 @@ from skiptrace.progress import progress
 
 MOST = 2**26  # entries of a circuit, of all heads together, that are ranked: of the most frequent tokens, if need be
 PATH = ((0.0, 0.125), (0.25, 0.25), (0.5, 0.25), (0.75, 0.25), (1.0, 0.125))  # places on the path, trapezoidal weights
-
-
+MEMORY = 0.9  # what a round's slopes weigh beside those of the next
 BLOCK = 64  # values of which the largest bounds the first few
 
 
@@ -125,23 +124,29 @@ def rounds(
     """In rounds: the entries that save most beside those that were kept before, by slopes at what is kept so far.
 
     The first `counts[0]` of either circuit are those of `first`: before any entry of OV is kept, none of QK saves
-    anything. Round r takes its contexts from `draw(r)`, new ones in each round, so that what one sample overrates is
-    not kept for its sake twice, and keeps `counts[r]` entries of either circuit. Entries are kept for what they save;
-    one that only holds others back saves nothing until these are kept.
+    anything. Round r takes its contexts from `draw(r)`, new ones in each round, and keeps `counts[r]` entries of either
+    circuit by the mean of the slopes of all rounds so far, each weighing `MEMORY` times the one after it: few contexts
+    hold any one entry, so that those of a single round would say little of it. Entries are kept for what they save; one
+    that only holds others back saves nothing until these are kept.
     """
-    n = counts[0]
-    qk, ov, qk_worth, ov_worth = first.qk.first(n), first.ov.first(n), first.qk_worth[:n], first.ov_worth[:n]
+    kept = [first.qk.first(counts[0]), first.ov.first(counts[0])]
+    worth = [first.qk_worth[: counts[0]], first.ov_worth[: counts[0]]]
+    found, weight = empty(split.n_heads, len(tokens)), 0.0
     for number, count in enumerate(progress(counts[1:], "rounds", leave=False), 1):
-        found = empty(split.n_heads, len(tokens))
-        slopes(Running(split, qk, ov), draw(number), tokens, found)
-        times_entries(split, tokens, found)
-        for slope, kept in ((found.qk, qk), (found.ov, ov)):
-            rows, columns = (np.searchsorted(tokens.numpy(), each) for each in (kept.row, kept.column))
-            slope[kept.head, rows, columns] = -torch.inf
-        more = _largest(split, tokens, found, (count - len(qk.head), count - len(ov.head)), lambda x: x)
-        qk, ov = (Entries(*map(np.concatenate, zip(a, b, strict=True))) for a, b in ((qk, more.qk), (ov, more.ov)))
-        qk_worth, ov_worth = np.append(qk_worth, more.qk_worth), np.append(ov_worth, more.ov_worth)
-    return Ranked(qk, ov, qk_worth, ov_worth)
+        share = MEMORY**-number
+        weight += share
+        slopes(Running(split, *kept), draw(number), tokens, found, share)
+        for which, (circuits, slope) in enumerate(((split.qk, found.qk), (split.ov, found.ov))):
+            saved = torch.empty_like(slope)
+            for head, circuit in enumerate(_scaled(circuits, -1 / weight)):
+                torch.mul(slope[head], circuit.restricted(tokens, tokens).dense(), out=saved[head])
+            known = kept[which]
+            rows, columns = (np.searchsorted(tokens.numpy(), each) for each in (known.row, known.column))
+            saved[known.head, rows, columns] = -torch.inf
+            more, by = _first(circuits, tokens, saved, count - len(known.head))
+            kept[which] = Entries(*map(np.concatenate, zip(known, more, strict=True)))
+            worth[which] = np.append(worth[which], by)
+    return Ranked(kept[0], kept[1], worth[0], worth[1])
 
 
 def by_size(split: Split, tokens: Int[Tensor, " n"], frequency: Float[Tensor, " d_vocab"], most: int) -> Ranked:
@@ -168,27 +173,44 @@ def _largest(
     split: Split, tokens: Int[Tensor, " n"], found: Slopes, most: tuple[int, int], key: Callable[[Tensor], Tensor]
 ) -> Ranked:
     """The entries of QK and of OV whose worth, through `key`, is largest and above zero, `most` of each."""
-    entries, worth = [], []
-    for circuits, each, count in ((split.qk, found.qk, most[0]), (split.ov, found.ov, most[1])):
-        flat = each.view(-1)
-        ordered = key(flat)
-        above = ((ordered >= _least(ordered, count)) & (ordered > 0)).nonzero()[:, 0].numpy()
-        by = ordered.numpy()
-        if len(above) > count:
-            above = above[np.argpartition(by[above], len(above) - count)[len(above) - count :]]
-        top = above[np.lexsort([above, -by[above]])]
-        entries.append(_at(circuits, tokens, top))
-        worth.append(flat.numpy()[top].astype(np.float64))
-    return Ranked(entries[0], entries[1], worth[0], worth[1])
+    qk, qk_worth = _first(split.qk, tokens, found.qk, most[0], key)
+    ov, ov_worth = _first(split.ov, tokens, found.ov, most[1], key)
+    return Ranked(qk, ov, qk_worth, ov_worth)
 
 
-def _least(by: Float[Tensor, " n"], count: int) -> float:
-    """A number that at least `count` values reach: so many blocks of them have a maximum that does.
+def _first(
+    circuits: Sequence[Circuit],
+    tokens: Int[Tensor, " n"],
+    worth: Float[Tensor, "n_heads n n"],
+    count: int,
+    key: Callable[[Tensor], Tensor] = lambda x: x,
+) -> tuple[Entries, Float[np.ndarray, " kept"]]:
+    """The `count` entries of one circuit whose worth, through `key`, is largest and above zero; and their worth."""
+    flat = worth.view(-1)
+    ordered = key(flat)
+    above = _candidates(ordered, count)
+    by = ordered.numpy()[above]
+    best = (
+        np.argpartition(by, len(above) - count)[len(above) - count :] if len(above) > count else np.arange(len(above))
+    )
+    top = above[best][np.lexsort([above[best], -by[best]])]
+    return _at(circuits, tokens, top), flat.numpy()[top].astype(np.float64)
 
-    Few other values reach it, so that not all of them have to be partitioned, which takes seconds.
+
+def _candidates(by: Float[Tensor, " n"], count: int) -> Integer[np.ndarray, " few"]:
+    """Where values above zero stand, the `count` largest among them and few others, in order.
+
+    So many blocks have a maximum of at least the last of the `count` largest maxima; the values that reach it are in
+    them, so that the others are neither looked at nor partitioned, which takes seconds.
     """
-    blocks = by[: len(by) // BLOCK * BLOCK].view(-1, BLOCK).amax(1)
-    return float(blocks.topk(count).values[-1]) if 0 < count <= len(blocks) else float(-np.inf)
+    n = len(by) // BLOCK * BLOCK
+    blocks = by[:n].view(-1, BLOCK)
+    largest = blocks.amax(1)
+    least = largest.topk(count).values[-1] if 0 < count <= len(largest) else by.new_tensor(-torch.inf)
+    chosen = ((largest >= least) & (largest > 0)).nonzero()[:, 0]
+    block, place = ((blocks[chosen] >= least) & (blocks[chosen] > 0)).nonzero(as_tuple=True)
+    rest = n + ((by[n:] >= least) & (by[n:] > 0)).nonzero()[:, 0]
+    return torch.cat([chosen[block] * BLOCK + place, rest]).numpy()
 
 
 def _at(circuits: Sequence[Circuit], tokens: Int[Tensor, " n"], flat: np.ndarray) -> Entries:

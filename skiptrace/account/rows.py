@@ -32,6 +32,7 @@ def savings(split: Split, ov: Entries, windows: Int[Tensor, "batch width"]) -> p
         tokens, targets = window[:-1], window[1:]
         patterns = whole.pattern(tokens), plain.pattern(tokens)
         probability = whole.logits(tokens, patterns[0]).softmax(-1)
+        of_heads: list[tuple[np.ndarray, ...]] = []
         for head in range(split.n_heads):
             mine = np.flatnonzero((ov.head == head) & np.isin(ov.row, tokens.numpy()))
             if not len(mine):
@@ -43,23 +44,20 @@ def savings(split: Split, ov: Entries, windows: Int[Tensor, "batch width"]) -> p
             p, follows = probability[:, out], targets[:, None] == out
             seen = stands.cumsum(0) > 0
             seen[0] = False  # nothing is predicted from the token that begins a context
-            place, entry = seen.nonzero(as_tuple=True)
-            found.append(
-                pd.DataFrame(
-                    {
-                        "head": np.int32(head),
-                        "source_id": source[entry].int().numpy(),
-                        "destination_id": tokens[place].int().numpy(),
-                        "out_id": out[entry].int().numpy(),
-                        "context": np.int32(number),
-                        "places": np.int32(1),
-                        "saved": saved_by(delta, p, follows)[place, entry].double().numpy(),
-                        "by_destination": saved_by(delta - additive, p, follows)[place, entry].double().numpy(),
-                    }
-                )
-                .groupby([*KEYS, "context"], as_index=False)
-                .sum()
+            place, entry = (each.numpy() for each in seen.nonzero(as_tuple=True))
+            sums = (saved_by(each, p, follows).double().numpy()[place, entry] for each in (delta, delta - additive))
+            of_heads.append(
+                (np.full(len(place), head), ov.row[mine][entry], tokens.numpy()[place], ov.column[mine][entry], *sums)
             )
+        if of_heads:
+            *ids, saved, by_destination = (np.concatenate(each) for each in zip(*of_heads, strict=True))
+            n = split.d_vocab
+            rows, row = np.unique(np.ravel_multi_index(ids, (split.n_heads, n, n, n)), return_inverse=True)
+            counted = (np.bincount(row, each) for each in (np.ones(len(row)), saved, by_destination))
+            named = dict(
+                zip([*KEYS, *SUMS], (*np.unravel_index(rows, (split.n_heads, n, n, n)), *counted), strict=True)
+            )
+            found.append(pd.DataFrame(named | {"context": number}).astype(dict.fromkeys([*KEYS, "places"], "int32")))
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=[*KEYS, "context", *SUMS])
 
 

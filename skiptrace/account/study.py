@@ -1,7 +1,7 @@
 """The account of one model: its ladder, the price of competition, and how much of attention its entries recover."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,9 +11,9 @@ from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
 from skiptrace.account import orders, rows
-from skiptrace.account.entries import NO_ENTRIES, Entries, Running, Split, applies, context_losses, split, splits
+from skiptrace.account.entries import NO_ENTRIES, Entries, Running, Split, applies, losses_of, split, splits
 from skiptrace.account.replaced import OV, QK, Averages, averages, losses
-from skiptrace.account.tables import CURVE, ENTRIES, LADDER, SKIP_BIGRAMS, SKIP_TRIGRAMS
+from skiptrace.account.tables import BY_LOSS, CURVE, ENTRIES, GREEDY, LADDER, MINED, SKIP_BIGRAMS, SKIP_TRIGRAMS
 from skiptrace.arithmetic import log
 from skiptrace.config.account import AccountParams
 from skiptrace.models.transformer import Transformer
@@ -34,9 +34,8 @@ RUNGS = (
     ("none", "whole model", (QK.WHOLE, OV.WHOLE)),
 )
 ALL = "all"
+FINE = 10_000  # entries up to which the rounds take a step between the counts of the curve
 CANDIDATES = 5  # entries of OV, for each row that is wanted, that rows on text are chosen from
-MINED, BY_LOSS = "mined rows", "attribution"
-GREEDY = "rounds"  # the order of the table that runs
 
 
 class Text(NamedTuple):
@@ -61,15 +60,17 @@ class Account(NamedTuple):
     skip_trigrams: pd.DataFrame
 
 
-def account(model: Transformer, text: Text, mined: pd.DataFrame, params: AccountParams) -> Account:
+def account(
+    model: Transformer, text: Text, mined: pd.DataFrame, params: AccountParams, layers: int | None = None
+) -> Account:
     """Account for the attention of a model on held-out contexts, which no average and no order has seen.
 
     `mined` holds skip-trigrams in the order in which the report shows them: `layer`, `head`, `source_id`,
-    `destination_id`, `out_id`.
+    `destination_id`, `out_id`. Of so many `layers`, or of all, the rungs are measured in each by itself.
     """
     held_out = spread_windows(text.valid, model.n_ctx, params.contexts)
     means = averages(model, random_windows(text.train, model.n_ctx, params.selection, params.seed, 0), text.frequency)
-    found = ladder(model, held_out, means, text)
+    found = ladder(model, held_out, means, text, layers)
     if not splits(model):
         return Account(found, *(table.frame() for table in (CURVE, ENTRIES, SKIP_BIGRAMS, SKIP_TRIGRAMS)))
     parts = split(model, text.frequency)
@@ -89,18 +90,30 @@ def _named(table: Table, rows: pd.DataFrame, text: Text) -> pd.DataFrame:
     return table.frame(rows.assign(**{role: text.token[rows[f"{role}_id"]].to_numpy() for role in roles}))
 
 
-def ladder(model: Transformer, held_out: Int[Tensor, "batch width"], means: list[Averages], text: Text) -> pd.DataFrame:
-    """The loss on every rung, in all layers together and in one at a time, the others intact.
+def ladder(
+    model: Transformer,
+    held_out: Int[Tensor, "batch width"],
+    means: list[Averages],
+    text: Text,
+    single: int | None = None,
+    only: Container[str] | None = None,
+) -> pd.DataFrame:
+    """The loss on every rung, in all layers together and in `single` of them, or each, one at a time.
 
-    Columns: `account.tables.LADDER`.
+    The others are intact; single layers are evenly spread over the model. `only` these rungs, in all layers together,
+    if they are given. Columns: `account.tables.LADDER`.
     """
     whole = losses(model, held_out, means, {}).numpy()
     unigram = -log(text.frequency.double().clamp(min=1e-12))[held_out[:, 2:]].mean(1).numpy()
     rows = [_rung("text", ALL, "unigram", unigram, whole)]
-    groups = [range(model.n_layers), *([index] for index in range(model.n_layers) if model.n_layers > 1)]
+    alone = 0 if only is not None else model.n_layers if single is None else single
+    some = sorted({*np.linspace(0, model.n_layers - 1, alone).round().astype(int).tolist()} if alone else ())
+    groups = [range(model.n_layers), *([index] for index in some if model.n_layers > 1)]
     for layers in groups if model.n_layers else ():
         name = ALL if len(layers) == model.n_layers else str(layers[0])
         for part, rung, rule in progress(RUNGS, f"ladder, layers {name}", leave=False):
+            if only is not None and rung not in only:
+                continue
             loss = whole if part == "none" else losses(model, held_out, means, dict.fromkeys(layers, rule)).numpy()
             rows.append(_rung(part, name, rung, loss, whole))
     if not model.n_layers:
@@ -147,8 +160,8 @@ def rank(parts: Split, text: Text, params: AccountParams) -> tuple[dict[str, ord
 
 
 def _steps(counts: Sequence[int]) -> list[int]:
-    """The counts with the geometric mean between each and the next."""
-    between = [round((a * b) ** 0.5) for a, b in itertools.pairwise(counts)]
+    """The counts, with the geometric mean between each and the next up to `FINE` entries."""
+    between = [round((a * b) ** 0.5) for a, b in itertools.pairwise(counts) if b <= FINE]
     return sorted({*counts, *between})
 
 
@@ -164,11 +177,10 @@ def curve(
     recovered = (L_additive − L) / (L_additive − L_whole), with a standard error over contexts by the delta method.
     Columns: `account.tables.CURVE`. The order `mined rows` keeps the entries that so many rows of the mined table use.
     """
-    whole = context_losses(Running(parts, parts.qk, parts.ov), held_out)
     bases = {
-        "both": context_losses(Running(parts, NO_ENTRIES, NO_ENTRIES), held_out),
-        "qk": context_losses(Running(parts, NO_ENTRIES, parts.ov), held_out),
-        "ov": context_losses(Running(parts, parts.qk, NO_ENTRIES), held_out),
+        "both": Running(parts, NO_ENTRIES, NO_ENTRIES),
+        "qk": Running(parts, NO_ENTRIES, parts.ov),
+        "ov": Running(parts, parts.qk, NO_ENTRIES),
     }
     compared = params.entries[-1::-2]  # every second count, for the weaker orders and for one circuit alone
     asked: list[tuple[str, str, int, Entries | None, Entries | None]] = []
@@ -184,10 +196,12 @@ def curve(
     for shown in dict.fromkeys(min(r, len(mined)) for r in (params.shown_rows, len(mined))):
         if shown:
             asked.append(("both", MINED, shown, *of_rows(parts, mined.head(shown))))
-    points = [_point(circuit, "additive", 0, base, base, whole) for circuit, base in bases.items()]
-    for circuit, order, count, kept_qk, kept_ov in progress(asked, "curve", leave=False):
-        running = Running(parts, kept_qk or parts.qk, kept_ov or parts.ov)
-        points.append(_point(circuit, order, count, context_losses(running, held_out), bases[circuit], whole))
+    kept = [Running(parts, qk or parts.qk, ov or parts.ov) for _, _, _, qk, ov in asked]
+    whole, *losses = losses_of([Running(parts, parts.qk, parts.ov), *bases.values(), *kept], held_out)
+    base = dict(zip(bases, losses, strict=False))
+    points = [_point(circuit, "additive", 0, loss, loss, whole) for circuit, loss in base.items()]
+    for (circuit, order, count, *_), loss in zip(asked, losses[len(bases) :], strict=True):
+        points.append(_point(circuit, order, count, loss, base[circuit], whole))
     return CURVE.frame(points)
 
 

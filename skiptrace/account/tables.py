@@ -31,6 +31,8 @@ CURVE = Table(
         Column("recovered_se", "float64", "its standard error over contexts"),
     ],
 )
+# Orders of the curve: of the table that runs, by integrated gradients, and of the rows that a reader sees.
+GREEDY, BY_LOSS, MINED = "rounds", "attribution", "mined rows"
 ENTRIES = Table(
     "account/<m>/entries",
     "The entries that the best order keeps; a row is an entry of a circuit, less the means of its row and column.",

@@ -88,7 +88,8 @@ def headlines(own: pd.DataFrame, twins: Sequence[Transformer], text: Text, param
     for twin in twins:
         held_out = spread_windows(text.valid, twin.n_ctx, params.contexts)
         seen = random_windows(text.train, twin.n_ctx, params.selection, params.seed, 0)
-        ladders.append(ladder(twin, held_out, averages(twin, seen, text.frequency), text))
+        means = averages(twin, seen, text.frequency)
+        ladders.append(ladder(twin, held_out, means, text, only={rung for rung, _ in HEADLINE_RUNGS.values()}))
     every = [each[each["layers"] == ALL].set_index("rung") for each in ladders]
     rows = []
     for name, (rung, column) in HEADLINE_RUNGS.items():

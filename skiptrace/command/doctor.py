@@ -95,13 +95,9 @@ def stages_due() -> list[Due]:
     """
     changed = changed_stages()
     found = []
-    with Repo(".") as repo:
-        # DVC's edges run from a stage to what it depends on.
-        graph = {stage.addressing: {s.addressing for s in repo.index.graph.successors(stage)}
-                 for stage in repo.index.graph}  # fmt: skip
     due: dict[str, str] = {}
-    for name in _in_order(graph):
-        before = sorted((due.keys() - SAME_OUTPUT) & graph[name])
+    for name, needed in pipeline_graph().items():
+        before = sorted((due.keys() - SAME_OUTPUT) & needed)
         if name in changed:
             due[name] = f"new: {NEVER_RAN}" if changed[name] == [NEVER_RAN] else f"changed: {_few(changed[name])}"
         elif before:
@@ -110,6 +106,15 @@ def stages_due() -> list[Due]:
         path = TIMES / f"{name}.json"
         found.append(Due(name, why, float(read_json(path)["seconds"]) if path.exists() else None))
     return found
+
+
+def pipeline_graph() -> dict[str, set[str]]:
+    """The stages that each stage depends on, every stage after those."""
+    with Repo(".") as repo:
+        # DVC's edges run from a stage to what it depends on.
+        graph = {stage.addressing: {s.addressing for s in repo.index.graph.successors(stage)}
+                 for stage in repo.index.graph}  # fmt: skip
+    return {name: graph[name] for name in _in_order(graph)}
 
 
 def _few(names: list[str]) -> str:

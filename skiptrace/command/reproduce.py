@@ -1,21 +1,35 @@
-"""`dvc repro`, saying which stage of how many it is at, and how long is left.
+"""`dvc repro`, in lanes that run side by side, saying which stage of how many it is at, and how long is left.
 
 Reads   dvc.yaml, dvc.lock
         data/scratch/times/        how long each stage took here the last time
         docs/measured/times.json   how long it took where the README's figures come from, for stages that never ran here
 Writes  docs/measured/times.json   under `--note`: the times noted here
+
+A lane is a `dvc repro` of its own with stages that no stage of another lane needs or waits for. Many stages keep one
+processor busy and no more, so that two lanes take less time than one after the other. What joins lanes comes last.
 """
 
+import contextlib
+import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from typing import IO
+
+import psutil
 
 from skiptrace import errors
-from skiptrace.command.doctor import Due, stages_due
+from skiptrace.command.doctor import SAME_OUTPUT, Due, pipeline_graph, stages_due
+from skiptrace.errors import InputError
 from skiptrace.files import read_json, write_json
 from skiptrace.layout import SHIPPED_TIMES, TIMES
+
+JOBS = "JOBS"  # the variable of `make report JOBS=2`
+DEFAULT_JOBS = 2
 
 # What dvc says of a stage, and what that is called here.
 SAYS = {
@@ -25,22 +39,33 @@ SAYS = {
 }
 
 
-def annotated(lines: Iterable[str], due: list[Due], shipped: dict[str, float]) -> Iterator[str]:
-    """The lines of `dvc repro`; of each stage that is due, instead, which of how many it is, and the seconds left.
+class Plan:
+    """The stages that are due, the lanes they run in, and the seconds that each has left."""
 
-    `shipped` holds seconds of stages that `due` has none for; a stage that neither knows counts as nothing.
-    """
-    left = {each.stage: each.seconds if each.seconds is not None else shipped.get(each.stage, 0.0) for each in due}
-    count = len(left)
-    for line in lines:
-        found = next(((m[1], how) for says, how in SAYS.items() if (m := re.fullmatch(says, line.strip()))), None)
-        if found is None or found[0] not in left:
-            yield line
-            continue
-        stage, how = found
-        place, rest = f"[{count - len(left) + 1} of {count}]", sum(left.values())
-        took = left.pop(stage)
-        yield f"{place} {stage}: {how or f'takes {duration(took)}, {duration(rest)} left in all'}\n"
+    def __init__(self, due: Sequence[Due], shipped: Mapping[str, float], lanes: Sequence[Sequence[str]] = ()) -> None:
+        """`shipped` holds seconds of stages that `due` has none for; a stage that neither knows counts as nothing."""
+        self.left = {d.stage: d.seconds if d.seconds is not None else shipped.get(d.stage, 0.0) for d in due}
+        self.count = len(self.left)
+        self.lanes = [set(lane) for lane in lanes]
+        self._lock = threading.Lock()
+
+    def annotated(self, lines: Iterable[str]) -> Iterator[str]:
+        """The lines of `dvc repro`; of each stage that is due, instead, which of how many it is, and what is left."""
+        for line in lines:
+            found = next(((m[1], how) for says, how in SAYS.items() if (m := re.fullmatch(says, line.strip()))), None)
+            with self._lock:
+                yield line if found is None or found[0] not in self.left else self._place(*found)
+
+    def _place(self, stage: str, how: str) -> str:
+        place, rest = f"[{self.count - len(self.left) + 1} of {self.count}]", self._seconds()
+        took = self.left.pop(stage)
+        return f"{place} {stage}: {how or f'takes {duration(took)}, {duration(rest)} left in all'}\n"
+
+    def _seconds(self) -> float:
+        """The longest lane, and what comes after the lanes."""
+        lanes = [sum(self.left.get(stage, 0.0) for stage in lane) for lane in self.lanes]
+        alone = self.left.keys() - set().union(*self.lanes)
+        return max(lanes, default=0.0) + sum(self.left[stage] for stage in alone)
 
 
 def duration(seconds: float) -> str:
@@ -48,24 +73,105 @@ def duration(seconds: float) -> str:
     return f"about {seconds:.0f} s" if seconds < 90 else f"about {seconds / 60:.0f} min"
 
 
-def reproduce() -> int:
-    """Run `dvc repro` and return its exit status; an interrupt is left to DVC, which gets it too."""
-    due = stages_due()
-    shipped = read_json(SHIPPED_TIMES) if SHIPPED_TIMES.exists() else {}
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # What a stage draws on a terminal, it writes to standard error, which stays its own.
-    with subprocess.Popen(
-        ["dvc", "repro"],
+def lanes(graph: Mapping[str, set[str]], seconds: Mapping[str, float], jobs: int) -> list[list[str]]:
+    """Divide stages among at most `jobs` lanes of which none needs another, the longest parts first.
+
+    `graph` has what each stage needs, in an order in which they can run, and `seconds` those that are to run. Stages
+    that join parts, and all that needs them, are in no lane.
+    """
+    part: dict[str, str | None] = {}  # of each stage, the first stage of its part; None where parts join
+    for stage, needed in graph.items():
+        if stage in seconds and stage not in SAME_OUTPUT:
+            parts = {part[before] for before in needed if before in part}
+            part[stage] = stage if not parts else parts.pop() if len(parts) == 1 else None
+    members = {first: [s for s, p in part.items() if p == first] for first in part.values() if first is not None}
+    found: list[list[str]] = [[] for _ in range(jobs)]
+    for stages in sorted(members.values(), key=lambda stages: -sum(seconds[s] for s in stages)):
+        min(found, key=lambda lane: sum(seconds[s] for s in lane)).extend(stages)
+    return [lane for lane in found if lane]
+
+
+def reproduce(jobs: int) -> int:
+    """Run `dvc repro` in lanes and return its exit status; interrupts and terminations are left to DVC."""
+    due, graph = stages_due(), pipeline_graph()
+    plan = Plan(due, read_json(SHIPPED_TIMES) if SHIPPED_TIMES.exists() else {})
+    divided = lanes(graph, plan.left, jobs)
+    if len(divided) > 1:
+        plan.lanes = [set(lane) for lane in divided]
+        # `check` first, which all lanes need; each stage by itself, as DVC locks what it looks at.
+        checks = [d.stage for d in due if d.stage in SAME_OUTPUT]
+        for commands in ([["--single-item", *checks]] if checks else [], [["--single-item", *s] for s in divided]):
+            if status := run(commands, plan):
+                return status
+    return run([[]], plan)
+
+
+def run(commands: Sequence[Sequence[str]], plan: Plan) -> int:
+    """Run one `dvc repro` with each list of arguments, at the same time; the first that fails stops the others."""
+    with ExitStack() as stack:
+        started = [stack.enter_context(_start(arguments, alone=len(commands) == 1)) for arguments in commands]
+        failed: list[int] = []
+
+        def stop(*_: object) -> None:
+            for process in started:
+                interrupt(process)
+
+        def follow(process: subprocess.Popen[str]) -> None:
+            _relay(plan.annotated(process.stdout or ()), sys.stdout)
+            if process.wait() and not failed:
+                failed.append(process.returncode)
+                stop()
+
+        # A terminal interrupts every process of its group by itself.
+        handlers = {signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN)}
+        handlers[signal.SIGTERM] = signal.signal(signal.SIGTERM, stop)
+        threads = [threading.Thread(target=follow, args=[process]) for process in started]
+        threads += [threading.Thread(target=_relay, args=[p.stderr, sys.stderr]) for p in started if p.stderr]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return failed[0] if failed else 0
+
+
+def _start(arguments: Sequence[str], alone: bool) -> subprocess.Popen[str]:
+    """Start a `dvc repro`. One that is alone may draw on the terminal: standard error stays its own."""
+    return subprocess.Popen(
+        ["dvc", "--wait-for-lock", "repro", *arguments],
         stdout=subprocess.PIPE,
+        stderr=None if alone else subprocess.PIPE,
         text=True,
         errors="replace",
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as running:
-        signal.signal(signal.SIGTERM, lambda *_: running.terminate())
-        assert running.stdout is not None
-        for line in annotated(running.stdout, due, shipped):
-            print(line, end="", flush=True)
-    return running.returncode
+    )
+
+
+def _relay(lines: Iterable[str], to: IO[str]) -> None:
+    for line in lines:
+        to.write(line)
+        to.flush()
+
+
+def interrupt(process: subprocess.Popen[str]) -> None:
+    """Interrupt a process and all that it started, as a terminal does."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.send_signal(signal.SIGINT)
+
+
+def jobs() -> int:
+    """How many lanes the variable JOBS asks for.
+
+    Raises:
+        InputError: it is no number from 1 up.
+    """
+    asked = os.environ.get(JOBS) or str(DEFAULT_JOBS)
+    if not re.fullmatch("[1-9][0-9]?", asked):
+        raise InputError(f"{JOBS}: expected a number from 1 to 99, got {asked!r}")
+    return int(asked)
 
 
 def main() -> None:
@@ -73,7 +179,7 @@ def main() -> None:
     if sys.argv[1:] == ["--note"]:
         write_json(SHIPPED_TIMES, {path.stem: read_json(path)["seconds"] for path in sorted(TIMES.glob("*.json"))})
     else:
-        sys.exit(reproduce())
+        sys.exit(reproduce(jobs()))
 
 
 if __name__ == "__main__":

@@ -170,8 +170,8 @@ class Revision:
                     copy = self._copy(source, path)
             else:
                 store = self._repo.cloud.get_remote_odb(self._remote)
-                where = store.oid_to_path(md5)
-                with store.fs.open(where, "rb") as source:
+                where = f"{md5} at the remote"  # whose address may hold a password
+                with store.fs.open(store.oid_to_path(md5), "rb") as source:
                     copy = self._copy(source, path)
         except InputError:
             raise

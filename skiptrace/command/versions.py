@@ -94,13 +94,15 @@ def _read_twins(revision: Revision, name: str, params: dict[str, Any]) -> Iterat
     asked = params.get("twins", 0)
     try:
         rows = read_table(revision.fetch(EVIDENCE / name / "twins.parquet"), ["twin", *RANKED]).to_pandas()
-        for number in range(asked if isinstance(asked, int) else 0):
-            for file in ("config.json", "model.safetensors"):
-                weights = revision.fetch(MODELS / name / "twins" / str(number + 1) / file)
-            theirs = rows[rows["twin"] == number].assign(survives=None)
-            yield Twin(checkpoint.load(weights.parent), theirs)
     except Absent:
         return
+    for number in range(asked if isinstance(asked, int) else 0):
+        try:
+            for file in ("config.json", "model.safetensors"):
+                weights = revision.fetch(MODELS / name / "twins" / str(number + 1) / file)
+        except Absent:
+            continue
+        yield Twin(checkpoint.load(weights.parent), rows[rows["twin"] == number].assign(survives=None))
 
 
 def _read_skip_trigrams(revision: Revision, name: str) -> pd.DataFrame:

@@ -112,19 +112,23 @@ def _model(name: str, a: Version, b: Version) -> ModelChange:
 
 
 def _floor(name: str, a: Version, b: Version) -> Floor | None:
-    """Over the pairs of seeds in either version: models under their own names, and twins trained beside them."""
-    overlaps, similarities = [], []
+    """Over the pairs of seeds in either version: models under their own names, and twins trained beside them.
+
+    A pair that both versions have, the same runs twice, counts once.
+    """
+    pairs: dict[tuple[float, ...], None] = {}
     for version in (a, b):
         named = [version.models[twin] for twin in twins(version, name) if twin in version.models]
         every = [seed for each in named for seed in (Twin(each.weights, each.skip_trigrams), *each.twins)]
         words = version.models[name].vocabulary
         for one, two in combinations(every, 2):
-            overlaps.append(changes(one.skip_trigrams, two.skip_trigrams).overlap)
+            overlap = changes(one.skip_trigrams, two.skip_trigrams).overlap
             alike = similarity(one.weights, two.weights, shared_tokens(words, words))
-            similarities += [m.similarity for m in match(alike) if m.similarity is not None]
-    if not overlaps:
+            pairs[overlap, *(m.similarity for m in match(alike) if m.similarity is not None)] = None
+    if not pairs:
         return None
-    return Floor(len(overlaps), float(np.mean(overlaps)), float(np.mean(similarities)))
+    similarities = [similarity for _, *each in pairs for similarity in each]
+    return Floor(len(pairs), float(np.mean([overlap for overlap, *_ in pairs])), float(np.mean(similarities)))
 
 
 def scores(studied: Studied, head: str | None) -> dict[str, float]:

@@ -6,7 +6,7 @@ destination nor a match; attention that rests on it counts as attention elsewher
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -90,12 +90,15 @@ def patterns_without(
 
 
 @torch.no_grad()
-def knockouts(model: Transformer, params: ScoringParams) -> pd.DataFrame:
-    """Prefix matching of every later head, in attention, when one earlier head is cut; ± over sequences."""
+def knockouts(model: Transformer, params: ScoringParams, among: Sequence[Head] | None = None) -> pd.DataFrame:
+    """Prefix matching of every later head, in attention, when one earlier head, of those `among` all, is cut.
+
+    ± over sequences.
+    """
     tokens, length = repeated(model, params)
     rows = []
     intact = matching_by_sequence(model, tokens, length, params.repeats, model.patterns)
-    for first in heads(model):
+    for first in heads(model) if among is None else among:
         for via in VIA if first[0] < model.n_layers - 1 else ():
             without = partial(patterns_without, model, head=first, via=via)
             cut = matching_by_sequence(model, tokens, length, params.repeats, without)

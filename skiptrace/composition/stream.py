@@ -3,6 +3,7 @@
 "A Mathematical Framework", section "Subspaces and Residual Stream Bandwidth".
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -46,8 +47,10 @@ class Stream(NamedTuple):
 
 
 @torch.no_grad()
-def on_text(model: Transformer, tokens: Int[Tensor, "batch ctx"], share: float) -> Stream:
-    """Run the model and keep what everyone writes."""
+def on_text(
+    model: Transformer, tokens: Int[Tensor, "batch ctx"], share: float, among: Sequence[Head] | None = None
+) -> Stream:
+    """Run the model and keep what everyone writes, or of the heads those `among` them."""
     x, pos = model.embed(tokens)
 
     def written(name: str, head: Head | None, vectors: Tensor) -> Written:
@@ -59,7 +62,8 @@ def on_text(model: Transformer, tokens: Int[Tensor, "batch ctx"], share: float) 
         before.append(x[:, 1:].flatten(0, 1).double())
         outputs = layer.head_outputs(x, layer.pattern(x, pos))
         for h in range(model.n_heads):
-            writers.append(written(head_name((index, h)), (index, h), outputs[:, h]))
+            if among is None or (index, h) in among:
+                writers.append(written(head_name((index, h)), (index, h), outputs[:, h]))
         x = layer.add(x, outputs.sum(1))
     return Stream(writers, before)
 

@@ -1,6 +1,6 @@
 """Every table about pairs of heads and the residual stream of one model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -33,10 +33,12 @@ def study(
     scoring: ScoringParams,
     params: CompositionParams,
     pairs: int | None = None,
+    among: Sequence[Head] | None = None,
 ) -> Iterator[tuple[Table, pd.DataFrame]]:
     """(table, rows) of all that needs the model, validation text, `vocabulary` (`token, count`) and `scored` (`HEADS`).
 
-    What needs more layers than there are is a table without rows. Of virtual heads, the `pairs` strongest are studied.
+    What needs more layers than there are is a table without rows. Of virtual heads, the `pairs` strongest are studied;
+    what heads write on text, and what later ones lack without them, is measured of those `among` all.
     """
     windows = spread_windows(valid, model.n_ctx, scoring.sequences)
     texts = windows[:, :-1]
@@ -56,11 +58,11 @@ def study(
     yield tables.VIRTUAL_HEADS, virtual_heads(model, scoring, pairs)
     yield tables.PATTERNS, examples.shown_patterns(model, windows, _shown(composed, logits), sure, params)
     yield tables.INDUCTION, induction(model, valid, scored, composed, scoring)
-    yield tables.KNOCKOUTS, knockouts(model, scoring)
+    yield tables.KNOCKOUTS, knockouts(model, scoring, among)
     yield tables.TERMS, term_importance(model, windows)
 
     yield tables.VIRTUAL_WEIGHTS, virtual_weights(model, scoring)
-    written = stream.on_text(model, texts, params.subspace_share)
+    written = stream.on_text(model, texts, params.subspace_share, among)
     yield tables.WRITERS, stream.writers(model, written, scoring)
     yield tables.OVERLAPS, stream.overlaps(model, written, scoring)
     yield tables.DELETION, deletion(model, written, scoring)

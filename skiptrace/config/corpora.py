@@ -1,5 +1,6 @@
 """`corpora`: where text comes from, one key per corpus."""
 
+import re
 import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -104,6 +105,16 @@ class FilesCorpus(TextParams):
     path: str = Field(description="a file, a folder, or an address such as s3://…")
     include: Globs = Field(("**/*.txt",), description="globs within the folder")
     exclude: Globs = Field((), description="globs that are left out")
+
+    # Of the whole, since the message about a single value would show it.
+    @model_validator(mode="after")
+    def _without_password(self) -> "FilesCorpus":
+        if re.match(r"[^/]*://[^/@:]*:(?!\d+(/|$)).*@", self.path):
+            raise ValueError(
+                "path: the address holds a password, which git, messages and the report would show; fsspec takes it "
+                "from its configuration or the environment, as FSSPEC_FTP_PASSWORD"
+            )
+        return self
 
 
 class HubCorpus(TextParams):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from skiptrace.config.account import AccountParams
 from skiptrace.config.base import Params, check, read_yaml
+from skiptrace.config.budget import BudgetParams
 from skiptrace.config.composition import CompositionParams
 from skiptrace.config.control import ControlParams
 from skiptrace.config.corpora import Corpus, check_corpus
@@ -24,6 +25,7 @@ from skiptrace.config.verification import VerificationParams
 from skiptrace.errors import InputError
 
 SINGLE: dict[str, type[Params]] = {
+    "budget": BudgetParams,
     "scoring": ScoringParams,
     "expansion": ExpansionParams,
     "mining": MiningParams,

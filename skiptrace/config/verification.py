@@ -14,10 +14,12 @@ class VerificationParams(Params):
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="of the contexts and of the random rows")
     rows: Count = Field(2000, description="rows checked per model, half from either ranking")
-    contexts: Annotated[int, Field(ge=2)] = Field(32, description="contexts per row")
+    contexts: Annotated[int, Field(ge=2)] = Field(
+        32, description="contexts per row, shared by rows of one source and destination"
+    )
     context_tokens: Annotated[int, Field(ge=4)] = Field(64, description="tokens per context, at most n_ctx")
     null_rows: Annotated[int, Field(ge=10)] = Field(
-        200, description="random rows per head that effects are compared with"
+        200, description="random rows per head that effects are compared with, two of each source and destination"
     )
     fdr: Annotated[float, Field(gt=0, lt=1)] = Field(0.05, description="false-discovery rate, between 0 and 1")
     min_p_out: Annotated[float, Field(gt=0, lt=1)] = Field(

@@ -193,7 +193,7 @@ def behaviour(model: Transformer, drawn: Grammar, streams: Streams, params: Cont
     rules = drawn.rules
     rows = Rows(*(rules[f"{role}_id"].to_numpy() for role in ("source", "destination", "out")))
     sampler = Sampler(streams.valid, params.n_ctx, len(streams.count), 0)
-    other = rows._replace(source=frequency_matched(rows.source, streams.count, 0))
+    other = frequency_matched(rows.source, streams.count, 0)
     found = check(model, 0, 0, rows, sampler.draw(rows, params.contexts), other)
     columns = {"model_nats": found.replaced.mean, "model_se": found.replaced.se, "model_p": found.p_out}
     return pd.DataFrame(columns, index=rules.index)

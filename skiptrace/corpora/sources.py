@@ -31,7 +31,7 @@ def check(corpora: dict[str, Corpus]) -> None:
     for name, corpus in corpora.items():
         if "://" in corpus.path:
             continue
-        if not Path(corpus.path).exists():
+        if not os.path.exists(corpus.path):  # which no path is too long for, unlike those of pathlib
             raise InputError(f"corpora.{name}.path: {corpus.path} does not exist{fetched_by(Path(corpus.path))}")
         found: list[tuple[str, Path]] = []
         if isinstance(corpus, PackagesCorpus):
@@ -85,10 +85,10 @@ def local_files(root: Path, corpus: FilesCorpus, name: str, notes: Notes) -> lis
         InputError: the path is not there, or a file that is asked for is no file, is unnameable, or lies elsewhere.
     """
     key = f"corpora.{name}"
-    if root.is_file():
+    if os.path.isfile(root):
         check_single(_look(root.name, root, corpus, name), corpus, name)
         return [(root.name, root)]
-    if not root.is_dir():
+    if not os.path.isdir(root):
         what = "is neither a file nor a folder" if os.path.lexists(root) else f"does not exist{fetched_by(root)}"
         raise InputError(f"{key}.path: {root} {what}")
     inside = root.resolve()

@@ -32,12 +32,13 @@ def study(
     windows: Int[Tensor, "contexts width"],
     params: DirectionsParams,
     twins: Sequence[Transformer] = (),
+    removed: Sequence[Head] | None = None,
 ) -> dict[str, pd.DataFrame]:
     """The tables by their names (`directions.tables`); without rows for a model without heads.
 
     `probability` is that of the training text, `windows` are held-out contexts, and tokens that are not `eligible` are
-    not read out. Directions are removed one group at a time, beside as many random directions of the same circuit,
-    which carry what its directions carry on average.
+    not read out. Directions of the heads `removed`, or of all, are removed one group at a time, beside as many random
+    directions of the same circuit, which carry what its directions carry on average.
     """
     weight = weights(probability, params)
     chance = Turned(model, weight, params.null_draws, params.seed)
@@ -49,7 +50,8 @@ def study(
             parts, null = directions(make(model, *head), weight, weight), chance.spectra(name, *head)
             # Where queries and keys are turned or normalised, the score is not QK alone.
             apart = name == "qk" and (model.config.rotary or model.config.use_qk_norm)
-            removal = None if runs is None or apart else _Removal(runs, name, head, parts, params)
+            spared = runs is None or apart or (removed is not None and head not in removed)
+            removal = None if runs is None or spared else _Removal(runs, name, head, parts, params)
             spectra.append(place | _whole(parts, null, removal))
             listed = groups(parts.values, params.gap)
             for number, group in enumerate(listed, 1):

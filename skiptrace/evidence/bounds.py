@@ -24,7 +24,7 @@ from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import BOS_ID
 from skiptrace.progress import progress
 
-ROW_PLACES = 4096  # places of the validation text at which checked rows are taken away
+ROW_PLACES = 64  # places at which checked rows are taken away, for each of `bound_places`: they cost that much less
 
 
 def of_rows(model: Transformer, checked: pd.DataFrame, streams: Streams, params: VerificationParams) -> Estimate:
@@ -33,7 +33,7 @@ def of_rows(model: Transformer, checked: pd.DataFrame, streams: Streams, params:
         checked["support"] != Support.SUPPORTED, ["layer", "head", "source_id", "destination_id", "out_id", "ov"]
     ]
     unsupported = unsupported.assign(ov=unsupported["ov"].clip(lower=0))
-    ctx, places = _places(model, streams, params, ROW_PLACES)
+    ctx, places = _places(model, streams, params, ROW_PLACES * params.bound_places)
     saved = []
     batch = at_once(model, ctx)
     for start in range(0, len(places), batch):

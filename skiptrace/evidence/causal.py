@@ -6,7 +6,7 @@ from the destination to the source; what it attended there goes to the other tok
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -48,10 +48,12 @@ class Checked(NamedTuple):
 
 @dataclass(frozen=True)
 class Contexts:
-    """Contexts `[rows, n, ctx]` that end in each row's destination, and where its source was placed."""
+    """Sets of `n` contexts that end in a destination, and where its source was placed; `of`: the set of each row."""
 
-    tokens: Integer[np.ndarray, "rows n ctx"]
-    place: Integer[np.ndarray, "rows n"]
+    tokens: Integer[np.ndarray, "sets n ctx"]
+    place: Integer[np.ndarray, "sets n"]
+    source: Integer[np.ndarray, " sets"]
+    of: Integer[np.ndarray, " rows"]
 
 
 class Sampler:
@@ -83,7 +85,12 @@ class Sampler:
         span = self._generator.random((len(rows.source), n)) * np.log(self.ctx - 1)
         place = self.ctx - 1 - np.clip(np.exp(span).astype(np.int64), 1, self.ctx - 2)
         np.put_along_axis(tokens, place[..., None], rows.source[:, None, None], axis=2)
-        return Contexts(tokens, place)
+        return Contexts(tokens, place, np.asarray(rows.source), np.arange(len(rows.source)))
+
+    def draw_shared(self, rows: Rows, n: int) -> Contexts:
+        """`n` contexts for each distinct pair of source and destination, which all rows of the pair share."""
+        _, first, of = np.unique(np.stack(rows[:2]), axis=1, return_index=True, return_inverse=True)
+        return replace(self.draw(Rows(*(ids[first] for ids in rows)), n), of=of.ravel())
 
 
 class End(NamedTuple):
@@ -229,42 +236,57 @@ def at_once(model: Transformer, ctx: int) -> int:
     return max(1, MOST // max((model.n_layers + 1) * ctx * model.d_model, model.d_vocab))
 
 
-def check(model: Transformer, layer: int, head: int, rows: Rows, contexts: Contexts, other: Rows | None) -> Checked:
-    """Run the contexts intact, with the edge cut, and with the source of `other` in its place.
+def check(
+    model: Transformer,
+    layer: int,
+    head: int,
+    rows: Rows,
+    contexts: Contexts,
+    other: Integer[np.ndarray, " sets"] | None,
+) -> Checked:
+    """Run the contexts intact, with the edge cut, and with the tokens `other` in the place of their sources.
 
-    Where the source also stands elsewhere in a context, those edges are cut too.
+    Where the source also stands elsewhere in a context, those edges are cut too. Contexts that rows share are run once.
     """
-    n_rows, n, ctx = contexts.tokens.shape
+    sets, n, ctx = contexts.tokens.shape
     # By the place of the source: what stands before it is the same whatever the source, and is run once.
     order = np.argsort(-contexts.place.ravel(), kind="stable")
-    place = contexts.place.ravel()[order]
-    of = order // n
+    place, of, number = contexts.place.ravel()[order], order // n, order % n
     flat = torch.from_numpy(contexts.tokens.reshape(-1, ctx)[order])
-    out, source = (torch.from_numpy(ids[of].astype(np.int64)) for ids in (rows.out, rows.source))
+    source = torch.from_numpy(contexts.source[of].astype(np.int64))
     swapped = contexts.tokens.copy()
     if other is not None:
-        np.put_along_axis(swapped, contexts.place[..., None], other.source[:, None, None], axis=2)
+        np.put_along_axis(swapped, contexts.place[..., None], other[:, None, None], axis=2)
     instead = torch.from_numpy(swapped.reshape(-1, ctx)[order])
+    members = np.argsort(contexts.of, kind="stable")  # the rows of one set after those of another
+    size = np.bincount(contexts.of, minlength=sets)
+    ends = size.cumsum()
     first = first_layer(model)
-    found: list[list[Tensor]] = [[], [], []]
+    before, dropped, replaced = found = np.full((3, len(rows.out), n), np.nan)
     batch = at_once(model, ctx)
     for start in progress(range(0, len(flat), batch), f"checking L{layer}H{head}", leave=False):
         part = slice(start, start + batch)
-        wanted, tokens = out[part], flat[part]
+        tokens = flat[part]
+        at = np.repeat(np.arange(len(tokens)), size[of[part]])  # the context of each row that is asked for
+        row = members[np.concatenate([np.arange(ends[each] - size[each], ends[each]) for each in of[part]])]
+        wanted, here = torch.from_numpy(rows.out[row].astype(np.int64)), (row, number[part][at])
         edges = tokens == source[part, None]
         edges[:, -1] = False  # the destination may be the same token; its own edge is not the skip-trigram's
         end = run_to_end(model, tokens, first)
-        intact = log_p(end.logits, wanted)
-        found[0].append(intact)
-        found[1].append(intact - log_p(without_edges(model, end, layer, head, edges), wanted))
+        intact = _log_p(end.logits, at, wanted)
+        before[here] = intact.double()
+        dropped[here] = (intact - _log_p(without_edges(model, end, layer, head, edges), at, wanted)).double()
         if other is not None:
             changed = run_to_end(model, instead[part], first, end, int(place[part].min()))
-            found[2].append(intact - log_p(changed.logits, wanted))
-        else:
-            found[2].append(torch.full_like(intact, torch.nan))
-    back = np.argsort(order)
-    before, dropped, replaced = (torch.cat(f).double().numpy()[back].reshape(n_rows, n) for f in found)
-    return Checked(_effect(dropped), _effect(replaced), np.exp(before).mean(1))
+            replaced[here] = (intact - _log_p(changed.logits, at, wanted)).double()
+    return Checked(_effect(found[1]), _effect(found[2]), np.exp(before).mean(1))
+
+
+def _log_p(
+    logits: Float[Tensor, "batch d_vocab"], at: Integer[np.ndarray, " asked"], token: Int[Tensor, " asked"]
+) -> Float[Tensor, " asked"]:
+    """Log probability of tokens, each in one of the contexts, in nats."""
+    return logits[at, token] - logits.logsumexp(-1)[at]
 
 
 def _effect(change: Float[np.ndarray, "rows n"]) -> Effect:

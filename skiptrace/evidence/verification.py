@@ -70,9 +70,9 @@ def evidence_score(checked: pd.DataFrame) -> pd.Series:
 
 
 def best(table: pd.DataFrame, rows: int) -> Bool[np.ndarray, " n"]:
-    """The first rows of each ranking; together at most `rows`."""
-    each = rows // 2
-    return ((table["rank_published"] <= each) | (table["rank_expected"] <= each)).to_numpy()
+    """The first rows of each ranking among those of the table; together at most `rows`."""
+    published, expected = (table[f"rank_{rule}"].rank() for rule in ("published", "expected"))
+    return ((published <= rows // 2) | (expected <= rows // 2)).to_numpy()
 
 
 def _head(
@@ -81,8 +81,9 @@ def _head(
     rows = Rows(*(table[name].to_numpy() for name in IDS))
     seed = params.seed + 1000 * layer + head
     sampler = Sampler(streams.valid, min(params.context_tokens, model.n_ctx), len(streams.count), seed)
-    other = rows._replace(source=frequency_matched(rows.source, streams.count, seed))
-    found = check(model, layer, head, rows, sampler.draw(rows, params.contexts), other)
+    contexts = sampler.draw_shared(rows, params.contexts)
+    other = frequency_matched(contexts.source, streams.count, seed)
+    found = check(model, layer, head, rows, contexts, other)
     null = null_effects(model, layer, head, rows, sampler, streams, params)
     elsewhere = other_destinations(model, layer, head, rows, sampler, streams, params)
     at_least = (null[None, :] >= found.cut.mean[:, None]).sum(1)
@@ -116,15 +117,22 @@ def null_effects(
     streams: Streams,
     params: VerificationParams,
 ) -> Float[np.ndarray, " null_rows"]:
-    """Effects, in nats, of rows of random tokens of the same frequencies, checked in the same way."""
+    """Effects, in nats, of rows of random tokens of the same frequencies, checked in the same way.
+
+    Each random pair of source and destination has `NULL_OUTS` output tokens, as mined pairs have about two.
+    """
     generator = np.random.default_rng([params.seed, layer, head])
-    like = generator.integers(0, len(rows.source), params.null_rows)
-    seeds = generator.integers(0, 2**32, 3)
-    matched = (frequency_matched(tokens[like], streams.count, int(s)) for tokens, s in zip(rows, seeds, strict=True))
-    drawn = Rows(*matched)
-    return check(model, layer, head, drawn, sampler.draw(drawn, params.contexts), None).cut.mean
+    like = generator.integers(0, len(rows.source), -(-params.null_rows // NULL_OUTS))
+    source, destination = (
+        np.repeat(frequency_matched(ids[like], streams.count, int(s)), NULL_OUTS)
+        for ids, s in zip(rows[:2], generator.integers(0, 2**32, 2), strict=True)
+    )
+    out = frequency_matched(np.repeat(rows.out[like], NULL_OUTS), streams.count, int(generator.integers(2**32)))
+    drawn = Rows(*(ids[: params.null_rows] for ids in (source, destination, out)))
+    return check(model, layer, head, drawn, sampler.draw_shared(drawn, params.contexts), None).cut.mean
 
 
+NULL_OUTS = 2
 OTHER_CONTEXTS = 4  # of each other destination: their mean over destinations has as many contexts as the row itself
 
 
@@ -137,10 +145,14 @@ def other_destinations(
     streams: Streams,
     params: VerificationParams,
 ) -> Float[np.ndarray, "rows others"]:
-    """Effects, in nats, of each row's source and output token at other destinations of similar frequency."""
+    """Effects, in nats, of each row's source and output token at other destinations of similar frequency.
+
+    Rows of one source and destination have the same other destinations.
+    """
     n, others = len(rows.source), params.other_destinations
     seed = np.random.default_rng([params.seed, layer, head, 1]).integers(2**32)
-    source, destination, out = (np.repeat(ids, others) for ids in rows)
-    moved = Rows(source, frequency_matched(destination, streams.count, int(seed)), out)
-    effects = check(model, layer, head, moved, sampler.draw(moved, OTHER_CONTEXTS), None).cut.mean
+    pairs, of = np.unique(np.stack(rows[:2]), axis=1, return_inverse=True)
+    destination = frequency_matched(np.repeat(pairs[1], others), streams.count, int(seed)).reshape(-1, others)
+    moved = Rows(np.repeat(rows.source, others), destination[of.ravel()].ravel(), np.repeat(rows.out, others))
+    effects = check(model, layer, head, moved, sampler.draw_shared(moved, OTHER_CONTEXTS), None).cut.mean
     return effects.reshape(n, others)

@@ -1,18 +1,24 @@
-"""The loops over a tile that tensor libraries lack, compiled; they run while the tile is in the processor's cache.
+"""The loops that tensor libraries lack, compiled: products of whole numbers in registers, and what is done with them.
 
-Each looks only at blocks whose maximum beats the k-th best value so far. All run without the interpreter's lock.
+All run without the interpreter's lock.
 """
 
 import contextlib
+import functools
 from collections.abc import Callable
 from typing import Any, no_type_check
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
 from numba.core.caching import FunctionCache
+from numba.core.registry import cpu_target
+from numba.cpython.unsafe.numbers import trailing_zeros
+from numba.extending import intrinsic
 
-ROW_BLOCK, COLUMN_BLOCK = 64, 16  # entries of a row, and of a column, that one maximum stands for
-LANES = 8  # copies of the histogram, so that neighbours that fall in one bin do not wait for each other
+HEIGHT = 6  # rows of a block of products that are formed at once, in registers
+QUEUE = 64  # products that wait for their vectors
 
 
 class _Cache(FunctionCache):
@@ -43,97 +49,396 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     return compile_lazily
 
 
+class Instructions:
+    """What the processor that loops are compiled for can do at once; Numba's variables can ask for an older one."""
+
+    @staticmethod
+    @functools.cache
+    def features() -> frozenset[str]:
+        """Names of its extensions, as LLVM has them."""
+        names = cpu_target.target_context.codegen()._tm_features.split(",")
+        return frozenset(name[1:] for name in names if name.startswith("+"))
+
+    @classmethod
+    def bytes(cls) -> bool:
+        """Whether it adds up four products of bytes in one step (AVX512-VNNI)."""
+        return "avx512vnni" in cls.features()
+
+    @classmethod
+    def vectors(cls) -> int:
+        """Vectors of 16 columns that are held in registers together, for each of `HEIGHT` rows."""
+        return 4 if "avx512bw" in cls.features() else 1
+
+    @classmethod
+    def columns(cls) -> int:
+        """Columns of a block of products."""
+        return 16 * cls.vectors()
+
+
+INT32, INT64 = ir.IntType(32), ir.IntType(64)
+SIXTEEN = ir.VectorType(INT32, 16)
+
+
+def _add_products(builder: ir.IRBuilder, total: ir.Value, left: ir.Value, right: ir.Value, size: int) -> ir.Value:
+    """Total [16] + Σ left·right over the four bytes (left unsigned) or two 16-bit numbers of each of 16 words."""
+    if size == 1:
+        words = ir.VectorType(ir.IntType(8), 64)
+        kind = ir.FunctionType(SIXTEEN, [SIXTEEN, words, words])
+        step = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
+        return builder.call(step, [total, builder.bitcast(left, words), builder.bitcast(right, words)])
+    words, wide = ir.VectorType(ir.IntType(16), 32), ir.VectorType(INT32, 32)
+    both = (builder.sext(builder.bitcast(side, words), wide) for side in (left, right))
+    products, none = builder.mul(*both), ir.Constant(wide, ir.Undefined)
+    # Compilers know this sum of neighbours as one instruction, on x86 and on ARM.
+    even, odd = (
+        builder.shuffle_vector(products, none, ir.Constant(SIXTEEN, list(range(first, 32, 2)))) for first in (0, 1)
+    )
+    return builder.add(total, builder.add(even, odd))
+
+
+def _block(rows: int) -> Callable[..., Any]:
+    """The intrinsic function that forms so many rows of a block of products; the sums stay in registers."""
+
+    @intrinsic
+    @no_type_check
+    def form(context, left, left_at, right, right_at, steps, start, out, out_at, cut):
+        """Products of rows from word `left_at` of left, and columns of group `right_at` of right.
+
+        left [.., steps, HEIGHT, words], right [.., steps, columns, words]; start [columns] is what sums begin at.
+        Writes the largest of each row from out[out_at] on; of a single row, which of its products reach the cut is
+        returned, a bit for each column, and written are all of them.
+        """
+        size = left.dtype.bitwidth // 8
+        kinds = (left, *[types.int64], right, *[types.int64] * 2, start, out, types.int64, types.int32)
+
+        def generate(context, builder, _, arguments):
+            vectors = Instructions.vectors()
+            left, left_at, right, right_at, steps, start, out, out_at, cut = arguments
+            number, columns = functools.partial(ir.Constant, INT64), 16 * vectors
+            every = [(m, v) for m in range(rows) for v in range(vectors)]
+            none = ir.Constant(SIXTEEN, ir.Undefined)
+
+            def data(array, kind):
+                pointer = cgutils.create_struct_proxy(kind)(context, builder, value=array).data
+                return builder.bitcast(pointer, INT32.as_pointer())
+
+            def load(pointer, at):
+                return builder.load(builder.bitcast(builder.gep(pointer, [at]), SIXTEEN.as_pointer()), align=4)
+
+            def spread(one):
+                first = builder.insert_element(none, one, ir.Constant(INT32, 0))
+                return builder.shuffle_vector(first, none, ir.Constant(SIXTEEN, [0] * 16))
+
+            left = builder.gep(data(left, kinds[0]), [left_at])
+            group = builder.mul(right_at, number(columns))
+            right = builder.gep(data(right, kinds[2]), [builder.mul(group, steps)])
+            start = builder.gep(data(start, kinds[5]), [group])
+            out = builder.gep(data(out, kinds[6]), [out_at])
+
+            starts, before = [load(start, number(16 * v)) for v in range(vectors)], builder.block
+            loop, after = builder.append_basic_block("loop"), builder.append_basic_block("after")
+            builder.branch(loop)
+            builder.position_at_end(loop)
+            step = builder.phi(INT64)
+            step.add_incoming(number(0), before)
+            sums = {at: builder.phi(SIXTEEN) for at in every}
+            here = builder.mul(step, number(columns))
+            across = [load(right, builder.add(here, number(16 * v))) for v in range(vectors)]
+            here = builder.mul(step, number(HEIGHT))
+            places = [builder.gep(left, [builder.add(here, number(m))]) for m in range(rows)]
+            down = [spread(builder.load(place, align=4)) for place in places]
+            grown = {(m, v): _add_products(builder, sums[m, v], down[m], across[v], size) for m, v in every}
+            following = builder.add(step, number(1))
+            step.add_incoming(following, loop)
+            for m, v in every:
+                sums[m, v].add_incoming(starts[v], before)
+                sums[m, v].add_incoming(grown[m, v], loop)
+            builder.cbranch(builder.icmp_signed("<", following, steps), loop, after)
+            builder.position_at_end(after)
+
+            bits = number(0)
+            if rows == 1:
+                for v in range(vectors):
+                    place = builder.bitcast(builder.gep(out, [number(16 * v)]), SIXTEEN.as_pointer())
+                    builder.store(grown[0, v], place, align=4)
+                    reached = builder.bitcast(builder.icmp_signed(">=", grown[0, v], spread(cut)), ir.IntType(16))
+                    bits = builder.or_(bits, builder.shl(builder.zext(reached, INT64), number(16 * v)))
+                return bits
+            kind = ir.FunctionType(INT32, [SIXTEEN])
+            reduce = cgutils.get_or_insert_function(builder.module, kind, "llvm.vector.reduce.smax.v16i32")
+            for m in range(rows):
+                most = grown[m, 0]
+                for v in range(1, vectors):
+                    most = builder.select(builder.icmp_signed(">", grown[m, v], most), grown[m, v], most)
+                builder.store(builder.call(reduce, [most]), builder.gep(out, [number(m)]), align=4)
+            return bits
+
+        return types.uint64(*kinds), generate
+
+    return form
+
+
+_rows, _row = _block(HEIGHT), _block(1)
+
+
 @compiled()
 @no_type_check
-def take_rows(tile, maxima, first_column, values, index):
-    """Enter a tile [n, m] into the best of each row, values and index [n, k]; maxima [n, ⌈m/ROW_BLOCK⌉].
-
-    Tiles come with ascending columns, so an equal entry that comes later has the larger column and stays out.
-    """
-    n, m = tile.shape
-    last = values.shape[1] - 1
-    for i in range(n):
-        best, place = values[i], index[i]
-        for block in range(maxima.shape[1]):
-            if maxima[i, block] <= best[last]:
-                continue
-            for j in range(block * ROW_BLOCK, min(m, (block + 1) * ROW_BLOCK)):
-                value = tile[i, j]
-                if value > best[last]:
-                    p = last
-                    while p > 0 and best[p - 1] < value:
-                        best[p], place[p] = best[p - 1], place[p - 1]
-                        p -= 1
-                    best[p], place[p] = value, first_column + j
+def peaks(vectors, found):
+    """The largest absolute entries of vectors [n, rank] into found [n]."""
+    for i in range(vectors.shape[0]):
+        peak = np.float32(0)
+        for r in range(vectors.shape[1]):
+            peak = max(peak, abs(vectors[i, r]))
+        found[i] = peak
 
 
 @compiled()
 @no_type_check
-def take_columns(tile, maxima, first_row, worst, values, index):
-    """Enter a tile [n, m] into the best of each column, values and index [m, k]; maxima [⌈n/COLUMN_BLOCK⌉, m].
+def pack(vectors, order, levels, raised, block, numbers, scale, norm, residual, sums):
+    """Write vectors [n, rank], those of an order, as whole numbers up to ±levels; each block of so many has a scale.
 
-    `worst` [m] repeats the last column of `values`, which is compared with every maximum, without gaps.
+    numbers [groups, steps, width, words] become the numbers plus `raised`; sums [groups, width] theirs without it.
+    Writes scale [blocks], norm [blocks], the largest of a vector, and residual [blocks], the largest norm of what
+    rounding takes from one. The last vector fills the last block, whose largest products are then of vectors there are.
     """
-    n, m = tile.shape
-    last = values.shape[1] - 1
-    for block in range(maxima.shape[0]):
-        for j in range(m):
-            if maxima[block, j] <= worst[j]:
-                continue
-            best, place = values[j], index[j]
-            for i in range(block * COLUMN_BLOCK, min(n, (block + 1) * COLUMN_BLOCK)):
-                value = tile[i, j]
-                if value > best[last]:
-                    p = last
-                    while p > 0 and best[p - 1] < value:
-                        best[p], place[p] = best[p - 1], place[p - 1]
-                        p -= 1
-                    best[p], place[p] = value, first_row + i
-            worst[j] = best[last]
+    n, rank = len(order), vectors.shape[1]
+    steps, width, words = numbers.shape[1:]
+    for b in range(len(scale)):
+        first, end = b * block, min(n, (b + 1) * block)
+        peak = np.float32(0)
+        for i in range(first, end):
+            for r in range(rank):
+                peak = max(peak, abs(vectors[order[i], r]))
+        unit = np.float64(peak) / levels if peak > 0 else 1.0
+        per_unit, longest, worst = 1.0 / unit, 0.0, 0.0
+        for i in range(first, (b + 1) * block):
+            square, lost, total = 0.0, 0.0, 0
+            group, place, vector = i // width, i % width, order[min(i, n - 1)]
+            for r in range(steps * words):
+                value = np.float64(vectors[vector, r]) if r < rank else 0.0
+                whole = np.rint(value * per_unit)
+                square += value * value
+                lost += (value - whole * unit) ** 2
+                total += np.int64(whole)
+                numbers[group, r // words, place, r % words] = np.int64(whole) + raised
+            sums[group, place] = total
+            longest, worst = max(longest, square), max(worst, lost)
+        scale[b], norm[b], residual[b] = unit, np.sqrt(longest), np.sqrt(worst)
+
+
+@intrinsic
+@no_type_check
+def _eights(context, left, i, right, j):
+    """Σ left[i]·right[j] over all places but the last rank mod 8, in double precision, in eight sums that are added."""
+    kinds = (left, types.int64, right, types.int64)
+
+    def generate(context, builder, _, arguments):
+        number, lanes = functools.partial(ir.Constant, INT64), ir.VectorType(ir.DoubleType(), 8)
+        single = ir.VectorType(ir.FloatType(), 8).as_pointer()
+        sides = []
+        for array, kind, row in ((arguments[0], kinds[0], arguments[1]), (arguments[2], kinds[2], arguments[3])):
+            parts = cgutils.create_struct_proxy(kind)(context, builder, value=array)
+            rank = builder.extract_value(parts.shape, 1)
+            sides.append(builder.gep(parts.data, [builder.mul(row, rank)]))
+        end = builder.and_(rank, number(-8))
+        before, check = builder.block, builder.append_basic_block("check")
+        loop, after = builder.append_basic_block("loop"), builder.append_basic_block("after")
+        builder.branch(check)
+        builder.position_at_end(check)
+        r, total = builder.phi(INT64), builder.phi(lanes)
+        r.add_incoming(number(0), before)
+        total.add_incoming(ir.Constant(lanes, [0.0] * 8), before)
+        builder.cbranch(builder.icmp_signed("<", r, end), loop, after)
+        builder.position_at_end(loop)
+        places = (builder.bitcast(builder.gep(side, [r]), single) for side in sides)
+        one, other = (builder.fpext(builder.load(place, align=4), lanes) for place in places)
+        total.add_incoming(builder.fadd(total, builder.fmul(one, other)), loop)
+        r.add_incoming(builder.add(r, number(8)), loop)
+        builder.branch(check)
+        builder.position_at_end(after)
+        sums = [builder.extract_element(total, ir.Constant(INT32, lane)) for lane in range(8)]
+        while len(sums) > 1:
+            half = len(sums) // 2
+            sums = [builder.fadd(one, other) for one, other in zip(sums[:half], sums[half:], strict=True)]
+        return sums[0]
+
+    return types.float64(*kinds), generate
+
+
+@intrinsic
+@no_type_check
+def _fetch(context, vectors, i):
+    """Ask for a vector of single precision, before it is needed."""
+    kinds = (vectors, types.int64)
+
+    def generate(context, builder, _, arguments):
+        parts = cgutils.create_struct_proxy(vectors)(context, builder, value=arguments[0])
+        rank = builder.extract_value(parts.shape, 1)
+        pointer = builder.gep(parts.data, [builder.mul(arguments[1], rank)])
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), INT32, INT32, INT32])
+        ask = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        with cgutils.for_range(
+            builder, builder.lshr(builder.add(rank, ir.Constant(INT64, 15)), ir.Constant(INT64, 4))
+        ) as line:
+            place = builder.gep(pointer, [builder.mul(line.index, ir.Constant(INT64, 16))])
+            to_read, soon, data = (ir.Constant(INT32, value) for value in (0, 3, 1))
+            builder.call(ask, [builder.bitcast(place, ir.IntType(8).as_pointer()), to_read, soon, data])
+        return context.get_dummy_value()
+
+    return types.void(*kinds), generate
 
 
 @compiled()
 @no_type_check
-def take_whole(tile, maxima, first_row, first_column, values, rows, columns):
-    """Enter a tile into the best of the whole matrix, [k] each; of equal entries the smaller (row, column) first.
+def product(left, i, right, j):
+    """Σ left[i]·right[j] in double precision, where each product is exact, always in the same order."""
+    total = _eights(left, i, right, j)
+    rank = left.shape[1]
+    for r in range(rank - rank % 8, rank):
+        total += np.float64(left[i, r]) * np.float64(right[j, r])
+    return total
 
-    Tiles come in no order of both, so that equal entries have to be compared by their places.
+
+@compiled()
+@no_type_check
+def offer(values, index, i, value, at):
+    """Enter a value into the best of row i, largest first; of equal ones the smaller index first."""
+    p = values.shape[1] - 1
+    if value < values[i, p] or (value == values[i, p] and at >= index[i, p]):
+        return
+    while p > 0 and (value > values[i, p - 1] or (value == values[i, p - 1] and at < index[i, p - 1])):
+        values[i, p], index[i, p] = values[i, p - 1], index[i, p - 1]
+        p -= 1
+    values[i, p], index[i, p] = value, at
+
+
+@compiled()
+@no_type_check
+def _decide(left, left_order, top, right, right_order, queue, waiting, apart, values, index):
+    """Form the products of those that wait, rows counted from `top`, and offer each."""
+    for q in range(waiting):
+        i, j = queue[q, 0], queue[q, 1]
+        row, column = left_order[top + i], right_order[j]
+        offer(values, index, row if apart else 0, product(left, row, right, column), row * len(right) + column)
+
+
+@compiled()
+@no_type_check
+def bound(norm, residual, other_norm, other_residual, slack):
+    """How far a product of two vectors may be from that of their whole numbers (`skiptrace.mining.search`)."""
+    return (norm + residual) * other_residual + residual * other_norm + slack * norm * other_norm
+
+
+@compiled()
+@no_type_check
+def search(
+    left, left_order, left_numbers, left_scale, left_norm, left_residual,
+    right, right_order, right_numbers, right_scale, right_norm, right_residual,
+    start, slack, first, every, limit, together, values, index,
+):  # fmt: skip
+    """Enter the products of the blocks of rows `first`, first + every … into the best of each row, or of all rows.
+
+    The parts of both sides are those of `Packed`, start [groups, columns] what sums begin at. Values and index [n, k]
+    or, of all rows together, [1, k]; an index is row · m + column. Returns how many products were formed in double
+    precision; it gives up where these are more than `limit`.
     """
-    n, m = tile.shape
-    last = len(values) - 1
-    for i in range(n):
-        row = first_row + i
-        for block in range(maxima.shape[1]):
-            if maxima[i, block] < values[last]:
+    rows_total, columns_total = len(left_order), len(right_order)
+    steps, columns, k = left_numbers.shape[1], right_numbers.shape[2], values.shape[1]
+    block, groups = left_numbers.shape[0] // len(left_scale) * HEIGHT, len(right_scale)
+    apart = not together
+    most = np.empty(groups * block, np.int32)  # the largest products of a group of columns and a row
+    products = np.empty(columns, np.int32)
+    unit, error = np.empty(groups), np.empty(groups)
+    looked = np.empty(groups, np.bool_)
+    queue = np.empty((QUEUE + columns, 2), np.int64)  # rows and columns whose vectors are on their way from memory
+    bounds = np.empty((block if apart else 1, k))  # the largest lower bounds of products in different blocks
+    bounds[:] = -np.inf
+    again = 0
+    for b in range(first, len(left_scale), every):
+        top = b * block
+        rows = min(block, rows_total - top)
+        if apart:
+            bounds[:] = -np.inf
+        for p in range(groups):
+            unit[p], reach = left_scale[b] * right_scale[p], left_norm[b] * right_norm[p]
+            error[p] = bound(left_norm[b], left_residual[b], right_norm[p], right_residual[p], slack)
+            lowest = bounds[0, k - 1]
+            for i in range(1, rows if apart else 1):
+                lowest = min(lowest, bounds[i, k - 1])
+            looked[p] = reach + error[p] >= lowest  # where not, no product of such norms is as large
+            if not looked[p]:
                 continue
-            for j in range(block * ROW_BLOCK, min(m, (block + 1) * ROW_BLOCK)):
-                value, column = tile[i, j], first_column + j
-                if not _before(value, row, column, values[last], rows[last], columns[last]):
+            for i in range(0, rows, HEIGHT):
+                _rows(left_numbers, (top + i) * steps, right_numbers, p, steps, start, most, p * block + i, 0)
+            for i in range(rows):
+                least, at = most[p * block + i] * unit[p] - error[p], i if apart else 0
+                if least > bounds[at, k - 1]:
+                    q = k - 1
+                    while q > 0 and least > bounds[at, q - 1]:
+                        bounds[at, q] = bounds[at, q - 1]
+                        q -= 1
+                    bounds[at, q] = least
+        waiting = 0
+        for p in range(groups):
+            if not looked[p]:
+                continue
+            for i in range(rows):
+                at = left_order[top + i] if apart else 0
+                least = bounds[i if apart else 0, k - 1]
+                if most[p * block + i] * unit[p] + error[p] < least:
                     continue
-                p = last
-                while p > 0 and _before(value, row, column, values[p - 1], rows[p - 1], columns[p - 1]):
-                    values[p], rows[p], columns[p] = values[p - 1], rows[p - 1], columns[p - 1]
-                    p -= 1
-                values[p], rows[p], columns[p] = value, row, column
+                word = (top + i) // HEIGHT * steps * HEIGHT + (top + i) % HEIGHT
+                least = max(least, values[at, k - 1])
+                cut = np.int32(max(np.ceil((least - error[p]) / unit[p]), -(2.0**31)))
+                bits = _row(left_numbers, word, right_numbers, p, steps, start, products, 0, cut)
+                while bits:
+                    j = p * columns + np.int64(trailing_zeros(bits))
+                    bits &= bits - np.uint64(1)
+                    if j < columns_total:
+                        _fetch(right, right_order[j])
+                        queue[waiting, 0], queue[waiting, 1] = i, j
+                        waiting += 1
+                if waiting >= QUEUE:
+                    again += waiting
+                    _decide(left, left_order, top, right, right_order, queue, waiting, apart, values, index)
+                    waiting = 0
+        _decide(left, left_order, top, right, right_order, queue, waiting, apart, values, index)
+        again += waiting
+        if again > limit:
+            return again
+    return again
 
 
-@compiled(inline="always")
-@no_type_check
-def _before(value, row, column, other, other_row, other_column):
-    if value != other:
-        return value > other
-    return row < other_row or (row == other_row and column < other_column)
+PAIRED = 256  # bins of a histogram up to which two entries are counted at once
 
 
 @compiled(fastmath=True)
 @no_type_check
-def count(tile, low, per_unit, counts):
-    """Add a tile's entries to a histogram, counts [LANES, bins], that begins at `low`; its ends take the rest."""
+def count(tile, low, per_unit, bins, counts, least, most):
+    """Add a tile's entries to a histogram that begins at `low`; its ends take the rest.
+
+    counts [bins + 1, bins + 1] has a place for two bins, of an entry in the left half of the tile and of the one
+    opposite in its right half, or, the last, of none: half as many numbers to write, and neighbours seldom wait for
+    each other. Above `PAIRED` bins it is [bins + 1, 1]. Least and most [half the columns or more] take the extremes.
+    """
     n, m = tile.shape
-    top = np.float32(counts.shape[1] - 1)
-    bins = np.empty(m, np.int32)
+    half, paired = m // 2, counts.shape[1] > 1
+    top, across, places = np.float32(bins - 1), np.int32(counts.shape[1]), counts.reshape(-1)
+    first, second = np.empty(half, np.int32), np.empty(half, np.int32)
     for i in range(n):
-        for j in range(m):
-            bins[j] = np.int32(min(max((tile[i, j] - low) * per_unit, np.float32(0)), top))
-        for j in range(m):
-            counts[j % LANES, bins[j]] += 1
+        for j in range(half):
+            one, other = tile[i, j], tile[i, half + j]
+            least[j], most[j] = min(least[j], min(one, other)), max(most[j], max(one, other))
+            first[j] = np.int32(min(max((one - low) * per_unit, np.float32(0)), top)) * across
+            second[j] = np.int32(min(max((other - low) * per_unit, np.float32(0)), top))
+        if paired:
+            for j in range(half):
+                places[first[j] + second[j]] += 1
+        else:
+            for j in range(half):
+                places[first[j]] += 1
+                places[second[j]] += 1
+        if m % 2:
+            one = tile[i, m - 1]
+            least[0], most[0] = min(least[0], one), max(most[0], one)
+            places[np.int32(min(max((one - low) * per_unit, np.float32(0)), top)) * across + across - 1] += 1

@@ -1,8 +1,8 @@
-"""One pass over all entries of a circuit that never holds more of them than a tile.
+"""Passes over all entries of a circuit that never hold more of them than a tile.
 
-The product of the thin factors is formed tile by tile in one reused buffer. Maxima of blocks of entries decide
-where it is worth looking, and a running k-th best value falls behind fewer of them as the pass goes on. Centring,
-token weights and the choice of tokens belong into the factors (`Circuit.centred`, `weighted`, `restricted`).
+The largest entries come from `search`, statistics and changed entries from the product of the thin factors, formed tile
+by tile. Centring, token weights and the choice of tokens belong into the factors (`Circuit.centred`, `weighted`,
+`restricted`).
 """
 
 from collections.abc import Callable
@@ -19,11 +19,11 @@ from skiptrace.arithmetic import total
 from skiptrace.circuits.factored import Circuit
 from skiptrace.errors import InputError
 from skiptrace.mining import kernels
-from skiptrace.mining.accelerated import Best, Largest, tiles
-from skiptrace.mining.topk import Entries, Top, row_top
+from skiptrace.mining.search import Best, best
+from skiptrace.mining.tiles import LARGE, SMALL, Largest, Rows, tiles
+from skiptrace.mining.topk import Entries, Top
 
 HEIGHT, WIDTH = 512, 1024  # of a tile: small enough for the cache, large enough for the matrix product
-MERGED = 8192  # columns whose best entries are merged at once
 SPREAD = 8.0  # the histogram spans this many standard deviations on both sides of the mean
 
 
@@ -70,11 +70,12 @@ Change = Callable[[Float[Tensor, "rows columns"], int, int], None]
 
 
 def scan(circuit: Circuit, request: Request, change: Change | None = None, threads: int = 1) -> Result:
-    """The largest entries of a circuit, exact, ties by the smaller token id, and its statistics.
+    """The largest entries of a circuit, ties by the smaller token id, and its statistics.
 
-    The pass runs on the circuit's device. `change` maps the entries of a tile to what is ranked instead. The result
-    does not depend on `threads`, up to the order in which a column's or the whole matrix's equal entries are found,
-    which is sorted out.
+    Entries of the factors in single precision are computed in double precision, ordered, and then rounded to single
+    precision, so that the result does not depend on the processor or on `threads` (`search`). `change` maps a tile of
+    entries to what is ranked instead. Changed entries, those on another device than the CPU, and those whose extremes
+    and histogram are asked for, are computed in single precision.
 
     Raises:
         InputError: the circuit is empty, of rank 0 or not finite, or statistics are asked for of changed entries.
@@ -83,22 +84,42 @@ def scan(circuit: Circuit, request: Request, change: Change | None = None, threa
     n, m = circuit.shape
     request = Request(min(request.rows, m), min(request.columns, n), min(request.whole, n * m), request.bins)
     moments = _moments(circuit) if request.bins else None
-    left, right = circuit.left.float().contiguous(), circuit.right.float().contiguous()
-    if circuit.device.type != "cpu":
-        return _accelerated(left.to(circuit.device), right.to(circuit.device), request, change, moments)
-    height = -(-n // threads // HEIGHT) * HEIGHT or HEIGHT
-    slabs = [_Slab(left, right, range(r, min(r + height, n)), request, change, moments) for r in range(0, n, height)]
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        if len(slabs) == 1:
-            slabs[0].run()
-        else:
-            with ThreadPoolExecutor(len(slabs)) as pool:
-                list(pool.map(_Slab.run, slabs))
-    finally:
-        torch.set_num_threads(before)
-    return _merge(slabs, request, moments)
+    left, right = circuit.left.float(), circuit.right.float()
+    if change is not None or circuit.device.type != "cpu":
+        return _tiled(left.to(circuit.device), right.to(circuit.device), request, change, moments)
+    statistics = _statistics(left, right, request.bins, moments, threads) if moments else None
+    down, across = (side.contiguous().numpy() for side in (left, right.T))
+    rows = columns = whole = None
+    if request.rows:
+        found = best(down, across, request.rows, False, threads)
+        rows = _top(found, m)
+        if request.rows >= request.whole > 0:  # the largest of all are among the largest of their rows
+            whole = _first(found, request.whole, m)
+        del found
+    if request.whole and whole is None:
+        whole = _first(best(down, across, request.whole, True, threads), request.whole, m)
+    if request.columns:
+        columns = _top(best(across, down, request.columns, False, threads), n)
+    return Result(rows, columns, whole, statistics)
+
+
+def _top(found: Best, columns: int) -> Top:
+    return Top(torch.from_numpy(_single(found.values)), torch.from_numpy((found.place % columns).astype(np.int32)))
+
+
+def _first(found: Best, k: int, columns: int) -> Entries:
+    values, place = found.values.ravel(), found.place.ravel()
+    among = np.flatnonzero(values >= np.partition(values, -k)[-k])
+    order = among[np.lexsort((place[among], -values[among]))[:k]]
+    rows, columns_ = np.divmod(place[order], columns)
+    return Entries(
+        *(torch.from_numpy(a) for a in (_single(values[order]), rows.astype(np.int32), columns_.astype(np.int32)))
+    )
+
+
+def _single(values: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # an entry that single precision cannot hold is infinite there
+        return values.astype(np.float32)
 
 
 def row_tops(circuit: Circuit, k: int, change: Change | None = None) -> Top:
@@ -135,114 +156,46 @@ def _moments(circuit: Circuit) -> _Moments:
     return _Moments(mean, variance, mean - half, mean + half)
 
 
-class _Slab:
-    """Consecutive rows, looked at by one thread."""
+def _statistics(left: Tensor, right: Tensor, bins: int, moments: _Moments, threads: int) -> Statistics:
+    """The statistics of all entries, in single precision, formed in tiles that stay in the processor's cache."""
+    left, right = left.contiguous(), right.contiguous()
+    per_unit = np.float32(bins / (moments.high - moments.low))
 
-    def __init__(
-        self,
-        left: Tensor,
-        right: Tensor,
-        rows: range,
-        request: Request,
-        change: Change | None,
-        moments: _Moments | None,
-    ) -> None:
-        self.left, self.right, self.slab, self.request = left, right, rows, request
-        self.change, self.moments = change, moments
-        self.rows = _empty(len(rows), request.rows)
-        self.columns = _empty(right.shape[1], request.columns)
-        self.worst = np.full(right.shape[1], -np.inf, np.float32)
-        self.whole = (*_empty(request.whole), np.full(request.whole, -1, np.int32))
-        self.min, self.max = np.inf, -np.inf
-        self.counts = np.zeros((kernels.LANES, request.bins), np.int64)
-
-    def run(self) -> None:
-        """Look at every tile, rows of tiles in order and each from left to right."""
+    def count(first: int) -> tuple[np.ndarray, float, float]:
         torch.set_num_threads(1)  # of this thread
-        width = self.right.shape[1]
+        counts = np.zeros((bins + 1, bins + 1 if bins <= kernels.PAIRED else 1), np.int64)
+        low, high = np.full(WIDTH, np.inf, np.float32), np.full(WIDTH, -np.inf, np.float32)
         buffer = torch.empty(HEIGHT * WIDTH)
-        for row in range(self.slab.start, self.slab.stop, HEIGHT):
-            left = self.left[row : min(row + HEIGHT, self.slab.stop)]
-            for column in range(0, width, WIDTH):
-                right = self.right[:, column : column + WIDTH]
-                tile = buffer[: len(left) * right.shape[1]].view(len(left), -1)
-                torch.mm(left, right, out=tile)
-                if self.change is not None:
-                    self.change(tile, row, column)
-                self._look(tile, row, column)
+        for row in range(first * HEIGHT, len(left), threads * HEIGHT):
+            for column in range(0, right.shape[1], WIDTH):
+                parts = left[row : row + HEIGHT], right[:, column : column + WIDTH]
+                tile = buffer[: len(parts[0]) * parts[1].shape[1]].view(len(parts[0]), -1)
+                torch.mm(*parts, out=tile)
+                kernels.count(tile.numpy(), np.float32(moments.low), per_unit, bins, counts, low, high)
+        # Each entry has added to a place of its own bin, in the first or in the second direction.
+        both = counts[:bins].sum(1) + (counts[:, :bins].sum(0) if bins <= kernels.PAIRED else 0)
+        return both, low.min().item(), high.max().item()
 
-    def _look(self, tile: Tensor, row: int, column: int) -> None:
-        request, entries = self.request, tile.numpy()
-        if request.rows or request.whole:
-            across = _block_maxima(tile, 1, kernels.ROW_BLOCK)
-        if request.rows:
-            here = slice(row - self.slab.start, row - self.slab.start + len(tile))
-            kernels.take_rows(entries, across, column, self.rows[0][here], self.rows[1][here])
-        if request.whole:
-            kernels.take_whole(entries, across, row, column, *self.whole)
-        if request.columns:
-            here = slice(column, column + tile.shape[1])
-            best = (a[here] for a in (self.worst, *self.columns))
-            kernels.take_columns(entries, _block_maxima(tile, 0, kernels.COLUMN_BLOCK), row, *best)
-        if self.moments is not None:
-            low, high = tile.aminmax()
-            self.min, self.max = min(self.min, low.item()), max(self.max, high.item())
-            per_unit = request.bins / (self.moments.high - self.moments.low)
-            kernels.count(entries, np.float32(self.moments.low), np.float32(per_unit), self.counts)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        if threads == 1:
+            found = [count(0)]
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                found = list(pool.map(count, range(threads)))
+    finally:
+        torch.set_num_threads(before)
+    counts, low, high = zip(*found, strict=True)
+    return Statistics(moments.mean, moments.variance, min(low), max(high), moments.low, moments.high, np.sum(counts, 0))
 
 
-def _empty(*shape: int) -> tuple[np.ndarray, np.ndarray]:
-    return np.full(shape, -np.inf, np.float32), np.full(shape, -1, np.int32)
-
-
-def _block_maxima(tile: Tensor, dim: int, block: int) -> np.ndarray:
-    """The maxima of blocks of entries along one dimension; the last block may be shorter."""
-    size = tile.shape[dim]
-    whole = size - size % block
-    parts = []
-    if whole:
-        parts.append(tile.narrow(dim, 0, whole).unflatten(dim, (-1, block)).amax(dim + 1))
-    if whole < size:
-        parts.append(tile.narrow(dim, whole, size - whole).amax(dim, keepdim=True))
-    return (parts[0] if len(parts) == 1 else torch.cat(parts, dim)).numpy()
-
-
-def _merge(slabs: list[_Slab], request: Request, moments: _Moments | None) -> Result:
-    rows = columns = whole = statistics = None
-    if request.rows:
-        rows = Top(*(torch.from_numpy(np.concatenate([s.rows[i] for s in slabs])) for i in (0, 1)))
-    if request.columns:
-        columns = _merge_columns([s.columns for s in slabs], request.columns)
-    if request.whole:
-        values, at_row, at_column = (torch.from_numpy(np.concatenate([s.whole[i] for s in slabs])) for i in range(3))
-        whole = Entries.sorted(values, at_row, at_column, request.whole)
-    if moments is not None:
-        counts = sum(s.counts.sum(0) for s in slabs)
-        extremes = min(s.min for s in slabs), max(s.max for s in slabs)
-        statistics = Statistics(moments.mean, moments.variance, *extremes, moments.low, moments.high, counts)
-    return Result(rows, columns, whole, statistics)
-
-
-def _merge_columns(found: list[tuple[np.ndarray, np.ndarray]], k: int) -> Top:
-    """The best of each column among those of all slabs, some columns at a time."""
-    best = []
-    for start in range(0, len(found[0][0]), MERGED):
-        here = slice(start, start + MERGED)
-        values, index = (torch.from_numpy(np.concatenate([part[i][here] for part in found], 1)) for i in (0, 1))
-        # Slabs stand in the order of their rows, so that ties by place are ties by row.
-        top = row_top(values, k)
-        best.append(Top(top.values, index.gather(1, top.index)))
-    return Top(torch.cat([top.values for top in best]), torch.cat([top.index for top in best]))
-
-
-def _accelerated(
-    left: Tensor, right: Tensor, request: Request, change: Change | None, moments: _Moments | None
-) -> Result:
+def _tiled(left: Tensor, right: Tensor, request: Request, change: Change | None, moments: _Moments | None) -> Result:
     (n, _), (_, m) = left.shape, right.shape
-    rows, columns = Best(n, request.rows, left.device), Best(m, request.columns, left.device)
+    rows, columns = Rows(n, request.rows, left.device), Rows(m, request.columns, left.device)
     whole, counts = Largest(request.whole), np.zeros(request.bins, np.int64)
     least, most = np.inf, -np.inf
-    for tile in tiles(left, right):
+    for tile in tiles(left, right, *(SMALL if left.device.type == "cpu" else LARGE)):
         if change is not None:
             change(tile.values, tile.row, tile.column)
         if request.rows:

@@ -80,9 +80,11 @@ def mine(found: Iterable[pd.DataFrame], vocabulary: Vocabulary, params: MiningPa
     return _ranked(pd.concat(tables, ignore_index=True), vocabulary, params)
 
 
-def of_model(model: Transformer, vocabulary: Vocabulary, params: MiningParams) -> pd.DataFrame:
-    """The skip-trigrams of every head of a model in memory, as `mine` ranks them."""
-    every = (Circuits.of(model, head) for head in heads(model))
+def of_model(
+    model: Transformer, vocabulary: Vocabulary, params: MiningParams, among: Sequence[Head] | None = None
+) -> pd.DataFrame:
+    """The skip-trigrams of every head of a model in memory, or of those `among` them, as `mine` ranks them."""
+    every = (Circuits.of(model, head) for head in (heads(model) if among is None else among))
     return mine((of_head(circuits, vocabulary, params) for circuits in every), vocabulary, params).to_pandas()
 
 

@@ -17,7 +17,9 @@ BIGRAMS = Table(
         Column("token", "string", "text of the current token"),
         Column("next_id", "int32", "id of the next token"),
         Column("next", "string", "text of the next token"),
-        Column("value", "float32", "entry of W_E W_U less the mean of its row", "logits"),
+        Column(
+            "value", "float32", "entry of W_E W_U less the mean of its row, rounded from double precision", "logits"
+        ),
         Column("model_logprob", "float32", "log-probability of the next token by the direct path alone", "nats"),
         Column("corpus_count", "int64", "occurrences of the pair in the training text"),
         Column("corpus_logprob", "float32", "log of its share of what follows the token; −∞ if it never does", "nats"),

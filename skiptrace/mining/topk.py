@@ -43,8 +43,8 @@ def row_top(matrix: Float[Tensor, "rows columns"], k: int) -> Top:
     # nonzero lists columns in order, so stable sorts by value and then by row keep that order.
     order = value.argsort(descending=True, stable=True)
     order = order[row[order].argsort(stable=True)]
-    first = torch.searchsorted(row, torch.arange(len(matrix)))
-    kept = order[first[:, None] + torch.arange(k)]
+    first = torch.searchsorted(row, torch.arange(len(matrix), device=row.device))
+    kept = order[first[:, None] + torch.arange(k, device=row.device)]
     return Top(value[kept], column[kept])
 
 

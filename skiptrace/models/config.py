@@ -88,6 +88,14 @@ class ModelConfig:
         return self.normalization_type is None and self.attn_only
 
     @property
+    def readings(self) -> dict[str, str]:
+        """How circuits of an imported model read it, for the metadata of tables: `embedding` and `layer_norm`."""
+        if self.imported_from is None:
+            return {}
+        norm = "none" if self.eps is None else "left out" if self.norm_scales is None else "mean over validation text"
+        return {"embedding": self.embedding, "layer_norm": norm}
+
+    @property
     def rotary(self) -> bool:
         """Whether attention scores depend on the distance of two tokens by a rotation."""
         return self.positional_embedding_type == "rotary"

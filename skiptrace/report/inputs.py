@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from skiptrace.budget import Cut
 from skiptrace.config.composition import CompositionParams
 from skiptrace.config.corpora import Corpus
 from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams
@@ -207,8 +208,9 @@ class Provenance(NamedTuple):
 class Study:
     """A run, its settings, and what of it a section is about.
 
-    `subject` is that in words, as in the section's title; `name` is the model or the dictionary, and `site` the site of
-    the dictionary; all are empty in a section about the whole run. `held_out` has the validation text of each corpus.
+    `limited` has what the studies of each model leave out (`budget.cuts`). `subject` is that in words, as in the
+    section's title; `name` is the model or the dictionary, and `site` the site of the dictionary; all are empty in a
+    section about the whole run. `held_out` has the validation text of each corpus.
     """
 
     results: Results
@@ -218,6 +220,7 @@ class Study:
     name: str = ""
     site: str = ""
     held_out: Mapping[str, Positions] = field(default_factory=dict, repr=False)
+    limited: Mapping[str, list[Cut]] = field(default_factory=dict)
 
     @property
     def model(self) -> ModelResult:

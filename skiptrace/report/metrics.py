@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from skiptrace.account.tables import HEADLINE_RUNGS
+from skiptrace.account.tables import BY_LOSS, GREEDY, HEADLINE_RUNGS, MINED
 from skiptrace.config.dictionaries import ToyDictionaryParams
 from skiptrace.evidence import factoring
 from skiptrace.evidence.intervals import clustered
@@ -184,10 +184,10 @@ def _head_intervals(model: ModelResult) -> dict[str, list[float]]:
     return found
 
 
-def recovered(model: ModelResult) -> dict[int, float]:
+def recovered(model: ModelResult, order: str = GREEDY) -> dict[int, float]:
     """The share of what interactions of tokens add that so many entries of QK and of OV recover, in the best order."""
     curve = model.accounted.curve
-    points = curve[(curve["circuit"] == "both") & (curve["order"] == "rounds")]
+    points = curve[(curve["circuit"] == "both") & (curve["order"] == order)]
     return dict(zip(points["entries"], points["recovered"], strict=True))
 
 
@@ -205,7 +205,9 @@ def account(model: ModelResult) -> dict[str, Any]:
     found: dict[str, Any] = {name: rounded(rungs.loc[rung, column]) for name, (rung, column) in HEADLINE_RUNGS.items()}
     if shares := recovered(model):
         found["recovered"] = {str(n): rounded(share) for n, share in shares.items()}
-    mined = model.accounted.curve.query("order == 'mined rows'")
+        by_attribution = recovered(model, BY_LOSS).items()
+        found["recovered_attribution"] = {str(n): rounded(share) for n, share in by_attribution}
+    mined = model.accounted.curve[model.accounted.curve["order"] == MINED]
     if len(mined):
         found["table_rows"] = rounded(mined.sort_values("entries")["recovered"].iloc[0])
     overlap = twin_overlap(model)

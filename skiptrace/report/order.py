@@ -193,5 +193,15 @@ PARTS = (
     FEATURES,
     CONTROL,
     SUPERPOSITION,
-    Part((summary.losses, corpora.corpora, imports.imports, methods.methods, methods.glossary, provenance.provenance)),
+    Part(
+        (
+            summary.losses,
+            corpora.corpora,
+            imports.imports,
+            imports.limits,
+            methods.methods,
+            methods.glossary,
+            provenance.provenance,
+        )
+    ),
 )

@@ -1,6 +1,7 @@
 """Tokenizers that were made elsewhere: tokenizer.json, or GPT-2's vocab.json and merges.txt, and the files beside."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -55,7 +56,7 @@ def load_existing(path: Path, bos: str, key: str) -> Existing:
     added = content.get("added_tokens") or []
     if not isinstance(added, list) or not all(isinstance(t, dict) and type(t.get("id")) is int for t in added):
         raise InputError(f"{path}: added_tokens: expected a list of tokens, each with its id")
-    if path.is_dir():
+    if os.path.isdir(path):  # which no path is too long for, unlike those of pathlib
         added = _beside(path, added, ids)
     ids |= {str(t.get("content")): t["id"] for t in added}
     if bos not in ids:
@@ -98,15 +99,15 @@ def _ids(model: Any, path: Path) -> dict[str, int]:
 
 def _content(path: Path, key: str) -> dict[str, Any]:
     """The mapping of a tokenizer.json, made from GPT-2's two files where there is none."""
-    file = path / "tokenizer.json" if path.is_dir() else path
-    if file.is_file():
+    file = path / "tokenizer.json" if os.path.isdir(path) else path
+    if os.path.isfile(file):
         content = read_json(_fetched(file))
         if not isinstance(content, dict):
             raise InputError(f"{file}: not a readable tokenizer (expected a mapping)")
         return content
     for names in PAIRS:
         vocabulary, merges = (path / name for name in names)
-        if vocabulary.is_file() and merges.is_file():
+        if os.path.isfile(vocabulary) and os.path.isfile(merges):
             return _gpt2(vocabulary, merges, path)
     expected = " or ".join(["tokenizer.json", *(" and ".join(pair) for pair in PAIRS)])
     raise InputError(f"{key}.path: no {expected} at {path}")

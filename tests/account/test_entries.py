@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skiptrace.account import lookup, orders, rows, study
-from skiptrace.account.entries import NO_ENTRIES, Entries, Running, context_losses, split, splits
+from skiptrace.account.entries import NO_ENTRIES, Entries, Running, context_losses, losses_of, split, splits
 from skiptrace.account.study import Text, account, entries_of
 from skiptrace.config.account import AccountParams
 from skiptrace.errors import InputError
@@ -156,6 +156,39 @@ def test_rounds_keep_each_entry_once_and_the_built_one_first(make_model, frequen
     for kept, worth in ((found.qk, found.qk_worth), (found.ov, found.ov_worth)):
         assert len(set(zip(kept.head, kept.row, kept.column, strict=True))) == len(kept.head) == len(worth) <= 40
         assert (worth > 0).all()  # what saves nothing is not kept
+
+
+def test_rounds_keep_by_the_mean_slope_of_all_rounds_so_far(parts, windows):
+    """Slow twin: each round's slopes by themselves, later averaged with their weights and sorted as a whole."""
+    tokens, counts, draws = torch.arange(23), [4, 10, 30], [windows, windows[:2], windows[2:4]]
+    _, first = orders.attribution(parts, lambda number: windows[:1], tokens, 30, 4)
+    found = orders.rounds(parts, draws.__getitem__, tokens, counts, first)
+    kept = [[*zip(*each[:3], strict=True)] for each in (first.qk.first(4), first.ov.first(4))]
+    slopes = []
+    for number in (1, 2):
+        running = Running(parts, *(each.first(counts[number - 1]) for each in (found.qk, found.ov)))
+        slopes.append(orders.empty(parts.n_heads, 23))
+        orders.slopes(running, draws[number], tokens, slopes[-1])
+        for which, circuits in enumerate((parts.qk, parts.ov)):
+            share = orders.MEMORY ** np.arange(number)[::-1]
+            mean = sum(w * each[which] for w, each in zip(share / share.sum(), slopes, strict=True))
+            saved = -mean * torch.stack([circuit.dense() for circuit in circuits])
+            order = np.argsort(-saved.numpy(), axis=None)
+            best = [tuple(map(int, np.unravel_index(flat, saved.shape))) for flat in order]
+            more = [at for at in best if at not in set(kept[which])][: counts[number] - counts[number - 1]]
+            kept[which] += more
+            worth = (found.qk_worth, found.ov_worth)[which][counts[number - 1] : counts[number]]
+            np.testing.assert_allclose(worth, [saved[at].item() for at in more], rtol=1e-3, atol=1e-7)
+    for each, wanted in zip((found.qk, found.ov), kept, strict=True):
+        assert [*zip(*each[:3], strict=True)] == wanted
+
+
+def test_losses_of_several_are_those_of_each(parts, windows, everything):
+    several = [Running(parts, *(each.first(n) for each in everything)) for n in (0, 7, 300)]
+    several.append(Running(parts, NO_ENTRIES, parts.ov))
+    found = losses_of(several, windows)
+    assert found.tolist() == [context_losses(each, windows).tolist() for each in several]
+    assert len({round(mean, 6) for mean in found.mean(1)}) == 4
 
 
 def test_random_entries_and_sizes(parts, frequency):

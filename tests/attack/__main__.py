@@ -1,13 +1,18 @@
-"""Attack skiptrace and count what happens: `python -m tests.attack [PART …] [--count N] [--seed N]`."""
+"""Attack skiptrace and count what happens: `python -m tests.attack [PART …] [--count N] [--seed N]`.
+
+What each attempt came to is a line on standard error; interrupted, it prints the table of what was tried until then.
+"""
 
 import stages  # noqa: F401  chooses the arithmetic, for this process and those that it starts
 
 # isort: split
 import argparse
+import contextlib
+import signal
 import sys
 
 from tests.attack import flips, inputs, limits, processes
-from tests.attack.outcome import failures, table
+from tests.attack.outcome import Attempt, failures, table
 
 PARTS = {part.name: part for part in (*flips.PARTS, *inputs.PARTS, *limits.PARTS, *processes.PARTS)}
 
@@ -22,10 +27,15 @@ def main() -> None:
     chosen = [part for name, part in PARTS.items() if not asked.part or name.startswith(tuple(asked.part))]
     if not chosen:
         parser.error(f"no such part; there is {'; '.join(PARTS)}")
-    found = {}
-    for part in chosen:
-        print(part.name, file=sys.stderr, flush=True)
-        found[part.name] = list(part.attack(asked.count or part.count, asked.seed))
+    found: dict[str, list[Attempt]] = {}
+    for number in (signal.SIGINT, signal.SIGTERM):  # a background job would ignore the first, with all that it starts
+        signal.signal(number, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):
+        for part in chosen:
+            found[part.name] = []
+            for attempt in part.attack(asked.count or part.count, asked.seed):
+                found[part.name].append(attempt)
+                print(f"{part.name}: {attempt.what}: {attempt.outcome}", file=sys.stderr, flush=True)
     print(table(found))
     bad = failures(found)
     print("\n".join(bad), file=sys.stderr)

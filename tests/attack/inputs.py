@@ -15,6 +15,7 @@ from skiptrace.config.pipeline import load_pipeline
 from tests.attack.outcome import Attempt, Outcome, Part, reading
 from tests.fuzz.test_malformed import FOUND, READERS, places
 from tests.pipeline.conftest import default_params
+from tests.report.test_tokens import HOSTILE
 
 ROOT = Path(__file__).parents[2]
 EXTREMES = [0, -1, 2**31, 2**63, 10**30, 1e30, 1e308, -1e-300, float("inf"), float("nan"), "", "../../x", "/dev/zero",
@@ -39,16 +40,34 @@ CRAFTED = {
 
 def random(count: int, seed: int) -> Iterator[Attempt]:
     """What Hypothesis makes of sound files, by the tests of tests/fuzz, `count` inputs for each reader."""
-    command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-rA", f"--hypothesis-seed={seed}", "tests/fuzz"]
-    done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | {"SKIPTRACE_FUZZ": str(count)}, text=True, capture_output=True, check=False
-    )
-    for result, name in re.findall(r"^(PASSED|FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE):
+    done = _tests(f"--hypothesis-seed={seed}", "tests/fuzz", SKIPTRACE_FUZZ=str(count))
+    for name, passed, why in done:
         tries = count if "damaged_bytes" in name or "out_of_place" in name else 1
         yield from [Attempt(name, Outcome.noticed)] * (tries - 1)
+        yield Attempt(name, Outcome.noticed if passed else Outcome.traceback, why)
+
+
+def browser(count: int, seed: int) -> Iterator[Attempt]:
+    """Pages of random hostile tokens in Chromium: each token is text wherever it stands, and runs nothing."""
+    for number in range(0, count, len(HOSTILE)):
+        test = "tests/report/test_page.py::test_hostile_tokens_are_text_everywhere"
+        done = list(_tests(test, SKIPTRACE_HOSTILE=str(seed + number)))
+        good = [passed for _, passed, _ in done] == [True]
+        what, why = f"tokens of seed {seed + number}", " ".join(why for *_, why in done) or "the test did not run"
+        outcome = Outcome.same if good else Outcome.wrong
+        yield from [Attempt(what, outcome, why)] * min(len(HOSTILE), count - number)
+
+
+def _tests(*arguments: str, **environment: str) -> Iterator[tuple[str, bool, str]]:
+    """The name of each of some tests, whether it passed, and what pytest says of its failure."""
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-rA", *arguments]
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | environment, text=True, capture_output=True, check=False
+    )  # fmt: skip
+    for result, name in re.findall(r"^(PASSED|FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE):
         # What pytest says of a failure stands in the lines that begin with E.
         why = re.findall(r"^E +(\S.*)$", done.stdout.partition(f"_ {name.partition('::')[2]} _")[2], re.MULTILINE)
-        yield Attempt(name, Outcome.noticed if result == "PASSED" else Outcome.traceback, " ".join(why[:3]))
+        yield name, result == "PASSED", " ".join(why[:3])
 
 
 def crafted(count: int, seed: int) -> Iterator[Attempt]:
@@ -86,7 +105,8 @@ def extreme(count: int, seed: int) -> Iterator[Attempt]:
 
 
 PARTS = [
-    Part("inputs: random, per reader", 400, random),
+    Part("inputs: random, per reader", 425, random),
     Part("inputs: crafted", 1000, crafted),
     Part("inputs: extreme parameters", 226, extreme),
+    Part("tokens in a browser", 60, browser),
 ]

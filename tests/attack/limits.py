@@ -1,45 +1,88 @@
 """Every stage of a model with a vocabulary of 60,000, default parameters and 4 GB of address space."""
 
+import contextlib
+import copy
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import yaml
 
-from skiptrace.files import write_array, write_table
+from skiptrace.config.superposition import DEFAULTS
+from skiptrace.evidence import tables as evidence
+from skiptrace.evidence.support import Support
+from skiptrace.files import write_array, write_json, write_table
+from skiptrace.mining.tables import SKIP_TRIGRAMS
 from skiptrace.models import checkpoint
 from skiptrace.models.config import ModelConfig
+from skiptrace.models.tables import CURVE
 from skiptrace.models.transformer import Transformer
+from skiptrace.tables import Column, Table, declared
 from tests.attack.outcome import Attempt, Outcome, Part
+from tests.pipeline.conftest import tiny_superposition
 
 ROOT = Path(__file__).parents[2]
 D_VOCAB = 60_000
 TOKENS = 8_000_000  # of the training text: what the default corpus has under a tokenizer of this size
 MEMORY = 4 * 2**20  # kB of address space
-STAGES = (
-    ("ngrams", "--corpus", "code"),
-    *((s, "--model", m) for m in ("one", "two") for s in ("score", "expand", "mine", "verify", "compose")),
-)
+SECONDS = 60.0  # after which a stage that has neither failed nor ended has shown what it needs
+CORPUS, MODELS = "code", ("one", "two")
+OF_CORPUS = [(stage, "--corpus", CORPUS) for stage in ("corpus", "tokens", "ngrams")]
+OF_MODELS = ("train", "score", "expand", "mine", "verify", "compose", "explore", "account", "directions")
+ALONE = (
+    ("control",), ("superposition",), ("dictionary", "--dictionary", "toy"), ("dictionary", "--dictionary", "one"),
+    ("summarise",), ("document",),
+)  # fmt: skip
+STAGES = (*OF_CORPUS, *((stage, "--model", model) for stage in OF_MODELS for model in MODELS), *ALONE)
+# What a stage runs with so that those behind it have something to read, where its own limit would end it first.
+REDUCED: dict[str, dict[str, Any]] = {
+    "score": {"scoring.loss_contexts": 4, "scoring.sequences": 4},
+    "mine": {"expansion.heads": ["L0H0"], "expansion.virtual_heads": 0, "mining.bins": 0},
+    "compose": {"expansion.virtual_heads": 0, "scoring.sequences": 4},
+    "explore": {},
+    "account": {"account.contexts": 2, "account.selection": 2, "account.entries": [100], "account.rows": 5},
+    "directions": {"directions.removed": 0},
+    "control": {"control.steps": 3, "control.documents": 500, "control.rows": 20},
+    "superposition": {"superposition": tiny_superposition(copy.deepcopy(DEFAULTS))},
+    "dictionary": {f"dictionaries.{name}.steps": 5 for name in ("toy", "one")}
+    | {"dictionaries.toy.hybrid.steps": 5, "dictionaries.toy.hybrid.dictionary_steps": [3]},
+    "summarise": {},
+}
 REFUSED = re.compile(r"of memory beside what is loaded, more than|circuits of .* need .*, more than")
+
+
+class Ran(NamedTuple):
+    """How a stage ended, None for one that was ended after its time, what it said, and its peak in bytes."""
+
+    code: int | None
+    errors: str
+    seconds: float
+    peak: int
 
 
 def create(folder: Path, d_vocab: int, tokens: int, seed: int) -> None:
     """Write random models of the default sizes, and a Zipf stream with its vocabulary, for the default parameters."""
     generator = np.random.default_rng(seed)
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for name in ("one", "two"):
-        params["models"][name]["corpus"] = "code"
+    params["models"] = {name: params["models"][name] | {"corpus": CORPUS} for name in MODELS}
+    params["corpora"], params["tokenizers"] = ({CORPUS: params[kind][CORPUS]} for kind in ("corpora", "tokenizers"))
+    params["tokenizers"][CORPUS]["vocab_size"] = d_vocab
+    params["dictionaries"]["one"]["data"] = f"data/tokens/{CORPUS}"
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    (folder / "requirements.lock").write_bytes((ROOT / "requirements.lock").read_bytes())
     frequency = 1 / np.arange(1, d_vocab + 1)
     probability = frequency / frequency.sum()
-    of_corpus = folder / "data" / "tokens" / "code"
+    of_corpus = folder / "data" / "tokens" / CORPUS
     for split, length in (("train", tokens), ("valid", tokens // 20)):
         stream = generator.choice(d_vocab, length, p=probability).astype(np.uint16)
         write_array(of_corpus / f"{split}.npy", stream)
@@ -52,20 +95,94 @@ def create(folder: Path, d_vocab: int, tokens: int, seed: int) -> None:
         "probability": count / count.sum(),
     }
     write_table(of_corpus / "vocab.parquet", pa.Table.from_pandas(pd.DataFrame(columns), preserve_index=False))
-    for name, n_layers in (("one", 1), ("two", 2)):
-        sizes = {"d_model": 128, "n_ctx": 256, "n_heads": 4, "d_head": 32}
-        model = Transformer(ModelConfig(d_vocab=d_vocab, n_layers=n_layers, **sizes))
-        model.initialise(seed)
-        checkpoint.save(model, folder / "data" / "models" / name)
+    sizes = {
+        split: {"documents": 9, "characters": 4 * n, "tokens": n} for split, n in (("train", tokens), ("valid", 9))
+    }
+    survival = {"tried": 1, "lost": 0, "spaces_tried": 0, "spaces_lost": 0, "most_lost": ""}
+    write_json(of_corpus / "sizes.json", sizes | {"survival": survival}, sealed=True)
+    for name in MODELS:
+        shape = {key: params["models"][name][key] for key in ("n_layers", "n_heads", "d_head", "d_model", "n_ctx")}
+        for place, extra in (("", 0), ("twins/1", 1)) if "twins" in params["models"][name] else (("", 0),):
+            model = Transformer(ModelConfig(d_vocab=d_vocab, **shape))
+            model.initialise(seed + extra)
+            checkpoint.save(model, folder / "data" / "models" / name / place)
+        curve = [{"step": 1, "tokens": 1, "train_loss": 11.0, "valid_loss": 11.0}]
+        CURVE.write(folder / "data" / "models" / name, CURVE.frame(curve))
 
 
-def run(folder: Path, *stage: str, memory: int = MEMORY) -> subprocess.CompletedProcess[str]:
-    """One stage in so many kB of address space."""
-    command = f"ulimit -v {memory}; exec {sys.executable} -m stages.{' '.join(stage)}"
-    return subprocess.run(
-        ["bash", "-c", command], cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True,
-        capture_output=True, check=False,
-    )  # fmt: skip
+def run(folder: Path, *stage: str, memory: int | None = MEMORY, seconds: float | None = None) -> Ran:
+    """One stage in so many kB of address space, ended after so many seconds."""
+    limit = "" if memory is None else f"ulimit -v {memory}; "
+    command = f"{limit}exec {sys.executable} -m stages.{' '.join(stage)}"
+    started, peak = time.monotonic(), 0
+    with tempfile.TemporaryFile("w+") as errors:
+        running = subprocess.Popen(
+            ["bash", "-c", command], cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True,
+            stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True,
+        )  # fmt: skip
+        while running.poll() is None and (seconds is None or time.monotonic() < started + seconds):
+            peak = max(peak, _peak(running.pid))
+            time.sleep(0.05)
+        late = running.poll() is None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+        code = running.wait()
+        errors.seek(0)
+        return Ran(None if late else code, errors.read(), time.monotonic() - started, peak)
+
+
+def _peak(pid: int) -> int:
+    """The most address space that a process has had, in bytes; 0 where the system does not say."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"^VmPeak:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+        return 1024 * int(found[1]) if found else 0
+    return 0
+
+
+@contextlib.contextmanager
+def reduced(folder: Path, keys: Mapping[str, Any]) -> Iterator[None]:
+    """The parameters with some changed."""
+    path = folder / "params.yaml"
+    text = path.read_text()
+    params = yaml.safe_load(text)
+    for key, value in keys.items():
+        *groups, last = key.split(".")
+        place = params
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[last] = value
+    path.write_text(yaml.safe_dump(params, sort_keys=False))
+    try:
+        yield
+    finally:
+        path.write_text(text)
+
+
+def invented(table: Table, rows: pd.DataFrame, generator: np.random.Generator) -> pd.DataFrame:
+    """Rows with random values in the columns that they lack."""
+
+    def values(column: Column) -> object:
+        if column.name == "support":
+            return generator.choice(list(map(str, Support)), len(rows))
+        if column.type == "bool":
+            return generator.random(len(rows)) < 0.5
+        if column.type.startswith("float"):
+            return generator.random(len(rows))
+        if column.type.startswith("list<"):
+            return [[] for _ in range(len(rows))]
+        return generator.permutation(len(rows)) + 1 if column.type.startswith("int") else [""] * len(rows)
+
+    return table.frame(rows.assign(**{c.name: values(c) for c in table.columns if c.name not in rows}))
+
+
+def verified(folder: Path, name: str, seed: int) -> None:
+    """Write what `verify` would, which takes minutes at any parameters: random evidence of the mined rows."""
+    generator = np.random.default_rng(seed)
+    mined = SKIP_TRIGRAMS.read(folder / "data" / "tables" / name)
+    for table in declared(evidence):
+        rows = mined.iloc[:2000] if "source_id" in table.names and "out_id" in table.names else mined.iloc[:0]
+        empty = pd.DataFrame(index=rows.index) if rows.empty else rows
+        table.write(folder / "data" / "evidence" / name, invented(table, empty, generator))
 
 
 def limits(count: int, seed: int) -> Iterator[Attempt]:
@@ -74,16 +191,27 @@ def limits(count: int, seed: int) -> Iterator[Attempt]:
         folder = Path(name)
         create(folder, D_VOCAB, TOKENS, seed)
         for stage in STAGES[:count]:
-            yield outcome(" ".join(stage), run(folder, *stage))
+            if stage[0] in REDUCED:
+                with reduced(folder, REDUCED[stage[0]]):
+                    before = run(folder, *stage, memory=None)
+                if before.code:
+                    yield outcome(f"{' '.join(stage)}, reduced", before)
+            yield outcome(" ".join(stage), run(folder, *stage, seconds=SECONDS))
+            if stage[0] in ("tokens", "train"):  # which overwrite what the others are to read
+                create(folder, D_VOCAB, TOKENS, seed)
+            if stage[0] == "verify":
+                verified(folder, stage[-1], seed)
 
 
-def outcome(what: str, done: subprocess.CompletedProcess[str]) -> Attempt:
+def outcome(what: str, ran: Ran) -> Attempt:
     """A stage that ends in any other way than success or a refusal is wrong, running out of memory included."""
-    if done.returncode == 0:
+    ended = "still running after" if ran.code is None else "ended after"
+    what = f"{what}, {ended} {ran.seconds:.0f} s with a peak of {ran.peak / 1e9:.1f} GB"
+    line = ran.errors.splitlines()[-1] if ran.errors else ""
+    if "Traceback" in ran.errors:
+        return Attempt(what, Outcome.traceback, ran.errors)
+    if ran.code in (0, None):
         return Attempt(what, Outcome.same)
-    line = done.stderr.splitlines()[-1] if done.stderr else ""
-    if "Traceback" in done.stderr:
-        return Attempt(what, Outcome.traceback, done.stderr)
     return Attempt(what, Outcome.noticed if REFUSED.search(line) else Outcome.wrong, line)
 
 

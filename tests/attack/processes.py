@@ -69,7 +69,7 @@ def signals(count: int, seed: int, project: Project | None = None) -> Iterator[A
             module.write_text(module.read_text() + f"\n# {attempt} of {seed}\n")
             number = SIGNALS[attempt % len(SIGNALS)]
             running = subprocess.Popen(
-                ["dvc", "repro", target], cwd=here.path, env=here.environment(), start_new_session=True,
+                ["python", "-m", "dvc", "repro", target], cwd=here.path, env=here.environment(), start_new_session=True,
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
             moment = generator.uniform(0, whole)
@@ -100,7 +100,7 @@ def kills(count: int, seed: int, project: Project | None = None, stages: list[St
                 here.stage(*stage)
                 seconds[stage] = time.monotonic() - started
             running = subprocess.Popen(
-                [sys.executable, "-m", f"stages.{stage[0]}", *stage[1:]], cwd=here.path, env=here.environment(),
+                ["python", "-m", f"stages.{stage[0]}", *stage[1:]], cwd=here.path, env=here.environment(),
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
             moment = generator.uniform(0.5, 1.05) * seconds[stage]
@@ -121,7 +121,7 @@ def disks(count: int, seed: int, project: Project | None = None, stages: list[St
         for attempt in range(count):
             stage = stages[attempt % len(stages)]
             blocks = int(generator.integers(0, 8))  # of 1024 bytes
-            command = f"ulimit -f {blocks}; exec {sys.executable} -m stages.{' '.join(stage)}"
+            command = f"ulimit -f {blocks}; exec python -m stages.{' '.join(stage)}"
             done = here.call("bash", "-c", command)
             what = f"{stage[0]} with files of at most {blocks} kB"
             errors = sum(line.startswith("error:") for line in done.stderr.splitlines())  # warnings may come first

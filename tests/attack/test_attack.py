@@ -58,8 +58,8 @@ def test_a_stage_in_too_little_memory_is_refused_and_one_in_enough_works(tmp_pat
     assert limits.outcome("enough", limits.run(tmp_path, *score)).outcome is Outcome.same
     params.write_text(params.read_text().replace("sequences: 64\n", "sequences: 4096\n"))
     refused = limits.run(tmp_path, "compose", "--model", "two")
-    assert limits.outcome("too little", refused).outcome is Outcome.noticed, refused.stderr
-    assert refused.stderr.startswith("error: compose two: at least ") and refused.stderr.count("\n") == 1
+    assert limits.outcome("too little", refused).outcome is Outcome.noticed, refused.errors
+    assert refused.errors.startswith("error: compose two: at least ") and refused.errors.count("\n") == 1
 
 
 def test_the_attacks_see_what_is_wrong():

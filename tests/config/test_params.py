@@ -144,6 +144,16 @@ def test_a_wrong_key_is_named_in_one_line(changed, key, value, message):
     assert "params.yaml: " in str(caught.value)
 
 
+@pytest.mark.parametrize("address", ["https://me:topsecret@host/x.txt", "s3://key:topse/cret@bucket/x"])
+def test_a_password_in_an_address_is_refused_without_being_shown(changed, address):
+    corpus = {"kind": "files", "path": address, "valid_share": 0.1}
+    with pytest.raises(InputError, match=r"corpora\.code: path: the address holds a password") as caught:
+        load_pipeline(changed("corpora.code", corpus))
+    assert "topse" not in str(caught.value)
+    for other in ("ssh://me@host:22/x", "s3://bucket/a:b@c"):
+        load_pipeline(changed("corpora.code", corpus | {"path": other}))
+
+
 @pytest.mark.parametrize(
     "text", ["", "- a\n", "a: [", "\x00", "models: {one: {n_layers: !!python/object:os.system x}}"]
 )

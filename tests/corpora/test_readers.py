@@ -21,6 +21,7 @@ from skiptrace.corpora.compression import zstd
 from skiptrace.corpora.docstrings import docstrings
 from skiptrace.corpora.documents import Document, split_of
 from skiptrace.errors import InputError
+from skiptrace.tokens.existing import load_existing
 
 
 def read(corpus: Corpus, name: str = "mine") -> list[Document]:
@@ -68,9 +69,12 @@ def test_a_file_that_is_not_utf8_is_named_with_its_first_wrong_byte(folder):
         read(files(folder), "mine")
 
 
-def test_a_path_that_does_not_exist_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"corpora\.mine\.path: .*nowhere does not exist"):
-        read(files(tmp_path / "nowhere"), "mine")
+@pytest.mark.parametrize("name", ["nowhere", "x" * 300, "x/" * 3000], ids=["missing", "too long", "too deep"])
+def test_a_path_that_does_not_exist_is_named(tmp_path, name):
+    with pytest.raises(InputError, match=rf"corpora\.mine\.path: .*{name[-9:].strip('/')} does not exist"):
+        read(files(tmp_path / name), "mine")
+    with pytest.raises(InputError, match=r"tokenizers\.mine\.path: no tokenizer\.json"):
+        load_existing(tmp_path / name, "<s>", "tokenizers.mine")
 
 
 def package(*packages: str, **changed: object) -> PackagesCorpus:

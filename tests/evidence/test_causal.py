@@ -100,7 +100,7 @@ def test_the_wired_skip_trigram_is_found_and_random_rows_are_not(wired_head):
     stream = np.random.default_rng(0).integers(1, 12, 3000)
     asked = rows((source, destination, out), (source, destination, 9), (10, destination, out), (8, 10, 11))
     contexts = Sampler(stream, 8, 12, 0).draw(asked, 64)
-    other = asked._replace(source=np.array([11, 11, 11, 9]))
+    other = np.array([11, 11, 11, 9])
     found = check(model, 0, 0, asked, contexts, other)
     assert found.cut.mean[0] > 1
     assert found.replaced.mean[0] > 1
@@ -109,23 +109,27 @@ def test_the_wired_skip_trigram_is_found_and_random_rows_are_not(wired_head):
     assert found.p_out[0] > 0.3
 
 
+@pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize(("layer", "head"), [(0, 2), (1, 0)])
-def test_rows_are_checked_as_one_context_after_another_would_be(make_model, layer, head, monkeypatch):
+def test_rows_are_checked_as_one_context_after_another_would_be(make_model, layer, head, shared, monkeypatch):
     model = make_model(2)
     monkeypatch.setattr(causal, "at_once", lambda *_: 5)
-    asked, other = rows((3, 5, 1), (4, 7, 2), (9, 9, 9)), rows((6, 5, 1), (8, 7, 2), (2, 9, 9))
-    contexts = Sampler(np.random.default_rng(0).integers(1, 23, 400), 7, 23, 0).draw(asked, 4)
-    found = check(model, layer, head, asked, contexts, other)
-    for i in range(3):
+    asked, instead = rows((4, 7, 2), (3, 5, 1), (9, 9, 9), (4, 7, 8)), {3: 6, 4: 8, 9: 2}
+    sampler = Sampler(np.random.default_rng(0).integers(1, 23, 400), 7, 23, 0)
+    contexts = sampler.draw_shared(asked, 4) if shared else sampler.draw(asked, 4)
+    assert len(contexts.tokens) == (3 if shared else 4)
+    found = check(model, layer, head, asked, contexts, np.array([instead[s] for s in contexts.source]))
+    for i, own in enumerate(contexts.of):
         cut, replaced, p = [], [], []
-        for context, place in zip(contexts.tokens[i], contexts.place[i], strict=True):
-            tokens = torch.from_numpy(context)[None]
+        assert contexts.source[own] == asked.source[i] and (contexts.tokens[own, :, -1] == asked.destination[i]).all()
+        for context, place in zip(contexts.tokens[own], contexts.place[own], strict=True):
+            tokens = torch.from_numpy(context.copy())[None]
             edges = tokens == asked.source[i]
             edges[:, -1] = False
             end = causal.run_to_end(model, tokens)
             before = model(tokens)[0, -1].log_softmax(0)[asked.out[i]]
             without = causal.without_edges(model, end, layer, head, edges)[0].log_softmax(0)[asked.out[i]]
-            tokens[0, place] = other.source[i]
+            tokens[0, place] = instead[asked.source[i]]
             cut.append((before - without).item())
             replaced.append((before - model(tokens)[0, -1].log_softmax(0)[asked.out[i]]).item())
             p.append(before.exp().item())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from skiptrace.circuits.factored import Circuit
 from skiptrace.errors import InputError
-from skiptrace.mining import accelerated, kernels
+from skiptrace.mining import kernels
 from skiptrace.mining import scan as scanning
 from skiptrace.mining.heads import statistics_of
 from skiptrace.mining.scan import Request, Result, scan
@@ -19,11 +19,10 @@ from skiptrace.mining.scan import Request, Result, scan
 
 @pytest.fixture(autouse=True, scope="module")
 def small_tiles():
-    """Tiles and blocks whose edges fall inside the matrices of these tests."""
+    """Tiles whose edges fall inside the matrices of these tests."""
     with pytest.MonkeyPatch.context() as patch:
-        for module, height, width in ((scanning, 96, 80), (accelerated, 70, 50)):
-            patch.setattr(module, "HEIGHT", height)
-            patch.setattr(module, "WIDTH", width)
+        for name, value in (("HEIGHT", 96), ("WIDTH", 80), ("SMALL", (70, 50))):
+            patch.setattr(scanning, name, value)
         yield
 
 
@@ -46,19 +45,19 @@ def slow_whole(matrix: torch.Tensor, k: int) -> list[tuple[int, int]]:
 SIZES = st.integers(1, 230)
 
 
-@pytest.mark.parametrize("device", ["cpu", "accelerated"])
+@pytest.mark.parametrize("way", ["searched", "tiled"])
 @settings(max_examples=25, deadline=None)
 @given(
     n=SIZES, m=SIZES, rank=st.integers(1, 3), k=st.integers(1, 70), threads=st.integers(1, 3), seed=st.integers(0, 9)
 )
-def test_every_kind_of_top_equals_sorting_the_dense_matrix(device, n, m, rank, k, threads, seed):
+def test_every_kind_of_top_equals_sorting_the_dense_matrix(way, n, m, rank, k, threads, seed):
     c = circuit(n, m, rank, seed)
     dense = c.left @ c.right
     request = Request(rows=k, columns=k + 1, whole=2 * k)
-    if device == "cpu":
+    if way == "searched":
         found = scan(c, request, threads=threads)
     else:
-        found = scanning._accelerated(c.left, c.right, Request(min(k, m), min(k + 1, n), min(2 * k, n * m)), None, None)
+        found = scanning._tiled(c.left, c.right, Request(min(k, m), min(k + 1, n), min(2 * k, n * m)), None, None)
     assert found.rows.index.tolist() == slow_rows(dense, k)
     assert torch.equal(found.rows.values, dense.gather(1, found.rows.index.long()))
     assert found.columns.index.tolist() == slow_rows(dense.T, k + 1)
@@ -79,15 +78,15 @@ def test_each_request_alone_finds_what_all_together_find():
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("device", ["cpu", "accelerated"])
-def test_statistics_equal_those_of_the_dense_matrix(threads, device):
+@pytest.mark.parametrize("way", ["searched", "tiled"])
+def test_statistics_equal_those_of_the_dense_matrix(threads, way):
     c = circuit(190, 210, 4, 1, largest=5)
     dense = (c.left @ c.right).double()
     request = Request(bins=31)
-    if device == "cpu":
+    if way == "searched":
         s = scan(c, request, threads=threads).statistics
     else:
-        s = scanning._accelerated(c.left, c.right, request, None, scanning._moments(c)).statistics
+        s = scanning._tiled(c.left, c.right, request, None, scanning._moments(c)).statistics
     assert s.mean == pytest.approx(dense.mean().item(), abs=1e-9)
     assert s.variance == pytest.approx(dense.var(correction=0).item())
     assert (s.min, s.max) == (dense.min().item(), dense.max().item())
@@ -95,6 +94,15 @@ def test_statistics_equal_those_of_the_dense_matrix(threads, device):
         s.mean + 8 * s.variance**0.5
     )
     assert s.counts.tolist() == np.histogram(dense.clamp(s.low, s.high), 31, (s.low, s.high))[0].tolist()
+
+
+@pytest.mark.parametrize("bins", [1, 16, 255, 256, 257, 1000])
+@pytest.mark.parametrize("columns", [1, 2, 81, 163])
+def test_every_entry_is_counted_once_however_many_bins_and_columns(bins, columns):
+    c = circuit(99, columns, 3, columns, largest=20)
+    dense = (c.left @ c.right).double()
+    s = scan(c, Request(bins=bins), threads=2).statistics
+    assert s.counts.tolist() == np.histogram(dense.clamp(s.low, s.high), bins, (s.low, s.high))[0].tolist()
 
 
 def test_what_lies_beyond_the_histogram_is_counted_at_its_ends():
@@ -163,8 +171,8 @@ def test_where_no_cache_can_be_written_the_loops_are_compiled_each_time(tmp_path
     (tmp_path / "kernels.py").write_text(source.read_text())
     (tmp_path / "__pycache__").write_text("no folder")
     code = (
-        "import numpy as np, kernels; v, i = np.zeros((1, 1), np.float32), np.zeros((1, 1), np.int32);"
-        "t = np.float32([[1, 3, 2]]); kernels.take_rows(t, t.max(1, keepdims=True), 5, v, i); print(v, i)"
+        "import numpy as np, kernels; v, i = np.full((1, 1), -np.inf), np.full((1, 1), -1);"
+        "kernels.offer(v, i, 0, 3.0, 6); print(v, i)"
     )
     nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null", "PYTHONDONTWRITEBYTECODE": "1"}
     environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"} | nowhere

@@ -131,7 +131,8 @@ class Project:
     python: Path = Path(sys.executable).parent  # the folder of the `python` that its pipeline runs with
 
     def call(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the project with the packages of this test run."""
+        """Run a command in the project with the packages of this test run; `dvc` is a module of its `python`."""
+        command = ("python", "-m", *command) if command[0] == "dvc" else command
         return subprocess.run(
             command, cwd=self.path, text=True, capture_output=True, check=False, env=self.environment(**environment)
         )
@@ -222,14 +223,18 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def reproduced(tmp_path_factory: pytest.TempPathFactory, python: Path) -> Project:
-    """A project after its first `dvc repro`, committed; shared by the test processes, not to be changed."""
+    """A project after it was first reproduced, in two lanes, and committed; not to be changed.
+
+    Test processes share it.
+    """
     base = tmp_path_factory.getbasetemp()
     # Without test processes of pytest-xdist the folder above is that of other test runs.
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "reproduced"
     with FileLock(folder.with_suffix(".lock")):
         if not folder.exists():
             project = create(folder.with_suffix(".partial"), python)
-            project.repro()
+            done = project.call("python", "-m", "skiptrace.command.reproduce", JOBS="2")
+            assert done.returncode == 0, done.stdout + done.stderr
             project.call("git", "add", "--all")
             project.call("git", "commit", "--quiet", "--message", "reproduced")
             project.path.rename(folder)

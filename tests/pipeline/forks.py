@@ -1,8 +1,10 @@
-"""A `python` for the pipelines of tests: third parties are imported once, and each stage is a fork of that process.
+"""A `python` for the pipelines of tests: third parties are imported once, and each call is a fork of that process.
 
-A tiny pipeline spends most of its time importing torch, once per stage, and so does the command. `serve` imports it
-once; the `python` that `quick` writes sends it the arguments, the folder, the environment and the open files of a
-call, and exits as the fork does. The project's own modules are imported by every fork anew.
+A tiny pipeline spends most of its time importing torch, once per stage, and so do the command and DVC. `serve` imports
+it once; the `python` that `quick` writes sends it the arguments, the folder, the environment, the limit of a file's
+size and the open files of a call, and exits as the fork does. The fork has a process group of its own, to which the
+signals that `python` gets are passed on, and which is killed if that `python` is. The project's own modules are
+imported by every fork anew.
 """
 
 import array
@@ -10,7 +12,9 @@ import contextlib
 import importlib
 import json
 import os
+import resource
 import runpy
+import select
 import signal
 import socket
 import subprocess
@@ -20,7 +24,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 THIRD_PARTIES = (
-    "dvc.repo",
+    "dvc.cli",
+    "dvc.commands.repro",
+    "dvc.repo.reproduce",
     "matplotlib.figure",
     "numba",
     "pandas",
@@ -34,15 +40,18 @@ THIRD_PARTIES = (
 
 # Isolated and without site packages, it starts in a hundredth of the time that torch takes.
 CLIENT = """#!{interpreter} -IS
-import array, json, os, socket, sys
-if sys.argv[1:2] != ["-m"] or sys.argv[2].partition(".")[0] not in ("stages", "skiptrace"):
+import array, json, os, resource, signal, socket, sys
+if sys.argv[1:2] != ["-m"] or sys.argv[2].partition(".")[0] not in ("stages", "skiptrace", "dvc"):
     os.execv({interpreter!r}, [{interpreter!r}, *sys.argv[1:]])
-asked = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+asked = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ), limits]).encode()
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
     files = socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2])
     server.sendmsg([len(asked).to_bytes(8, "big")], [files])
     server.sendall(asked)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: server.send(bytes([number])))
     status = server.recv(1)
 sys.exit(status[0] if status else "the process that runs stages has died")
 """
@@ -66,6 +75,7 @@ def serve(address: str) -> None:
     """Fork for every call, for ever."""
     for name in THIRD_PARTIES:
         importlib.import_module(name)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job ignores
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that answer
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(address)
@@ -80,12 +90,13 @@ def serve(address: str) -> None:
 
 
 def _answer(connection: socket.socket) -> None:
-    """Run one call in a fork of its own, and tell how it exited."""
+    """Run one call in a process group of its own, pass signals on to it, and tell how it exited."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     files = array.array("i")
     size, control, *_ = connection.recvmsg(8, socket.CMSG_LEN(3 * files.itemsize))
     files.frombytes(control[0][2])
-    arguments, folder, environment = json.loads(connection.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL))
+    asked = json.loads(connection.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL))
+    arguments, folder, environment, file_size = asked
     stage = os.fork()
     if stage == 0:
         connection.close()
@@ -94,9 +105,17 @@ def _answer(connection: socket.socket) -> None:
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
+        resource.setrlimit(resource.RLIMIT_FSIZE, file_size)
         os._exit(_run(arguments))
+    os.setpgid(stage, stage)
+    ended = os.pidfd_open(stage)
+    while ended not in select.select([ended, connection], [], [])[0]:
+        number = connection.recv(1)  # none from one that was killed
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(stage, number[0] if number else signal.SIGKILL)
     _, status = os.waitpid(stage, 0)
-    connection.sendall(bytes([os.waitstatus_to_exitcode(status) & 0xFF]))
+    with contextlib.suppress(OSError):
+        connection.sendall(bytes([os.waitstatus_to_exitcode(status) & 0xFF]))
     os._exit(0)
 
 

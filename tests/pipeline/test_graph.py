@@ -150,6 +150,7 @@ def test_rooms_import_only_rooms_below_them():
         "tokens",
         "models",
         "circuits",
+        "budget",
         "composition",
         "expansion",
         "mining",

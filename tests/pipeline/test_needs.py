@@ -12,9 +12,14 @@ from skiptrace.account.orders import MOST
 from skiptrace.composition.study import IDENTITY_CONTEXTS, IDENTITY_TOKENS
 from skiptrace.config.account import AccountParams
 from skiptrace.config.base import load
+from skiptrace.config.control import ControlParams
+from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams
+from skiptrace.config.directions import DirectionsParams
 from skiptrace.config.models import ModelParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.verification import VerificationParams
+from skiptrace.control.study import WINDOWS
+from skiptrace.dictionary.toy import CHECK
 from skiptrace.errors import InputError
 from skiptrace.evidence.causal import at_once
 from skiptrace.memory import Available, available
@@ -22,7 +27,7 @@ from skiptrace.models.config import ModelConfig
 from skiptrace.models.loss import ROWS
 from skiptrace.models.training import config
 from skiptrace.models.transformer import Transformer
-from stages import needs
+from stages import needs, needs_of_studies
 from stages.needs import Needs
 from tests.pipeline.conftest import ROOT
 
@@ -30,6 +35,10 @@ PARAMS = ROOT / "params.yaml"
 VERIFICATION = load(VerificationParams, "verification", PARAMS)
 SCORING = load(ScoringParams, "scoring", PARAMS)
 ACCOUNT = load(AccountParams, "account", PARAMS)
+CONTROL = load(ControlParams, "control", PARAMS)
+DIRECTIONS = load(DirectionsParams, "directions", PARAMS)
+DICTIONARY = load(ModelDictionaryParams, "dictionaries.one", PARAMS)
+TOYS = load(ToyDictionaryParams, "dictionaries.toy", PARAMS)
 TRAINING = load(ModelParams, "models.two", PARAMS)
 PAIRS = 4_000_000
 
@@ -51,6 +60,8 @@ def everything(model: Transformer) -> dict[str, Needs]:
         "compose": needs.of_composition(model, 6, 128, SCORING),
         "account": needs.of_accounting(model, ACCOUNT, MOST),
         "train": needs.of_training(model, TRAINING, ROWS),
+        "directions": needs_of_studies.of_directions(model, DIRECTIONS, ROWS, 1),
+        "dictionary": needs_of_studies.of_dictionaries(model, DICTIONARY, 2, ROWS),
     }
 
 
@@ -150,6 +161,8 @@ def at_60_000_tokens(name: str) -> dict[str, Needs]:
         "compose": needs.of_composition(model, 16, positions, SCORING),
         "explore": needs.of_exploration(model, 0, PAIRS),
         "account": needs.of_accounting(model, ACCOUNT, MOST),
+        "directions": needs_of_studies.of_directions(model, DIRECTIONS, ROWS, params.twins),
+        "dictionary": needs_of_studies.of_dictionaries(model, DICTIONARY, 2, ROWS),
     }
 
 
@@ -167,6 +180,28 @@ def test_the_page_says_what_stages_need():
             for each in (one, two)
         )
         assert found[stage].startswith(f"| {said} |"), f"{stage}: {said}"
+
+
+def test_counting_grows_with_the_cube_of_the_words():
+    def needed(words: int) -> Needs:
+        return needs_of_studies.of_control(CONTROL.model_copy(update={"words": words}), 2, len(WINDOWS))
+
+    default = needed(CONTROL.words)
+    assert default.operations < needs.LONG and default.memory < 1e9
+    places = 2 * CONTROL.documents * (2 * CONTROL.length + 8)
+    assert needed(599).memory == 600 * places + 2 * 4 * 32 * 600**3
+    with pytest.raises(InputError, match=r"^control: at least .* more than .*; control\.words.* bound it"):
+        needs.state("control", needed(60_000), "control.words, documents and length", "SKIPTRACE_WORKERS=1")
+
+
+def test_the_largest_dictionaries_of_all_toys_are_what_they_need_memory_for():
+    one, more = (needs_of_studies.of_toy_dictionaries(TOYS, hosts, 6, CHECK, 1).memory for hosts in (1, 7))
+    assert more == 7 * one and one == 4 * (4096 * (2 * 6 + 2 * 128) + 12 * 6 * 128)
+
+
+def test_a_document_needs_memory_for_the_tokens_and_the_pairs_of_its_corpora():
+    few, many = (needs_of_studies.of_document([(60_000, pairs, 400_000)] * 2).memory for pairs in (0, PAIRS))
+    assert many == few + 2 * 40 * PAIRS
 
 
 def of_control_group(root: Path, version: int, most: str, taken: int, cache: int) -> None:

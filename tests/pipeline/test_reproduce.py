@@ -1,9 +1,16 @@
 """`make report`'s own `dvc repro`: the same run, with places and times beside the names of stages."""
 
+import os
 import re
+import signal
+import subprocess
+
+import pytest
+import yaml
 
 from skiptrace.command.doctor import Due
-from skiptrace.command.reproduce import annotated
+from skiptrace.command.reproduce import Plan, lanes
+from tests.pipeline.conftest import MODEL, Project
 
 
 def test_every_stage_that_is_due_says_its_place_and_what_is_left():
@@ -15,13 +22,80 @@ def test_every_stage_that_is_due_says_its_place_and_what_is_left():
         "Stage 'train@one' is cached - skipping run, checking out outputs\n",
         "Running stage 'report':\n",
     ]
-    assert list(annotated(lines, due, {"train@one": 300.0, "report": 9.0})) == [
+    assert list(Plan(due, {"train@one": 300.0, "report": 9.0}).annotated(lines)) == [
         lines[0],
         "[1 of 3] tokens@a: takes about 20 s, about 5 min left in all\n",
         lines[2],
         "[2 of 3] train@one: restored from the cache\n",
         "[3 of 3] report: takes about 1 s, about 1 s left in all\n",
     ]
+
+
+# b and c need a; d needs nothing; x joins c and d, and y needs x alone. z needs b, and e what is not to run.
+GRAPH = {
+    "check": set(), "a": {"check"}, "b": {"a"}, "c": {"a"}, "d": {"check"}, "done": set(), "e": {"done"},
+    "x": {"c", "d"}, "y": {"x"}, "z": {"b"},
+}  # fmt: skip
+SECONDS = dict.fromkeys(["a", "b", "c", "x", "y", "z"], 1.0) | {"check": 9.0, "d": 3.0, "e": 2.0}
+
+
+def test_lanes_share_no_stage_and_what_joins_them_is_left_out():
+    assert lanes(GRAPH, SECONDS, 2) == [["a", "b", "c", "z"], ["d", "e"]]
+    assert lanes(GRAPH, SECONDS, 3) == [["a", "b", "c", "z"], ["d"], ["e"]]
+    assert lanes(GRAPH, SECONDS, 9) == lanes(GRAPH, SECONDS, 3)
+    assert lanes(GRAPH, SECONDS, 1) == [["a", "b", "c", "z", "d", "e"]]
+    assert lanes(GRAPH, {"check": 1.0, "x": 1.0}, 2) == [["x"]]  # nothing of what it joins is to run
+
+
+def test_what_is_left_is_the_longest_lane_and_what_comes_after():
+    due = [Due(stage, "new", seconds) for stage, seconds in [("a", 50.0), ("b", 20.0), ("c", 10.0), ("z", 5.0)]]
+    plan = Plan(due, {}, [["a"], ["b", "c"]])
+    assert list(plan.annotated(["Running stage 'a':\n", "Running stage 'b':\n"])) == [
+        "[1 of 4] a: takes about 50 s, about 55 s left in all\n",
+        "[2 of 4] b: takes about 20 s, about 35 s left in all\n",
+    ]
+
+
+def stages(project) -> dict[str, object]:
+    return yaml.safe_load((project.path / "dvc.lock").read_text())["stages"]
+
+
+def test_lanes_that_are_stopped_go_on_where_they_were(project):
+    """By the plain interpreter: a signal to what forks.py puts in its place reaches no stage."""
+    before, plain = stages(project), Project(project.path)
+    command = ["python", "-m", "skiptrace.command.reproduce"]
+    for model in ("one", "two"):
+        project.set(f"models.{model}.steps", 100_000)
+    # Ctrl-C on a terminal reaches the whole group; a supervisor terminates the process that it started.
+    for stop in (lambda p: os.killpg(p.pid, signal.SIGINT), lambda p: p.terminate()):
+        with subprocess.Popen(
+            command, cwd=project.path, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env=plain.environment(JOBS="2"), start_new_session=True,
+        ) as running:  # fmt: skip
+            assert running.stdout is not None
+            started: set[str] = set()
+            while started != {"one", "two"} and (line := running.stdout.readline()):
+                started |= set(re.findall(r"\] train@(one|two): takes", line))
+            assert started == {"one", "two"}
+            stop(running)
+            running.communicate(timeout=60)
+        assert running.returncode != 0
+        with pytest.raises(ProcessLookupError):  # nothing of it runs on
+            os.killpg(running.pid, 0)
+    for model in ("one", "two"):
+        project.set(f"models.{model}.steps", MODEL["steps"])
+    project.repro("summarise")
+    assert stages(project) == before
+
+
+def test_a_lane_that_fails_stops_the_other_and_is_named_last(project):
+    project.set("models.one.steps", 3_000)
+    (project.path / "data/raw/notes/0.txt").write_bytes(b"\xff\xfe\xfd")
+    failed = project.call("python", "-m", "skiptrace.command.reproduce", JOBS="2")
+    assert failed.returncode != 0 and "corpora.notes: 0.txt" in failed.stderr
+    assert project.call("python", "-m", "skiptrace.command.reproduce", JOBS="many").stderr == (
+        "error: JOBS: expected a number from 1 to 99, got 'many'\n"
+    )
 
 
 def test_a_real_run_counts_its_stages_and_ends_as_dvc_does(project):
@@ -31,7 +105,3 @@ def test_a_real_run_counts_its_stages_and_ends_as_dvc_does(project):
     places = [tuple(map(int, found)) for found in re.findall(r"^\[(\d+) of (\d+)\] ", said.stdout, re.MULTILINE)]
     assert places == [(i, len(places)) for i in range(1, len(places) + 1)] and places
     assert "] document: takes about" in said.stdout and "left in all" in said.stdout and "sections" in said.stdout
-    project.set("report.bigrams", 8)
-    (project.path / "data/raw/notes/0.txt").write_bytes(b"\xff\xfe\xfd")
-    failed = project.call("python", "-m", "skiptrace.command.reproduce")
-    assert failed.returncode != 0 and "corpora.notes: 0.txt" in failed.stderr

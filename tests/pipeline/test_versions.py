@@ -1,16 +1,20 @@
 """Comparing revisions, a remote cache, and what CI runs: real git, DVC and make."""
 
+import hashlib
 import html
 import json
 import re
 import shutil
+from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from skiptrace.comparison.overlap import changes
 from tests.models.conftest import write_gpt2
 from tests.pipeline.conftest import ROOT, Project, assert_one_line
 
@@ -50,6 +54,37 @@ def test_the_workspace_is_compared_with_a_commit(ask, project):
     rows = ask(project, "compare", "HEAD", "HEAD", "--csv").out.splitlines()
     assert rows[0] == "kind,key,a,b,difference,noise,beyond" and rows[1].startswith("metric,models.zero.valid_loss,")
     assert "All parameters are the same" in ask(project, "compare", "HEAD", "HEAD").out
+
+
+def test_twins_of_a_revision_are_the_noise_floor_and_one_that_is_missing_leaves_the_others(ask, project):
+    """Two twins make three pairs of seeds; without the first, the model and its second twin are left."""
+    project.set("models.one.twins", 2)
+    project.dvc("repro", "--single-item", "train@one", "verify@one")
+    commit(project)
+
+    def two_seeds(*versions: str) -> dict:
+        told = ask(project, "compare", *versions, "--json")
+        assert told.code == 0, told.error
+        found = json.loads(told.out)["models"]
+        assert found["two"]["two_seeds"] is None  # it has no twins
+        return found["one"]["two_seeds"]
+
+    mine = pq.read_table(project.path / "data/tables/one/skip_trigrams.parquet").to_pandas()
+    theirs = pq.read_table(project.path / "data/evidence/one/twins.parquet").to_pandas()
+    seeds = [each.assign(survives=None) for each in (mine, *(rows for _, rows in theirs.groupby("twin")))]
+    overlaps = [changes(a, b).overlap for a, b in combinations(seeds, 2)]
+    assert len({round(overlap, 6) for overlap in overlaps}) == 3
+    whole = two_seeds("HEAD", "HEAD")
+    assert whole["pairs"] == 3 and whole["overlap"] == pytest.approx(np.mean(overlaps))
+    assert -1 <= whole["similarity"] < 1
+
+    # The revision loses its first twin for good; the workspace still has it.
+    weights = project.path / "data/models/one/twins/1/model.safetensors"
+    digest = hashlib.md5(weights.read_bytes()).hexdigest()
+    (project.path / ".dvc/cache/files/md5" / digest[:2] / digest[2:]).unlink()
+    left = two_seeds("HEAD", "HEAD")
+    assert left["pairs"] == 1 and left["overlap"] == pytest.approx(overlaps[1])
+    assert two_seeds("HEAD", "workspace") == whole
 
 
 def test_what_cannot_be_compared_is_told_in_one_line(ask, project):

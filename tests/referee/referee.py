@@ -434,15 +434,19 @@ def entries_in_text(
     chances = np.ones((2, len(sources), len(run.E)))
     for i in range(len(sources)):
         _, group = np.unique(document[here[seen[:, i]]], return_inverse=True)
-        n = int(group.max(initial=-1)) + 1
+        places = np.bincount(group)
+        n = len(places)
         if n < 2:
             continue
-        counts = np.zeros((n, len(run.E)))
-        np.add.at(counts, (group, follows[seen[:, i]]), 1)
-        away = counts - np.bincount(group)[:, None] * alone
-        variance = np.maximum((away**2).sum(0) * n / (n - 1), seen[:, i].sum() * alone * (1 - alone))
+        # Σ (c − p·places)² over documents, from the few counts c that are not zero.
+        pairs, count = np.unique(group * len(run.E) + follows[seen[:, i]], return_counts=True)
+        at, out = np.divmod(pairs, len(run.E))
+        total, squares, crossed = (np.bincount(out, w, len(run.E)) for w in (count, count**2, count * places[at]))
+        away = total - places.sum() * alone
+        squared = squares - 2 * alone * crossed + alone**2 * (places**2).sum()
+        variance = np.maximum(squared * n / (n - 1), places.sum() * alone * (1 - alone))
         known = variance > 0
-        statistic = away.sum(0)[known] / np.sqrt(variance[known])
+        statistic = away[known] / np.sqrt(variance[known])
         chances[:, i, known] = stats.t.sf(statistic, n - 1), stats.t.cdf(statistic, n - 1)
     return tuple(discovered(p.ravel(), fdr).reshape(p.shape) for p in chances)
 

@@ -1,7 +1,8 @@
 """Every stage once, on a small planted corpus: digests of what each leaves behind, as JSON.
 
 `python -m tests.reproducibility.study` prints them; with `emulated`, of what does without numba, which fails under
-QEMU. The environment decides what they depend on: the processor, `OMP_NUM_THREADS`, `SKIPTRACE_KERNELS`.
+QEMU; with `watched`, nothing may run whose result depends on the number of threads. The environment decides what they
+depend on: the processor, `OMP_NUM_THREADS`, `SKIPTRACE_KERNELS`.
 """
 
 import stages  # noqa: F401  chooses the arithmetic, before anything that computes is imported
@@ -28,13 +29,10 @@ MODEL = {
     "batch_size": 32, "warmup_steps": 2, "lr_embedding": 0.02, "lr_attention": 0.05, "weight_decay": 0.1,
 }  # fmt: skip
 KINDS = ("models", "circuits", "tables", "evidence", "compose", "account", "superposition", "dictionary")
+STUDIES = ("train", "score", "expand", "mine", "verify", "compose", "account")
 PLAN = (
     *((stage, "corpus", "planted") for stage in ("corpus", "tokens", "ngrams")),
-    *(
-        (s, "model", m)
-        for s in ("train", "score", "expand", "mine", "verify", "compose", "account")
-        for m in ("one", "two")
-    ),
+    *((stage, "model", model) for model in ("one", "two") for stage in STUDIES),
     ("superposition", "", ""),
     *(("dictionary", "dictionary", name) for name in ("toy", "one")),
 )
@@ -68,21 +66,25 @@ def params() -> dict[str, dict]:
     found["corpora"] = {"planted": found["corpora"]["planted"] | {"words": 700, "documents": 1200, "length": 64}}
     found["tokenizers"] = {"planted": {"kind": "words"}}
     found["models"] = {"one": MODEL | {"n_layers": 1}, "two": MODEL | {"n_layers": 2, "checkpoints": 2}}
-    found["verification"] |= {"rows": 40, "contexts": 8, "null_rows": 20, "context_tokens": 48}
+    found["verification"] |= {"rows": 20, "contexts": 4, "null_rows": 10, "context_tokens": 48}
     found["scoring"] |= {"null_draws": 20, "sequences": 16}
-    found["account"] |= {"contexts": 8, "selection": 8, "entries": [30, 300], "rows": 10, "shown_rows": 20}
+    found["account"] |= {"contexts": 4, "selection": 4, "entries": [30, 300], "rows": 10, "shown_rows": 10}
     found["mining"] |= {"sources": 20}
     found["dictionaries"]["one"] |= {"steps": 20, "batch_size": 256, "entries": 64, "windows": 16, "check_windows": 16}
     found["superposition"]["five"] |= {"steps": 40, "batch_size": 64}
     return found
 
 
-def run(folder: Path, without: tuple[str, ...] = ()) -> None:
-    """Run the stages of the plan in a folder, but for some."""
+def run(folder: Path, without: tuple[str, ...] = (), watched: bool = False) -> None:
+    """Run the stages of the plan in a folder, but for some; `watched`, refusing what depends on the threads."""
     for name in ("params.yaml", "requirements.lock"):
         (folder / name).write_text(yaml.safe_dump(params(), sort_keys=False))
     os.environ["SKIPTRACE_WORKERS"] = "1"
-    with contextlib.chdir(folder), contextlib.redirect_stdout(sys.stderr), Watch():
+    with (
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(sys.stderr),
+        Watch() if watched else contextlib.nullcontext(),
+    ):
         for stage, option, value in PLAN:
             if stage in without:
                 continue
@@ -102,8 +104,8 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    emulated = sys.argv[1:] == ["emulated"]
+    emulated, watched = sys.argv[1:] == ["emulated"], sys.argv[1:] == ["watched"]
     with tempfile.TemporaryDirectory() as name:
-        run(Path(name), NUMBA if emulated else ())
+        run(Path(name), NUMBA if emulated else (), watched)
         found = {kind: value for kind, value in digests(Path(name)).items() if not emulated or kind in EMULATED}
         print(json.dumps({"probe": arithmetic.probe()} | found))

@@ -126,8 +126,9 @@ def composition(study: Study) -> Finding | None:
     assert cut is not None
     uniform = model.composed.induction["prefix_matching_uniform"].max()
     error = NORMAL * cut.change_se
+    makers = "Two layers make" if model.params.n_layers == 2 else "Heads in turn make"
     return Finding(
-        f"Two layers make an induction head: {cut.induction} finds what came next last time, through {cut.before}",
+        f"{makers} an induction head: {cut.induction} finds what came next last time, through {cut.before}",
         f"{cut.intact:.2f} → {cut.without:.2f}",
         f"of its attention is on what followed earlier occurrences, with {cut.before} and without it: a change of "
         f"{bracketed(cut.change, cut.change - error, cut.change + error)}",

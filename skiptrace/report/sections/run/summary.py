@@ -35,7 +35,9 @@ def lead(study: Study) -> str:
         corpus = results.corpora[name]
         size = corpus.train.characters + corpus.valid.characters
         losses = ", ".join(f"{m} {model.valid_loss:.2f}" for m, model in models.items())
-        said = f"{_models(models)} read {_amount(size)} characters of {_text(name, corpus)}"
+        imported = any(m.config is not None and m.config.imported_from is not None for m in models.values())
+        verb = "are studied on" if imported and len(models) > 1 else "is studied on" if imported else "read"
+        said = f"{_models(models)} {verb} {_amount(size)} characters of {_text(name, corpus)}"
         if corpus.params.kind == "planted":
             told.append(f"As a control, {_models(models).partition(' of ')[0]} read {_text(name, corpus)}.")
         else:
@@ -51,7 +53,9 @@ def _models(models: dict[str, ModelResult]) -> str:
     layers = f"{said} layer" if said == "one" else f"{said} layers"
     shapes = {(m.params.n_heads, m.params.d_head) for m in models.values() if m.params.n_layers > 0}
     of = " of " + " or ".join(f"{n} heads of {d}" for n, d in sorted(shapes)) if shapes else ""
-    kind = "attention-only transformers" if len(models) > 1 else "an attention-only transformer"
+    bare = all(m.config is None or m.config.attn_only for m in models.values())
+    kind = "attention-only transformers" if bare else "transformers"
+    kind = kind if len(models) > 1 else f"{'an' if bare else 'a'} {kind[:-1]}"
     return f"{kind} with {layers}{of}"
 
 

@@ -1,4 +1,4 @@
-"""The same pass with tensor operations alone, for devices on which the compiled loops do not run."""
+"""A pass over a product with tensor operations alone, tile by tile: for other devices, and for changed entries."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -9,7 +9,8 @@ from torch import Tensor
 
 from skiptrace.mining.topk import Entries, Top, row_top
 
-HEIGHT, WIDTH = 2048, 16384  # of a tile: 128 MB, large enough to keep a device busy
+# Height and width of a tile: 128 MB, large enough to keep a device busy; and few enough for the processor's cache.
+LARGE, SMALL = (2048, 16384), (256, 2048)
 
 
 class Tile(NamedTuple):
@@ -20,14 +21,14 @@ class Tile(NamedTuple):
     values: Float[Tensor, "rows columns"]
 
 
-def tiles(left: Float[Tensor, "n rank"], right: Float[Tensor, "rank m"]) -> Iterator[Tile]:
+def tiles(left: Float[Tensor, "n rank"], right: Float[Tensor, "rank m"], height: int, width: int) -> Iterator[Tile]:
     """The product of two factors in tiles, rows of tiles in order and each from left to right."""
-    for row in range(0, left.shape[0], HEIGHT):
-        for column in range(0, right.shape[1], WIDTH):
-            yield Tile(row, column, left[row : row + HEIGHT] @ right[:, column : column + WIDTH])
+    for row in range(0, left.shape[0], height):
+        for column in range(0, right.shape[1], width):
+            yield Tile(row, column, left[row : row + height] @ right[:, column : column + width])
 
 
-class Best:
+class Rows:
     """The largest entries of rows that arrive piece by piece, pieces of a row in ascending order."""
 
     def __init__(self, rows: int, k: int, device: torch.device) -> None:

@@ -1,0 +1,77 @@
+"""What the control, directions, dictionaries and the document need at the least, for `needs.state`."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from skiptrace.models.transformer import Transformer
+from stages.needs import DOUBLE, INTEGER, PAIR, SINGLE, Needs
+
+if TYPE_CHECKING:  # so that a stage depends on the parameters of no other
+    from skiptrace.config.control import ControlParams
+    from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams
+    from skiptrace.config.directions import DirectionsParams
+
+TRIPLE = 32  # numbers that counting holds of a triple of words: cells, what chance would give, and every measure
+TEXT = 300  # bytes of a token of a vocabulary, as it is read and as a page shows it
+
+
+def of_control(params: "ControlParams", at_once: int, windows: int) -> Needs:
+    """To count in every grammar with so many windows, and train a model of each; some grammars `at_once`."""
+    words, documents = params.words + 1.0, 1.0 * params.documents
+    places = documents * params.length
+    # Which words stand near, once more while places are joined, and where each stood last.
+    seen = 2 * places * words + INTEGER * documents * words
+    counting = windows * (4 * places * words**2 + 2 * words**4)
+    body = 2 * params.d_model * words
+    body += 4.0 * params.n_heads * params.d_head * (4 * params.d_model + params.n_ctx)
+    training = 3.0 * params.steps * params.batch_size * params.n_ctx * body
+    return Needs((1 + params.grammars) * (counting + training), at_once * (seen + SINGLE * TRIPLE * words**3))
+
+
+def of_directions(model: Transformer, params: "DirectionsParams", rows: int, twins: int) -> Needs:
+    """To split every circuit, beside random heads and so many twins, and remove parts of it on text.
+
+    Losses hold `rows` positions of logits at once.
+    """
+    heads, ctx = model.n_layers * model.n_heads, model.n_ctx
+    losses = 2.0 * params.contexts * ctx * model.d_model * model.d_vocab
+    # The whole circuit, each group, and random subspaces of one size at the least.
+    measured = 2 * heads * (1 + params.removed + params.random_directions) if params.removed else 0
+    # In double precision: both embeddings, once more as keys, and what they are centred by; of twins both sides.
+    embedded = DOUBLE * 5.0 * model.d_vocab * model.d_model
+    alike = DOUBLE * 8.0 * model.d_vocab * model.d_model if twins else 0.0
+    layer = 2.0 * ctx * model.d_model + model.n_heads * float(ctx) ** 2
+    runs = SINGLE * params.contexts * model.n_layers * layer if params.removed else 0.0
+    logits = SINGLE * float(rows) * model.d_vocab if params.removed else 0.0
+    return Needs((measured + 1) * losses, max(embedded if heads else 0.0, alike, logits) + runs)
+
+
+def of_dictionaries(model: Transformer, params: "ModelDictionaryParams", at_once: int, rows: int) -> Needs:
+    """To train autoencoders on sites of a model, some sites `at_once`, and measure what is lost with them.
+
+    Losses hold `rows` positions of logits at once.
+    """
+    d, count = model.d_model, len(params.penalties) + len(params.k)
+    trained, checked = (windows * (model.n_ctx - 1.0) for windows in (params.windows, params.check_windows))
+    training = params.steps * params.batch_size * count * 12.0 * d * params.entries
+    losses = (3 + 2 * count) * 2.0 * checked * d * model.d_vocab
+    # Activations as they are found, joined and turned; what is put in their place; the entries active there.
+    held = SINGLE * (3.0 * trained * d + 6.0 * checked * d + 2.0 * checked * params.entries)
+    # Means by token; logits of every entry, as they are, centred and scaled; those of a loss.
+    vocabulary = SINGLE * model.d_vocab * max(3.0 * d, 3.0 * params.entries, float(rows))
+    return Needs(2 * (training + losses), at_once * (held + vocabulary))
+
+
+def of_toy_dictionaries(params: "ToyDictionaryParams", hosts: int, m: int, inputs: int, at_once: int) -> Needs:
+    """To train dictionaries of so many toy models with m hidden dimensions, at every penalty, measured on `inputs`."""
+    sizes = [(params.entries, len(params.penalties)), *((size, 1) for size in params.sizes)]
+    operations = sum(params.steps * params.batch_size * hosts * count * 12.0 * m * size for size, count in sizes)
+    held = max(float(hosts) * count * (inputs * (2 * m + 2 * size) + 12 * m * size) for size, count in sizes)
+    return Needs(operations, at_once * SINGLE * held)
+
+
+def of_document(corpora: Iterable[tuple[int, int, int]]) -> Needs:
+    """To read corpora of so many tokens in the vocabulary, pairs of the training text and tokens of held-out text."""
+    return Needs(
+        0.0, float(sum(TEXT * d_vocab + PAIR * pairs + 4 * INTEGER * held for d_vocab, pairs, held in corpora))
+    )

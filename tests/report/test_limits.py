@@ -1,0 +1,28 @@
+"""The report on an imported model: what a time budget leaves out, and what was not trained here."""
+
+from dataclasses import replace
+
+from skiptrace import budget
+from skiptrace.models.config import ModelConfig
+from skiptrace.report.sections.run.imports import limits
+from skiptrace.report.sections.run.summary import lead
+from tests.report.conftest import study_of
+
+
+def test_the_report_says_what_is_left_out(hostile):
+    study = study_of(hostile)
+    assert limits(study) is None
+    section = limits(replace(study, limited={"two": [budget.Cut("verify", "null_rows", 200, 80)]}))
+    assert section is not None
+    assert ("two", "evidence", "null rows", "80", "200") in section.blocks[0].rows
+
+
+def test_an_imported_model_did_not_read_the_text_here_and_may_have_mlps(hostile):
+    name, model = next((n, m) for n, m in hostile.models.items() if m.params.n_layers > 0)
+    assert " read " in lead(study_of(replace(hostile, models={name: model})))
+    config = ModelConfig(
+        n_layers=12, n_heads=2, d_model=8, d_head=4, n_ctx=5, d_vocab=7, attn_only=False, d_mlp=3, act_fn="relu",
+        imported_from="gpt2",
+    )  # fmt: skip
+    told = lead(study_of(replace(hostile, models={name: replace(model, config=config)})))
+    assert told.startswith("A transformer with") and "is studied on" in told and "attention-only" not in told
