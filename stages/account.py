@@ -69,7 +69,9 @@ def main() -> None:
     streams = Streams(train, valid, words.count.to_numpy())
     checked = with_chosen(model, mined, found.skip_trigrams, streams, checks)
     rows = listed(checked, parts, text, params.seed)
-    shown = examples.first(rows, Positions(valid, model.d_vocab, model.n_ctx - 1), text.token)
+    context = min(checks.context_tokens, model.n_ctx)
+    tested = examples.tested(model, rows, valid, context, checks.fdr)
+    shown = examples.first(tested, Positions(valid, model.d_vocab, model.n_ctx - 1), text.token)
     folders = sorted((MODELS / name / "twins").glob("*/"), key=lambda path: int(path.name))
     twins = [checkpoint.load(path) for path in folders]
     theirs = TWINS.read(EVIDENCE / name)

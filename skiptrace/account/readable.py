@@ -68,8 +68,9 @@ def closes(source: str, out: str) -> bool:
 
 def whole(before: str, text: str, after: str) -> bool:
     """Whether a text begins and ends where words and names do, between what stands before and after it."""
-    return not (_joined(before[-1:], text[:1]) or _joined(text[-1:], after[:1]))
+    return not (joined(before, text) or joined(text, after))
 
 
-def _joined(left: str, right: str) -> bool:
-    return all(c.isalnum() or c == "_" for c in (left, right) if c) and bool(left and right)
+def joined(left: str, right: str) -> bool:
+    """Whether a word or name goes on from one text into the next."""
+    return bool(left and right) and all(c.isalnum() or c == "_" for c in (left[-1], right[0]))

@@ -1,5 +1,6 @@
 """The tables of the account of attention."""
 
+from skiptrace.evidence.tables import USED
 from skiptrace.tables import HEAD, LAYER, RANK, Column, Table, token
 
 PER_TOKEN = "nats per token"
@@ -112,9 +113,11 @@ ROWS = Table(
 )
 EXAMPLES = Table(
     "account/<m>/examples",
-    "The first supported rows that can be read, each where it stands in held-out text; a row is a skip-trigram.",
+    "The first supported rows that can be read, each where it stands in held-out text; a row is a skip-trigram. "
+    "Their edges are cut at more places than those of all checked rows are.",
     [
         *ROWS.without("mined", "readable"),
+        *(column for column in USED if column.name in ("used_places", "used_nats", "used_se")),
         Column("document", "int32", "the document of the held-out text, from 0"),
         Column("before", "string", "the text before the source"),
         Column("between", "string", "the text between source and destination; the output follows the destination"),

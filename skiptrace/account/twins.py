@@ -16,7 +16,7 @@ from skiptrace.config.account import AccountParams
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import random_windows, spread_windows
 
-THIRDS = 3  # groups of like frequency in each role
+THIRDS = 3  # of the tokens by frequency, in each role: one is rare, one is common
 FIRST = 100  # rows of a ranking that are compared
 NATS = "nats"
 RANKINGS = {"published": "rank_published", "expected": "rank_expected"}  # by weights; `NATS` is by loss

@@ -18,7 +18,7 @@ class DirectionsParams(Params):
         0.02, description="singular values nearer than this share of the larger are one group, from 0 to below 1"
     )
     null_draws: Annotated[int, Field(ge=2)] = Field(
-        20, description="random heads that shares and copying are held against"
+        20, description="random heads that shares and copying are compared with"
     )
     shown: Count = Field(6, description="groups of each circuit whose tokens are read out")
     tokens: Annotated[int, Field(ge=1)] = Field(6, description="tokens read out at each end of a direction")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer
 
+from skiptrace.account.readable import joined
 from skiptrace.evidence.support import Positions
 from skiptrace.models.windows import BOS_ID
 from skiptrace.report.rendering.document import Excerpt, Part
@@ -46,12 +47,21 @@ def repetition(positions: Positions, texts: Sequence[str], token: int) -> Excerp
 
 
 def of_ids(ids: Integer[np.ndarray, " n"], texts: Sequence[str], marks: Mapping[int, str]) -> Excerpt:
-    """A stretch of token ids with some of its places marked."""
+    """A stretch of token ids with some of its places marked; it begins and ends where words do."""
     first, last = min(marks), max(marks)
     start, stop = max(0, first - BEFORE), min(len(ids), last + AFTER + 1)
     start = max([start, *(i + 1 for i in range(start, first) if ids[i] == BOS_ID)])
     stop = min([stop, *(i for i in range(last + 1, stop) if ids[i] == BOS_ID)])
+    while start < first and joined(_at(ids, texts, start - 1), _at(ids, texts, start)):
+        start += 1
+    while stop > last + 1 and joined(_at(ids, texts, stop - 1), _at(ids, texts, stop)):
+        stop -= 1
     return of_texts([texts[int(i)] for i in ids[start:stop]], {place - start: role for place, role in marks.items()})
+
+
+def _at(ids: Integer[np.ndarray, " n"], texts: Sequence[str], place: int) -> str:
+    """The text of a token; of what lies outside, and of the token that starts a document, none."""
+    return texts[int(ids[place])] if 0 <= place < len(ids) and ids[place] != BOS_ID else ""
 
 
 def of_texts(tokens: Sequence[str], marks: Mapping[int, str]) -> Excerpt:

@@ -1,4 +1,4 @@
-"""The few numbers by which runs are compared, and the targets they are held against."""
+"""The few numbers by which runs are compared, and the targets that they should reach."""
 
 import math
 from collections.abc import Collection, Mapping

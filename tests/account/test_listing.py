@@ -14,6 +14,7 @@ from skiptrace.account.study import Text
 from skiptrace.account.tables import ROWS
 from skiptrace.account.worth import IDS, worth
 from skiptrace.evidence.support import Positions
+from skiptrace.evidence.used import use
 from tests.account.test_replaced import seeded
 
 
@@ -101,17 +102,36 @@ def test_blanks_and_copies_wait_and_every_source_and_output_comes_once():
         " either| up|\n| or| down", " up|,|\n| down", " that| up| this| either", " up|,| this| up", " this|,| up| that"
     )
     asked = [
+        row(" this", " up", " that", use="no effect seen"),  # comes after what is used
         row(" either", "\n", " or"),
         row(" either", " this", " down"),  # the same source
         row(" up", "\n", " down"),  # a second blank: waits for four rows
         row(" that", " this", " either", nats=0.5),
-        row(" this", " up", " that", readable=False),
-        row(" this", " up", " that", support="contradicted"),
     ]
-    found = first(pd.DataFrame(asked), Positions(text, len(TOKENS), 8), pd.Series(TOKENS))
-    assert found["source"].tolist() == [" either", " that"] and found["rank"].tolist() == [1, 2]
-    assert found["before"].tolist() == ["", ""] and found["between"].tolist() == [" up", " up"]
-    assert first(pd.DataFrame(asked[4:]), Positions(text, len(TOKENS), 8), pd.Series(TOKENS)).empty
+    asked = pd.DataFrame(asked).assign(used_places=9)
+    found = first(asked, Positions(text, len(TOKENS), 8), pd.Series(TOKENS))
+    assert found["source"].tolist() == [" either", " that", " this"] and found["rank"].tolist() == [1, 2, 3]
+    assert found["before"].tolist() == ["", "", ""] and found["between"].tolist() == [" up", " up", ","]
+    unseen = first(asked[:1], Positions(text, len(TOKENS), 8), pd.Series(TOKENS))
+    assert unseen["use"].tolist() == ["no effect seen"]
+
+
+def test_edges_are_tested_once_for_all_their_outputs_and_only_where_a_reader_would_look(make_model):
+    model, valid = make_model(n_layers=1, n_heads=2, d_vocab=11), np.random.default_rng(0).integers(0, 11, 4000)
+    asked = [
+        row(" either", " this", " or", head=1),
+        row(" either", " this", " up", head=1),
+        row(" this", " up", " that", head=0, readable=False),
+        row(" this", " up", " that", head=0, support="contradicted"),
+        row(" that", " or", " up", head=0),
+    ]
+    rows = pd.DataFrame(asked).assign(layer=0)
+    found = examples.tested(model, rows, valid, 7, 0.05)
+    assert found["source"].tolist() == [" either", " either", " that"]
+    assert found["used_nats"].nunique() == 2 and (found["used_places"] > 90).all()
+    alone = use(model, rows.iloc[[0]].drop(columns="use"), valid, 7, examples.PLACES, 0.05)
+    np.testing.assert_allclose(found["used_nats"].iloc[:2], alone["used_nats"].iloc[0], rtol=1e-5)
+    assert examples.tested(model, rows[2:4], valid, 7, 0.05).empty
 
 
 def test_supported_rows_come_first_by_what_they_save_or_else_by_counts(make_model):

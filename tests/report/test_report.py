@@ -27,7 +27,7 @@ from skiptrace.report.metrics import (
 from skiptrace.report.order import PARTS
 from skiptrace.report.published import PAPERS
 from skiptrace.report.rendering import render
-from skiptrace.report.rendering.document import Example, Examples, Figure, Section, Tokens
+from skiptrace.report.rendering.document import Example, Examples, Figure, Question, Report, Section, Tokens
 from skiptrace.report.sections.models import control, truth
 from skiptrace.report.sections.models.positional import Attended, most_attended
 from skiptrace.report.sections.models.skip_trigrams import published_rows
@@ -62,6 +62,21 @@ def test_hostile_tokens_are_inert_in_both_forms(built):
     for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
         assert len(widths) == 1, block
+
+
+def test_markdown_leaves_what_a_folded_part_repeats_to_the_page():
+    made = [
+        Section("one-heads", "one: heads", ["said of one"], [], question="which"),
+        Section("planted-heads", "planted: heads", ["said of planted"], [], question="control"),
+        Section("planted-truth", "planted: truth", ["said of planted alone"], [], question="control"),
+    ]
+    asked = (Question("which", "Which?", "", "one"), Question("control", "Control", "", "planted", folded=False))
+    both = Report("a report", "", made, questions=asked)
+    folded = Report("a report", "", made, questions=(asked[0], asked[1]._replace(folded=True)))
+    assert "said of planted\n" in render.markdown(both, "figures")
+    text = render.markdown(folded, "figures")
+    assert "said of one\n" in text and "said of planted alone\n" in text and "said of planted\n" not in text
+    assert '<a id="planted-heads"></a>planted: heads: in the page alone.' in text
 
 
 def test_no_two_scripts_of_the_page_use_one_name():

@@ -118,9 +118,16 @@ def html_environment(*packages: str) -> Environment:
 
 
 def markdown(report: Report, figures: str) -> str:
-    """The same content as GitHub-flavoured Markdown; images are linked in the folder `figures`."""
+    """The same content as GitHub-flavoured Markdown; images are linked in the folder `figures`.
+
+    What a folded part says of its model as others say it of theirs is left to the page, lest the text be too long.
+    """
     environment = markdown_environment(prose=str, most=ROWS)
-    return environment.get_template("report.md.j2").render(report=report, parts=parts(report), figures=figures)
+    shown = parts(report)
+    elsewhere = {s.short for part in shown if part.question and not part.question.folded for s in part.sections}
+    return environment.get_template("report.md.j2").render(
+        report=report, parts=shown, figures=figures, elsewhere=elsewhere
+    )
 
 
 def markdown_environment(*packages: str, prose: Callable[[str], str], most: int | None = None) -> Environment:

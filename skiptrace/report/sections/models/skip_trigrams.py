@@ -1,7 +1,9 @@
 """The papers' table of skip-trigrams."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from skiptrace.account.tables import EXAMPLES
@@ -77,19 +79,21 @@ def _first(model: ModelResult) -> list[Table]:
             Examples((Example(r["source"], "…", (r["destination"], r["out"])), excerpts.of_row(r))),
             f"{r['nats']:.2f} ± {r['nats_se']:.2f}" if measured else f"{r['corpus_lift']:.1f}",
             "yes" if r["consistent"] else "no",
-            r["use"],
+            _used(r),
             r["support"],
         )
         for r in found.to_dict("records")
     ]
-    by = "what they save on training text" if measured else "how much the training text says that knowing them is worth"
+    by = "by what they save on training text" if measured else "by what the training text says that they are worth"
     return [
         Table(
-            "Skip-trigrams to read first: rows that the corpus supports, in words, brackets and quotes, ordered by "
-            f"{by}; one for each source and each output, at most a quarter each line breaks, copies, brackets. "
-            "Below each reading, a place in held-out text where it stands. "
+            "Skip-trigrams to read first: rows that the corpus supports, in words, brackets and quotes. Those used on "
+            f"held-out text come first, then the order is {by}; one for each source and each output, at most a quarter "
+            "each line breaks, copies, brackets. Below each reading, a place in held-out text where it stands. "
             + ("Saves: nats per 1,000 tokens of held-out text, ± standard error over contexts. " if measured else "")
-            + "The next table is in the order in which rows were mined.",
+            + "On text: whether cutting the edge from destination to source raises the loss on the true next token of "
+            "held-out text (false discoveries controlled among the edges tried), and by how many nats where the source "
+            "stands before the destination, ± standard error.",
             explained(
                 (
                     *words("Head", "Source Token", "Destination Token", "Output Token", "Example Skip Tri-grams"),
@@ -102,6 +106,13 @@ def _first(model: ModelResult) -> list[Table]:
             rows,
         )
     ]
+
+
+def _used(row: dict[Hashable, Any]) -> str:
+    """Whether a row is used on text, and by how much its edge lowers the loss there."""
+    if not np.isfinite(row["used_nats"]):
+        return str(row["use"])
+    return f"{row['use']}: {row['used_nats']:+.2f} ± {row['used_se']:.2f}"
 
 
 def published_rows(group: pd.DataFrame, between: str = "…") -> tuple[Tokens, Tokens, Tokens, Examples]:

@@ -47,14 +47,16 @@ def lead(study: Study) -> str:
 
 
 def _models(models: dict[str, ModelResult]) -> str:
-    depths = [str(model.params.n_layers) for model in models.values()]
-    layers = f"{', '.join(depths[:-1])} and {depths[-1]} layers" if len(depths) > 1 else f"{depths[0]} layers"
+    counts = [model.params.n_layers for model in models.values()]
+    depths = [("zero", "one", "two", "three")[n] if n < 4 else str(n) for n in counts]
+    said = f"{', '.join(depths[:-1])} and {depths[-1]}" if depths[1:] else depths[0]
+    layers = f"{said} layer" if said == "one" else f"{said} layers"
     shapes = {(m.params.n_heads, m.params.d_head) for m in models.values() if m.params.n_layers > 0}
     of = " of " + " or ".join(f"{n} heads of {d}" for n, d in sorted(shapes)) if shapes else ""
     bare = all(m.config is None or m.config.attn_only for m in models.values())
     kind = "attention-only transformers" if bare else "transformers"
     kind = kind if len(models) > 1 else f"{'an' if bare else 'a'} {kind[:-1]}"
-    return f"{kind} with {layers}{of}".replace(" 1 layers", " one layer").replace("0 layers", "no layers")
+    return f"{kind} with {layers}{of}"
 
 
 def _amount(characters: int) -> str:
