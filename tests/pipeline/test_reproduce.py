@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 
 import pytest
 import yaml
@@ -81,7 +82,9 @@ def test_lanes_that_are_stopped_go_on_where_they_were(project):
             running.communicate(timeout=60)
         assert running.returncode != 0
         with pytest.raises(ProcessLookupError):  # nothing of it runs on
-            os.killpg(running.pid, 0)
+            for _ in range(100):
+                os.killpg(running.pid, 0)
+                time.sleep(0.1)
     for model in ("one", "two"):
         project.set(f"models.{model}.steps", MODEL["steps"])
     project.repro("summarise")

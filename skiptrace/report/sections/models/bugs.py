@@ -3,7 +3,10 @@
 from collections.abc import Hashable
 from typing import Any
 
+import pandas as pd
+
 from skiptrace.evidence import factoring
+from skiptrace.evidence.used import Use
 from skiptrace.report.inputs import ModelResult, Study
 from skiptrace.report.intervals import bracketed, estimate
 from skiptrace.report.rendering.document import (
@@ -50,15 +53,24 @@ def bugs(study: Study) -> Section | None:
             )
     table = Table(
         prose(f"""
-            {len(model.bugs)} crossed pairs were found; both rows of a pair are consistent and supported, neither
-            crossing is supported. Probabilities of the output token: in the model / in the corpus. Cost: change in
-            loss, in nats, where the crossing applies in held-out text, when its contribution alone is added, with its
-            95 % interval clustered by document; n positions, and what the training text says of the crossing.
+            {len(model.bugs)} crossed pairs were found; both rows of a pair are consistent and supported ({_used(model)}
+            rows are used in held-out text as it is), neither crossing is supported. Probabilities of the output token:
+            in the model / in the corpus. Cost: change in loss, in nats, where the crossing applies in held-out text,
+            when its contribution alone is added, with its 95 % interval clustered by document; n positions, and what
+            the training text says of the crossing.
         """),
         words("Pair", "Head", "Supported row", "Model / corpus", "Crossing", "Model / corpus", "Cost of the crossing"),
         rows,
     )
     return Section(anchor, title, [text], [*estimates, table])
+
+
+def _used(model: ModelResult) -> str:
+    """How many of the distinct rows of crossed pairs are used, of how many."""
+    names = ["layer", "head", "source_id", "destination_id", "out_id"]
+    ends = [model.bugs[[*names[:3], f"destination_{i}_id", f"out_{i}_id"]].set_axis(names, axis=1) for i in (1, 2)]
+    rows = pd.concat(ends).drop_duplicates().merge(model.evidence[[*names, "use"]], on=names)
+    return f"{(rows['use'] == Use.USED).sum()} of {len(rows)}"
 
 
 def _cell(r: dict[Hashable, Any], which: str) -> tuple[Cell, Cell]:

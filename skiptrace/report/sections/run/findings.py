@@ -10,6 +10,7 @@ from skiptrace.account.readable import Kind, kind
 from skiptrace.circuits.cutoffs import own_first
 from skiptrace.config.dictionaries import ModelDictionaryParams
 from skiptrace.evidence.support import Positions
+from skiptrace.evidence.used import Use
 from skiptrace.report import excerpts
 from skiptrace.report.inputs import ModelResult, Study
 from skiptrace.report.intervals import bracketed, share
@@ -88,8 +89,9 @@ def skip_trigrams(study: Study) -> Finding | None:
     return Finding(
         f"Of {len(checked):,} skip-trigrams read from the weights, {int(checked['survives'].sum())} pass every test",
         share(checked["survives"].mean(), *by_source(checked, "survives")),
-        "of those checked: their attention edge moves the model, the training text supports them"
-        + (", and a model of another seed has them" if checked["recurs"].notna().any() else ""),
+        "of those checked: consistent, their attention edge moves the model, and supported by the training text"
+        + (", and a model of another seed has them" if checked["recurs"].notna().any() else "")
+        + f"; {int((surviving['use'] == Use.USED).sum())} of them are also used in held-out text as it is",
         f"of rows from rotated heads {left['rotated']:.1%}{_planted(study)}".replace(" 0.0%", " none"),
         _example(study, model, 1, surviving),
         Link("evidence", f"{name}-evidence"),
