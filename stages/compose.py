@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from skiptrace import budget
 from skiptrace.circuits.factored import heads
@@ -47,6 +48,8 @@ BOUNDED_BY = "scoring.sequences and expansion.virtual_heads"
 
 def main() -> None:
     """Study one model."""
+    # On one thread MKL adds otherwise than on several, on processors of others than Intel.
+    torch.set_num_threads(max(2, torch.get_num_threads()))
     name = asked_for("model", __doc__)
     params, scoring = load(CompositionParams, "composition", PARAMS), load(ScoringParams, "scoring", PARAMS)
     corpus = load_model(name, PARAMS).corpus

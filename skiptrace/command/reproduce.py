@@ -5,8 +5,9 @@ Reads   dvc.yaml, dvc.lock
         docs/measured/times.json   how long it took where the README's figures come from, for stages that never ran here
 Writes  docs/measured/times.json   under `--note`: the times noted here
 
-A lane is a `dvc repro` of its own with stages that no stage of another lane needs or waits for. Many stages keep one
-processor busy and no more, so that two lanes take less time than one after the other. What joins lanes comes last.
+A lane is a `dvc repro` of its own with stages that no stage of another lane needs or waits for. Lanes share the
+processors: two trainings on one thread each take three quarters of the time that one after the other takes on two
+(benchmarks/PROFILE.md), and many stages keep one processor busy and no more. What joins lanes comes last.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from typing import IO
 
 import psutil
 
-from skiptrace import errors
+from skiptrace import arithmetic, errors
 from skiptrace.command.doctor import SAME_OUTPUT, Due, pipeline_graph, stages_due
 from skiptrace.errors import InputError
 from skiptrace.files import read_json, write_json
@@ -30,6 +31,7 @@ from skiptrace.layout import SHIPPED_TIMES, TIMES
 
 JOBS = "JOBS"  # the variable of `make report JOBS=2`
 DEFAULT_JOBS = 2
+THREADS = "OMP_NUM_THREADS"
 
 # What dvc says of a stage, and what that is called here.
 SAYS = {
@@ -109,7 +111,7 @@ def reproduce(jobs: int) -> int:
 def run(commands: Sequence[Sequence[str]], plan: Plan) -> int:
     """Run one `dvc repro` with each list of arguments, at the same time; the first that fails stops the others."""
     with ExitStack() as stack:
-        started = [stack.enter_context(_start(arguments, alone=len(commands) == 1)) for arguments in commands]
+        started = [stack.enter_context(_start(arguments, len(commands))) for arguments in commands]
         failed: list[int] = []
 
         def stop(*_: object) -> None:
@@ -136,16 +138,24 @@ def run(commands: Sequence[Sequence[str]], plan: Plan) -> int:
     return failed[0] if failed else 0
 
 
-def _start(arguments: Sequence[str], alone: bool) -> subprocess.Popen[str]:
-    """Start a `dvc repro`. One that is alone may draw on the terminal: standard error stays its own."""
+def _start(arguments: Sequence[str], count: int) -> subprocess.Popen[str]:
+    """Start one of `count` `dvc repro`. One that is alone may draw on the terminal: standard error stays its own."""
     return subprocess.Popen(
         ["dvc", "--wait-for-lock", "repro", *arguments],
+        env=threads(count) | os.environ,
         stdout=subprocess.PIPE,
-        stderr=None if alone else subprocess.PIPE,
+        stderr=None if count == 1 else subprocess.PIPE,
         text=True,
         errors="replace",
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
+
+
+def threads(count: int) -> dict[str, str]:
+    """The variable that divides the processors among so many lanes, unless the kernels fix the threads themselves."""
+    if count == 1 or THREADS in arithmetic.KERNELS.get(arithmetic.kernels(), {}):
+        return {}
+    return {THREADS: str(max(1, (os.cpu_count() or 1) // count))}
 
 
 def _relay(lines: Iterable[str], to: IO[str]) -> None:

@@ -9,6 +9,7 @@ import time
 import pytest
 import yaml
 
+from skiptrace.command import reproduce
 from skiptrace.command.doctor import Due
 from skiptrace.command.reproduce import Plan, lanes
 from tests.pipeline.conftest import MODEL, Project
@@ -55,6 +56,15 @@ def test_what_is_left_is_the_longest_lane_and_what_comes_after():
         "[1 of 4] a: takes about 50 s, about 55 s left in all\n",
         "[2 of 4] b: takes about 20 s, about 35 s left in all\n",
     ]
+
+
+def test_lanes_share_the_processors_unless_the_kernels_fix_the_threads(monkeypatch):
+    monkeypatch.setattr(reproduce.os, "cpu_count", lambda: 8)
+    monkeypatch.delenv("SKIPTRACE_KERNELS", raising=False)
+    assert reproduce.threads(1) == {}
+    assert [reproduce.threads(count)["OMP_NUM_THREADS"] for count in (2, 3, 9)] == ["4", "2", "1"]
+    monkeypatch.setenv("SKIPTRACE_KERNELS", "compatible")
+    assert reproduce.threads(2) == {}
 
 
 def stages(project) -> dict[str, object]:
