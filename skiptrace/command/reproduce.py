@@ -11,6 +11,7 @@ processors: two trainings on one thread each take three quarters of the time tha
 """
 
 import contextlib
+import itertools
 import os
 import re
 import signal
@@ -78,15 +79,25 @@ def duration(seconds: float) -> str:
 def lanes(graph: Mapping[str, set[str]], seconds: Mapping[str, float], jobs: int) -> list[list[str]]:
     """Divide stages among at most `jobs` lanes of which none needs another, the longest parts first.
 
-    `graph` has what each stage needs, in an order in which they can run, and `seconds` those that are to run. Stages
-    that join parts, and all that needs them, are in no lane.
+    `graph` has what each stage needs, in an order in which they can run, and `seconds` those that are to run. A stage
+    that needs several parts makes one of them, unless that would take more than a lane's share of the time: it is then
+    in no lane, nor is what needs it.
     """
-    part: dict[str, str | None] = {}  # of each stage, the first stage of its part; None where parts join
-    for stage, needed in graph.items():
-        if stage in seconds and stage not in SAME_OUTPUT:
-            parts = {part[before] for before in needed if before in part}
-            part[stage] = stage if not parts else parts.pop() if len(parts) == 1 else None
-    members = {first: [s for s, p in part.items() if p == first] for first in part.values() if first is not None}
+    due = [stage for stage in graph if stage in seconds and stage not in SAME_OUTPUT]
+    share = sum(seconds[stage] for stage in due) / jobs
+    part: dict[str, list[str] | None] = {}  # of each stage, the stages of its part
+    for stage in due:
+        needed = [part[before] for before in graph[stage] if before in part]
+        parts = [found for i, found in enumerate(needed) if found is not None and found not in needed[:i]]
+        joined = [*itertools.chain(*parts), stage]
+        if None in needed or (len(parts) > 1 and sum(seconds[s] for s in joined) > share):
+            part[stage] = None
+        else:
+            part |= dict.fromkeys(joined, joined)
+    order = {stage: place for place, stage in enumerate(due)}
+    members = {
+        min(stages, key=order.__getitem__): sorted(stages, key=order.__getitem__) for stages in part.values() if stages
+    }
     found: list[list[str]] = [[] for _ in range(jobs)]
     for stages in sorted(members.values(), key=lambda stages: -sum(seconds[s] for s in stages)):
         min(found, key=lambda lane: sum(seconds[s] for s in lane)).extend(stages)

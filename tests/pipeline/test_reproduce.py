@@ -45,8 +45,10 @@ def test_lanes_share_no_stage_and_what_joins_them_is_left_out():
     assert lanes(GRAPH, SECONDS, 2) == [["a", "b", "c", "z"], ["d", "e"]]
     assert lanes(GRAPH, SECONDS, 3) == [["a", "b", "c", "z"], ["d"], ["e"]]
     assert lanes(GRAPH, SECONDS, 9) == lanes(GRAPH, SECONDS, 3)
-    assert lanes(GRAPH, SECONDS, 1) == [["a", "b", "c", "z", "d", "e"]]
+    assert lanes(GRAPH, SECONDS, 1) == [["a", "b", "c", "d", "x", "y", "z", "e"]]
     assert lanes(GRAPH, {"check": 1.0, "x": 1.0}, 2) == [["x"]]  # nothing of what it joins is to run
+    # What takes no longer than a lane's share is joined: x and y need c and d.
+    assert lanes(GRAPH, SECONDS | {"d": 0.1, "e": 5.0}, 2) == [["a", "b", "c", "d", "x", "y", "z"], ["e"]]
 
 
 def test_what_is_left_is_the_longest_lane_and_what_comes_after():
