@@ -48,8 +48,8 @@ BOUNDED_BY = "scoring.sequences and expansion.virtual_heads"
 
 def main() -> None:
     """Study one model."""
-    # On one thread MKL adds otherwise than on several, on processors of others than Intel.
-    torch.set_num_threads(max(2, torch.get_num_threads()))
+    # On one thread MKL adds otherwise than on several, on processors of others than Intel; small products gain little.
+    torch.set_num_threads(1)
     name = asked_for("model", __doc__)
     params, scoring = load(CompositionParams, "composition", PARAMS), load(ScoringParams, "scoring", PARAMS)
     corpus = load_model(name, PARAMS).corpus
