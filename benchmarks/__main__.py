@@ -90,6 +90,7 @@ def page(results: dict[str, Any]) -> str:
         "",
         "Written by `make bench`; nothing here was typed. Rates are medians of five, all ways of a table run in turns.",
         f"Machine: {results['machine']}. A product of two 3000 × 3000 matrices runs at {peak / 1e9:.0f} GFLOP/s.",
+        *results.get("note", []),  # of measurements that wait to be made again: `make bench` leaves it out
         "",
         "## The largest entries of a circuit",
         "",

@@ -70,6 +70,7 @@ def page(results: dict[str, Any]) -> str:
         "",
         "Written by `make bench`, up to the last section, from the measurements in "
         "[benchmarks/RESULTS.md](../benchmarks/RESULTS.md).",
+        *results.get("note", []),
         "",
         "A circuit of a vocabulary of V tokens and heads of width r has V² entries, each 2r floating-point operations.",
         "Finding the largest of every row, every column and the whole costs, per entry,",
