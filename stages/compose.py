@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from skiptrace import budget
+from skiptrace.arithmetic import on_one_thread
 from skiptrace.circuits.factored import heads
 from skiptrace.circuits.tables import HEADS
 from skiptrace.composition.induction import formation
@@ -47,9 +47,12 @@ BOUNDED_BY = "scoring.sequences and expansion.virtual_heads"
 
 
 def main() -> None:
+    """Study one model, on one thread: on processors of others than Intel MKL adds otherwise on several."""
+    on_one_thread(compose)
+
+
+def compose() -> None:
     """Study one model."""
-    # On one thread MKL adds otherwise than on several, on processors of others than Intel; small products gain little.
-    torch.set_num_threads(1)
     name = asked_for("model", __doc__)
     params, scoring = load(CompositionParams, "composition", PARAMS), load(ScoringParams, "scoring", PARAMS)
     corpus = load_model(name, PARAMS).corpus

@@ -1,8 +1,7 @@
 """Every stage once, on a small planted corpus: digests of what each leaves behind, as JSON.
 
 `python -m tests.reproducibility.study` prints them; with `emulated`, of what does without numba, which fails under
-QEMU; with `watched`, nothing may run whose result depends on the number of threads. The environment decides what they
-depend on: the processor, `OMP_NUM_THREADS`, `SKIPTRACE_KERNELS`.
+QEMU. The environment decides what they depend on: the processor, `OMP_NUM_THREADS`, `SKIPTRACE_KERNELS`.
 """
 
 import stages  # noqa: F401  chooses the arithmetic, before anything that computes is imported
@@ -32,7 +31,7 @@ KINDS = ("models", "circuits", "tables", "evidence", "compose", "account", "supe
 STUDIES = ("train", "score", "expand", "mine", "verify", "compose", "account")
 PLAN = (
     *((stage, "corpus", "planted") for stage in ("corpus", "tokens", "ngrams")),
-    *((stage, "model", model) for model in ("one", "two") for stage in STUDIES),
+    *((stage, "model", model) for stage in STUDIES for model in ("one", "two")),
     ("superposition", "", ""),
     *(("dictionary", "dictionary", name) for name in ("toy", "one")),
 )
@@ -46,7 +45,10 @@ SMALL = 1000  # entries; a sum of so many here is one of more than torch gives t
 
 
 class Watch(TorchDispatchMode):
-    """Refuses what depends on the number of threads: products with a vector, and large sums of everything at once."""
+    """Refuses what depends on the number of threads: products with a vector, and large sums of everything at once.
+
+    Every study runs under it: torch takes another algorithm for singular values where operations are watched.
+    """
 
     def __torch_dispatch__(self, operation, types, arguments=(), options=None):
         name = operation.name()
@@ -75,16 +77,12 @@ def params() -> dict[str, dict]:
     return found
 
 
-def run(folder: Path, without: tuple[str, ...] = (), watched: bool = False) -> None:
-    """Run the stages of the plan in a folder, but for some; `watched`, refusing what depends on the threads."""
+def run(folder: Path, without: tuple[str, ...] = ()) -> None:
+    """Run the stages of the plan in a folder, but for some."""
     for name in ("params.yaml", "requirements.lock"):
         (folder / name).write_text(yaml.safe_dump(params(), sort_keys=False))
     os.environ["SKIPTRACE_WORKERS"] = "1"
-    with (
-        contextlib.chdir(folder),
-        contextlib.redirect_stdout(sys.stderr),
-        Watch() if watched else contextlib.nullcontext(),
-    ):
+    with contextlib.chdir(folder), contextlib.redirect_stdout(sys.stderr), Watch():
         for stage, option, value in PLAN:
             if stage in without:
                 continue
@@ -104,8 +102,8 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    emulated, watched = sys.argv[1:] == ["emulated"], sys.argv[1:] == ["watched"]
+    emulated = sys.argv[1:] == ["emulated"]
     with tempfile.TemporaryDirectory() as name:
-        run(Path(name), NUMBA if emulated else (), watched)
+        run(Path(name), NUMBA if emulated else ())
         found = {kind: value for kind, value in digests(Path(name)).items() if not emulated or kind in EMULATED}
         print(json.dumps({"probe": arithmetic.probe()} | found))

@@ -21,16 +21,15 @@ HASWELL = (
 LIBRARIES = ("torch", "numpy", "numba", "scipy", "pandas", "pyarrow", "safetensors", "tokenizers")
 
 
-def study(*arguments: str, **environment: str) -> dict[str, str]:
+def study(**environment: str) -> dict[str, str]:
     """What the study prints in a process of its own, whose threads leave the processors to others while they wait."""
     own = {k: v for k, v in os.environ.items() if k not in arithmetic.variables()} | {"OMP_WAIT_POLICY": "passive"}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.reproducibility.study", *arguments],
+        [sys.executable, "-m", "tests.reproducibility.study"],
         cwd=ROOT, env=own | environment, text=True, capture_output=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    # Known difference: on AMD's processors compositions in double precision depend on the number of threads.
-    return {kind: value for kind, value in json.loads(done.stdout).items() if kind != "compose"}
+    return json.loads(done.stdout)
 
 
 def maker(processor: str) -> str:
@@ -40,7 +39,7 @@ def maker(processor: str) -> str:
 
 @pytest.fixture(scope="module")
 def here() -> dict[str, str]:
-    return study("watched", OMP_NUM_THREADS="2")
+    return study(OMP_NUM_THREADS="2")
 
 
 @pytest.mark.skipif(not arithmetic.has_avx2(), reason="known difference: kernels are chosen on x86-64 with AVX2 alone")
