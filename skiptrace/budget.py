@@ -140,6 +140,7 @@ def _factors(c: ModelConfig) -> float:
 
 
 def _own_row(c: ModelConfig) -> float:
+    """Where in its own row each token of a sample of at most 4,096 stands."""
     return min(c.d_vocab, 4096) * float(c.d_vocab) * (2 * c.d_head + 20)
 
 

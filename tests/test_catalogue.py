@@ -15,7 +15,7 @@ def test_every_room_with_tables_is_listed():
 
 @pytest.mark.parametrize("table", catalogue.TABLES, ids=lambda table: table.place)
 def test_a_declaration_says_what_a_row_and_each_column_is(table):
-    assert "row is" in table.meaning and table.meaning.endswith(".") and len(table.meaning) <= 180
+    assert "row is" in table.meaning and table.meaning.endswith(".") and len(table.meaning) <= 120
     assert len(set(table.names)) == len(table.names)
     for column in table.columns:
         assert column.meaning and not column.meaning.endswith(".") and len(column.meaning) <= 100, column.name

@@ -113,8 +113,7 @@ ROWS = Table(
 )
 EXAMPLES = Table(
     "account/<m>/examples",
-    "The first supported rows that can be read, each where it stands in held-out text; a row is a skip-trigram. "
-    "Their edges are cut at more places than those of all checked rows are.",
+    "The first supported rows that can be read, where they stand in held-out text; a row is a skip-trigram.",
     [
         *ROWS.without("mined", "readable"),
         *(column for column in USED if column.name in ("used_places", "used_nats", "used_se")),

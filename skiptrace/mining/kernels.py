@@ -1,6 +1,7 @@
 """The loops that tensor libraries lack, compiled: products of whole numbers in registers, and what is done with them.
 
-All run without the interpreter's lock.
+All run without the interpreter's lock. They are in one file, since Numba's cache on disk notices changes of the file
+that a loop stands in, and of no other.
 """
 
 import contextlib

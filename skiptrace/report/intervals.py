@@ -38,3 +38,8 @@ def share(value: float, low: float, high: float) -> str:
 def estimate(row: pd.Series) -> str:
     """A row of data/evidence/<m>/costs: `0.31 [0.25, 0.37] nats`."""
     return bracketed(float(row["nats"]), float(row["low"]), float(row["high"]), "nats")
+
+
+def rounded(value: float) -> float:
+    """Six digits: more would be noise."""
+    return round(float(value), 6)

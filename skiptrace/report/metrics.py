@@ -1,8 +1,7 @@
-"""The few numbers by which runs are compared, and the targets that they should reach."""
+"""The few numbers by which runs are compared."""
 
 import math
-from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,9 +11,11 @@ from skiptrace.account.tables import BY_LOSS, GREEDY, HEADLINE_RUNGS, MINED
 from skiptrace.config.dictionaries import ToyDictionaryParams
 from skiptrace.evidence import factoring
 from skiptrace.evidence.intervals import clustered
-from skiptrace.evidence.truth import CONSISTENT, SURVIVING
 from skiptrace.models import evaluation
+from skiptrace.report.grammars import control_intervals, planted
 from skiptrace.report.inputs import DictionaryResult, ModelResult, Results
+from skiptrace.report.intervals import rounded
+from skiptrace.report.targets import best_head
 
 NORMAL = 1.96  # standard errors on each side of a 95 % interval
 # Of each model what its finding on the first screen says; `dvc metrics show` has no room for more.
@@ -285,96 +286,12 @@ def _tests(model: ModelResult, min_p_out: float) -> dict[str, tuple[pd.Series, p
     return tests | {name: (passed, rotated["source_id"]) for name, passed in nulls.items() if len(rotated)}
 
 
-def planted(model: ModelResult, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-    """What was planted and is found; nothing where nothing was planted.
-
-    `skip_trigrams`: of the control's grammars on which nothing was chosen (`control`). `own_grammar`: of the model's
-    own corpus, on which thresholds were chosen. Of bigrams, copies and bugs recall and precision at the number planted.
-    """
-    found: dict[str, Any] = {}
-    if model.truth.empty:
-        return found
-    if tables:
-        found["skip_trigrams"] = {name: rounded(value) for name, value in control(tables).items()}
-    for kind, ranking in {"bigrams": "weights", "copies": "weights", "bugs": "crossed and consistent"}.items():
-        rows = model.truth[(model.truth["kind"] == kind) & (model.truth["ranking"] == ranking)]
-        if len(rows):
-            first = rows.iloc[0]
-            found[kind] = {"recall": rounded(first["recall"]), "precision": rounded(first["precision"])}
-    if own := own_grammar(model.truth):
-        found["own_grammar"] = {name: rounded(value) for name, value in own.items()}
-    return found
-
-
-def own_grammar(truth: pd.DataFrame) -> dict[str, float]:
-    """Skip-trigrams of the model's own corpus: recall at K, the number planted, which is also the precision there.
-
-    Beside the best of the counts; the precision of all rows that are consistent and of all that survive.
-    """
-    skips = truth[truth["kind"] == "skip_trigrams"]
-    at_k = skips[skips["k"] == skips["planted"]].set_index("ranking")["recall"]
-    found = {"recall_at_k": at_k.get("consistent, by evidence"), "best_baseline": _max(at_k.filter(like="corpus"))}
-    for name, ranking in (("consistent_precision", CONSISTENT), ("surviving_precision", SURVIVING)):
-        accepted = truth[truth["ranking"] == ranking]
-        found[name] = accepted["precision"].iloc[0] if len(accepted) else None
-    return {name: float(value) for name, value in found.items() if value is not None}
-
-
-def _max(values: pd.Series) -> float | None:
-    return float(values.max()) if len(values) else None
-
-
-def reported(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the control's grammars but the first, on which its choices were made."""
-    return table[table["grammar"] != table["grammar"].min()]
-
-
-def control(tables: Mapping[str, pd.DataFrame]) -> dict[str, float]:
-    """Weights and the best of the counts on the grammars that nothing was chosen on: means over grammars.
-
-    `recall`, `precision`: of all rows that are accepted as rules; `best_baseline…`: of those that the best of the
-    counts accepts. `average_precision`: over the whole ranking. `learned`: the share of the rules without whose source
-    the model's log p(output) falls by ¼ nat or more; `…learned_recall`, `…unlearned_recall`: of those, of the others.
-    """
-    found: dict[str, float] = {}
-    for name, values in _control(tables).items():
-        found[name] = float(values.mean())
-    return found
-
-
-def control_intervals(tables: Mapping[str, pd.DataFrame]) -> dict[str, list[float]]:
-    """The 95 % intervals of `control`, over grammars, from 0 to 1."""
-    found = {}
-    for name, values in _control(tables).items():
-        known = values.dropna().to_numpy()
-        mean = clustered(known, np.arange(len(known)))
-        found[name] = [rounded(max(0.0, mean.low)), rounded(min(1.0, mean.high))]
-    return found
-
-
-def _control(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.Series]:
-    """The numbers of `control`, a value for each grammar."""
-    rankings, accepted = reported(tables["rankings"]), reported(tables["accepted"])
-    rankings = rankings[rankings["best"] & (rankings["kind"] == "planted")]
-    found: dict[str, pd.Series] = {}
-    for of, prefix in (("weights", ""), ("counts", "best_baseline_")):
-        taken = accepted[accepted["best"] & (accepted["of"] == of)].set_index("grammar")
-        ranked = rankings[rankings["of"] == of].set_index("grammar")
-        others = (taken["found"] - taken["learned_found"]) / (taken["planted"] - taken["learned"])
-        found |= {
-            f"{prefix}recall": taken["recall"],
-            f"{prefix}precision": taken["precision"],
-            f"{prefix}average_precision": ranked["average_precision"],
-            f"{prefix}learned_recall": taken["learned_found"] / taken["learned"],
-            f"{prefix}unlearned_recall": others,
-        }
-        found["learned"] = taken["learned"] / taken["planted"]
-    return {"best_baseline" if name == "best_baseline_recall" else name: values for name, values in found.items()}
-
-
-def rounded(value: float) -> float:
-    """Six digits: more would be noise."""
-    return round(float(value), 6)
+def attention_by_offset(model: ModelResult) -> pd.DataFrame:
+    """Mean attention on text, one row per distance in tokens and one column per head."""
+    near = model.offsets[model.offsets["offset"] < 32].astype({"offset": int, "layer": int, "head": int})
+    near = near.assign(name="L" + near["layer"].astype(str) + "H" + near["head"].astype(str))
+    table = near.pivot(index="offset", columns="name", values="text")
+    return table.rename_axis(columns=None).reset_index()
 
 
 def in_context_learning(model: ModelResult) -> float:
@@ -387,92 +304,3 @@ def late_against_early(model: ModelResult, digits: int) -> str:
     """By how much the loss is lower, or higher, late in the context, in words; nats."""
     change = in_context_learning(model)
     return f"{abs(change):.{digits}f} nats {'lower' if change < 0 else 'higher'} late in the context than early in it"
-
-
-class Target(NamedTuple):
-    """Something a model of its depth should reach with the default recipe."""
-
-    model: str
-    what: str
-    wanted: str
-    reached: str
-    met: bool
-
-
-def targets(results: Results) -> list[Target]:
-    """What each model should reach, by its number of layers, and whether it does."""
-    found = []
-    for name, model in results.models.items():
-        if model.config is not None and model.config.imported_from is not None:
-            continue  # nothing was promised of it
-        if model.params.n_layers == 0:
-            gap = model.valid_loss - results.corpora[model.params.corpus].bigram_loss
-            found.append(Target(name, "loss above the smoothed bigram", "≤ 0.10 nats", f"{gap:+.3f} nats", gap <= 0.1))
-        elif model.params.n_layers == 1:
-            for other, zero in results.models.items():
-                if zero.params.n_layers == 0 and zero.params.corpus == model.params.corpus:
-                    gain = zero.valid_loss - model.valid_loss
-                    found.append(
-                        Target(
-                            name, f"loss below that of model {other}", "≥ 0.80 nats", f"{gain:.3f} nats", gain >= 0.8
-                        )
-                    )
-        else:
-            for score, what, wanted in (
-                ("previous_token", "best previous-token head", 0.6),
-                ("prefix_matching", "best induction head, prefix matching", 0.3),
-            ):
-                best = best_head(model.heads, score)
-                reached = f"{best[score]:.2f} ({best['name']})"
-                found.append(Target(name, what, f"≥ {wanted:.1f}", reached, bool(best[score] >= wanted)))
-            found += _knockout(name, model)
-    return found
-
-
-class Knockout(NamedTuple):
-    """Prefix matching of the best induction head, intact and without the best previous-token head before it."""
-
-    induction: str
-    before: str
-    intact: float
-    without: float
-    change: float
-    change_se: float
-
-
-def best_head(heads: pd.DataFrame, score: str, among: Collection[str] | None = None) -> pd.Series:
-    """The head with the highest score in data/tables/<m>/heads, of all or of those named in `among`.
-
-    Every "best head" of the report is chosen here, so that two sections never name two.
-    """
-    chosen = heads if among is None else heads[heads["name"].isin(among)]
-    return chosen.loc[chosen[score].idxmax()]
-
-
-def best_knockout(model: ModelResult) -> Knockout | None:
-    """Whether the best induction head needs the best previous-token head; None where no two heads follow each other."""
-    heads, cuts = model.heads, model.composed.knockouts
-    if cuts.empty:
-        return None
-    induction = best_head(heads, "prefix_matching", cuts["to"])["name"]
-    cuts = cuts[(cuts["to"] == induction) & (cuts["via"] == "all")]
-    before = best_head(heads, "previous_token", cuts["from"])["name"]
-    one = cuts[cuts["from"] == before].iloc[0]
-    return Knockout(induction, before, *(float(one[c]) for c in ("intact", "without", "change", "change_se")))
-
-
-def _knockout(name: str, model: ModelResult) -> list[Target]:
-    cut = best_knockout(model)
-    if cut is None:
-        return []
-    what = f"prefix matching of {cut.induction} when {cut.before} is cut"
-    reached = f"{cut.change:+.2f} ± {cut.change_se:.2f}"
-    return [Target(name, what, "lower", reached, cut.change < -2 * cut.change_se)]
-
-
-def attention_by_offset(model: ModelResult) -> pd.DataFrame:
-    """Mean attention on text, one row per distance in tokens and one column per head."""
-    near = model.offsets[model.offsets["offset"] < 32].astype({"offset": int, "layer": int, "head": int})
-    near = near.assign(name="L" + near["layer"].astype(str) + "H" + near["head"].astype(str))
-    table = near.pivot(index="offset", columns="name", values="text")
-    return table.rename_axis(columns=None).reset_index()

@@ -33,7 +33,7 @@ from skiptrace.report.sections.models import (
     truth,
     virtual,
 )
-from skiptrace.report.sections.run import corpora, imports, methods, provenance, summary, tools
+from skiptrace.report.sections.run import corpora, imports, limits, methods, provenance, summary, tools
 from skiptrace.report.sections.superposition import (
     absolute,
     five,
@@ -198,7 +198,7 @@ PARTS = (
             summary.losses,
             corpora.corpora,
             imports.imports,
-            imports.limits,
+            limits.limits,
             methods.methods,
             methods.glossary,
             provenance.provenance,

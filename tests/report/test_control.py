@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from skiptrace.control import study
-from skiptrace.report import metrics
+from skiptrace.report import grammars
 from skiptrace.report.sections.models.control import control_study
 from skiptrace.report.sections.run import findings
 from tests.control.test_study import ANYWHERE, FIRST, NEXT_TO, OTHER, SECOND, reading
@@ -22,7 +22,7 @@ def tables():
 
 
 def test_metrics_are_means_over_the_grammars_that_nothing_was_chosen_on(tables):
-    found = metrics.control(tables)
+    found = grammars.control(tables)
     assert found["recall"] == pytest.approx((1 / 2 + 2 / 2) / 2)
     assert found["precision"] == pytest.approx((1 / 2 + 2 / 2) / 2)
     assert found["best_baseline"] == pytest.approx((2 / 2 + 1 / 2) / 2)
@@ -31,9 +31,9 @@ def test_metrics_are_means_over_the_grammars_that_nothing_was_chosen_on(tables):
     assert found["learned"] == 0.5
     assert found["learned_recall"] == 1.0 and found["unlearned_recall"] == 0.5
     assert found["best_baseline_learned_recall"] == 1.0 and found["best_baseline_unlearned_recall"] == 0.5
-    low, high = metrics.control_intervals(tables)["recall"]
+    low, high = grammars.control_intervals(tables)["recall"]
     assert (low, high) == (0.0, 1.0)  # two grammars say next to nothing
-    assert metrics.control_intervals(tables)["learned_recall"] == [1.0, 1.0]
+    assert grammars.control_intervals(tables)["learned_recall"] == [1.0, 1.0]
 
 
 def test_the_section_says_who_wins_and_what_weights_tell(hostile, tables):
@@ -42,7 +42,7 @@ def test_the_section_says_who_wins_and_what_weights_tell(hostile, tables):
     assert section is not None and section.anchor == "two-control"
     text = section.paragraphs[0]
     assert "chosen on grammar 0" in text and "grammars 1, 2" in text
-    ours, theirs = (metrics.control(tables)[n] for n in ("average_precision", "best_baseline_average_precision"))
+    ours, theirs = (grammars.control(tables)[n] for n in ("average_precision", "best_baseline_average_precision"))
     assert ("Counting wins" in text) == (theirs > ours) and ("The weights win" in text) == (ours > theirs)
     assert "accepted rows hold 100%, of the others 50%" in text
     assert control_study(study_of(hostile, name="two")) is None

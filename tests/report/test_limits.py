@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from skiptrace import budget
 from skiptrace.models.config import ModelConfig
-from skiptrace.report.sections.run.imports import limits
+from skiptrace.report.sections.run.limits import limits
 from skiptrace.report.sections.run.summary import lead
 from tests.report.conftest import study_of
 

@@ -16,14 +16,7 @@ from skiptrace.report import sections
 from skiptrace.report.contents import build
 from skiptrace.report.inputs import Results
 from skiptrace.report.intervals import bracketed, share
-from skiptrace.report.metrics import (
-    _finite,
-    attention_by_offset,
-    in_context_learning,
-    late_against_early,
-    metrics,
-    targets,
-)
+from skiptrace.report.metrics import _finite, attention_by_offset, in_context_learning, late_against_early, metrics
 from skiptrace.report.order import PARTS
 from skiptrace.report.published import PAPERS
 from skiptrace.report.rendering import render
@@ -34,6 +27,7 @@ from skiptrace.report.sections.models.skip_trigrams import published_rows
 from skiptrace.report.sections.run.findings import findings
 from skiptrace.report.sections.run.papers import beside_the_papers
 from skiptrace.report.sections.run.provenance import flat, git_blob
+from skiptrace.report.targets import targets
 from tests.report.conftest import SETTINGS, result, study_of
 from tests.report.test_tokens import Reader
 

@@ -7,9 +7,9 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from skiptrace.control.tables import RANKINGS
+from skiptrace.report.grammars import control, control_intervals, reported
 from skiptrace.report.inputs import Study
 from skiptrace.report.intervals import bracketed
-from skiptrace.report.metrics import control, control_intervals, reported
 from skiptrace.report.rendering.document import Block, Cell, Section, Table, explained, numbers, prose, words
 from skiptrace.report.rendering.failures import figure
 from skiptrace.report.rendering.figures import COLOURS, GREY, canvas, grid

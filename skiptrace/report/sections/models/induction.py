@@ -8,7 +8,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from skiptrace.circuits.scores import span_length
 from skiptrace.composition.tables import INDUCTION
 from skiptrace.report.inputs import Study
-from skiptrace.report.metrics import best_head, late_against_early
+from skiptrace.report.metrics import late_against_early
 from skiptrace.report.rendering.document import (
     Block,
     Section,
@@ -30,6 +30,7 @@ from skiptrace.report.rendering.figures import (
     matrix,
     symmetric,
 )
+from skiptrace.report.targets import best_head
 
 
 def induction(study: Study) -> Section | None:

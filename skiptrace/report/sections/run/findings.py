@@ -12,10 +12,12 @@ from skiptrace.config.dictionaries import ModelDictionaryParams
 from skiptrace.evidence.support import Positions
 from skiptrace.evidence.used import Use
 from skiptrace.report import excerpts
+from skiptrace.report.grammars import control
 from skiptrace.report.inputs import ModelResult, Study
 from skiptrace.report.intervals import bracketed, share
-from skiptrace.report.metrics import NORMAL, account, best_knockout, by_source, control, recovered, salience_left
+from skiptrace.report.metrics import NORMAL, account, by_source, recovered, salience_left
 from skiptrace.report.rendering.document import Excerpt, Finding, Findings, Link
+from skiptrace.report.targets import best_knockout
 
 SITES = {"residual": "residual stream", "heads": "output of the heads"}
 TRIED = 200  # rows among which one is looked for that the held-out text has

@@ -36,39 +36,6 @@ def imports(study: Study) -> Section | None:
     return Section("imports", "Imported models", [], [shape, steps])
 
 
-STUDIES = {
-    "score": "scores of heads",
-    "mine": "mined rows",
-    "verify": "evidence",
-    "compose": "composition",
-    "account": "account of attention",
-    "directions": "directions of heads",
-    "explore": "look-ups of this page",
-}
-
-
-def limits(study: Study) -> Section | None:
-    """What the studies of a model leave out so that they fit the time budget, and this page its size."""
-    rows = [
-        (name, STUDIES[cut.study], cut.size.replace("_", " "), f"{cut.kept:,}", f"{cut.asked:,}")
-        for name, found in study.limited.items()
-        for cut in found
-    ]
-    if not rows:
-        return None
-    table = Table(
-        "Sizes that were lowered, the others are those of the parameters. Heads are drawn at random, always the same; "
-        "layers are evenly spread. Numbers of this report, and shares, are of what was looked at.",
-        (*words("Model", "Of", "What"), *numbers("Looked at", "Asked for")),
-        rows,
-    )
-    told = (
-        "Studies fit `budget.minutes` by estimate, operations at a stated rate, so that the same is left out on every "
-        "machine; a larger budget leaves out less. Look-ups are as many as keep this page small."
-    )
-    return Section("limits", "What the budget leaves out", [told], [table])
-
-
 def left_out(model: ModelResult) -> list[str]:
     """A paragraph on what the circuits of an imported model leave out; none if they leave nothing out."""
     steps = model.config.approximate if model.config is not None else None

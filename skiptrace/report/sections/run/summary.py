@@ -3,7 +3,7 @@
 from skiptrace.config.corpora import PackagesCorpus, PlantedCorpus
 from skiptrace.report.inputs import CorpusResult, ModelResult, Results, Study
 from skiptrace.report.intervals import with_error
-from skiptrace.report.metrics import NORMAL, in_context_learning, loss_error, targets
+from skiptrace.report.metrics import NORMAL, in_context_learning, loss_error
 from skiptrace.report.rendering.document import (
     Block,
     Section,
@@ -20,6 +20,7 @@ from skiptrace.report.rendering.figures import (
 )
 from skiptrace.report.sections.run.findings import findings
 from skiptrace.report.sections.run.papers import beside_the_papers
+from skiptrace.report.targets import targets
 
 NAMED = 4  # packages of a corpus that are named; of more, their number is
 
