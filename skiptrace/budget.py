@@ -9,25 +9,26 @@ in the order in which they stand in `LEAST`, each as little as is enough and non
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
 
-from skiptrace.circuits.factored import Head
-from skiptrace.config.account import AccountParams
 from skiptrace.config.base import Params
-from skiptrace.config.budget import BudgetParams
-from skiptrace.config.directions import DirectionsParams
-from skiptrace.config.expansion import ExpansionParams
-from skiptrace.config.exploration import ExplorationParams
-from skiptrace.config.mining import MiningParams
-from skiptrace.config.scoring import ScoringParams
-from skiptrace.config.verification import VerificationParams
-from skiptrace.models.config import ModelConfig
+from skiptrace.costs import PER_ENTRY, RATE
 
-RATE = 1e11  # floating-point operations a second of two cores
-PER_ENTRY = 115.0  # what looking at an entry of a circuit costs beside its product, in operations (docs/scaling.md)
+if TYPE_CHECKING:  # so that a study depends on the parameters of no other
+    from skiptrace.circuits.factored import Head
+    from skiptrace.config.account import AccountParams
+    from skiptrace.config.budget import BudgetParams
+    from skiptrace.config.directions import DirectionsParams
+    from skiptrace.config.expansion import ExpansionParams
+    from skiptrace.config.exploration import ExplorationParams
+    from skiptrace.config.mining import MiningParams
+    from skiptrace.config.scoring import ScoringParams
+    from skiptrace.config.verification import VerificationParams
+    from skiptrace.models.config import ModelConfig
+
 SOFTMAX = 1.3  # what logits cost, as a multiple of their product
 DOUBLE = 2.0  # a number in double precision, as a multiple of one in single precision
 FACTORING = 20.0  # a QR or eigenvalue decomposition of n × n, as a multiple of n³: on one thread, in double precision
@@ -84,7 +85,7 @@ class Plan:
         own = {name: value for name, value in self.sizes.items() if name in type(params).model_fields}
         return params.model_copy(update=own)
 
-    def heads(self, among: Iterable[Head]) -> list[Head]:
+    def heads(self, among: "Iterable[Head]") -> "list[Head]":
         """As many of these heads as the plan has, in order: drawn at random, always the same, fewer among more."""
         every = sorted(among)
         kept = self.sizes[HEADS]
@@ -98,7 +99,7 @@ class Plan:
 
 
 def fit(
-    study: str, budget: BudgetParams, asked: Mapping[str, int], operations: Callable[[Mapping[str, int]], float]
+    study: str, budget: "BudgetParams", asked: Mapping[str, int], operations: Callable[[Mapping[str, int]], float]
 ) -> Plan:
     """The sizes of a study that its share of the budget allows, at most those `asked`; those of `LEAST` at the least.
 
@@ -122,29 +123,29 @@ def _sizes(study: str, params: Params, **more: int) -> dict[str, int]:
     return {name: more[name] if name in more else int(getattr(params, name)) for name in LEAST[study]}
 
 
-def _place(c: ModelConfig, ctx: int) -> float:
+def _place(c: "ModelConfig", ctx: int) -> float:
     """Running the layers of a model at one place of a context."""
     width = c.n_heads * c.d_head
     mlp = (6.0 if c.gated_mlp else 4.0) * c.d_model * (c.d_mlp or 0)
     return c.n_layers * (8.0 * c.d_model * width + 4.0 * ctx * width + mlp)
 
 
-def _logits(c: ModelConfig) -> float:
+def _logits(c: "ModelConfig") -> float:
     """The logits of one place."""
     return 2.0 * c.d_model * c.d_vocab * SOFTMAX
 
 
-def _factors(c: ModelConfig) -> float:
+def _factors(c: "ModelConfig") -> float:
     """Making the factors of one circuit."""
     return 4.0 * c.d_vocab * c.d_model * c.d_head
 
 
-def _own_row(c: ModelConfig) -> float:
+def _own_row(c: "ModelConfig") -> float:
     """Where in its own row each token of a sample of at most 4,096 stands."""
     return min(c.d_vocab, 4096) * float(c.d_vocab) * (2 * c.d_head + 20)
 
 
-def scoring(c: ModelConfig, params: ScoringParams, budget: BudgetParams) -> Plan:
+def scoring(c: "ModelConfig", params: "ScoringParams", budget: "BudgetParams") -> Plan:
     """To score every head on text and beside random heads, and to measure the loss."""
     heads, ctx = c.n_layers * c.n_heads, c.n_ctx
 
@@ -158,14 +159,16 @@ def scoring(c: ModelConfig, params: ScoringParams, budget: BudgetParams) -> Plan
     return fit("score", budget, _sizes("score", params), operations)
 
 
-def _mined(c: ModelConfig, words: Words, bins: int = 0) -> float:
+def _mined(c: "ModelConfig", words: Words, bins: int = 0) -> float:
     """Mining one head; a histogram looks at every entry."""
     entry = 2 * c.d_head + PER_ENTRY
     every = 2.0 * float(c.d_vocab) ** 2 * entry if bins else 0.0
     return 2 * _factors(c) + every + entry * (float(words.seen) ** 2 + 7.0 * float(words.eligible) ** 2)
 
 
-def mining(c: ModelConfig, words: Words, params: MiningParams, asked: int, offsets: int, budget: BudgetParams) -> Plan:
+def mining(
+    c: "ModelConfig", words: Words, params: "MiningParams", asked: int, offsets: int, budget: "BudgetParams"
+) -> Plan:
     """To mine the heads that are `asked` for, QK at so many distances besides."""
 
     def operations(n: Mapping[str, int]) -> float:
@@ -177,7 +180,9 @@ def mining(c: ModelConfig, words: Words, params: MiningParams, asked: int, offse
     return fit("mine", budget, _sizes("mine", params, **{HEADS: asked}), operations)
 
 
-def verification(c: ModelConfig, words: Words, params: VerificationParams, twins: int, budget: BudgetParams) -> Plan:
+def verification(
+    c: "ModelConfig", words: Words, params: "VerificationParams", twins: int, budget: "BudgetParams"
+) -> Plan:
     """To check mined rows of some heads, and those of two stand-ins of the same heads, and to mine these."""
     heads = c.n_layers * c.n_heads
 
@@ -197,7 +202,7 @@ def verification(c: ModelConfig, words: Words, params: VerificationParams, twins
     return fit("verify", budget, _sizes("verify", params, **{HEADS: heads}), operations)
 
 
-def composition(c: ModelConfig, params: ScoringParams, pairs: int, budget: BudgetParams) -> Plan:
+def composition(c: "ModelConfig", params: "ScoringParams", pairs: int, budget: "BudgetParams") -> Plan:
     """To study pairs of heads, so many `pairs` of them as circuits, and of some heads what they write on text."""
     heads, ctx = c.n_layers * c.n_heads, c.n_ctx
     spans = min(ctx, 1 + params.repeats * params.repeated_tokens)
@@ -220,7 +225,7 @@ def composition(c: ModelConfig, params: ScoringParams, pairs: int, budget: Budge
     return fit("compose", budget, _sizes("compose", params, **{HEADS: heads}), operations)
 
 
-def accounting(c: ModelConfig, params: AccountParams, budget: BudgetParams) -> Plan:
+def accounting(c: "ModelConfig", params: "AccountParams", budget: "BudgetParams") -> Plan:
     """To measure the rungs of the ladder, in all layers together and in some by themselves."""
 
     def operations(n: Mapping[str, int]) -> float:
@@ -234,7 +239,7 @@ def accounting(c: ModelConfig, params: AccountParams, budget: BudgetParams) -> P
     return fit("account", budget, _sizes("account", params, layers=c.n_layers if c.n_layers > 1 else 0), operations)
 
 
-def directions(c: ModelConfig, params: DirectionsParams, budget: BudgetParams) -> Plan:
+def directions(c: "ModelConfig", params: "DirectionsParams", budget: "BudgetParams") -> Plan:
     """To split the circuits of every head, and to remove directions of some on text."""
     heads = c.n_layers * c.n_heads
 
@@ -248,7 +253,7 @@ def directions(c: ModelConfig, params: DirectionsParams, budget: BudgetParams) -
     return fit("directions", budget, _sizes("directions", params, **{HEADS: heads}), operations)
 
 
-def looked_up(c: ModelConfig, params: ExplorationParams) -> Plan:
+def looked_up(c: "ModelConfig", params: "ExplorationParams") -> Plan:
     """How many tokens a page can look up in every head: as many as keep it below ten megabytes."""
     most = max(LEAST["explore"]["tokens"], LOOKED_UP // max(1, c.n_layers * c.n_heads))
     kept = min(params.tokens, most)
@@ -258,17 +263,17 @@ def looked_up(c: ModelConfig, params: ExplorationParams) -> Plan:
 class Asked(NamedTuple):
     """The parameters of all studies of one model."""
 
-    budget: BudgetParams
-    scoring: ScoringParams
-    mining: MiningParams
-    expansion: ExpansionParams
-    verification: VerificationParams
-    account: AccountParams
-    directions: DirectionsParams
-    exploration: ExplorationParams
+    budget: "BudgetParams"
+    scoring: "ScoringParams"
+    mining: "MiningParams"
+    expansion: "ExpansionParams"
+    verification: "VerificationParams"
+    account: "AccountParams"
+    directions: "DirectionsParams"
+    exploration: "ExplorationParams"
 
 
-def cuts(c: ModelConfig, count: pd.Series, asked: Asked, twins: int = 0) -> list[Cut]:
+def cuts(c: "ModelConfig", count: pd.Series, asked: Asked, twins: int = 0) -> list[Cut]:
     """All that the studies of a model leave out, given how often each of its tokens occurs in the training text."""
     words, most = Words.of(count, asked.mining.min_count), asked.budget
     heads = c.n_layers * c.n_heads

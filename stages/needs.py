@@ -7,13 +7,14 @@ import math
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from skiptrace.budget import PER_ENTRY, RATE, Plan
 from skiptrace.circuits.factored import PANEL
+from skiptrace.costs import PER_ENTRY, RATE
 from skiptrace.errors import InputError
 from skiptrace.memory import available
 from skiptrace.models.transformer import Transformer
 
 if TYPE_CHECKING:  # so that a stage depends on the parameters of no other
+    from skiptrace.budget import Plan
     from skiptrace.config.account import AccountParams
     from skiptrace.config.models import ModelParams
     from skiptrace.config.scoring import ScoringParams
@@ -144,7 +145,7 @@ def of_composition(model: Transformer, virtual_heads: int, positions: int, param
     return Needs(2 * terms * losses + circuits, max(identities, text))
 
 
-def within(stage: str, plan: Plan) -> None:
+def within(stage: str, plan: "Plan") -> None:
     """Say what a stage leaves out so that it fits its share of the time budget."""
     if plan.cuts:
         print(f"{stage}: {plan.said()}, so that it fits budget.minutes of params.yaml", file=sys.stderr)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from skiptrace import budget
+from skiptrace import budget, costs
 from skiptrace.config.account import AccountParams
 from skiptrace.config.budget import BudgetParams
 from skiptrace.config.directions import DirectionsParams
@@ -63,7 +63,7 @@ def test_estimates_stay_within_the_share_or_at_the_least(study, monkeypatch):
     monkeypatch.setattr(budget, "fit", noted)
     budget.cuts(GPT2, COUNTS, asked(60.0))
     plan, operations = seen[study]
-    share = 60 * 60 * budget.SHARES[study] * budget.RATE
+    share = 60 * 60 * budget.SHARES[study] * costs.RATE
     assert operations(plan.sizes) <= share or all(
         plan.sizes[name] <= least for name, least in budget.LEAST[study].items()
     )

@@ -12,7 +12,7 @@ from dvc.repo import Repo
 
 from skiptrace.command import closure
 from skiptrace.errors import InputError
-from tests.pipeline.conftest import ROOT
+from tests.pipeline.conftest import ROOT, tiny_params
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
@@ -101,6 +101,14 @@ TREE = {
 }
 
 
+@pytest.mark.parametrize("stage", ["corpus", "tokens", "ngrams", "train", "expand", "superposition"])
+def test_what_all_studies_read_is_code_of_no_parameters_but_its_own(stage):
+    """So that a word changed in the description of a study's key does not train a model again."""
+    read = {path.stem for path in closure.closure(ROOT, stage) if path.parent.name == "config"}
+    declared = {str(key).partition(".")[0] for key in body(stage).get("params", [])}
+    assert read & (set(tiny_params()) - {"models"}) <= declared
+
+
 def test_the_closure_follows_imports_wherever_they_stand(tmp_path):
     for name, text in TREE.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -150,6 +158,7 @@ def test_rooms_import_only_rooms_below_them():
         "tokens",
         "models",
         "circuits",
+        "costs",
         "budget",
         "composition",
         "expansion",
