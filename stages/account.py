@@ -40,7 +40,7 @@ from skiptrace.models import checkpoint
 from skiptrace.tables import made, write_all
 from skiptrace.tokens.tables import VOCAB
 from stages import needs
-from stages.common import asked_for, run, wrote
+from stages.common import asked_for, run, twins_of, wrote
 
 BOUNDED_BY = "account.contexts and account.selection"
 
@@ -72,8 +72,7 @@ def main() -> None:
     context = min(checks.context_tokens, model.n_ctx)
     tested = examples.tested(model, rows, valid, context, checks.fdr)
     shown = examples.first(tested, Positions(valid, model.d_vocab, model.n_ctx - 1), text.token)
-    folders = sorted((MODELS / name / "twins").glob("*/"), key=lambda path: int(path.name))
-    twins = [checkpoint.load(path) for path in folders]
+    twins = [checkpoint.load(path) for path in twins_of(name)]
     theirs = TWINS.read(EVIDENCE / name)
     others = [(twin, theirs[theirs["twin"] == number]) for number, twin in enumerate(twins)]
     mine = mined.merge(rows[[*IDS, "chosen_nats"]], on=IDS)

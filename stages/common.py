@@ -10,7 +10,7 @@ from typing import NoReturn
 from skiptrace import errors
 from skiptrace.command.repair import keep_lock
 from skiptrace.files import temporaries_in, write_json
-from skiptrace.layout import PARAMS, SCRATCH, TIMES
+from skiptrace.layout import MODELS, PARAMS, SCRATCH, TIMES
 
 
 class _Parser(argparse.ArgumentParser):
@@ -26,6 +26,11 @@ def asked_for(kind: str, description: str | None) -> str:
     parser = _Parser(description=description)
     parser.add_argument(f"--{kind}", required=True, metavar="NAME", help=f"a key of {PARAMS}")
     return str(getattr(parser.parse_args(), kind))
+
+
+def twins_of(model: str) -> list[Path]:
+    """The folders of the models of other seeds that were trained beside a model, by their numbers."""
+    return sorted((MODELS / model / "twins").glob("*/"), key=lambda folder: int(folder.name))
 
 
 def wrote(path: Path, text: str) -> None:

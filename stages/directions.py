@@ -25,7 +25,7 @@ from skiptrace.models.windows import spread_windows
 from skiptrace.tables import made, write_all
 from skiptrace.tokens.tables import VOCAB
 from stages import needs, needs_of_studies
-from stages.common import asked_for, run, wrote
+from stages.common import asked_for, run, twins_of, wrote
 
 BOUNDED_BY = "directions.contexts and directions.removed"
 
@@ -40,7 +40,7 @@ def main() -> None:
     plan = budget.directions(model.config, params, load(BudgetParams, "budget", PARAMS))
     needs.within(f"directions {name}", plan)
     params = plan.of(params)
-    twins = [checkpoint.load(path) for path in sorted((MODELS / name / "twins").glob("*/"))]
+    twins = [checkpoint.load(path) for path in twins_of(name)]
     words = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab)
     valid = read_tokens(TOKENS / corpus / "valid.npy", model.d_vocab)
     windows = spread_windows(valid, model.n_ctx, params.contexts)

@@ -41,7 +41,7 @@ from skiptrace.tables import made
 from skiptrace.tokens.tables import BIGRAMS as COUNTS
 from skiptrace.tokens.tables import VOCAB
 from stages import needs
-from stages.common import asked_for, run, wrote
+from stages.common import asked_for, run, twins_of, wrote
 
 BOUNDED_BY = "verification.rows, contexts, context_tokens and null_rows"
 
@@ -61,7 +61,7 @@ def main() -> None:
     )
     tables = {table.name: table.read(TABLES / name) for table in (BIGRAMS, SKIP_TRIGRAMS, COPIES)}
 
-    paths = sorted((MODELS / name / "twins").glob("*/"), key=lambda path: int(path.name))
+    paths = twins_of(name)
     known_words = budget.Words.of(vocab["count"], mining.min_count)
     limit = load(BudgetParams, "budget", PARAMS)
     plan = budget.verification(model.config, known_words, params, len(paths), limit)
