@@ -8,7 +8,7 @@ LOCKS := $(addsuffix .lock,requirements-build requirements requirements-torch re
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
-# Stages that run at the same time: two, if `make report JOBS=1` says nothing else.
+# Stages that run at the same time; two, where it is not given.
 export JOBS
 BASE ?= origin/main
 # The name of a branch may be any text: it reaches the shell as a variable, as it was given, never as part of a command.
