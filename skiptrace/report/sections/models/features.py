@@ -59,7 +59,7 @@ def features(study: Study) -> Section:
         )
         for r in table.itertuples(index=False)
     ]
-    told = Table(
+    families = Table(
         prose("""
             Families of token pairs. Cosine: mean between the differences of two pairs. Apart: the same for mismatched
             pairs, with first tokens from one random half of the pairs and second tokens from the other. Parallelogram:
@@ -76,7 +76,7 @@ def features(study: Study) -> Section:
         ),
         rows,
     )
-    blocks: list[Block] = [told]
+    blocks: list[Block] = [families]
     if len(model.composed.plane):
         blocks.append(
             figure(
