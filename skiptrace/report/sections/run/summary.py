@@ -137,7 +137,7 @@ def losses(study: Study) -> Section:
                 "loss_curves",
                 "Loss during training",
                 "The zero-layer model flattens out at the smoothed bigram; each layer of attention goes below it. The "
-                "smoothed 5-gram is what the four tokens before say by themselves: a model above that line may know no more. "
+                "smoothed 5-gram is what the four tokens before say alone: a model above that line may know no more. "
                 "Measured on the first contexts of the held-out text, so the ends differ slightly from the table.",
                 draw_loss_curves,
                 results,
