@@ -187,7 +187,8 @@ def _named(block: Block) -> str:
         return block.heading
     caption = block.caption if isinstance(block, Table) else ""
     first = re.split(r"[.:;](?:\s|$)|, | \(", caption, maxsplit=1)[0]
-    return f"Table: {first[:1].lower()}{first[1:]}"
+    # A letter that stands by itself is a symbol, and stays as it is.
+    return f"Table: {first[:1].lower() if first[1:2].islower() else first[:1]}{first[1:]}"
 
 
 def _is_a(block: Block, kind: str) -> bool:
