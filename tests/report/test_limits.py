@@ -20,7 +20,7 @@ def test_the_report_says_what_is_left_out(hostile):
 def test_an_imported_model_did_not_read_the_text_here_and_may_have_mlps(hostile):
     name, model = next((n, m) for n, m in hostile.models.items() if m.params.n_layers > 0)
     bare = lead(study_of(replace(hostile, models={name: model})))
-    assert bare.startswith("Attention-only transformers, each with its loss") and " reads " in bare
+    assert bare.startswith("Attention-only transformers, with their loss") and " reads " in bare
     several = lead(study_of(hostile))
     zero, one = (hostile.models[m] for m in ("zero", "one"))
     heads = f"{one.params.n_heads} heads of {one.params.d_head}"
@@ -33,4 +33,4 @@ def test_an_imported_model_did_not_read_the_text_here_and_may_have_mlps(hostile)
         imported_from="gpt2",
     )  # fmt: skip
     imported = lead(study_of(replace(hostile, models={name: replace(model, config=config)})))
-    assert imported.startswith("Transformers, each") and "is studied on" in imported
+    assert imported.startswith("Transformers, with") and "is studied on" in imported

@@ -70,12 +70,12 @@ def attention(study: Study) -> Finding | None:
         else ""
     )
     return Finding(
-        f"{salience_left(model):.0%} of what attention adds needs no matching of destination and source",
+        f"{salience_left(model):.0%} of what attention adds needs no matching of tokens",
         bracketed(gain, gain - error, gain + error, "nats"),
         f"per token is what attention adds to model {name}; that share is left when every attention score is one "
         f"number for the source plus one for the destination{entries}",
-        f"loss {numbers['direct']:.2f} without heads, {numbers['whole']:.2f} with them; a smoothed model of the two "
-        f"tokens before {trigrams:.2f}, of the four before {longest:.2f}",
+        f"loss {numbers['direct']:.2f} without heads, {numbers['whole']:.2f} with them; smoothed trigrams "
+        f"{trigrams:.2f}, 5-grams {longest:.2f}",
         _example(study, model, 0),
         Link("what attention adds", f"{name}-account"),
     )
@@ -133,9 +133,8 @@ def composition(study: Study) -> Finding | None:
     assert cut is not None
     uniform = model.composed.induction["prefix_matching_uniform"].max()
     error = NORMAL * cut.change_se
-    makers = "Two layers make" if model.params.n_layers == 2 else "Heads in turn make"
     return Finding(
-        f"{makers} an induction head: {cut.induction}, fed by {cut.before}, repeats what came next last time",
+        f"{cut.before} makes {cut.induction} an induction head: it repeats what came next",
         f"{cut.intact:.2f} → {cut.without:.2f}",
         f"of its attention is on what followed earlier occurrences, with {cut.before} and without it: a change of "
         f"{bracketed(cut.change, cut.change - error, cut.change + error)}",
@@ -151,11 +150,11 @@ def features(study: Study) -> Finding | None:
         if isinstance(dictionary.params, ModelDictionaryParams) and len(dictionary.shown):
             shown = dictionary.shown.iloc[0]
             return Finding(
-                f"{shown['l0']:.0f} sparse features per token keep {shown['loss_recovered']:.0%} of what the "
-                f"{SITES.get(shown['site'], shown['site'])} adds",
+                f"{shown['l0']:.0f} sparse features keep {shown['loss_recovered']:.0%} of the "
+                f"{SITES.get(shown['site'], shown['site'])}",
                 _recovered(shown),
-                f"of the loss between mean ablation and the model, with {shown['l0']:.1f} entries of a dictionary in "
-                f"place of the {SITES.get(shown['site'], shown['site'])}",
+                f"of the loss between mean ablation and the model, with {shown['l0']:.1f} entries of a dictionary at "
+                f"each token in place of the {SITES.get(shown['site'], shown['site'])}",
                 f"the mean for the current token alone {shown['token_mean_recovered']:.0%}, as many principal "
                 f"components {shown['pca_recovered']:.0%}",
                 _feature(dictionary.contexts),

@@ -43,13 +43,11 @@ def lead(study: Study) -> str:
         if corpus.params.kind == "planted":
             sentences.append(f"As a control, {said} {_text(name, corpus)}.")
         else:
-            beside = f"a smoothed bigram model reaches {corpus.bigram_loss:.2f}"
-            sentences.append(
-                f"{said[0].upper()}{said[1:]} {_amount(size)} characters of {_text(name, corpus)}; {beside}."
-            )
+            read = f"{said[0].upper()}{said[1:]} {_amount(size)} characters of {_text(name, corpus)}"
+            sentences.append(f"{read} (smoothed bigrams: {corpus.bigram_loss:.2f}).")
     bare = all(m.config is None or m.config.attn_only for m in results.models.values())
     kind = "Attention-only transformers" if bare else "Transformers"
-    return " ".join([f"{kind}, each with its loss on held-out text in nats per token.", *sentences])
+    return " ".join([f"{kind}, with their loss on held-out text in nats per token.", *sentences])
 
 
 def _model(name: str, model: ModelResult) -> str:
@@ -70,15 +68,15 @@ def _amount(characters: int) -> str:
 
 def _text(name: str, corpus: CorpusResult) -> str:
     """What a corpus is, in a few words."""
-    params, tokens = corpus.params, f"{len(corpus.vocabulary):,} kinds of tokens"
+    params = corpus.params
     if isinstance(params, PackagesCorpus):
         packages = [package.partition("==")[0] for package in params.packages]
         what = {"all": "the source text", "strings": "the string literals"}.get(params.extract, f"the {params.extract}")
         named = _joined(packages) if len(packages) <= NAMED else f"{len(packages)} Python packages"
-        return f"{what} of {named} ({tokens})"
+        return f"{what} of {named}"
     if isinstance(params, PlantedCorpus):
         return "text with planted rules"
-    return f"corpus {name} ({tokens})"
+    return f"corpus {name}"
 
 
 def summary(study: Study) -> Section:
