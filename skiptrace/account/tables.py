@@ -138,7 +138,7 @@ OVERLAPS = Table(
         Column("twin", "int32", "the twin, from 0"),
         Column("ranking", "string", "published or expected, by weights; nats, by what rows save on training text"),
         Column("rows", "int64", "first rows that are compared"),
-        Column("overlap", "float64", "share of them that are among as many first rows of the twin, in any head"),
+        Column("overlap", "float64", "share of them that the same number of first rows of the twin holds, in any head"),
         Column("chance", "float64", "the share if both orders were random"),
         Column(
             "chance_matched",
