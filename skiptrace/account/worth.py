@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
-from skiptrace.account.entries import Running, Split
+from skiptrace.account.entries import Running, Split, by_token
 from skiptrace.account.rows import saved_by
 
 IDS = ["layer", "head", "source_id", "destination_id", "out_id"]
@@ -42,7 +42,7 @@ def worth(split: Split, rows: pd.DataFrame, windows: Int[Tensor, "batch width"])
         logits = running.logits(tokens, pattern)
         total = logits.logsumexp(-1)
         held, at = tokens.unique(return_inverse=True)
-        attended = pattern.new_zeros(*pattern.shape[:2], len(held)).index_add_(2, at, pattern)
+        attended = by_token(pattern, at, len(held))
         seen = torch.zeros(len(tokens), len(held), dtype=torch.bool)
         seen[torch.arange(len(tokens)), at] = True
         begins = seen.clone()

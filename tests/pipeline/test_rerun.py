@@ -45,7 +45,7 @@ ALWAYS = {"check", "document"}  # both look at all of params.yaml
         ("expansion.heads", ["L0H1"], {f"{s}@{m}" for s in ("expand", "mine") for m in KEYS["models"]}),
         ("expansion.offsets", [3], {f"{s}@{m}" for s in ("expand", "mine") for m in KEYS["models"]}),
         ("expansion.virtual_heads", 1, {f"{s}@{m}" for s in ("expand", "mine", "compose") for m in KEYS["models"]}),
-        ("mining.outs", 2, {f"{s}@{m}" for s in ("mine", "verify", "explore") for m in KEYS["models"]}),
+        ("mining.outs", 2, {f"{s}@{m}" for s in ("mine", "verify", "account", "explore") for m in KEYS["models"]}),
         (
             "verification.contexts",
             5,
