@@ -82,10 +82,11 @@ def of_accounting(model: Transformer, params: "AccountParams", most: int) -> Nee
     if not model.n_layers:
         return Needs(rungs, running)
     entries = min(most, model.n_layers * model.n_heads * model.d_vocab**2)
-    points, rounds = 39.0 * params.contexts, 16.0 * params.selection
+    points = 50.0 * params.contexts
+    rounds = 16.0 * min(params.selection, max(1, params.selection_tokens // model.n_ctx))
     along = (points + 2 * rounds) * context * model.n_layers * (model.d_model + model.n_heads * model.d_head)
-    # Slopes of QK and of OV; of one of them the worth, where it is above zero, and the order by it.
-    ranking = entries * (2.0 * SINGLE + SINGLE + 1 + INTEGER + SINGLE)
+    # Slopes of QK and of OV; of one head of either its entries, and what they are worth.
+    ranking = entries * 2.0 * SINGLE * (1 + 1 / (model.n_layers * model.n_heads))
     return Needs(rungs + along, ranking + running)
 
 

@@ -25,6 +25,7 @@ from jaxtyping import Float, Int, Integer
 from scipy import sparse
 from torch import Tensor
 
+from skiptrace.account.threads import threads
 from skiptrace.circuits.factored import Circuit
 from skiptrace.models.transformer import Transformer
 from skiptrace.progress import progress
@@ -319,21 +320,25 @@ def context_losses(running: Running, windows: Int[Tensor, "batch width"]) -> Flo
     return losses_of([running], windows)[0]
 
 
-@torch.no_grad()
 def losses_of(several: Sequence[Running], windows: Int[Tensor, "batch width"]) -> Float[np.ndarray, "several batch"]:
     """`context_losses` of several that share their additive parts; what they share is computed once for each context.
 
     Those whose kept QK is the same object attend alike.
     """
-    found = np.empty((len(several), len(windows)))
-    for number, window in enumerate(progress(windows, "losses", leave=False)):
+
+    @torch.no_grad()
+    def of_context(window: Tensor) -> list[float]:
         tokens, targets = window[:-1], window[2:, None]
         scores = several[0].additive.scores(tokens)
         alike: dict[int, tuple[Tensor, Tensor]] = {}
-        for which, running in enumerate(several):
+        found = []
+        for running in several:
             if id(running.qk) not in alike:
                 pattern = running.pattern(tokens, additive=scores)
                 alike[id(running.qk)] = pattern, running.beside(tokens, pattern)
             logits = running.logits(tokens, *alike[id(running.qk)])[1:]
-            found[which, number] = (logits.logsumexp(-1) - logits.gather(1, targets)[:, 0]).double().mean()
-    return found
+            found.append((logits.logsumexp(-1) - logits.gather(1, targets)[:, 0]).double().mean().item())
+        return found
+
+    with threads() as each:
+        return np.array(list(progress(each(of_context, windows), "losses", len(windows), leave=False))).T

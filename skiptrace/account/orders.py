@@ -10,6 +10,7 @@ from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
 from skiptrace.account.entries import Entries, Running, Split
+from skiptrace.account.threads import threads
 from skiptrace.arithmetic import sqrt, total
 from skiptrace.circuits.factored import Circuit, heads, ov, qk
 from skiptrace.progress import progress
@@ -17,6 +18,7 @@ from skiptrace.progress import progress
 MOST = 2**26  # entries of a circuit, of all heads together, that are ranked: of the most frequent tokens, if need be
 PATH = ((0.0, 0.125), (0.25, 0.25), (0.5, 0.25), (0.75, 0.25), (1.0, 0.125))  # places on the path, trapezoidal weights
 MEMORY = 0.9  # what a round's slopes weigh beside those of the next
+TOGETHER = 8  # contexts whose slopes are found before they are added up
 BLOCK = 64  # values of which the largest bounds the first few
 
 
@@ -42,7 +44,6 @@ class Slopes(NamedTuple):
     ov: Float[Tensor, "n_heads n n"]
 
 
-@torch.no_grad()
 def slopes(
     running: Running, windows: Int[Tensor, "batch width"], tokens: Int[Tensor, " n"], into: Slopes, share: float = 1.0
 ) -> None:
@@ -54,35 +55,61 @@ def slopes(
     """
     local = torch.full((running.additive.d_vocab,), -1)
     local[tokens] = torch.arange(len(tokens))
-    whole = len(tokens) == running.additive.d_vocab
-    targets = windows.shape[0] * (windows.shape[1] - 2)
-    head = torch.arange(running.additive.n_heads)[:, None, None]
-    for window in windows:
-        context = window[:-1]
-        added = torch.zeros(running.additive.n_heads, len(context), len(context), requires_grad=True)
-        with torch.enable_grad():
-            attention = running.pattern(context, added)
-        pattern = attention.detach()
-        gradient = running.logits(context, pattern).softmax(-1)
-        gradient[torch.arange(len(context)), window[1:]] -= 1
-        gradient[0] = 0
-        gradient *= share / targets
-        through = running.through(context, gradient)
-        with torch.enable_grad():
-            saved = total(attention * through)
-            composed = running.additive.composed(context, attention)
-            if composed is not None:
-                saved = saved + total(composed * (gradient @ running.additive.W_U.T))
-        (scores,) = torch.autograd.grad(saved, added)
-        # Places of the same token are added up first: a context has far fewer tokens than places.
-        held = local[context].unique()
-        held = held[held >= 0]
-        stands = (local[context] == held[:, None]).to(pattern.dtype)
-        by_output = gradient if whole else gradient[:, tokens]
-        for slope, attended in zip(into.ov, stands @ pattern.transpose(1, 2), strict=True):
-            slope.index_add_(0, held, attended @ by_output)  # head by head, so that products stay in the cache
-        at = (head * len(tokens) + held[:, None]) * len(tokens) + held
-        into.qk.view(-1).index_add_(0, at.flatten(), (stands @ scores @ stands.T).flatten())
+    of_context = partial(_of_context, running, tokens, local, share / (windows.shape[0] * (windows.shape[1] - 2)))
+    with threads() as each:
+        for part in windows.split(TOGETHER):
+            found = list(each(of_context, part))
+            list(each(partial(_add, found, into), range(running.additive.n_heads)))
+
+
+class Part(NamedTuple):
+    """What the slopes of one context are made of: its tokens among those ranked, and sums over their places."""
+
+    held: Int[Tensor, " held"]
+    attended: Float[Tensor, "n_heads held ctx"]
+    gradient: Float[Tensor, "ctx n"]
+    scores: Float[Tensor, "n_heads held held"]
+
+
+@torch.no_grad()
+def _of_context(
+    running: Running,
+    tokens: Int[Tensor, " n"],
+    local: Int[Tensor, " d_vocab"],
+    share: float,
+    window: Int[Tensor, " width"],
+) -> Part:
+    context = window[:-1]
+    added = torch.zeros(running.additive.n_heads, len(context), len(context), requires_grad=True)
+    with torch.enable_grad():
+        attention = running.pattern(context, added)
+    pattern = attention.detach()
+    gradient = running.logits(context, pattern).softmax(-1)
+    gradient[torch.arange(len(context)), window[1:]] -= 1
+    gradient[0] = 0
+    gradient *= share
+    through = running.through(context, gradient)
+    with torch.enable_grad():
+        saved = total(attention * through)
+        composed = running.additive.composed(context, attention)
+        if composed is not None:
+            saved = saved + total(composed * (gradient @ running.additive.W_U.T))
+    (scores,) = torch.autograd.grad(saved, added)
+    # Places of the same token are added up first: a context has far fewer tokens than places.
+    held = local[context].unique()
+    held = held[held >= 0]
+    stands = (local[context] == held[:, None]).to(pattern.dtype)
+    by_output = gradient if len(tokens) == len(local) else gradient[:, tokens]
+    return Part(held, stands @ pattern.transpose(1, 2), by_output, stands @ scores @ stands.T)
+
+
+@torch.no_grad()
+def _add(parts: Sequence[Part], into: Slopes, head: int) -> None:
+    """Add the contexts, in their order, to the slopes of one head."""
+    qk, n = into.qk[head].view(-1), into.qk.shape[1]
+    for held, attended, gradient, scores in parts:
+        into.ov[head].index_add_(0, held, attended[head] @ gradient)
+        qk.index_add_(0, (held[:, None] * n + held).flatten(), scores[head].flatten())
 
 
 def empty(n_heads: int, n: int) -> Slopes:

@@ -160,8 +160,10 @@ def rank(
     counts = [c for c in params.entries if c <= every] or [every]
     most, n_ctx = max(counts), parts.model.n_ctx
 
+    contexts = min(params.selection, max(1, params.selection_tokens // n_ctx))
+
     def draw(number: int) -> Int[Tensor, "batch width"]:
-        return random_windows(text.train, n_ctx, params.selection, params.seed, 1 + number)
+        return random_windows(text.train, n_ctx, contexts, params.seed, 1 + number)
 
     even = torch.full_like(text.frequency, 1.0)
     by_loss, first = orders.attribution(parts, draw, tokens, most, max(counts[0], CANDIDATES * params.rows))
@@ -203,7 +205,8 @@ def curve(
         "qk": Running(parts, NO_ENTRIES, parts.ov),
         "ov": Running(parts, parts.qk, NO_ENTRIES),
     }
-    compared = params.entries[-1::-2]  # every second count, for the weaker orders and for one circuit alone
+    # Every second count for the weaker orders, and for the best of one circuit alone; every fourth for both of that.
+    compared, few = params.entries[-1::-2], params.entries[-1::-4]
     asked: list[Asked] = []
     for order, found in ranked.items():
         for count in params.entries:
@@ -212,7 +215,7 @@ def curve(
             ):
                 qk, ov = found.qk.first(count), found.ov.first(count)
                 asked.append(Asked("both", order, count, Running(parts, qk, ov)))
-                if count in compared:
+                if count in (compared if order == GREEDY else few):
                     asked.append(Asked("qk", order, count, Running(parts, qk, parts.ov)))
                     asked.append(Asked("ov", order, count, Running(parts, parts.qk, ov)))
     for circuit, base in bases.items():

@@ -117,7 +117,8 @@ def test_ranking_entries_is_what_an_account_needs_memory_for(wide):
 
     with torch.device("meta"):
         none = Transformer(ModelConfig(d_vocab=60_000, d_model=128, n_ctx=256, n_layers=0, n_heads=0, d_head=0))
-    assert needs.of_accounting(wide, ACCOUNT, MOST).memory == MOST * 25 + 3 * 4 * 256 * 60_000  # measured: 1.9 GB
+    heads = wide.n_layers * wide.n_heads
+    assert needs.of_accounting(wide, ACCOUNT, MOST).memory == 8 * MOST * (1 + 1 / heads) + 3 * 4 * 256 * 60_000
     assert needs.of_accounting(none, ACCOUNT, MOST).memory == 3 * 4 * 256 * 60_000
 
 
