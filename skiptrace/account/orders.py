@@ -188,7 +188,7 @@ def _first(
     """The `count` entries of one circuit whose worth, through `key`, is largest and above zero; and their worth."""
     flat = worth.view(-1)
     ordered = key(flat)
-    above = _candidates(ordered, count)
+    above = candidates(ordered, count)
     by = ordered.numpy()[above]
     best = (
         np.argpartition(by, len(above) - count)[len(above) - count :] if len(above) > count else np.arange(len(above))
@@ -197,7 +197,7 @@ def _first(
     return _at(circuits, tokens, top), flat.numpy()[top].astype(np.float64)
 
 
-def _candidates(by: Float[Tensor, " n"], count: int) -> Integer[np.ndarray, " few"]:
+def candidates(by: Float[Tensor, " n"], count: int) -> Integer[np.ndarray, " few"]:
     """Where values above zero stand, the `count` largest among them and few others, in order.
 
     So many blocks have a maximum of at least the last of the `count` largest maxima; the values that reach it are in

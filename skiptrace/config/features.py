@@ -1,0 +1,33 @@
+"""`features`: skip-trigrams between features, of the models that are named."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from skiptrace.config.dictionaries import TrainingParams
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class FeaturesParams(TrainingParams):
+    """A TopK autoencoder of what the heads of the last layer read, and on how much text its entries are measured.
+
+    Held-out contexts and numbers of kept entries are those of `account`, rules of mining those of `mining`.
+    """
+
+    models: dict[str, str] = Field(description="models that are studied, each with its corpus; {} for none")
+    k: Count = Field(description="features that may be active at once")
+    windows: Count = Field(400, description="contexts of training text that the autoencoder is trained on")
+    selection: Count = Field(
+        48, description="contexts of training text, new ones in every round, that entries and rows are ranked on"
+    )
+    rows: Count = Field(1000, description="rows of either rule of mining whose worth is measured on training text")
+    checked: Count = Field(200, description="of these, rows that save most, whose edges are cut on held-out text")
+    places: Count = Field(64, description="places of held-out text at which the edge of a row is cut, at most")
+    tokens: Count = Field(6, description="tokens that a feature is named by")
+
+    @model_validator(mode="after")
+    def _sparse(self) -> "FeaturesParams":
+        if self.k >= self.entries:
+            raise ValueError(f"k must be below entries, {self.entries}, not {self.k}")
+        return self

@@ -1,0 +1,73 @@
+"""Features of what the heads of the last layer read, and random ones of the same norms that stand beside them."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from skiptrace.arithmetic import on_one_thread
+from skiptrace.config.features import FeaturesParams
+from skiptrace.dictionary.autoencoder import Autoencoders
+from skiptrace.dictionary.language import Setting, fit
+
+RIDGE = 1e-4  # of the least squares of random features, as a share of the mean square of an activation
+
+
+@dataclass(frozen=True)
+class Features:
+    """x̂ = Σ_a f_a D_a: the first is 1 everywhere; the mean of each of the others, where it is active, is 1 as well.
+
+    `coder` encodes x, `unit` is what its activations are divided by; D_a is the decoder's column times that, and D_0
+    its bias.
+    """
+
+    coder: Autoencoders
+    unit: Float[Tensor, " entries"]
+    directions: Float[Tensor, "features d_model"]
+
+    def activations(self, x: Float[Tensor, "places d_model"]) -> Float[Tensor, "places features"]:
+        """F at each place."""
+        f = self.coder.features(x.T[None].contiguous())[0].T / self.unit
+        return torch.cat([torch.ones_like(f[:, :1]), f], 1)
+
+    def reconstructed(self, x: Float[Tensor, "places d_model"]) -> Float[Tensor, "places d_model"]:
+        """x̂ at each place."""
+        return self.activations(x) @ self.directions
+
+
+def learned(x: Float[Tensor, "places d_model"], params: FeaturesParams, name: str) -> Features:
+    """The features of a TopK autoencoder that is trained on x."""
+    coder = fit(x.T.contiguous(), params, [Setting(0.0, params.k)], name)
+    unit = _unit(coder, x)
+    directions = torch.cat([coder.decoder_bias, coder.decoder[0].T * unit[:, None]])
+    return Features(coder, unit, directions)
+
+
+def random(x: Float[Tensor, "places d_model"], like: Features, seed: int) -> Features:
+    """Features that are active along random directions, as many at once, of the same norms, with the best D for them.
+
+    Encoder rows are drawn evenly over the sphere and have the norms of those of `like`, without biases; D minimises
+    ‖x − x̂‖² on x. What they do not have is what an autoencoder learns: which tokens, or contexts, belong together.
+    """
+    known = like.coder
+    generator = torch.Generator().manual_seed(seed)
+    drawn = normalize(torch.randn(known.encoder[0].shape, generator=generator), dim=1)
+    encoder = drawn * known.encoder[0].norm(dim=1, keepdim=True)
+    coder = Autoencoders(
+        encoder[None], torch.zeros_like(known.encoder_bias), known.decoder, known.decoder_bias, known.k
+    )
+    found = Features(coder, _unit(coder, x), like.directions)
+    f = found.activations(x).double()
+    square = f.T @ f
+    square.diagonal().add_(RIDGE * float(square.diagonal().mean()))
+    directions = on_one_thread(torch.linalg.solve, square, f.T @ x.double())
+    return Features(coder, found.unit, directions.to(x.dtype))
+
+
+def _unit(coder: Autoencoders, x: Float[Tensor, "places d_model"]) -> Float[Tensor, " entries"]:
+    """The mean of each activation where it is above zero; 1 where it never is."""
+    f = coder.features(x.T[None].contiguous())[0]
+    count = (f > 0).sum(1)
+    return torch.where(count > 0, f.sum(1) / count.clamp(min=1), 1.0)
