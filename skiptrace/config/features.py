@@ -19,8 +19,9 @@ class FeaturesParams(TrainingParams):
     k: Count = Field(description="features that may be active at once")
     windows: Count = Field(400, description="contexts of training text that the autoencoder is trained on")
     selection: Count = Field(
-        48, description="contexts of training text, new ones in every round, that entries and rows are ranked on"
+        24, description="contexts of training text, new ones in every round, that entries and rows are ranked on"
     )
+    most: Count = Field(10_000, description="entries kept of QK and of OV at most, along the curve of `account`")
     rows: Count = Field(1000, description="rows of either rule of mining whose worth is measured on training text")
     checked: Count = Field(200, description="of these, rows that save most, whose edges are cut on held-out text")
     places: Count = Field(64, description="places of held-out text at which the edge of a row is cut, at most")

@@ -17,14 +17,15 @@ RIDGE = 1e-4  # of the least squares of random features, as a share of the mean 
 
 @dataclass(frozen=True)
 class Features:
-    """x̂ = Σ_a f_a D_a: the first is 1 everywhere; the mean of each of the others, where it is active, is 1 as well.
+    """x̂ = Σ_a (f_a − f̄_a) D_a, where f_0 is 1 everywhere, f̄_0 = 0, and f̄_a is the mean over training text.
 
-    `coder` encodes x, `unit` is what its activations are divided by; D_a is the decoder's column times that, and D_0
-    its bias.
+    `coder` encodes x and `unit` is what its activations are divided by, so that each is 1 on average where it is above
+    zero; D_a is the decoder's column times that, and D_0 what the others leave of the mean of x̂.
     """
 
     coder: Autoencoders
     unit: Float[Tensor, " entries"]
+    mean: Float[Tensor, " features"]
     directions: Float[Tensor, "features d_model"]
 
     def activations(self, x: Float[Tensor, "places d_model"]) -> Float[Tensor, "places features"]:
@@ -32,17 +33,18 @@ class Features:
         f = self.coder.features(x.T[None].contiguous())[0].T / self.unit
         return torch.cat([torch.ones_like(f[:, :1]), f], 1)
 
-    def reconstructed(self, x: Float[Tensor, "places d_model"]) -> Float[Tensor, "places d_model"]:
-        """x̂ at each place."""
-        return self.activations(x) @ self.directions
+    def centred(self, x: Float[Tensor, "places d_model"]) -> Float[Tensor, "places features"]:
+        """F − f̄ at each place."""
+        return self.activations(x) - self.mean
 
 
 def learned(x: Float[Tensor, "places d_model"], params: FeaturesParams, name: str) -> Features:
     """The features of a TopK autoencoder that is trained on x."""
     coder = fit(x.T.contiguous(), params, [Setting(0.0, params.k)], name)
-    unit = _unit(coder, x)
-    directions = torch.cat([coder.decoder_bias, coder.decoder[0].T * unit[:, None]])
-    return Features(coder, unit, directions)
+    unit, mean = _scales(coder, x)
+    columns = coder.decoder[0].T * unit[:, None]
+    constant = coder.decoder_bias + mean[None, 1:] @ columns
+    return Features(coder, unit, mean, torch.cat([constant, columns]))
 
 
 def random(x: Float[Tensor, "places d_model"], like: Features, seed: int) -> Features:
@@ -58,16 +60,19 @@ def random(x: Float[Tensor, "places d_model"], like: Features, seed: int) -> Fea
     coder = Autoencoders(
         encoder[None], torch.zeros_like(known.encoder_bias), known.decoder, known.decoder_bias, known.k
     )
-    found = Features(coder, _unit(coder, x), like.directions)
-    f = found.activations(x).double()
+    unit, mean = _scales(coder, x)
+    f = Features(coder, unit, mean, like.directions).centred(x).double()
     square = f.T @ f
     square.diagonal().add_(RIDGE * float(square.diagonal().mean()))
     directions = on_one_thread(torch.linalg.solve, square, f.T @ x.double())
-    return Features(coder, found.unit, directions.to(x.dtype))
+    return Features(coder, unit, mean, directions.to(x.dtype))
 
 
-def _unit(coder: Autoencoders, x: Float[Tensor, "places d_model"]) -> Float[Tensor, " entries"]:
-    """The mean of each activation where it is above zero; 1 where it never is."""
+def _scales(
+    coder: Autoencoders, x: Float[Tensor, "places d_model"]
+) -> tuple[Float[Tensor, " entries"], Float[Tensor, " features"]]:
+    """The mean of each activation where it is above zero, 1 where it never is; and its mean anywhere in this unit."""
     f = coder.features(x.T[None].contiguous())[0]
     count = (f > 0).sum(1)
-    return torch.where(count > 0, f.sum(1) / count.clamp(min=1), 1.0)
+    unit = torch.where(count > 0, f.sum(1) / count.clamp(min=1), 1.0)
+    return unit, torch.cat([torch.zeros(1), count / f.shape[1]])

@@ -47,11 +47,9 @@ def slopes(running: Running, windows: Int[Tensor, "batch width"], into: Slopes, 
         gradient *= share / targets
         through = running.through(read, gradient)
         scores = pattern * (through - (pattern * through).sum(-1, keepdim=True))
-        held = (read.features != 0).any(0).nonzero()[:, 0]
-        f = read.features[:, held]
-        into.ov.index_add_(1, held, (pattern @ f).transpose(1, 2) @ gradient)
-        at = held[:, None] * running.parts.count + held
-        into.qk.flatten(1).index_add_(1, at.flatten(), (f.T @ scores @ f).flatten(1))
+        f = read.features
+        into.ov.baddbmm_((pattern @ f).transpose(1, 2), gradient.expand(len(pattern), -1, -1))
+        into.qk.add_(f.T @ scores @ f)
 
 
 def rounds(split: Parts, draw: Callable[[int], Int[Tensor, "batch width"]], counts: Sequence[int]) -> Ranked:

@@ -1,16 +1,17 @@
 """The last layer of a model as additive parts, kept as they are, and interactions of features, entry by entry.
 
-With x what the heads read, x̄ its mean over the training text and f its features, x̂ = Σ_a f_a D_a with f_0 = 1:
+With x what the heads read, x̄ its mean over the training text, f its features less their means, x̂ = Σ_a f_a D_a:
 
     s_ij = (q_i + q(i)) · (k_j + k(j)) = additive + (x_i − x̄) W_Q W_Kᵀ (x_j − x̄)ᵀ          all over √d_head
     QK[b, a] = D_b W_Q W_Kᵀ D_aᵀ / √d_head     b: a feature of the destination, a: of the source
     OV[a, o] = D_a W_V W_O W_U[:, o]           o: an output token, rows less their mean over these
 
-where x̄ is taken from D_0, so that Σ_ab f_b(i) f_a(j) QK[b, a] = (x̂_i − x̄) W_QK (x̂_j − x̄)ᵀ and Σ_a f_a(j) OV[a] is
-what x̂_j − x̄ gives the logits. The additive parts, positions among them, are those that `account.entries` keeps of
-tokens, from x itself. So a model without entries is the same in features and in tokens; with every entry it is the
-model whose heads interact by x̂. The output end is a token and no feature of the final stream: logits are linear there,
-so that a second reconstruction, with an error of its own, does not stand between an entry and the loss.
+where x̄ is taken from D_0 and f_0 = 1, so that Σ_ab f_b(i) f_a(j) QK[b, a] = (x̂_i − x̄) W_QK (x̂_j − x̄)ᵀ, and
+Σ_a f_a(j) OV[a] is what x̂_j − x̄ gives the logits. Less their means, so that an entry that is kept alone adds nothing
+on average. The additive parts, positions among them, are those that `account.entries` keeps of tokens, from x itself:
+without entries the model is the same in features and in tokens; with every entry it is the model whose heads interact
+by x̂. The output end is a token and no feature of the final stream: logits are linear there, so that a second
+reconstruction, with an error of its own, does not stand between an entry and the loss.
 """
 
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from skiptrace.models.transformer import Transformer
 
 
 class Read(NamedTuple):
-    """A context: its features, and scores and logits without any of their interactions."""
+    """A context: its features less their means, and scores and logits without any of their interactions."""
 
     features: Float[Tensor, "ctx features"]
     scores: Float[Tensor, "n_heads ctx ctx"]
@@ -71,7 +72,7 @@ class Parts:
             + query_place @ (key + key_place).transpose(1, 2)
             + query_mean @ key.transpose(1, 2)
         )
-        return Read(self.features.activations(x), scores, x @ model.W_U + self.mean_output)
+        return Read(self.features.centred(x), scores, x @ model.W_U + self.mean_output)
 
 
 @torch.no_grad()

@@ -94,7 +94,8 @@ def study(
     def draw(number: int) -> Int[Tensor, "batch width"]:
         return random_windows(text.train, model.n_ctx, params.selection, params.seed, 1 + number)
 
-    steps = _steps(account.entries)
+    counts = [n for n in account.entries if n <= params.most] or account.entries[:1]
+    steps = _steps(counts)
     ranked = {name: orders.rounds(each, draw, steps) for name, each in every.items()}
     mine = every[LEARNED]
     known = vocabulary(found, x)
@@ -103,7 +104,7 @@ def study(
     mined = mined.assign(chosen_nats=chosen.nats).sort_values("chosen_nats", ascending=False, kind="stable")
     mined = mined.reset_index(drop=True)
     at, rungs = measure(every, held_out)
-    curved = curve(every, ranked, mined, held_out, at, account, text, kept)
+    curved = curve(every, ranked, mined, held_out, at, counts, account.shown_rows, text, kept)
     listed = checked(mine, mined.head(params.checked), known, tokens, x, held_out, text, params, fdr)
     return Study(rungs, curved, describe(found, x, seen, mine, held_out, text, params), listed)
 
@@ -129,14 +130,14 @@ def measure(every: dict[str, Parts], held_out: Int[Tensor, "batch width"]) -> tu
         read, xs = np.empty(len(held_out)), []
         for number, window in enumerate(held_out):
             before, pos = sites.run(model, window[None, :-1]).before, model.positions(held_out.shape[1] - 1)
-            x_hat = own.features.activations(before[0]) @ own.features.directions
+            x_hat = own.features.centred(before[0]) @ own.features.directions
             whole[number] = _loss(model, layer.add(before, layer(before, pos))[0], window)
             read[number] = _loss(model, layer.add(before, layer(x_hat[None], pos))[0], window)
             xs.append(before[0, 1:])
         additive, entries = losses([Running(own, NO_ENTRIES, NO_ENTRIES), Running(own, None, None)], held_out)
         x = torch.cat(xs)
-        f = own.features.activations(x)
-        known = statistics(x.T, (f @ own.features.directions).T, f[:, 1:].T)
+        f, x_hat = own.features.activations(x), own.features.centred(x) @ own.features.directions
+        known = statistics(x.T, x_hat.T, f[:, 1:].T)
         found[name] = {"additive": additive, "every entry": entries, "heads read x̂": read}, known
     at = Losses(found[LEARNED][0]["additive"], whole)
     table = [
@@ -167,23 +168,24 @@ def curve(
     mined: pd.DataFrame,
     held_out: Int[Tensor, "batch width"],
     at: Losses,
-    account: AccountParams,
+    counts: Sequence[int],
+    shown_rows: int,
     text: Text,
     kept: pd.DataFrame,
 ) -> pd.DataFrame:
     """The share that the first entries of each basis recover: `features.tables.CURVE`."""
     found: dict[tuple[str, str, int], np.ndarray] = {}
     for name, split_ in every.items():
-        asked = {(name, ROUNDS, n): (ranked[name].qk.first(n), ranked[name].ov.first(n)) for n in account.entries}
+        asked = {(name, ROUNDS, n): (ranked[name].qk.first(n), ranked[name].ov.first(n)) for n in counts}
         if name == LEARNED:
-            for n in dict.fromkeys(min(n, len(mined)) for n in (account.shown_rows, len(mined)) if len(mined)):
+            for n in dict.fromkeys(min(n, len(mined)) for n in (shown_rows, len(mined)) if len(mined)):
                 asked[name, MINED, n] = of_rows(split_, mined.head(n))
         found |= dict(zip(asked, losses([Running(split_, *each) for each in asked.values()], held_out), strict=True))
     model = every[LEARNED].model
     if applies(model) and len(kept):
         tokens = split(model, text.frequency)
         of = [entries_of(kept, circuit, model.n_heads) for circuit in ("qk", "ov")]
-        counts = [n for n in account.entries if n <= min(len(each.head) for each in of)]
+        counts = [n for n in counts if n <= min(len(each.head) for each in of)]
         running = [RunningTokens(tokens, *(each.first(n) for each in of)) for n in counts]
         if running:
             found |= dict(zip(((TOKENS, ROUNDS, n) for n in counts), losses_of(running, held_out), strict=True))

@@ -52,8 +52,15 @@ def model(make_model, request):
     return make_model(request.param).float()
 
 
-def coder(encoder, bias, decoder, k):
-    return Autoencoders(encoder[None], bias[None], decoder.T[None], torch.zeros(1, decoder.shape[1]), (k,))
+def features_of(encoder, bias, decoder, k, unit=None, mean=None, constant=None):
+    """Features by hand: x̂ = constant + Σ f D, whatever the mean that f is taken less."""
+    n, d = decoder.shape
+    unit = torch.ones(n) if unit is None else unit
+    mean = torch.zeros(n) if mean is None else mean
+    columns = decoder * unit[:, None]
+    first = (torch.zeros(d) if constant is None else constant) + mean @ columns
+    made = Autoencoders(encoder[None], bias[None], decoder.T[None], torch.zeros(1, d), (k,))
+    return Features(made, unit, torch.cat([torch.zeros(1), mean]), torch.cat([first[None], columns]))
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +68,9 @@ def rough():
     """Features that know nothing of the model, and reconstruct it badly."""
     drawn = torch.randn(DIRECTIONS, 10, generator=seeded(5))
     unit = torch.rand(DIRECTIONS, generator=seeded(6)) + 0.5
-    made = coder(drawn, torch.randn(DIRECTIONS, generator=seeded(7)), drawn * 0.3, K)
-    constant = torch.randn(1, 10, generator=seeded(8)) * 0.1
-    return Features(made, unit, torch.cat([constant, made.decoder[0].T * unit[:, None]]))
+    mean, constant = torch.rand(DIRECTIONS, generator=seeded(11)), torch.randn(10, generator=seeded(8)) * 0.1
+    bias = torch.randn(DIRECTIONS, generator=seeded(7))
+    return features_of(drawn, bias, drawn * 0.3, K, unit, mean, constant)
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +83,8 @@ def known(make_model):
         codes[token, token % DIRECTIONS] = 1 + token / 23
         codes[token, (token // 5) % DIRECTIONS] = 0.5
     model.W_E.data = codes @ basis
-    made = coder(basis, torch.zeros(DIRECTIONS), basis, K)
-    return model, Features(made, torch.ones(DIRECTIONS), torch.cat([torch.zeros(1, 10), basis])), codes
+    mean = torch.rand(DIRECTIONS, generator=seeded(12))
+    return model, features_of(basis, torch.zeros(DIRECTIONS), basis, K, mean=mean), codes
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +130,7 @@ def test_every_entry_kept_is_the_interaction_of_what_features_reconstruct(made, 
     for window in windows:
         x = sites.run(model, window[None, :-1]).before[0]
         pos, centre = model.positions(len(x)), made.centre
-        x_hat = made.features.activations(x) @ made.features.directions
+        x_hat = made.features.centred(x) @ made.features.directions
         logits = x @ model.W_U
         for h in range(model.n_heads):
             W = layer.W_Q[h] @ layer.W_K[h].T / model.d_head**0.5
@@ -141,8 +148,7 @@ def test_tokens_are_features_of_one_direction_each(make_model, windows, frequenc
     """With W_E the identity and every token its own feature, entries are those that the account keeps of tokens."""
     model = make_model(1, d_model=24).float()
     model.W_E.data = torch.eye(23, 24)
-    made = coder(torch.eye(23, 24), torch.zeros(23), torch.eye(23, 24), 1)
-    features = Features(made, torch.ones(23), torch.cat([torch.zeros(1, 24), torch.eye(23, 24)]))
+    features = features_of(torch.eye(23, 24), torch.zeros(23), torch.eye(23, 24), 1)
     centre = frequency @ model.W_E
     found, tokens = parts(model, features, centre, frequency), split(model, frequency)
     generator = np.random.default_rng(1)
@@ -193,8 +199,7 @@ def classes(make_model):
     model.W_U.data[5] = 0
     model.W_U.data[5, 20] = 6.0
     layer.W_O[1, 2] = e[5]
-    made = coder(basis, torch.zeros(3), basis, 1)
-    return model, Features(made, torch.ones(3), torch.cat([torch.zeros(1, 12), basis]))
+    return model, features_of(basis, torch.zeros(3), basis, 1)
 
 
 def vocabularies(frequency):
@@ -306,12 +311,13 @@ def test_random_features_are_as_many_and_as_long_and_have_the_best_directions(ro
     x = torch.randn(300, 10, generator=seeded(2))
     drawn = random(x, rough, 3)
     assert torch.allclose(drawn.coder.encoder[0].norm(dim=1), rough.coder.encoder[0].norm(dim=1))
-    f = drawn.activations(x)
+    f, centred = drawn.activations(x), drawn.centred(x)
+    assert centred[:, 1:].mean(0).abs().max() < 1e-5
     assert (f[:, 1:] > 0).sum(1).max() == K and torch.equal(f[:, 0], torch.ones(300))
     assert f[:, 1:].sum(0).numpy() == pytest.approx((f[:, 1:] > 0).sum(0).numpy(), rel=1e-4)
 
     def error(directions):
-        return float((x - f @ directions).square().sum())
+        return float((x - centred @ directions).square().sum())
 
     best = error(drawn.directions)
     for number in range(5):
@@ -327,7 +333,7 @@ def test_learned_features_have_a_mean_of_one_where_they_are_active():
     alive = (f > 0).any(0)
     assert (f.sum(0) / (f > 0).sum(0))[alive].tolist() == pytest.approx([1.0] * int(alive.sum()), rel=1e-4)
     x_hat = found.coder.decode(found.coder.features(x.T[None].contiguous()))[0].T
-    torch.testing.assert_close(found.activations(x) @ found.directions, x_hat, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.centred(x) @ found.directions, x_hat, rtol=1e-4, atol=1e-4)
     assert (x - x_hat).square().sum() < (x - x.mean(0)).square().sum()
 
 
