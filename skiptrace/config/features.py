@@ -15,11 +15,23 @@ class FeaturesParams(TrainingParams):
     Held-out contexts and numbers of kept entries are those of `account`, rules of mining those of `mining`.
     """
 
-    models: dict[str, str] = Field(description="models that are studied, each with its corpus; {} for none")
-    k: Count = Field(description="features that may be active at once")
-    windows: Count = Field(400, description="contexts of training text that the autoencoder is trained on")
+    models: dict[str, str] = Field(
+        {"one": "prose"}, description="models that are studied, each with its corpus; {} for none"
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
+        0, description="of the dictionary, of its text and of the random features beside it"
+    )
+    entries: Annotated[int, Field(ge=2)] = Field(512, description="features")
+    k: Count = Field(8, description="features that may be active at once")
+    steps: Count = Field(1000, description="optimiser steps")
+    batch_size: Annotated[int, Field(ge=2)] = Field(512, description="inputs per step")
+    learning_rate: Annotated[float, Field(gt=0)] = Field(0.005, description="peak learning rate of Adam")
+    resample_every: Count = Field(
+        200, description="steps after which entries that were never active start anew, in the first half"
+    )
+    windows: Count = Field(400, description="contexts of training, and of held-out, text that features and rows see")
     selection: Count = Field(
-        24, description="contexts of training text, new ones in every round, that entries and rows are ranked on"
+        16, description="contexts of training text, new ones in every round, that entries and rows are ranked on"
     )
     most: Count = Field(10_000, description="entries kept of QK and of OV at most, along the curve of `account`")
     rows: Count = Field(1000, description="rows of either rule of mining whose worth is measured on training text")

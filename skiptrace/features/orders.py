@@ -80,9 +80,9 @@ def first(
 ) -> tuple[Entries, Float[np.ndarray, " kept"]]:
     """The `count` entries that save most, −entry × slope / weight, and more than nothing; without the `known` ones."""
     saved = torch.empty_like(slope)
-    for head, circuit in enumerate(circuits):
+    for index, circuit in enumerate(circuits):
         for places, entries in circuit.row_panels():
-            saved[head, places] = slope[head, places] * entries
+            saved[index, places] = slope[index, places] * entries
     saved *= -1 / weight
     saved[tuple(torch.from_numpy(each) for each in known[:3])] = 0
     flat = saved.flatten()
@@ -94,7 +94,8 @@ def first(
     for index, circuit in enumerate(circuits):
         mine = at[0] == index
         value[mine] = circuit.entries(*(torch.from_numpy(each[mine]) for each in at[1:])).numpy()
-    return Entries(*at, value), by[order].astype(np.float64)
+    head, row, column = at
+    return Entries(head, row, column, value), by[order].astype(np.float64)
 
 
 def _halved(split: Parts) -> Running:

@@ -30,8 +30,9 @@ def mine(split: Parts, features: Vocabulary, tokens: Vocabulary, params: MiningP
 
     `features` stands in the place of a vocabulary: `count` has the places of training text at which each is active and
     `probability` its share of all that is, so that a place counts as one of its features drawn at random. Outputs are
-    any `tokens` that occur often enough: what follows a feature in the text is not counted. Columns: `head`, `source`,
-    `destination`, `out`, `qk` (less the mean over sources), `ov`, `rank_published`, `rank_expected`.
+    `tokens` that occur often enough, and by expected gain those that follow the destination feature in the text.
+    Columns: `head`, `source`, `destination`, `out`, `qk` (less the mean over sources), `ov`, `rank_published`,
+    `rank_expected`.
     """
     within, outs = features.eligible_ids(params.min_count), tokens.eligible_ids(params.min_count)
     found = []

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -24,12 +25,13 @@ from skiptrace.features import orders, rows
 from skiptrace.features.dictionary import Features, learned, random
 from skiptrace.features.parts import Parts, Running, losses, parts
 from skiptrace.features.tables import CURVE, FEATURES, LEARNED, MINED, RANDOM, ROUNDS, ROWS, RUNGS, TOKENS
-from skiptrace.mining.vocabulary import Vocabulary
+from skiptrace.mining.vocabulary import Pairs, Vocabulary
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import random_windows, spread_windows
 
 FINE = 10_000  # entries up to which the rounds take a step between the counts of the curve
 TOP = 0.9  # the quantile of a feature's activations from which on a place is one where it is most active
+NAMED = 3  # tokens in the name of a feature, by which it is told from white space
 AROUND, APART = 8, 24  # tokens shown on either side of an example, and at most so many between source and destination
 
 
@@ -98,14 +100,14 @@ def study(
     steps = _steps(counts)
     ranked = {name: orders.rounds(each, draw, steps) for name, each in every.items()}
     mine = every[LEARNED]
-    known = vocabulary(found, x)
+    known = vocabulary(found, x, seen, tokens, text.token, mining)
     mined = rows.mine(mine, known, tokens, mining, params.rows)
     chosen = rows.worth(mine, mined, draw(len(steps)))
     mined = mined.assign(chosen_nats=chosen.nats).sort_values("chosen_nats", ascending=False, kind="stable")
     mined = mined.reset_index(drop=True)
     at, rungs = measure(every, held_out)
     curved = curve(every, ranked, mined, held_out, at, counts, account.shown_rows, text, kept)
-    listed = checked(mine, mined.head(params.checked), known, tokens, x, held_out, text, params, fdr)
+    listed = checked(mine, mined.head(params.checked), known, tokens, x, text, params, fdr)
     return Study(rungs, curved, describe(found, x, seen, mine, held_out, text, params), listed)
 
 
@@ -114,12 +116,41 @@ def _steps(counts: Sequence[int]) -> list[int]:
     return sorted({*counts, *between})
 
 
-def vocabulary(features: Features, x: Float[Tensor, "places d_model"]) -> Vocabulary:
-    """Features in the place of tokens: how often each is active, and its share of all that is; the constant never."""
-    count = (features.activations(x) > 0).sum(0)
-    count[0] = 0
-    names = pd.Series([f"feature {number}" for number in range(len(count))])
-    return Vocabulary(names, pd.Series(count.numpy()), count / count.sum())
+@dataclass(frozen=True)
+class FeatureVocabulary(Vocabulary):
+    """Features in the place of tokens, and the pairs of a feature and a token that follows it."""
+
+    followed: Pairs | None = None
+
+    def pairs(self, min_count: int, min_pairs: int) -> Pairs | None:
+        """The pairs that are counted: of eligible features and tokens, often enough side by side."""
+        return self.followed
+
+
+def vocabulary(
+    features: Features,
+    x: Float[Tensor, "places d_model"],
+    seen: Int[Tensor, "batch width"],
+    tokens: Vocabulary,
+    token: pd.Series,
+    mining: MiningParams,
+) -> FeatureVocabulary:
+    """How often each feature is active, its share of all that is, and which tokens follow it; the constant never is.
+
+    As of tokens, pairs count that stand side by side `mining.min_pairs` times in the text that features are learned on;
+    without any, outputs are any. A feature is named by the three tokens that most of its activation stands on.
+    """
+    f, next_id = features.activations(x)[:, 1:], seen[:, 2:].flatten()
+    active = f > 0
+    count = torch.cat([torch.zeros(1, dtype=torch.int64), active.sum(0)])
+    mass = torch.zeros(len(token), f.shape[1]).index_add_(0, seen[:, 1:-1].flatten(), f)
+    names = ["", *("".join(token.iloc[top]) for top in mass.topk(min(NAMED, len(token)), dim=0).indices.T.numpy())]
+    plain = Vocabulary(pd.Series(names), pd.Series(count.numpy()), count / count.sum())
+    within, outs = plain.eligible_ids(mining.min_count), tokens.eligible_ids(mining.min_count)
+    beside = torch.zeros(len(token), f.shape[1]).index_add_(0, next_id, active.float())[outs][:, within - 1].T
+    destination, out = (beside >= mining.min_pairs).nonzero(as_tuple=True)
+    pairs = Pairs(destination, out, beside[destination, out] / len(f)) if len(out) else None
+    return FeatureVocabulary(plain.token, plain.count, plain.probability, followed=pairs)
 
 
 def measure(every: dict[str, Parts], held_out: Int[Tensor, "batch width"]) -> tuple[Losses, pd.DataFrame]:
@@ -264,18 +295,18 @@ def checked(
     known: Vocabulary,
     tokens: Vocabulary,
     x: Float[Tensor, "places d_model"],
-    held_out: Int[Tensor, "batch width"],
     text: Text,
     params: FeaturesParams,
     fdr: float,
 ) -> pd.DataFrame:
     """Rows and matched random ones, measured on held-out text and with their edges cut there: `features.tables.ROWS`.
 
+    Of held-out text as many contexts as the features are learned on, since most rows stand in few of them.
     A feature is strongly active where it is above the median of its activations on training text.
     """
     f = split_.features.activations(x)
     least = torch.where(f > 0, f, torch.nan).nanmedian(0).values.nan_to_num(torch.inf)
-    per = split_.model.n_ctx - 1
+    held_out, per = spread_windows(text.valid, split_.model.n_ctx, params.windows), split_.model.n_ctx - 1
     document = documents(text.valid, split_.model.n_ctx, len(held_out)).reshape(-1, per)
     every = []
     for kind in (rows.MINED, rows.RANDOM):

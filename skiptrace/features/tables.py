@@ -9,17 +9,17 @@ ROUNDS, MINED = "rounds", "mined rows"
 BASIS = Column(
     "basis",
     "string",
-    "features; random features: along random directions of the same norms, with the best decoder; tokens: single ones",
+    "features; random features: along random directions, with the best decoder; or tokens",
 )
 RUNGS = Table(
     "features/<m>/rungs",
-    "The loss with features in the place of what the heads of the last layer read; a row is a basis and a rung.",
+    "The loss with features in place of what heads of the last layer read; a row is a basis and a rung.",
     [
         BASIS,
         Column(
             "rung",
             "string",
-            "additive: no interactions; every entry: all of those of features; heads read x̂; whole model",
+            "additive: no interactions; every entry; heads read x̂: additive parts too; whole model",
         ),
         Column("loss", "float64", "loss on held-out contexts", PER_TOKEN),
         Column("loss_se", "float64", "its standard error over contexts", PER_TOKEN),
@@ -38,7 +38,7 @@ CURVE = Table(
         Column(
             "order",
             "string",
-            "rounds: those that save most on training text beside those kept; mined rows: those that rows use",
+            "rounds: those that save most beside those kept; mined rows: those that rows use",
         ),
         Column("entries", "int64", "entries of QK and of OV that are kept; of mined rows, the rows"),
         Column("loss", "float64", "loss on held-out contexts", PER_TOKEN),
@@ -62,10 +62,10 @@ FEATURES = Table(
         Column("position_explained", "float64", "share of it that the position in the context explains"),
     ],
 )
-MATCH = "mined: by the rules of mining; random: a row of as frequent features and an as frequent output token"
+MATCH = "mined: by the rules of mining; random: with features and an output token about as frequent"
 ROWS = Table(
     "features/<m>/rows",
-    "Skip-trigrams of features: source … destination → output token, those that save most on training text first.",
+    "Skip-trigrams of features, those that save most on training text first; a row is a skip-trigram.",
     [
         Column("kind", "string", MATCH),
         RANK,
