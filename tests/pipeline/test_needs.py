@@ -15,6 +15,7 @@ from skiptrace.config.base import load
 from skiptrace.config.control import ControlParams
 from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams
 from skiptrace.config.directions import DirectionsParams
+from skiptrace.config.features import FeaturesParams
 from skiptrace.config.models import ModelParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.verification import VerificationParams
@@ -37,6 +38,7 @@ SCORING = load(ScoringParams, "scoring", PARAMS)
 ACCOUNT = load(AccountParams, "account", PARAMS)
 CONTROL = load(ControlParams, "control", PARAMS)
 DIRECTIONS = load(DirectionsParams, "directions", PARAMS)
+FEATURES = load(FeaturesParams, "features", PARAMS)
 DICTIONARY = load(ModelDictionaryParams, "dictionaries.one", PARAMS)
 TOYS = load(ToyDictionaryParams, "dictionaries.toy", PARAMS)
 TRAINING = load(ModelParams, "models.two", PARAMS)
@@ -62,6 +64,7 @@ def everything(model: Transformer) -> dict[str, Needs]:
         "train": needs.of_training(model, TRAINING, ROWS),
         "directions": needs_of_studies.of_directions(model, DIRECTIONS, ROWS, 1),
         "dictionary": needs_of_studies.of_dictionaries(model, DICTIONARY, 2, ROWS),
+        "features": needs_of_studies.of_features(model, FEATURES, ACCOUNT),
     }
 
 
@@ -164,6 +167,7 @@ def at_60_000_tokens(name: str) -> dict[str, Needs]:
         "account": needs.of_accounting(model, ACCOUNT, MOST),
         "directions": needs_of_studies.of_directions(model, DIRECTIONS, ROWS, params.twins),
         "dictionary": needs_of_studies.of_dictionaries(model, DICTIONARY, 2, ROWS),
+        "features": needs_of_studies.of_features(model, FEATURES, ACCOUNT),
     }
 
 
