@@ -75,10 +75,12 @@ P = TypeVar("P", bound=Params)
 
 @dataclass(frozen=True)
 class Plan:
-    """What one study looks at."""
+    """What one study looks at: sizes, those that were lowered, and the operations that it takes at its share."""
 
     sizes: Mapping[str, int]
     cuts: tuple[Cut, ...]
+    operations: float = 0.0
+    share: float = math.inf
 
     def of(self, params: P) -> P:
         """The parameters with the sizes of the plan in place of their own."""
@@ -96,6 +98,14 @@ class Plan:
     def said(self) -> str:
         """What is left out, in one line."""
         return ", ".join(f"{cut.kept:,} of {cut.asked:,} {cut.size.replace('_', ' ')}" for cut in self.cuts)
+
+    def over(self) -> str:
+        """How far the least that is looked at goes beyond the share; nothing where it does not."""
+        if self.operations <= self.share:
+            return ""
+        return (
+            f"{self.operations / RATE:,.0f} s on two cores at the least, beyond its share of {self.share / RATE:,.0f} s"
+        )
 
 
 def fit(
@@ -116,7 +126,7 @@ def fit(
             low, high = (middle, high) if operations(sizes | {name: middle}) <= most else (low, middle)
         sizes[name] = low
     cuts = tuple(Cut(study, name, asked[name], kept) for name, kept in sizes.items() if kept < asked[name])
-    return Plan(sizes, cuts)
+    return Plan(sizes, cuts, operations(sizes), most)
 
 
 def _sizes(study: str, params: Params, **more: int) -> dict[str, int]:
@@ -174,7 +184,7 @@ def mining(
     def operations(n: Mapping[str, int]) -> float:
         every = float(c.d_vocab) ** 2 if n["bins"] else 0.0
         direct = (2 * c.d_model + PER_ENTRY) * (float(words.eligible) ** 2 + every)
-        turned = offsets * (_factors(c) + (2 * c.d_head + PER_ENTRY) * every)
+        turned = offsets * (_factors(c) + (2 * c.d_head + PER_ENTRY) * (every + 3.0 * float(words.eligible) ** 2))
         return direct + n[HEADS] * (_mined(c, words, n["bins"]) + turned)
 
     return fit("mine", budget, _sizes("mine", params, **{HEADS: asked}), operations)
@@ -232,7 +242,7 @@ def accounting(c: "ModelConfig", params: "AccountParams", budget: "BudgetParams"
         context = c.n_ctx * (_place(c, c.n_ctx) + _logits(c) + 40.0 * c.n_ctx * c.n_heads)
         rungs = 1 + 8.0 * (1 + n["layers"])
         # Points of the curve, and slopes along the paths that entries are ranked on, of models that are their circuits.
-        along = (39.0 * n["contexts"] + 32.0 * n["selection"]) * c.n_layers * (c.linear and not c.rotary)
+        along = (39.0 * n["contexts"] + 32.0 * n["selection"]) * c.n_layers * (c.linear and not c.by_distance)
         entries = along * 2.0 * c.n_ctx * c.d_vocab * (c.d_model + c.n_heads * c.d_head)
         return n["contexts"] * rungs * context + n["selection"] * c.n_ctx * _place(c, c.n_ctx) + entries
 
@@ -273,21 +283,20 @@ class Asked(NamedTuple):
     exploration: "ExplorationParams"
 
 
-def cuts(c: "ModelConfig", count: pd.Series, asked: Asked, twins: int = 0) -> list[Cut]:
-    """All that the studies of a model leave out, given how often each of its tokens occurs in the training text."""
+def plans(c: "ModelConfig", count: pd.Series, asked: Asked, twins: int = 0) -> dict[str, Plan]:
+    """The plan of every study of a model, given how often each of its tokens occurs in the training text."""
     words, most = Words.of(count, asked.mining.min_count), asked.budget
     heads = c.n_layers * c.n_heads
     if asked.expansion.only is not None:
         heads = sum(
             name in asked.expansion.only for name in (f"L{i}H{h}" for i in range(c.n_layers) for h in range(c.n_heads))
         )
-    plans = [
-        scoring(c, asked.scoring, most),
-        mining(c, words, asked.mining, heads, len(asked.expansion.offsets) if c.rotary else 0, most),
-        verification(c, words, asked.verification, twins, most),
-        composition(c, asked.scoring, asked.expansion.virtual_heads, most),
-        accounting(c, asked.account, most),
-        directions(c, asked.directions, most),
-        looked_up(c, asked.exploration),
-    ]
-    return [cut for plan in plans for cut in plan.cuts]
+    return {
+        "score": scoring(c, asked.scoring, most),
+        "mine": mining(c, words, asked.mining, heads, len(asked.expansion.offsets) if c.rotary else 0, most),
+        "verify": verification(c, words, asked.verification, twins, most),
+        "compose": composition(c, asked.scoring, asked.expansion.virtual_heads, most),
+        "account": accounting(c, asked.account, most),
+        "directions": directions(c, asked.directions, most),
+        "explore": looked_up(c, asked.exploration),
+    }
