@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import scaling, training, ways
+from benchmarks import cluster, scaling, training, ways
 from benchmarks.measure import in_turns, peak_memory
 from skiptrace.mining.scan import Request
 
@@ -46,6 +46,8 @@ def main() -> None:
         tell("one row of a whole circuit")
         ways.store(whole, folder)["ours, from the factors"]()
         results["row_seconds"] = 1 / in_turns({"row": ways.one_row(whole, folder)})["row"]
+    tell("workers of a cluster")
+    results["cluster"] = cluster.measure()._asdict()
     (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     write(results)
 

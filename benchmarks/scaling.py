@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.optimize import nnls
 
+from benchmarks import cluster
+
 WAY = "rows + columns + whole"
 HELD_OUT = "50257 128"
 HOUR = 3600.0
@@ -115,6 +117,9 @@ def page(results: dict[str, Any]) -> str:
         "store none: reading a circuit back takes longer than computing it again.",
         "",
     ]
+    largest = MODELS[-1]
+    heads, seconds = largest.layers * largest.heads, 2 * found.seconds(largest.d_vocab, largest.d_head)
+    lines += cluster.section(cluster.Measured(**results["cluster"]), largest.name, heads, seconds)
     # What follows is not measured and stays as it stands.
     return "\n".join(lines) + CLUSTER + PAGE.read_text().partition(CLUSTER)[2]
 

@@ -1,8 +1,8 @@
-"""Count bigrams and measure the losses that need no attention.
+"""Count bigrams, and measure the losses of models that know nothing but n-grams.
 
 Reads   data/tokens/<c>/train.npy, valid.npy, vocab.parquet
 Writes  data/ngrams/<c>/bigrams.parquet   adjacent pairs of the training text
-        data/ngrams/<c>/baselines.json    unigram and Kneser–Ney bigram loss on valid, nats/token
+        data/ngrams/<c>/baselines.json    losses of unigrams and of Kneser–Ney n-grams on valid, nats/token
 """
 
 from skiptrace.files import read_tokens, write_json
@@ -19,9 +19,14 @@ def main() -> None:
     train, valid = (read_tokens(TOKENS / name / f"{split}.npy", d_vocab) for split in ("train", "valid"))
     bigrams = ngrams.count_bigrams(train, d_vocab)
     BIGRAMS.write(NGRAMS / name, bigrams.to_table())
-    baselines = ngrams.baselines(bigrams, valid, d_vocab)
+    baselines = ngrams.baselines(bigrams, train, valid, d_vocab)
     write_json(NGRAMS / name / "baselines.json", baselines._asdict(), sealed=True)
-    wrote(NGRAMS / name, f"loss {baselines.unigram_loss:.3f} nats by unigrams, {baselines.bigram_loss:.3f} by bigrams")
+    longest = len(baselines.ngram_losses)
+    wrote(
+        NGRAMS / name,
+        f"loss {baselines.unigram_loss:.3f} nats by unigrams, {baselines.bigram_loss:.3f} by bigrams, "
+        f"{baselines.ngram_losses[-1]:.3f} by {longest}-grams",
+    )
 
 
 if __name__ == "__main__":

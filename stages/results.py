@@ -75,7 +75,7 @@ def read_results() -> Results:
     corpora = {}
     for name, params in pipeline.corpora.items():
         sizes = _json(TOKENS / name / "sizes.json", "train", "valid", "survival")
-        baselines = _json(NGRAMS / name / "baselines.json", "unigram_loss", "bigram_loss")
+        baselines = _json(NGRAMS / name / "baselines.json", "unigram_loss", "bigram_loss", "ngram_losses")
         corpora[name] = CorpusResult(
             params=params,
             tokenizer=pipeline.tokenizers[name],
@@ -83,6 +83,7 @@ def read_results() -> Results:
             valid=Split(**sizes["valid"]),
             unigram_loss=baselines["unigram_loss"],
             bigram_loss=baselines["bigram_loss"],
+            ngram_losses=baselines["ngram_losses"],
             vocabulary=VOCAB.read(TOKENS / name),
             bigrams=COUNTS.read(NGRAMS / name),
             card=card.read(CORPORA / name / "card.json"),

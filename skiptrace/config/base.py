@@ -1,5 +1,7 @@
 """Reading params.yaml: frozen models, and errors that name the key."""
 
+import copy
+import functools
 import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,7 +37,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
             aliases than a file of parameters is.
     """
     with _named(path):
-        content = YAML(typ="safe", pure=True).load(bounded_yaml(path))
+        content = copy.deepcopy(_parsed(bounded_yaml(path)))
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected a mapping of groups such as corpora and models")
     return content
@@ -54,6 +56,12 @@ def bounded_yaml(path: Path) -> str:
         if "&" in text and _unfolded(YAML(typ="safe", pure=True).compose(text), {}) > MOST:
             raise InputError(f"{path}: its aliases (*name) unfold to more than {MOST:,} values; write out fewer")
     return text
+
+
+@functools.lru_cache(maxsize=4)
+def _parsed(text: str) -> Any:
+    """What a text of YAML holds, not to be changed; a stage asks the same file for several groups."""
+    return YAML(typ="safe", pure=True).load(text)
 
 
 @contextmanager

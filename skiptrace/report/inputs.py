@@ -41,6 +41,7 @@ class CorpusResult:
     valid: Split
     unigram_loss: float
     bigram_loss: float
+    ngram_losses: list[float]  # of smoothed n-grams of one token, two, and so on
     vocabulary: pd.DataFrame
     bigrams: pd.DataFrame
     card: Card | None = None

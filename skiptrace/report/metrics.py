@@ -114,6 +114,7 @@ def _model(model: ModelResult, results: Results, min_p_out: float) -> dict[str, 
         "valid_loss": rounded(model.valid_loss),
         "unigram_loss": rounded(corpus.unigram_loss),
         "bigram_loss": rounded(corpus.bigram_loss),
+        "ngram_loss": rounded(corpus.ngram_losses[-1]),
         "bigram_rank_correlation": rounded(model.agreement["spearman"].mean()),
         "bigram_rank_correlation_unigram": rounded(model.agreement["spearman_unigram"].mean()),
     }

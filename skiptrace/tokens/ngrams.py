@@ -1,12 +1,13 @@
-"""Bigram statistics and the losses a model without attention could reach."""
+"""Bigram statistics, and the losses of models that know nothing but n-grams."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float, Integer
+from jaxtyping import Integer
 
+from skiptrace.tokens import kneser_ney
 from skiptrace.tokens.tables import BIGRAMS
 
 CHUNK = 2**22  # tokens that are counted, or looked up, at once
@@ -36,66 +37,34 @@ def count_bigrams(stream: Integer[np.ndarray, " n"], vocab_size: int, chunk: int
     return Bigrams(distinct // vocab_size, distinct % vocab_size, count)
 
 
-class KneserNey:
-    """Interpolated Kneser–Ney bigram model (Chen & Goodman 1999, section 2.7).
-
-    p(b|a) = max(c(ab) − D, 0)/c(a) + D·N₊(a·)/c(a)·p_cont(b), with
-    p_cont(b) = N₊(·b)/N₊(··), itself discounted by the same D and interpolated with 1/V so that
-    a token never seen as a continuation keeps some probability. D = n₁/(n₁ + 2n₂), where n_k is
-    the number of pairs seen k times.
-    """
-
-    def __init__(self, bigrams: Bigrams, vocab_size: int) -> None:
-        self.vocab_size = vocab_size
-        self._pairs = bigrams.token * vocab_size + bigrams.next
-        self._count = bigrams.count
-        once, twice = (int((bigrams.count == k).sum()) for k in (1, 2))
-        # Without pairs seen once or twice the estimate is undefined; 1/2 is then as good as any.
-        self.discount = once / (once + 2 * twice) if once else 0.5
-        self._total = np.bincount(bigrams.token, bigrams.count, vocab_size)
-        self._followers = np.bincount(bigrams.token, minlength=vocab_size)
-        histories = np.bincount(bigrams.next, minlength=vocab_size)
-        n_pairs, n_types = len(bigrams.count), int((histories > 0).sum())
-        kept = np.maximum(histories - self.discount, 0) / n_pairs
-        self._continuation = kept + self.discount * n_types / n_pairs / vocab_size
-
-    def probability(
-        self, token: Integer[np.ndarray, " n"], next_token: Integer[np.ndarray, " n"]
-    ) -> Float[np.ndarray, " n"]:
-        """p(next | token) for aligned arrays of ids; a token never seen backs off entirely."""
-        token, next_token = token.astype(np.int64), next_token.astype(np.int64)
-        pairs = token * self.vocab_size + next_token
-        place = np.minimum(np.searchsorted(self._pairs, pairs), len(self._pairs) - 1)
-        count = np.where(self._pairs[place] == pairs, self._count[place], 0)
-        total = np.maximum(self._total[token], 1)
-        seen = np.maximum(count - self.discount, 0) / total
-        share = np.where(self._total[token] > 0, self.discount * self._followers[token] / total, 1.0)
-        return seen + share * self._continuation[next_token]
-
-
 class Baselines(NamedTuple):
-    """Mean loss on the validation stream, in nats per token, of models that do not attend."""
+    """Mean loss on the validation stream, in nats per token, of models that do not attend.
+
+    `ngram_losses` are of smoothed n-grams of one token, two, and so on.
+    """
 
     unigram_loss: float
     bigram_loss: float
     uniform_loss: float
-    discount: float
+    ngram_losses: list[float]
 
 
-def baselines(bigrams: Bigrams, valid: Integer[np.ndarray, " m"], vocab_size: int) -> Baselines:
-    """Unigram (counts plus one) and interpolated Kneser–Ney bigram losses.
+def baselines(
+    bigrams: Bigrams, train: Integer[np.ndarray, " n"], valid: Integer[np.ndarray, " m"], vocab_size: int
+) -> Baselines:
+    """The losses of unigrams (counts plus one) and of interpolated Kneser–Ney n-grams (`kneser_ney`).
 
-    Each token of `valid` but the first is predicted once, from the token before it.
+    Each token of `valid` but the first is predicted once, from those before it. Of a training text of more than
+    `kneser_ney.MOST` tokens, longer n-grams than one token are counted in that many.
     """
     counts = np.bincount(bigrams.next, bigrams.count, vocab_size) + 1
     unigram = np.log(counts / counts.sum())
-    bigram = KneserNey(bigrams, vocab_size)
-    starts = range(0, len(valid) - 1, CHUNK)
-    pairs = ((valid[s : s + CHUNK][: len(valid) - 1 - s], valid[s + 1 : s + 1 + CHUNK]) for s in starts)
-    parts = [np.log(bigram.probability(*pair)) for pair in pairs]
+    grams = kneser_ney.count(np.asarray(train[: kneser_ney.MOST]), vocab_size)
+    losses = []
+    for start in range(0, len(valid) - 1, CHUNK):  # the longest context of a chunk's first tokens is left out
+        part = np.asarray(valid[start : start + CHUNK + 1]).astype(np.int64)
+        losses.append([-np.log(p[1:]) for p in kneser_ney.probabilities(grams, part, vocab_size)])
+    ngrams = [float(np.concatenate(parts).mean()) for parts in zip(*losses, strict=True)]
     return Baselines(
-        float(-unigram[valid[1:]].mean()),
-        float(-np.concatenate(parts).mean()),
-        float(np.log(vocab_size)),
-        bigram.discount,
+        float(-unigram[valid[1:]].mean()), ngrams[min(1, len(ngrams) - 1)], float(np.log(vocab_size)), ngrams
     )

@@ -217,7 +217,7 @@ def hostile(make_model, tokens):
     table = pd.DataFrame({"token_id": range(23), "token": token, "count": count, "probability": count / count.sum()})
     corpus = CorpusResult(
         FilesCorpus(kind="files", path="x", valid_share=0.1), TokenizerParams(vocab_size=300),
-        Split(9, 900, 300), Split(1, 90, 30), 3.1, 2.85, table, COUNTS,
+        Split(9, 900, 300), Split(1, 90, 30), 3.1, 2.85, [3.1, 2.85, 2.7, 2.6, 2.55], table, COUNTS,
     )  # fmt: skip
     models = {"zero": make_model(0), "one": make_model(1).float(), "two": make_model(2).float()}
     models["zero"] = models["zero"].float()

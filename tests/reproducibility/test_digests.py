@@ -39,7 +39,7 @@ def maker(processor: str) -> str:
 
 @pytest.fixture(scope="module")
 def here() -> dict[str, str]:
-    return study(OMP_NUM_THREADS="2")
+    return study(OMP_NUM_THREADS="1")
 
 
 @pytest.mark.skipif(not arithmetic.has_avx2(), reason="known difference: kernels are chosen on x86-64 with AVX2 alone")
@@ -65,13 +65,8 @@ def test_every_processor_gives_the_same_bytes_with_compatible_kernels():
         assert not differing, said
 
 
-@pytest.mark.skipif(not arithmetic.has_avx2(), reason="known difference: kernels are chosen on x86-64 with AVX2 alone")
-def test_one_thread_gives_the_same_bytes_as_two(here):
-    assert study(OMP_NUM_THREADS="1") == here
-
-
 @pytest.mark.skipif(not arithmetic.has_avx2(), reason="there is no lesser set of instructions to emulate")
-def test_four_threads_of_a_processor_with_fewer_instructions_give_the_same_bytes_as_two(here):
+def test_four_threads_of_a_processor_with_fewer_instructions_give_the_same_bytes_as_one(here):
     """MKL, oneDNN, NumPy and numba held to what a processor of 2013 has."""
     lesser = {"MKL_ENABLE_INSTRUCTIONS": "AVX2", "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": HASWELL}
     assert study(OMP_NUM_THREADS="4", **lesser) == here

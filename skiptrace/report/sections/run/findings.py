@@ -61,6 +61,8 @@ def attention(study: Study) -> Finding | None:
     gain, error = rungs.loc["direct path", "lost"], NORMAL * rungs.loc["direct path", "lost_se"]
     numbers, shares, mined = account(model), recovered(model), account(model).get("table_rows")
     largest = max((n for n in shares if n <= 10_000), default=None)
+    ngrams = study.results.corpora[model.params.corpus].ngram_losses
+    trigrams, longest = ngrams[2], ngrams[-1]
     entries = (
         f"; of the rest, the mined rows shown first recover {mined:.1%}, {largest:,} entries chosen by loss "
         f"{shares[largest]:.0%}"
@@ -72,7 +74,8 @@ def attention(study: Study) -> Finding | None:
         bracketed(gain, gain - error, gain + error, "nats"),
         f"per token is what attention adds to model {name}; that share is left when attention scores are one number "
         f"for the source plus one for the destination{entries}",
-        f"loss {numbers['direct']:.2f} without heads, {numbers['whole']:.2f} with them",
+        f"loss {numbers['direct']:.2f} without heads, {numbers['whole']:.2f} with them; a smoothed model of the two "
+        f"tokens before {trigrams:.2f}, of the four before {longest:.2f}",
         _example(study, model, 0),
         Link("what attention adds", f"{name}-account"),
     )

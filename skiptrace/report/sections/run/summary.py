@@ -99,6 +99,7 @@ def losses(study: Study) -> Section:
                 with_error(model.valid_loss, NORMAL * loss_error(model)),
                 f"{corpus.bigram_loss:.3f}",
                 f"{corpus.unigram_loss:.3f}",
+                *(f"{loss:.3f}" for loss in (corpus.ngram_losses[2], corpus.ngram_losses[-1])),
                 f"{scored['copies'].sum()} of {len(scored)}" if attends else "–",
                 f"{scored['positional'].sum()} of {len(scored)}" if attends else "–",
                 f"{in_context_learning(model):+.3f}",
@@ -110,12 +111,14 @@ def losses(study: Study) -> Section:
         "Loss",
         "Bigram",
         "Unigram",
+        "Trigram",
+        "5-gram",
         "Copying heads",
         "Positional heads",
         "In-context learning",
     )
     models = Table(
-        "Loss on held-out text in nats per token, beside an interpolated Kneser–Ney bigram model and a unigram model "
+        "Loss on held-out text in nats per token, beside interpolated Kneser–Ney n-gram models and a unigram model "
         "on the same tokens. In-context learning: loss late in the context minus loss early in it, in nats; a bigram "
         "model has none, so its value is noise. ±: half of the 95 % interval, errors clustered by document.",
         (*words("Model", "Corpus"), *numbers(*measured)),
@@ -133,7 +136,8 @@ def losses(study: Study) -> Section:
             figure(
                 "loss_curves",
                 "Loss during training",
-                "The zero-layer model flattens out at the smoothed bigram; each layer of attention goes below it. "
+                "The zero-layer model flattens out at the smoothed bigram; each layer of attention goes below it. The "
+                "smoothed 5-gram is what the four tokens before say alone: a model above that line may know no more. "
                 "Measured on the first contexts of the held-out text, so the ends differ slightly from the table.",
                 draw_loss_curves,
                 results,
@@ -155,7 +159,8 @@ def draw_loss_curves(results: Results) -> str:
                 end = (curve["tokens"].iloc[-1] / 1e6, curve["valid_loss"].iloc[-1])
                 axes.annotate(name, end, (5, 0), "data", "offset points", color=line.get_color(), va="center")
             baseline = results.corpora[corpus]
-            for value, label in ((baseline.unigram_loss, "unigram"), (baseline.bigram_loss, "smoothed bigram")):
+            known = (("unigram", baseline.unigram_loss), ("smoothed bigram", baseline.bigram_loss))
+            for label, value in (*known, ("smoothed 5-gram", baseline.ngram_losses[-1])):
                 axes.axhline(value, color=GREY, lw=1, ls="--")
                 place = axes.get_yaxis_transform()
                 axes.annotate(label, (1, value), (0, 3), place, "offset points", color=INK, ha="right", fontsize=8)
