@@ -30,7 +30,9 @@ if TYPE_CHECKING:  # so that a study depends on the parameters of no other
     from skiptrace.models.config import ModelConfig
 
 SOFTMAX = 1.3  # what logits cost, as a multiple of their product
+ONE_THREAD = 2.0  # what one thread takes, as a multiple of two
 DOUBLE = 2.0  # a number in double precision, as a multiple of one in single precision
+PASSES = 100.0  # looking several times at an entry of a pattern, in small tensors
 FACTORING = 20.0  # a QR or eigenvalue decomposition of n × n, as a multiple of n³: on one thread, in double precision
 # Of the minutes of the budget, what each study may take; the rest is for import, look-ups, summary and report.
 SHARES = {"score": 0.07, "mine": 0.27, "verify": 0.28, "compose": 0.09, "account": 0.08, "directions": 0.06}
@@ -103,9 +105,11 @@ class Plan:
         """How far the least that is looked at goes beyond the share; nothing where it does not."""
         if self.operations <= self.share:
             return ""
-        return (
-            f"{self.operations / RATE:,.0f} s on two cores at the least, beyond its share of {self.share / RATE:,.0f} s"
+        takes, has = (
+            f"{each / RATE:,.0f}" if each > 10 * RATE else f"{each / RATE:.2g}"
+            for each in (self.operations, self.share)
         )
+        return f"{takes} s on two cores at the least, beyond its share of {has} s"
 
 
 def fit(
@@ -162,7 +166,8 @@ def scoring(c: "ModelConfig", params: "ScoringParams", budget: "BudgetParams") -
     def operations(n: Mapping[str, int]) -> float:
         text = 3.0 * n["sequences"] * ctx * (_place(c, ctx) + 40.0 * ctx * c.n_layers * c.n_heads)
         losses = n["loss_contexts"] * ctx * (_place(c, ctx) + _logits(c))
-        positions = heads * n["null_draws"] * ctx * (4.0 * c.d_model * c.d_head + ctx * (2 * c.d_head + 40))
+        drawn = ctx * (4.0 * c.d_model * c.d_head + ctx * (2 * c.d_head + PASSES * (3 + c.n_heads)))
+        positions = c.n_layers * n["null_draws"] * drawn
         random = 2 * n["null_draws"] * DOUBLE * (2.0 * c.d_model**2 * c.d_head + FACTORING * c.d_head**3)
         return text + losses + positions + random + heads * (_factors(c) + _own_row(c))
 
@@ -230,7 +235,7 @@ def composition(c: "ModelConfig", params: "ScoringParams", pairs: int, budget: "
         deleted = DOUBLE * some**2 * (4.0 * places * c.d_model * c.d_head + FACTORING * c.d_head**3)
         circuits = (heads + 2.0 * pairs) * (_own_row(c) + _factors(c)) if c.n_layers > 1 else 0.0
         losses = terms * places * _logits(c)
-        return losses + nulls + text + written + deleted + circuits
+        return ONE_THREAD * (losses + nulls + text + written + deleted + circuits)
 
     return fit("compose", budget, _sizes("compose", params, **{HEADS: heads}), operations)
 

@@ -16,6 +16,7 @@ from skiptrace.config.mining import MiningParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.verification import VerificationParams
 from skiptrace.models.config import ModelConfig
+from stages import needs
 
 SMALL = ModelConfig(n_layers=2, n_heads=4, d_model=128, d_head=32, n_ctx=256, d_vocab=2048)
 GPT2 = ModelConfig(
@@ -82,6 +83,28 @@ def test_a_larger_budget_leaves_out_less_and_the_least_is_never_undercut():
         small, large = ({(c.study, c.size): c.kept for c in cuts(GPT2, COUNTS, asked(m))} for m in (before, after))
         assert all(small.get(key, kept) <= kept for key, kept in large.items())
     assert cuts(GPT2, COUNTS, asked(1e9))[0].study == "explore", "a page has its size, whatever the time"
+
+
+@pytest.mark.parametrize("config", [SMALL, GPT2], ids=["small", "gpt2"])
+@pytest.mark.parametrize("minutes", [0.01, 1.0, 25.0])
+def test_a_study_fits_its_share_or_looks_at_the_least_and_says_so(config, minutes, capsys):
+    counts = pd.Series([100] * 2000 + [0] * (config.d_vocab - 2000))
+    for study, plan in budget.plans(config, counts, asked(minutes)).items():
+        needs.within(study, plan)
+        told = capsys.readouterr().err
+        assert ("so that it fits budget.minutes" in told) == bool(plan.cuts)
+        if plan.operations <= plan.share:
+            assert plan.over() == "" and "at the least" not in told
+            continue
+        least = {name: min(least, plan.sizes[name]) for name, least in budget.LEAST[study].items()}
+        assert plan.sizes == least
+        assert f"{study}: {plan.over()} of budget.minutes of params.yaml\n" in told
+        assert plan.share == pytest.approx(60 * minutes * budget.SHARES[study] * costs.RATE)
+
+
+def test_all_studies_of_gpt2_together_fit_the_budget_that_is_the_default():
+    total = sum(plan.operations for plan in budget.plans(GPT2, COUNTS, asked(25.0)).values())
+    assert total < 0.9 * 25 * 60 * costs.RATE  # the rest is for import, look-ups, summary and report
 
 
 def test_plans_depend_on_no_clock(monkeypatch):
