@@ -18,7 +18,7 @@ from skiptrace.dictionary import sites
 from skiptrace.evidence.causal import frequency_matched, log_p
 from skiptrace.evidence.used import judged, measured
 from skiptrace.features.parts import Parts
-from skiptrace.mining.skip_trigrams import ROLES, RULES
+from skiptrace.mining.skip_trigrams import ROLES, average_draws, expected, published
 from skiptrace.mining.vocabulary import Vocabulary
 
 KEYS = ["head", "source", "destination", "out"]
@@ -38,8 +38,11 @@ def mine(split: Parts, features: Vocabulary, tokens: Vocabulary, params: MiningP
     found = []
     for head, (qk, ov) in enumerate(zip(split.qk, split.ov, strict=True)):
         ov = ov.centred().restricted(within, outs)
-        for name, rule in RULES.items():
-            made = rule(qk, ov, features, params)
+        rules = {
+            "published": published(qk, ov, features, params),
+            "expected": expected(qk, ov, features, params, average_draws(qk, features, params)),
+        }
+        for name, made in rules.items():
             places = [torch.from_numpy(made.selected[role].to_numpy().astype(np.int64)) for role in ROLES]
             raised = ov.entries(places[0], places[2])
             each = {
@@ -57,7 +60,7 @@ def mine(split: Parts, features: Vocabulary, tokens: Vocabulary, params: MiningP
     every = pd.concat(found, ignore_index=True)
     every["rank"] = 1 + every.sort_values("score", ascending=False, kind="stable").groupby("rule").cumcount()
     ranks = every[every["rank"] <= most].pivot_table(index=KEYS, columns="rule", values="rank")
-    ranks = ranks.reindex(columns=list(RULES)).add_prefix("rank_").reset_index()
+    ranks = ranks.reindex(columns=["published", "expected"]).add_prefix("rank_").reset_index()
     return ranks.merge(every[[*KEYS, "qk", "ov"]].drop_duplicates(KEYS), on=KEYS)
 
 
