@@ -282,7 +282,7 @@ def expand_circuits(model: Transformer, folder: Folder, **expansion: Any) -> lis
     place = Path(folder)
     writer.refuse_too_much(len(found), model.d_vocab, params, place)
     circuits = [named(model, name) for name in found]
-    writer.write(circuits, model.d_vocab, str(place.resolve()), params)
+    writer.write(circuits, model.d_vocab, str(place.resolve()), params, model.config.readings)
     return [each.label for each in circuits]
 
 

@@ -127,11 +127,10 @@ def _noise(key: str, a: Version, b: Version) -> Noise | None:
 
 
 def _spread(version: Version, name: str, metric: str) -> Spread | None:
-    """What a model's own twins say of a headline number of its account; None if there are none."""
-    group, _, number = metric.partition(".")
-    sd = _numbers(version.metrics).get(f"models.{name}.account.twin_spread.{number}")
+    """What a model's own twins say of a headline number; None if there are none."""
+    sd = _numbers(version.metrics).get(f"models.{name}.twin_spread.{metric}")
     seeds = version.named[name].get("twins", 0)
-    if group != "account" or sd is None or not isinstance(seeds, int):
+    if sd is None or not isinstance(seeds, int):
         return None
     return Spread(sd, 1 + seeds)
 

@@ -22,6 +22,7 @@ from skiptrace.report.sections.models import (
     cutoffs,
     directions,
     evidence,
+    feature_rows,
     features,
     heads,
     induction,
@@ -135,6 +136,7 @@ FEATURES = Part(
     (
         language.language,
         entries.features,
+        feature_rows.feature_rows,
         features.features,
     ),
     "how-features-share-space",

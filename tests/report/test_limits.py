@@ -8,13 +8,16 @@ from skiptrace.report.sections.run.limits import limits
 from skiptrace.report.sections.run.summary import lead
 from tests.report.conftest import study_of
 
+LEFT = budget.Plan({"null_rows": 80}, (budget.Cut("verify", "null_rows", 200, 80),), 97e11, 90e11)
+
 
 def test_the_report_says_what_is_left_out(hostile):
     study = study_of(hostile)
     assert limits(study) is None
-    section = limits(replace(study, limited={"two": [budget.Cut("verify", "null_rows", 200, 80)]}))
+    section = limits(replace(study, limited={"two": {"verify": LEFT}}))
     assert section is not None
     assert ("two", "evidence", "null rows", "80", "200") in section.blocks[0].rows
+    assert section.paragraphs[1] == "two, evidence: 97 s on two cores at the least, beyond its share of 90 s."
 
 
 def test_an_imported_model_did_not_read_the_text_here_and_may_have_mlps(hostile):

@@ -242,7 +242,10 @@ def test_a_table_is_shown_and_saved_as_its_address_says(visit, two):
     assert [float(row["OV"]) for row in saved] == [skips["mined"]["ov"][i] / 100 for i in kept]
     assert not any(text.startswith(FORMULA) for row in saved for text in (row["Source"], row["Output"]))
     playwright.expect(section.locator(".note")).to_contain_text("data/tables/two.parquet")
-    section.locator(".filters select").nth(1).select_option("no")
+    assert [row["Corpus"] for row in saved] == [skips["support"][i] for i in kept]
+    assert [row["On text"] for row in saved] == [skips["use"][i] for i in kept]
+    assert [row["Consistent"] for row in saved] == ["yes" if skips["consistent"][i] else "no" for i in kept]
+    section.locator(".filters label", has_text="Survives").locator("select").select_option("no")
     assert "where=Survives%3Ano" in page.url and "sort=OV%3Aasc" in page.url
 
 

@@ -170,13 +170,14 @@ function listed(name, corpus, role, ids) {
 // Those that the corpus supports, in the order of the table: worth most first.
 function supportedRows({ name, model, corpus }, h) {
   const { skips } = model, checked = skips.survives.length, supported = [];
-  for (let i = 0; i < checked && supported.length < ROWS; i++) if (skips.head[i] === h && skips.checked.lift_low[i] > constants.scale) supported.push(i);
+  for (let i = 0; i < checked && supported.length < ROWS; i++) if (skips.head[i] === h && skips.support[i] === "supported") supported.push(i);
   const all = element("a", { href: hashOf([["skips", name], ["where", `Head:${model.heads[h]}`]]) }, "All of this head");
   if (!supported.length) return note("None that was checked is supported by the corpus. ", all, ".");
-  const heads = [...words("Skip-trigram"), ...numbers("Effect", "Lift"), ...words("Survives")];
+  const heads = [...words("Skip-trigram"), ...numbers("Effect", "Lift"), ...words("Consistent", "On text", "Survives")];
+  const yes = (held) => (held ? "yes" : "no");
   const body = supported.map((i) => [
     constants.roles.flatMap((role, k) => [["", " … ", " → "][k], token(name, corpus, role, skips.ids[role][i])]),
-    signed(skips.checked.effect_nats[i]), (skips.checked.corpus_lift[i] / constants.scale).toFixed(1), skips.survives[i] ? "yes" : "no"]);
+    signed(skips.checked.effect_nats[i]), (skips.checked.corpus_lift[i] / constants.scale).toFixed(1), yes(skips.consistent[i]), skips.use[i], yes(skips.survives[i])]);
   const [source, destination, out] = constants.roles.map(roleName);
   return [rows("Its supported skip-trigrams", heads, body), note(`${source} … ${destination} → ${out}, those that the corpus supports, worth most first. `, all, ".")];
 }

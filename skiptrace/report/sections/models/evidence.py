@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from skiptrace.config.verification import VerificationParams
+from skiptrace.evidence.support import Support
 from skiptrace.evidence.tables import CHECKED, FUNNEL
 from skiptrace.evidence.used import Use
 from skiptrace.report.inputs import ModelResult, Study
@@ -88,12 +89,13 @@ def evidence(study: Study) -> Section | None:
             (
                 *words("Head", "Skip-trigram"),
                 *numbers("Effect", "Replaced", "Random rows", "p(out)", "A … B C (expected)", "Lift"),
-                *words("Corpus", "On text"),
+                *words("Consistent", "On text", "Corpus"),
                 *numbers("Loss there"),
                 *words("Survives"),
             ),
             CHECKED,
-            "- - effect_nats replaced_nats null_mean p_out corpus_count corpus_lift support use used_nats survives",
+            "- - effect_nats replaced_nats null_mean p_out corpus_count corpus_lift consistent use support used_nats "
+            "survives",
         ),
         [_row(r) for r in best.to_dict("records")],
     )
@@ -102,8 +104,9 @@ def evidence(study: Study) -> Section | None:
         f"effects_{name}",
         "Effect against lift",
         "To the right of zero the attention edge raises the output token, as the weights say; above the dashed line "
-        "the training text has the skip-trigram more often than expected. Rows that the training text does not "
-        "contain are left out.",
+        "the training text has the skip-trigram more often than expected. Colours: what the corpus says; filled where "
+        "the row is consistent, ringed in black where it is used on held-out text. Rows that the training text does "
+        "not contain are left out.",
         draw_effects,
         checked,
     )
@@ -127,8 +130,9 @@ def _row(row: dict[str, Any]) -> tuple[Cell, ...]:
         f"{row['p_out']:.2f}",
         f"{row['corpus_count']:,} ({row['corpus_expected']:,.0f})",
         lift if np.isfinite(row["corpus_lift"]) else "–",
-        row["support"],
+        "yes" if row["consistent"] else "no",
         row["use"],
+        row["support"],
         f"{row['used_nats']:+.3f} ± {row['used_se']:.3f}" if np.isfinite(row["used_se"]) else "–",
         "yes" if row["survives"] else "no",
     )
@@ -166,17 +170,15 @@ def _rankings(checked: pd.DataFrame) -> Table:
     rankings = {"published rule": "rank_published", "expected gain": "rank_expected", "by evidence": "rank_evidence"}
     rows: list[tuple[Cell, ...]] = []
     for label, column in rankings.items():
-        shares = []
         for leading in LEADING:
             top = checked[checked[column] <= leading]
-            kept = [top["support"] == "supported", top["survives"].astype(bool)]
-            shares += [f"{each.mean():.0%}" if len(top) else "–" for each in kept]
-        rows.append((label, *shares))
-    heads = [f"{what}, first {n:,}" for n in LEADING for what in ("Supported", "Survive")]
+            passed = (top["consistent"], top["use"] == Use.USED, top["support"] == Support.SUPPORTED, top["survives"])
+            shares = (f"{each.astype(bool).mean():.0%}" if len(top) else "–" for each in passed)
+            rows.append((label, f"{leading:,}", *shares))
     return Table(
-        "The share of the first rows of each ranking that survives. The ranking by evidence uses the results of the "
-        "check.",
-        (*words("Ranking"), *numbers(*heads)),
+        "The share of the first rows of each ranking that is consistent, used on text as it is, supported by the "
+        "corpus, and that survives. The ranking by evidence uses the results of the check.",
+        (*words("Ranking"), *numbers("First rows", "Consistent", "Used", "Supported", "Survive")),
         rows,
     )
 
@@ -193,15 +195,17 @@ def draw_effects(checked: pd.DataFrame) -> str:
         axes = drawn.subplots()
         for label, chosen, colour in groups:
             part = seen[chosen]
+            consistent, used = part["consistent"].astype(bool), (part["use"] == Use.USED).to_numpy()
             axes.scatter(
                 part["effect_nats"],
                 part["corpus_lift"],
-                s=9,
+                s=9 + 11 * used,
                 alpha=0.6,
-                color=colour,
-                lw=0,
-                label=f"{label} ({len(part)})",
+                facecolors=[colour if each else "none" for each in consistent],
+                edgecolors=["black" if each else colour for each in used],
+                lw=0.6,
             )
+            axes.scatter([], [], s=9, color=colour, label=f"{label} ({len(part)})")
         axes.axhline(1, color=GREY, lw=1, ls="--")
         axes.axvline(0, color=GREY, lw=1, ls="--")
         axes.set_yscale("log")
