@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from skiptrace.arithmetic import on_one_thread
+from skiptrace.arithmetic import on_one_thread, probe
 from skiptrace.errors import InputError, one_line
 from skiptrace.progress import progress
 
@@ -41,8 +41,8 @@ def side_by_side(
     on a cluster loses nothing: its tasks run elsewhere.
 
     Raises:
-        InputError: the scheduler does not answer or goes away, there is no worker or one of another version, or the
-            number of local processes is wrong.
+        InputError: the scheduler does not answer or goes away, there is no worker, or one of another version or
+            arithmetic, or the number of local processes is wrong.
     """
     with _executor(len(arguments), threads) as (executor, watch):
         if executor is None:
@@ -137,11 +137,11 @@ def _cluster(address: str) -> Iterator[tuple[Executor, Callable[[], None]]]:
         # RuntimeError: of an address without encryption where Dask's configuration requires it.
         except (OSError, ValueError, RuntimeError, TimeoutError) as error:
             found = f"SKIPTRACE_SCHEDULER: no scheduler answers at {address} ({one_line(error)})"
-            raise InputError(f"{found}; start one with `dask scheduler --host 127.0.0.1`") from None
+            raise InputError(f"{found}; start one, docs/scaling.md says how") from None
         with client:
             watch = _Watch(client, address)
             watch.wait_for_a_worker()
-            _compare_versions(client)
+            _compare(client)
             yield client.get_executor(pure=False, retries=RETRIES), watch
     finally:
         logging.disable(level)
@@ -163,8 +163,8 @@ class _Watch:
                 self.seen = time.monotonic()
         if time.monotonic() - self.seen > SECONDS:
             raise InputError(
-                f"SKIPTRACE_SCHEDULER: no worker at {self.address} for {SECONDS} s; start some with "
-                f"`dask worker {self.address} --nthreads 1` and run the same command again to continue"
+                f"SKIPTRACE_SCHEDULER: no worker at {self.address} for {SECONDS} s; start some, docs/scaling.md says "
+                "how, and run the same command again to continue"
             )
 
     def wait_for_a_worker(self) -> None:
@@ -174,13 +174,21 @@ class _Watch:
             self()
 
 
-def _compare_versions(client: Any) -> None:
+def _compare(client: Any) -> None:
+    """Compare versions, and then arithmetic, without which results are not the same to the bit."""
     for package in ALIKE:
         here = _version(package)
         for worker, there in client.run(importlib.metadata.version, package, on_error="return").items():
             if there != here:
                 found = f"version {there}" if isinstance(there, str) else "nothing that can be imported"
                 raise InputError(f"{worker}: this worker has {found} of {package}, here it is {here}; install the same")
+    here = on_one_thread(probe)
+    for worker, there in client.run(on_one_thread, probe).items():
+        if there != here:
+            raise InputError(
+                f"{worker}: this worker computes with other kernels than are used here; start it as docs/scaling.md "
+                "says, or, where its processor is of another kind, with SKIPTRACE_KERNELS=compatible everywhere"
+            )
 
 
 def _version(package: str) -> str:

@@ -1,4 +1,5 @@
 import contextlib
+import ipaddress
 import math
 import os
 import re
@@ -14,10 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+import psutil
 import pytest
 import torch
 
-from skiptrace import workers
+from skiptrace import arithmetic, workers
 from skiptrace.arithmetic import on_one_thread
 from skiptrace.circuits.factored import names
 from skiptrace.config.expansion import ExpansionParams
@@ -71,10 +73,22 @@ def test_a_local_process_that_is_killed_is_told_in_one_line(monkeypatch):
         side_by_side(os._exit, [(9,), (9,)], "roots")
 
 
+@pytest.fixture(autouse=True)
+def probe(monkeypatch):
+    """Plugins of pytest load NumPy before its kernels are chosen, so that other processes alone compare arithmetic."""
+    monkeypatch.setattr(workers, "probe", str)
+
+
 def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+ON_A_CLUSTER = (ROOT / "docs/scaling.md").read_text().partition("## On a cluster")[2]
+# What it tells to type: a cluster on this machine, certificates, what has Dask use them, an encrypted cluster.
+LOCAL, MAKE, EXPORT, ENCRYPTED = re.findall(r"^```sh\n(.*?)^```$", ON_A_CLUSTER, re.MULTILINE | re.DOTALL)
+NETWORK = {"--interface ib0": "--host 127.0.0.1", "login01": "127.0.0.1", "8787": "0"}
 
 
 class Cluster(NamedTuple):
@@ -85,30 +99,45 @@ class Cluster(NamedTuple):
     workers: list[subprocess.Popen]
 
 
+def typed(block: str, port: int) -> list[list[str]]:
+    """The words of the commands that start a scheduler and a worker, on this machine's own network and other ports."""
+    for name, here in (NETWORK | {"8786": str(port)}).items():
+        block = block.replace(name, here)
+    commands = [line.split("#")[0].rstrip(" &").split() for line in block.splitlines() if line.startswith("dask ")]
+    return [["-m", f"distributed.cli.dask_{command[1]}", *command[2:]] for command in commands]
+
+
+def computing() -> dict[str, str]:
+    """The environment of a user's shell, in which nothing chooses kernels, after the line that does."""
+    (line,) = [line for line in LOCAL.splitlines() if line.startswith("eval ")]
+    bare = {name: value for name, value in os.environ.items() if name not in arithmetic.variables()}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    told = subprocess.run(["bash", "-ec", f"{line}\nenv -0"], cwd=ROOT, env=bare | {"PATH": path}, text=True,
+                          capture_output=True, check=True)  # fmt: skip
+    return dict(variable.split("=", 1) for variable in told.stdout.rstrip("\0").split("\0"))
+
+
 @contextlib.contextmanager
-def started(place: Path, workers: int, protocol: str = "tcp", **environment: str) -> Iterator[Cluster]:
+def started(place: Path, workers: int, block: str = LOCAL, **environment: str) -> Iterator[Cluster]:
     """A scheduler and workers of one process each, as a user starts them."""
     port = free_port()
-    address = f"{protocol}://127.0.0.1:{port}"
-    variables = os.environ | {"DASK_DISTRIBUTED__WORKER__DAEMON": "False", "PYTHONWARNINGS": "ignore"} | environment
+    scheduler, worker = typed(block, port)
+    variables = computing() | {"DASK_DISTRIBUTED__WORKER__DAEMON": "False", "PYTHONWARNINGS": "ignore"} | environment
 
-    def start(*command: str) -> subprocess.Popen:
-        full = [sys.executable, "-m", *command]
+    def start(command: list[str]) -> subprocess.Popen:
+        full = [sys.executable, *command]
         return subprocess.Popen(full, cwd=place, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    where = ["--host", "127.0.0.1", "--port", str(port), "--protocol", protocol, "--no-dashboard"]
-    scheduler = start("distributed.cli.dask_scheduler", *where)
-    worker = ["distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
-    running = [start(*worker) for _ in range(workers)]
+    running = [start(scheduler), *(start([*worker, "--no-nanny"]) for _ in range(workers))]
     try:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
                 break
             time.sleep(0.1)
-        yield Cluster(address, scheduler, running)
+        yield Cluster(worker[2], running[0], running[1:])
     finally:
-        for process in (*running, scheduler):
+        for process in reversed(running):
             process.kill()
             process.wait()
 
@@ -122,6 +151,13 @@ def cluster(tmp_path_factory):
         with Client(found.address, timeout=60, set_as_default=False) as client:
             client.wait_for_workers(2, timeout=60)
         yield found
+
+
+def test_nothing_but_this_machine_reaches_the_documented_cluster(cluster):
+    """Neither by the protocol of Dask, which runs code, nor by its web pages."""
+    for process in (cluster.scheduler, *cluster.workers):
+        listening = [c for c in psutil.Process(process.pid).net_connections("inet") if c.status == psutil.CONN_LISTEN]
+        assert len(listening) >= 2 and {ipaddress.ip_address(c.laddr.ip).is_loopback for c in listening} == {True}
 
 
 EXPANSION = ExpansionParams(
@@ -214,6 +250,10 @@ def test_errors_of_a_cluster_are_told_in_one_line(cluster, monkeypatch):
                 side_by_side(math.sqrt, [(1.0,)], "roots")
             patch.setattr(workers, "_version", version)
     with monkeypatch.context() as patch:
+        patch.setattr(workers, "probe", lambda: time.time_ns())
+        with pytest.raises(InputError, match=r"tcp://.*: this worker computes with other kernels than are used here"):
+            side_by_side(math.sqrt, [(1.0,)], "roots")
+    with monkeypatch.context() as patch:
         patch.setattr(workers, "source_hash", lambda: "other")
         with pytest.raises(InputError, match="a worker has another version of skiptrace"):
             side_by_side(math.sqrt, [(1.0,)], "roots")
@@ -256,7 +296,7 @@ def test_a_cluster_whose_last_worker_goes_is_one_line(cluster, tmp_path, monkeyp
     """It leaves no worker to the tests after it, which start their own."""
     error = lose(cluster.workers, tmp_path / "begun", cluster.address, monkeypatch)
     assert error.startswith(
-        f"SKIPTRACE_SCHEDULER: no worker at {cluster.address} for 1 s; start some with `dask worker"
+        f"SKIPTRACE_SCHEDULER: no worker at {cluster.address} for 1 s; start some, docs/scaling.md says how"
     )
     assert capfd.readouterr().err == ""
 
@@ -272,14 +312,8 @@ def test_a_cluster_without_workers_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "SECONDS", 1)
     with started(tmp_path, 0) as found:
         monkeypatch.setenv("SKIPTRACE_SCHEDULER", found.address)
-        with pytest.raises(InputError, match=f"no worker at {found.address} for 1 s; start some with `dask worker"):
+        with pytest.raises(InputError, match=f"no worker at {found.address} for 1 s; start some, docs/scaling"):
             side_by_side(math.sqrt, [(9.0,)], "roots")
-
-
-# How docs/scaling.md makes certificates, has Dask use nothing else, and starts a cluster.
-MAKE, EXPORT, START = re.findall(
-    r"^```sh\n(.*?)^```$", (ROOT / "docs/scaling.md").read_text().partition("and encrypt.")[2], re.MULTILINE | re.DOTALL
-)
 
 
 def certificates(home: Path) -> dict[str, str]:
@@ -291,19 +325,6 @@ def certificates(home: Path) -> dict[str, str]:
     assert told.returncode == 0, told.stderr
     variables = dict(line.split("=", 1) for line in told.stdout.rstrip("\0").split("\0"))
     return {name: value for name, value in variables.items() if name.startswith("DASK_")}
-
-
-def test_the_documented_cluster_starts_as_ours_do():
-    """What `started` passes to Dask is what the page tells to type, but for the network."""
-    network = ("--interface ib0", "--port 8786", "tls://login01:8786")
-    typed = [line.split("#")[0] for line in START.splitlines()]
-    for name in network:
-        typed = [line.replace(name, "") for line in typed]
-    assert [line.split() for line in typed] == [
-        ["dask", "scheduler", "--protocol", "tls", "&"],
-        ["dask", "worker", "--nthreads", "1", "&"],
-        ["SKIPTRACE_SCHEDULER=", "dvc", "repro"],
-    ]
 
 
 def asks(address: str, seconds: int, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -321,7 +342,7 @@ run(lambda: print(workers.side_by_side(math.sqrt, [(9.0,)], "roots")))
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 def test_only_who_has_a_certificate_reaches_an_encrypted_cluster(tmp_path, monkeypatch):
     ours, theirs = certificates(tmp_path / "ours"), certificates(tmp_path / "theirs")
-    with started(tmp_path, 1, "tls", PYTHONPATH=str(ROOT), **ours) as found:
+    with started(tmp_path, 1, ENCRYPTED, PYTHONPATH=str(ROOT), **ours) as found:
         assert asks(found.address, 60, **ours).stdout == "[3.0]\n"
         done = asks(found.address, 1, **theirs)
         assert done.returncode == 1 and done.stdout == ""

@@ -13,12 +13,16 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.repo import Repo
 
 from skiptrace.config.base import LARGEST, bounded_yaml, read_yaml
 from skiptrace.config.pipeline import KEYED, entries
 from skiptrace.errors import InputError, one_line
+from skiptrace.files import open_table, read_table
 from skiptrace.layout import DVC_LOCK, PARAMS
 
 WORKSPACE = "workspace"
@@ -26,6 +30,7 @@ MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 LISTINGS = Path(".listings")  # of folders, beside the copies of their files
 PIECE = 2**20  # bytes that are copied at once
 MOST = 4 * 10**9  # bytes that are fetched of one revision
+UNFOLDED = 10**9  # bytes that a table of it may unfold to
 
 
 class Absent(InputError):
@@ -123,6 +128,38 @@ class Revision:
         if md5 is None:
             raise self._absent(path)
         return self._object(md5, path, path)
+
+    def table(self, path: Path, columns: list[str] | None = None) -> pa.Table:
+        """A table, whose few bytes may stand for more than fits into memory.
+
+        Raises:
+            Absent: as `fetch`.
+            InputError: it cannot be read, lacks a column, or unfolds to more than `UNFOLDED`.
+        """
+        local = self.fetch(path)
+        with open_table(local) as file:
+            about, leaves = file.metadata, [file.schema.column(i) for i in range(len(file.schema))]
+        groups = [about.row_group(i) for i in range(about.num_row_groups)]
+        numbers = sum(g.column(i).num_values * max(8, leaf.length) for g in groups for i, leaf in enumerate(leaves))
+        self._bound(path, numbers + sum(group.total_byte_size for group in groups))
+        texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+        try:
+            # A text that many rows have is not unfolded before it is counted.
+            with pq.ParquetFile(local, read_dictionary=texts) as file:
+                unfolded = 0
+                for batch in file.iter_batches(columns=texts):
+                    unfolded += sum(_characters(column) for column in batch.columns)
+                    self._bound(path, unfolded)
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"{local}: not a readable Parquet file ({error})") from None
+        return read_table(local, columns)
+
+    def _bound(self, path: Path, unfolded: int) -> None:
+        if unfolded > UNFOLDED and self.name != WORKSPACE:
+            raise InputError(
+                f"{self.name}: {path}: unfolds to more than {UNFOLDED / 1e9:g} GB; check the revision out and compare "
+                "the workspace"
+            )
 
     def _place(self, path: Path) -> str:
         return str(self._repo.fs.join(self._repo.root_dir, path.as_posix()))
@@ -245,6 +282,13 @@ class Revision:
             raise type(error)(str(error).replace(f"{self._folder}/", f"{self.name}: ")) from None
         except RecursionError:
             raise InputError(f"{self.name}: a file is nested too deeply to be read") from None
+
+
+def _characters(column: pa.Array) -> int:
+    """Bytes of the texts of a column, each as often as it stands there; those of lists are flattened."""
+    while not isinstance(column, pa.DictionaryArray):
+        column = column.flatten()
+    return pc.sum(pc.binary_length(column.dictionary).take(column.indices)).as_py() or 0
 
 
 def _by_name(files: list[dict[str, Any]]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from skiptrace.command.revision import Absent, Revision
 from skiptrace.comparison.version import Studied, Twin, Version
 from skiptrace.config.pipeline import NAME
 from skiptrace.errors import InputError, one_line
-from skiptrace.files import read_json, read_table
+from skiptrace.files import read_json
 from skiptrace.layout import CODE, EVIDENCE, MODELS, PARAMS, REPORTS, TABLES, TOKENS
 from skiptrace.models import checkpoint
 
@@ -25,6 +25,7 @@ NEVER_RAN = "it has not run yet"
 TRIPLE = ["layer", "head", "source_id", "destination_id", "out_id"]
 RANKED = ["rank", *TRIPLE, "source", "destination", "out"]
 HEADS = ["name", "copies", "positional"]
+TWINS = 100  # that are looked for, whatever a revision says
 
 
 def read_version(name: str) -> Version:
@@ -74,11 +75,11 @@ def _read_model(revision: Revision, name: str, params: Any) -> Studied:
         raise InputError(f"{revision.name}: {PARAMS}: models.{name}.corpus: no name; it was made by another pipeline")
     for file in ("config.json", "model.safetensors"):
         weights = revision.fetch(MODELS / name / file)
-    heads = read_table(revision.fetch(TABLES / name / "heads.parquet"))
+    heads = revision.table(TABLES / name / "heads.parquet")
     absent = [column for column in HEADS if column not in heads.column_names]
     if absent:
         raise InputError(f"{revision.name}: {TABLES / name}/heads.parquet has another schema: no column {absent[0]}")
-    vocabulary = read_table(revision.fetch(TOKENS / corpus / "vocab.parquet"), ["token", "probability"]).to_pandas()
+    vocabulary = revision.table(TOKENS / corpus / "vocab.parquet", ["token", "probability"]).to_pandas()
     model = checkpoint.load(weights.parent)
     if len(vocabulary) != model.d_vocab:
         raise InputError(
@@ -93,10 +94,10 @@ def _read_twins(revision: Revision, name: str, params: dict[str, Any]) -> Iterat
     """The twins of a model that are in reach, each with its best rows; earlier versions kept none of these."""
     asked = params.get("twins", 0)
     try:
-        rows = read_table(revision.fetch(EVIDENCE / name / "twins.parquet"), ["twin", *RANKED]).to_pandas()
+        rows = revision.table(EVIDENCE / name / "twins.parquet", ["twin", *RANKED]).to_pandas()
     except Absent:
         return
-    for number in range(asked if isinstance(asked, int) else 0):
+    for number in range(min(asked, TWINS) if isinstance(asked, int) else 0):
         try:
             for file in ("config.json", "model.safetensors"):
                 weights = revision.fetch(MODELS / name / "twins" / str(number + 1) / file)
@@ -107,9 +108,9 @@ def _read_twins(revision: Revision, name: str, params: dict[str, Any]) -> Iterat
 
 def _read_skip_trigrams(revision: Revision, name: str) -> pd.DataFrame:
     """The mined rows; `survives` is missing where a row was not checked."""
-    mined = read_table(revision.fetch(TABLES / name / "skip_trigrams.parquet"), RANKED).to_pandas()
+    mined = revision.table(TABLES / name / "skip_trigrams.parquet", RANKED).to_pandas()
     path = EVIDENCE / name / "skip_trigrams.parquet"
-    checked = read_table(revision.fetch(path), [*TRIPLE, "survives"]).to_pandas()
+    checked = revision.table(path, [*TRIPLE, "survives"]).to_pandas()
     return mined.merge(checked.astype({"survives": object}), on=TRIPLE, how="left")
 
 

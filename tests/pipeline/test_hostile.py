@@ -8,6 +8,8 @@ from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -161,6 +163,41 @@ def test_a_list_of_files_that_names_other_files_is_refused(ask, project, tmp_pat
     told = ask(project, "compare", revision(project, {"dvc.lock": yaml.safe_dump(lock)}), "--html", "page.html")
     assert_one_line(told, "is no MD5 hash")
     assert not (project.path / "page.html").exists()
+
+
+def with_content(project: Project, path: str, content: bytes) -> str:
+    """A commit whose dvc.lock has other content of an output, which DVC's cache holds."""
+    md5 = hashlib.md5(content).hexdigest()
+    cached = project.path / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+    cached.parent.mkdir(exist_ok=True)
+    cached.write_bytes(content)
+    lock = yaml.safe_load((project.path / "dvc.lock").read_text())
+    next(out for stage in lock["stages"].values() for out in stage["outs"] if out["path"] == path)["md5"] = md5
+    return revision(project, {"dvc.lock": yaml.safe_dump(lock)})
+
+
+MANY = pa.repeat(pa.scalar(0, pa.int32()), 2000)
+BOMBS = {
+    "texts": pa.DictionaryArray.from_arrays(MANY, ["x" * 10**6]),
+    "large texts": pa.DictionaryArray.from_arrays(MANY, pa.array(["x" * 10**6], pa.large_string())),
+    "texts in lists": pa.ListArray.from_arrays([0, 2000], pa.DictionaryArray.from_arrays(MANY, ["x" * 10**6])),
+    "numbers": pa.repeat(False, 130_000_000),
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_table_of_a_revision_that_unfolds_without_end_stops_at_a_limit(ask, shared, tmp_path, kind):
+    path = tmp_path / "heads.parquet"
+    pq.write_table(pa.table({"name": BOMBS[kind]}), path, compression="zstd", store_schema="large" in kind)
+    assert path.stat().st_size < 10**6
+    told = ask(shared, "compare", with_content(shared, "data/tables/one/heads.parquet", path.read_bytes()))
+    assert_one_line(told, "data/tables/one/heads.parquet: unfolds to more than 1 GB; check the revision out")
+
+
+def test_twins_without_end_are_not_all_looked_for(ask, shared):
+    params = shared.params()
+    params["models"]["one"]["twins"] = 10**12
+    assert ask(shared, "compare", revision(shared, {"params.yaml": yaml.safe_dump(params)}), "HEAD").code == 0
 
 
 def test_a_link_in_a_revision_is_not_followed(ask, project):

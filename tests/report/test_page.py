@@ -114,7 +114,7 @@ def test_hostile_tokens_are_text_everywhere(visit):
         shown = page.locator("#explorer h3 code").first
         playwright.expect(shown).to_have_text(visible(script))
         page.locator("#skip-trigrams input[type=search]").fill(script)
-        page.locator("#token").fill(f"{script}{script}")
+        page.locator("#token").fill(f"!{script}")
         page.locator("#token").press("Enter")
         playwright.expect(page.locator("#explorer .note").first).to_contain_text("is no single token")
     assert page.locator("main script, main img, main iframe, main object, main :not(.card *) > b").count() == 0

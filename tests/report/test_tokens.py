@@ -11,7 +11,7 @@ from skiptrace.report.rendering.tokens import LONGEST, to_html, to_markdown, vis
 HOSTILE = [
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
-    "&lt;b&gt;",
+    "&lt;b&gt;\u2028",
     "a|b`c`*d*_e_",
     "[x](javascript:1)",
 ]

@@ -69,9 +69,14 @@ export async function modelsThat(holds) {
   return modelNames.filter((_, i) => holds(all[i]));
 }
 
-// What a person types, in the form in which tokens are shown.
+// What a person types, in the form in which tokens are shown: controls, and blanks but the plain one, are spelled out.
 export function marked(text) {
-  return Array.from(text, (c) => constants.marks[c] ?? c).join("");
+  return Array.from(text, (c) => constants.marks[c] ?? (/[\p{C}\p{Z}]/u.test(c) ? spelled(c) : c)).join("");
+}
+
+function spelled(character) {
+  const place = character.codePointAt(0), digits = place.toString(16);
+  return place > 0xff ? `\\u${digits.padStart(4, "0")}` : `\\x${digits.padStart(2, "0")}`;
 }
 
 // What is shown, as a person would write it.
