@@ -61,7 +61,7 @@ def main() -> None:
     plan = budget.accounting(model.config, params, load(BudgetParams, "budget", PARAMS))
     needs.within(f"account {name}", plan)
     params = plan.of(params)
-    needs.state(f"account {name}", needs.of_accounting(model, params, MOST), BOUNDED_BY)
+    needs.state(f"account {name}", needs.of_accounting(plan, model, MOST), BOUNDED_BY)
     text = Text(train, valid, words.probability, words.token)
     mined = CHECKED.read(EVIDENCE / name).sort_values("rank_evidence")
     checks = load(VerificationParams, "verification", PARAMS)

@@ -206,7 +206,7 @@ def split(model: Transformer, frequency: Float[Tensor, " d_vocab"]) -> Split:
 def splits(model: Transformer) -> bool:
     """Whether a model is its direct path, its heads' circuits and composition, positions beside the stream."""
     bias = any(layer.b_O is not None for layer in model.blocks)
-    beside = not model.standard_positions and not model.config.rotary
+    beside = not model.standard_positions and not model.config.by_distance
     return model.n_layers > 0 and model.linear and beside and not bias
 
 

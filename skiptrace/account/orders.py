@@ -269,7 +269,7 @@ def _first(
     places, values = [], []
     for head in range(len(circuits)):
         flat = worth(head).flatten()
-        above = _candidates(key(flat), count)
+        above = candidates(key(flat), count)
         places.append(head * len(flat) + above)
         values.append(flat.numpy()[above])
     place, value = np.concatenate(places), np.concatenate(values)
@@ -279,7 +279,7 @@ def _first(
     return _at(circuits, tokens, place[order]), value[order].astype(np.float64)
 
 
-def _candidates(by: Float[Tensor, " n"], count: int) -> Integer[np.ndarray, " few"]:
+def candidates(by: Float[Tensor, " n"], count: int) -> Integer[np.ndarray, " few"]:
     """Where values above zero stand, the `count` largest among them and few others, in order.
 
     So many blocks have a maximum of at least the last of the `count` largest maxima; the values that reach it are in

@@ -99,7 +99,7 @@ class Spread(NamedTuple):
 def pooled_noise(groups: Sequence[Sequence[float]], spreads: Sequence[Spread] = ()) -> Noise | None:
     """What two values differ by, at least 19 times in 20, if the groups are normal noise about their means.
 
-    A prediction interval from the pooled standard deviation. The two values that it is held against
+    A prediction interval from the pooled standard deviation. The two values that are compared with it
     are among those it is estimated from, which makes it wider than it need be: 2 to 4 of 100
     differences of mere noise exceed it. None where no group has two values, or where none differ
     at all: two equal counts do not show that there is no noise.

@@ -12,6 +12,7 @@ from skiptrace.account.tables import BY_LOSS, GREEDY, HEADLINE_RUNGS, MINED
 from skiptrace.config.dictionaries import ToyDictionaryParams
 from skiptrace.evidence import factoring
 from skiptrace.evidence.intervals import clustered
+from skiptrace.features.tables import LEARNED, RANDOM, ROUNDS
 from skiptrace.models import evaluation
 from skiptrace.report.grammars import control_intervals, planted
 from skiptrace.report.inputs import DictionaryResult, ModelResult, Results
@@ -127,7 +128,9 @@ def _model(model: ModelResult, results: Results, min_p_out: float) -> dict[str, 
     numbers |= {
         "evidence": evidence(model, min_p_out) if len(checked) else {},
         "account": account(model),
-    } | twins(model)
+        **twins(model),
+        **features(model),
+    }
     numbers |= {name: rounded(row["nats"]) for name, row in _costs(model)}
     numbers["intervals"] |= {name: [rounded(row["low"]), rounded(row["high"])] for name, row in _costs(model)}
     numbers["intervals"] |= _head_intervals(model)
@@ -192,6 +195,19 @@ def recovered(model: ModelResult, order: str = GREEDY) -> dict[int, float]:
     curve = model.accounted.curve
     points = curve[(curve["circuit"] == "both") & (curve["order"] == order)]
     return dict(zip(points["entries"], points["recovered"], strict=True))
+
+
+def features(model: ModelResult) -> dict[str, Any]:
+    """What entries between features recover: every one, and the first ones; nothing where none were studied."""
+    if model.featured is None:
+        return {}
+    rungs = model.featured.rungs.set_index(["basis", "rung"])["recovered"]
+    curve = model.featured.curve[model.featured.curve["order"] == ROUNDS].set_index("basis")
+    names = {LEARNED: "recovered", RANDOM: "recovered_random"}
+    found: dict[str, Any] = {"every_entry": rounded(rungs[LEARNED, "every entry"])}
+    for basis, name in names.items():
+        found[name] = {str(r.entries): rounded(r.recovered) for r in curve.loc[[basis]].itertuples()}
+    return {"features": found}
 
 
 def salience_left(model: ModelResult) -> float:

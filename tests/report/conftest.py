@@ -20,6 +20,7 @@ from skiptrace.config.composition import CompositionParams
 from skiptrace.config.corpora import FilesCorpus
 from skiptrace.config.directions import DirectionsParams
 from skiptrace.config.exploration import ExplorationParams
+from skiptrace.config.features import FeaturesParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import ModelParams
 from skiptrace.config.report import ReportParams
@@ -36,6 +37,7 @@ from skiptrace.evidence.tables import COSTS
 from skiptrace.evidence.used import use
 from skiptrace.evidence.verification import Streams, verify
 from skiptrace.exploration.study import Known, Text, explore
+from skiptrace.features.study import study as study_features
 from skiptrace.mining import bigrams, skip_trigrams, virtual
 from skiptrace.mining.vocabulary import Vocabulary
 from skiptrace.models.windows import spread_windows
@@ -46,6 +48,7 @@ from skiptrace.report.inputs import (
     CorpusResult,
     Directed,
     Exploration,
+    Featured,
     ModelResult,
     Provenance,
     Results,
@@ -90,6 +93,10 @@ MINING = MiningParams(
 ACCOUNT = AccountParams(contexts=3, selection=2, entries=[3, 10], rows=4, shown_rows=5)
 EXPLORATION = ExplorationParams(tokens=20, entries=3, corner=6)
 DIRECTIONS = DirectionsParams(null_draws=3, shown=3, tokens=3, removed=2, random_directions=2, contexts=2, gap=0.1)
+FEATURES = FeaturesParams(
+    models={}, seed=0, entries=6, k=2, steps=9, batch_size=8, learning_rate=0.01, resample_every=3, windows=6,
+    selection=2, rows=6, checked=4, places=4, tokens=3,
+)  # fmt: skip
 REPORT = ReportParams(bigrams=5, sources_per_head=2, offsets=5, explorer_rows=60)
 COUNTS = pd.DataFrame({"token_id": [1, 1, 1, 2], "next_id": [2, 3, 4, 1], "count": [5, 2, 1, 4]})
 COMPOSITION = CompositionParams(examples=1, example_tokens=5, word_pairs={}, pairs_per_family=5, min_count=0)
@@ -173,6 +180,8 @@ def result(model, tokens, vocabulary) -> ModelResult:
         "overlaps": overlaps(model, mined, recur, text, 0),
         "headlines": headlines(accounted.ladder, [twin for twin, _ in recur], text, ACCOUNT),
     }
+    of_words = [model, text, vocabulary, FEATURES, ACCOUNT, MINING, 0.5, accounted.entries]
+    featured = study_features(*of_words) if applies(model) else None
     return ModelResult(
         params=params,
         heads=table,
@@ -196,6 +205,7 @@ def result(model, tokens, vocabulary) -> ModelResult:
         explored=Exploration(**looked),
         accounted=Accounted(**(accounted._asdict() | listing)),
         directed=directed(model, vocabulary, stream),
+        featured=Featured(**featured._asdict()) if featured else None,
         d_vocab=model.d_vocab,
     )
 

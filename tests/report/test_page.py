@@ -320,13 +320,13 @@ def test_patterns_follow_the_pointer_and_the_arrow_keys(visit, two):
     playwright.expect(section.locator("button[aria-pressed=true]")).to_have_text("L1H1")
     tokens.nth(2).hover()
     weights = text["patterns"][4][3:6]  # the third row of the triangle
-    playwright.expect(section.locator(".told")).to_contain_text(f"{max(weights)}%")
+    playwright.expect(section.locator(".said")).to_contain_text(f"{max(weights)}%")
     section.locator(".text").focus()
     page.keyboard.press("ArrowLeft")
     playwright.expect(tokens.nth(1)).to_have_attribute("aria-selected", "true")
     assert section.locator(".text").get_attribute("aria-activedescendant") == tokens.nth(1).get_attribute("id")
     section.locator(".controls select").last.select_option("destination")
-    playwright.expect(section.locator(".told")).to_contain_text("is attended to by")
+    playwright.expect(section.locator(".said")).to_contain_text("is attended to by")
 
 
 def test_a_pattern_says_why_a_head_attends_and_which_paths_predict(visit, two):

@@ -86,7 +86,8 @@ def all_skip_trigrams(study: Study) -> Section | None:
     columns = tuple(Column(heading, False, meaning(column)) for heading, column in SHOWN.items())
     table = (
         f"At most {study.settings.report.explorer_rows:,} rows a model: those with evidence, supported by the corpus "
-        f"and worth most first, then the others in the order in which they were mined, one click away (Mined). {SKIPS}"
+        "and worth most first, then the others in the order in which they were mined (sort by Mined for that order "
+        f"alone). {SKIPS}"
     )
     return Section("skip-trigrams", "All skip-trigrams", [], [Tool("skips", table, columns)])
 
