@@ -5,7 +5,10 @@ Of the papers in `published`: the framework for models, the toy models for super
 
 FORMULAS = {
     "models.bigrams": "p ( next | token ) = softmax ( W_E W_U )",
-    "models.account": "A_{ds} = softmax_s ( α_d + β_s + QK_{ds} ) ,   QK = W_E W_Q W_K^⊤ W_E^⊤ − α − β",
+    "models.account": (
+        "A_{ds} = softmax_s ( α_d + β_s + QK_{ds} ) ,   "
+        "alone_{ds} = exp a_{ds} / ( exp a_{ds} + exp a_{d0} + exp a_{dd} + Σ_k m_{dk} )"
+    ),
     "models.terms": ("logits = W_E W_U + Σ_h A^h W_E W_OV^h W_U + Σ_{h₁ h₂} A^{h₂} A^{h₁} W_E W_OV^{h₁} W_OV^{h₂} W_U"),
     "models.skip_trigrams": "QK = W_E W_Q W_K^⊤ W_E^⊤ ,   OV = W_E W_V W_O W_U",
     "models.evidence": "effect = log p ( out ) − log p ( out | edge cut )",

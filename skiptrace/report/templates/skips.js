@@ -74,7 +74,13 @@ function skipsTable(table, { name, model, corpus }) {
     numbers("Saves", mined.saves),
     numbers("QK", mined.mined.qk), numbers("OV", mined.mined.ov), numbers("Score", mined.mined.score),
     numbers("Effect", mined.checked.effect_nats), numbers("Lift", mined.checked.corpus_lift),
-    ...verdicts.map(([title, verdict]) => said(title, verdict)),
+    {
+      title: "Evidence", // one column for three words
+      className: "evidence",
+      csv: verdicts.slice(0, 3).map(([title, verdict]) => [title, verdict]),
+      render: (i) => (i < checked ? `${mined.consistent[i] ? "" : "not "}consistent<br>text: ${mined.use[i]}<br>corpus: ${mined.support[i]}` : "not checked"),
+    },
+    said("Survives", yes(mined.survives)),
     { title: "Example", csv: [], render: example, orderable: false, searchable: false },
   ];
   const saved = [...columns.flatMap((column) => column.csv), ["Copying", copying]];

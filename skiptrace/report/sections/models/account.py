@@ -63,7 +63,9 @@ def account(study: Study) -> Section | None:
             number for the destination, so that no destination looks for any source, {kept:.0%} of that is left; with
             scores that know distance alone, {(rungs["direct path"] - rungs["distance alone"]) / gain:.0%}. A table of
             skip-trigrams also ignores that sources compete for attention: with each source attended as if it stood
-            alone among average ones the loss is {competition["lost"]:.3f} ± {competition["lost_se"]:.3f} nats higher.
+            alone among average ones (a: its score; beside it the start token, the destination itself, and at any other
+            place k what an average source there would draw, m) the loss is {competition["lost"]:.3f} ±
+            {competition["lost_se"]:.3f} nats higher.
         """),
         *_curve(model),
     ]

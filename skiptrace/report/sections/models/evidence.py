@@ -1,9 +1,11 @@
 """Which mined rows hold in the running model and in the corpus."""
 
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.colors import to_rgba
 
 from skiptrace.config.verification import VerificationParams
 from skiptrace.evidence.support import Support
@@ -195,16 +197,17 @@ def draw_effects(checked: pd.DataFrame) -> str:
         axes = drawn.subplots()
         for label, chosen, colour in groups:
             part = seen[chosen]
-            consistent, used = part["consistent"].astype(bool), (part["use"] == Use.USED).to_numpy()
-            axes.scatter(
-                part["effect_nats"],
-                part["corpus_lift"],
-                s=9 + 11 * used,
-                alpha=0.6,
-                facecolors=[colour if each else "none" for each in consistent],
-                edgecolors=["black" if each else colour for each in used],
-                lw=0.6,
-            )
+            consistent, used = part["consistent"].astype(bool), part["use"] == Use.USED
+            for ringed, filled in product((False, True), repeat=2):  # one style each, or the figure takes megabytes
+                drawn_here = part[(used == ringed) & (consistent == filled)]
+                axes.scatter(
+                    drawn_here["effect_nats"],
+                    drawn_here["corpus_lift"],
+                    s=20 if ringed else 9,
+                    facecolors=to_rgba(colour, 0.6) if filled else "none",
+                    edgecolors="black" if ringed else to_rgba(colour, 0.6),
+                    lw=0.6,
+                )
             axes.scatter([], [], s=9, color=colour, label=f"{label} ({len(part)})")
         axes.axhline(1, color=GREY, lw=1, ls="--")
         axes.axvline(0, color=GREY, lw=1, ls="--")
