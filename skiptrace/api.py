@@ -359,8 +359,8 @@ def terms(found: Attention, texts: Sequence[str]) -> pd.DataFrame:
     """The table of `explain_attention`; `texts` are those of the tokens."""
     rows = [(*t[:4], texts[t.tokens[0].destination_place], texts[t.tokens[0].source_place]) for t in found.terms]
     made = pd.DataFrame(rows, columns=list(TERMS))
-    told = ("destination", "source", "attention", "score", "normaliser")
-    made.attrs = {name: getattr(found, name) for name in told}
+    names = ("destination", "source", "attention", "score", "normaliser")
+    made.attrs = {name: getattr(found, name) for name in names}
     return made
 
 

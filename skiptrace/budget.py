@@ -247,7 +247,8 @@ def accounting(c: "ModelConfig", params: "AccountParams", budget: "BudgetParams"
         context = c.n_ctx * (_place(c, c.n_ctx) + _logits(c) + 40.0 * c.n_ctx * c.n_heads)
         rungs = 1 + 8.0 * (1 + n["layers"])
         # Points of the curve, and slopes along the paths that entries are ranked on, of models that are their circuits.
-        along = (39.0 * n["contexts"] + 32.0 * n["selection"]) * c.n_layers * (c.linear and not c.by_distance)
+        rounds = min(n["selection"], max(1, params.selection_tokens // c.n_ctx))
+        along = (50.0 * n["contexts"] + 32.0 * rounds) * c.n_layers * (c.linear and not c.by_distance)
         entries = along * 2.0 * c.n_ctx * c.d_vocab * (c.d_model + c.n_heads * c.d_head)
         return n["contexts"] * rungs * context + n["selection"] * c.n_ctx * _place(c, c.n_ctx) + entries
 

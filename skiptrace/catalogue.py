@@ -12,6 +12,7 @@ from skiptrace.directions import tables as directions
 from skiptrace.evidence import tables as evidence
 from skiptrace.expansion import tables as expansion
 from skiptrace.exploration import tables as exploration
+from skiptrace.features import tables as features
 from skiptrace.mining import tables as mining
 from skiptrace.models import tables as models
 from skiptrace.superposition import tables as superposition
@@ -20,7 +21,7 @@ from skiptrace.tokens import tables as tokens
 
 ROOMS = (
     corpora, tokens, models, expansion, circuits, mining, evidence, composition, account, directions, exploration,
-    control, superposition, dictionary,
+    control, superposition, dictionary, features,
 )  # fmt: skip
 FOLDERS = list(dict.fromkeys(table.place.partition("/")[0] for table in declared(*ROOMS)))
 TABLES = sorted(declared(*ROOMS), key=lambda table: FOLDERS.index(table.place.partition("/")[0]))

@@ -72,8 +72,8 @@ def of_accounting(plan: "Plan", model: Transformer, most: int) -> Needs:
     """To account for attention on text, and rank at most so many entries of either circuit."""
     running = 3.0 * SINGLE * model.n_ctx * model.d_vocab
     entries = min(most, model.n_layers * model.n_heads * model.d_vocab**2)
-    # Slopes of QK and of OV; of one of them the worth, where it is above zero, and the order by it.
-    ranking = entries * (2.0 * SINGLE + SINGLE + 1 + INTEGER + SINGLE)
+    # Slopes of QK and of OV; of one head of either its entries, and what they are worth.
+    ranking = entries * 2.0 * SINGLE * (1 + 1 / max(1, model.n_layers * model.n_heads))
     return Needs(plan.operations, ranking + running)
 
 

@@ -8,9 +8,11 @@ from stages.needs import DOUBLE, INTEGER, PAIR, SINGLE, Needs
 
 if TYPE_CHECKING:  # so that a stage depends on the parameters of no other
     from skiptrace.budget import Plan
+    from skiptrace.config.account import AccountParams
     from skiptrace.config.control import ControlParams
     from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams
     from skiptrace.config.directions import DirectionsParams
+    from skiptrace.config.features import FeaturesParams
 
 TRIPLE = 32  # numbers that counting holds of a triple of words: cells, what chance would give, and every measure
 TEXT = 300  # bytes of a token of a vocabulary, as it is read and as a page shows it
@@ -58,6 +60,20 @@ def of_dictionaries(model: Transformer, params: "ModelDictionaryParams", at_once
     # Means by token; logits of every entry, as they are, centred and scaled; those of a loss.
     vocabulary = SINGLE * model.d_vocab * max(3.0 * d, 3.0 * params.entries, float(rows))
     return Needs(2 * (training + losses), at_once * (held + vocabulary))
+
+
+def of_features(model: Transformer, params: "FeaturesParams", account: "AccountParams") -> Needs:
+    """To train one autoencoder of what heads read, and rank the entries between its features and random ones."""
+    d, n, ctx = model.d_model, params.entries + 1.0, model.n_ctx
+    training = params.steps * params.batch_size * 12.0 * d * params.entries
+    fitted = 2.0 * params.windows * ctx * n**2
+    entries = model.n_heads * n * model.d_vocab
+    # What is attended times ∂loss/∂logits, where most features are active somewhere in a context.
+    rounds = (2.0 * sum(n <= params.most for n in account.entries) - 1) * params.selection * 2.0 * ctx * entries
+    # Slopes of OV and what its entries save; where those above zero stand. Activations, once in double precision.
+    ranking = entries * (2.0 * SINGLE + 1)
+    held = params.windows * ctx * (2.0 * SINGLE + DOUBLE) * n
+    return Needs(training + fitted + 2 * rounds, ranking + held)
 
 
 def of_toy_dictionaries(params: "ToyDictionaryParams", hosts: int, m: int, inputs: int, at_once: int) -> Needs:

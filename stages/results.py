@@ -9,7 +9,9 @@ import pandas as pd
 from skiptrace.account import tables as account
 from skiptrace.circuits.tables import HEADS, OFFSETS
 from skiptrace.composition import tables as composition
+from skiptrace.config.base import load
 from skiptrace.config.dictionaries import ToyDictionaryParams
+from skiptrace.config.features import FeaturesParams
 from skiptrace.config.models import AnyModel, ModelShape
 from skiptrace.config.pipeline import load_pipeline
 from skiptrace.control import tables as control
@@ -19,6 +21,7 @@ from skiptrace.directions import tables as directions
 from skiptrace.errors import InputError
 from skiptrace.evidence.tables import BUGS, CHECKED, COSTS, FUNNEL, MATCHED, SCORES
 from skiptrace.exploration import tables as exploration
+from skiptrace.features import tables as features
 from skiptrace.files import read_json
 from skiptrace.layout import (
     ACCOUNT,
@@ -29,6 +32,7 @@ from skiptrace.layout import (
     DIRECTIONS,
     EVIDENCE,
     EXPLORE,
+    FEATURED,
     MODELS,
     NGRAMS,
     PARAMS,
@@ -55,6 +59,7 @@ from skiptrace.report.inputs import (
     DictionaryResult,
     Directed,
     Exploration,
+    Featured,
     ModelResult,
     Results,
     Split,
@@ -89,6 +94,10 @@ def read_results() -> Results:
             card=card.read(CORPORA / name / "card.json"),
             survival=card.Survival(**sizes["survival"]),
         )
+    featured = {
+        name: Featured(**{table.name: table.read(FEATURED / name) for table in declared(features)})
+        for name in load(FeaturesParams, "features", PARAMS).models
+    }
     models = {}
     for name, model in pipeline.models.items():
         tables = {table.name: table.read(TABLES / name) for table in MINED}
@@ -107,6 +116,7 @@ def read_results() -> Results:
             explored=Exploration(**looked),
             accounted=Accounted(**accounted),
             directed=Directed(**directed),
+            featured=featured.get(name),
             **tables,
         )
     toys = {table.name: table.read(SUPERPOSITION) for table in declared(superposition)}
@@ -115,9 +125,9 @@ def read_results() -> Results:
         toy = isinstance(dictionary, ToyDictionaryParams)
         sweep = (TOY_SWEEP if toy else SWEEP).read(DICTIONARY / name)
         looked_into = [table.read(DICTIONARY / name) for table in (() if toy else (DENSITIES, FEATURES, CONTEXTS))]
-        densities, features, contexts = looked_into or [pd.DataFrame()] * 3
+        densities, entries, contexts = looked_into or [pd.DataFrame()] * 3
         eased = HYBRID.read(DICTIONARY / name) if toy else pd.DataFrame()
-        dictionaries[name] = DictionaryResult(dictionary, sweep, densities, features, contexts, eased)
+        dictionaries[name] = DictionaryResult(dictionary, sweep, densities, entries, contexts, eased)
     controlled = {table.name: table.read(CONTROL) for table in declared(control)}
     return Results(corpora, models, toys, dictionaries, controlled)
 

@@ -31,6 +31,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from skiptrace.account.threads import threads
 from skiptrace.arithmetic import log, on_one_thread, sqrt
 from skiptrace.models.loss import token_losses
 from skiptrace.models.transformer import Block, Transformer
@@ -148,7 +149,6 @@ def _rank_one(
     return a[..., 0].to(value.dtype), b[..., 0].to(value.dtype)
 
 
-@torch.no_grad()
 def losses(
     model: Transformer,
     windows: Int[Tensor, "batch width"],
@@ -156,8 +156,9 @@ def losses(
     rules: Mapping[int, tuple[QK, OV]],
 ) -> Float[Tensor, " batch"]:
     """The mean loss of each context, nats per token, when these layers run by `rules` and the others intact."""
-    found = []
-    for part in windows.split(BATCH):
+
+    @torch.no_grad()
+    def of(part: Tensor) -> Tensor:
         x, pos = model.embed(part[:, :-1])
         for index, layer in enumerate(model.blocks):
             qk, ov = rules.get(index, INTACT)
@@ -170,8 +171,10 @@ def losses(
             x = layer.add(x, written)
         last = model.normalise(x)[:, 1:]
         each = token_losses(last.flatten(0, 1), model.W_U, part[:, 2:].flatten())
-        found.append(each.unflatten(0, last.shape[:2]).double().mean(1))
-    return torch.cat(found)
+        return each.unflatten(0, last.shape[:2]).double().mean(1)
+
+    with threads() as each:
+        return torch.cat(list(each(of, windows.split(BATCH))))
 
 
 def _written(

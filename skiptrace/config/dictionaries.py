@@ -13,21 +13,26 @@ Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 
 
-class DictionaryParams(Params):
-    """Sparse autoencoders at several penalties λ, trained at once."""
+class TrainingParams(Params):
+    """How sparse autoencoders are trained."""
 
-    source: str = Field(description="what is taken apart")
-    data: str = Field(description="what it runs on")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(description="of the initial dictionary and of the batches")
     entries: Annotated[int, Field(ge=2)] = Field(description="dictionary entries")
-    penalties: Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)] = Field(
-        description="weights of the L1 norm; inputs are scaled to a mean squared norm of d"
-    )
     steps: Count = Field(description="optimiser steps")
     batch_size: Annotated[int, Field(ge=2)] = Field(description="inputs per step")
     learning_rate: Positive = Field(description="peak learning rate of Adam")
     resample_every: Count = Field(
         description="steps after which entries that were never active start anew, in the first half"
+    )
+
+
+class DictionaryParams(TrainingParams):
+    """Sparse autoencoders at several penalties λ, trained at once."""
+
+    source: str = Field(description="what is taken apart")
+    data: str = Field(description="what it runs on")
+    penalties: Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)] = Field(
+        description="weights of the L1 norm; inputs are scaled to a mean squared norm of d"
     )
 
 

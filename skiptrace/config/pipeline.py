@@ -15,6 +15,7 @@ from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryPa
 from skiptrace.config.directions import DirectionsParams
 from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.exploration import ExplorationParams
+from skiptrace.config.features import FeaturesParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import AnyModel, ModelParams, check_model
 from skiptrace.config.report import ReportParams
@@ -35,6 +36,7 @@ SINGLE: dict[str, type[Params]] = {
     "superposition": SuperpositionParams,
     "account": AccountParams,
     "directions": DirectionsParams,
+    "features": FeaturesParams,
     "exploration": ExplorationParams,
     "report": ReportParams,
 }
@@ -146,6 +148,18 @@ def _agree(pipeline: Pipeline, content: dict[str, Any], path: Path) -> None:
             )
         if model.corpus not in pipeline.corpora:
             raise InputError(f"{path}: models.{name}.corpus: no corpus {model.corpus!r}; there is {corpora}")
+    _check_features(pipeline, check(FeaturesParams, content["features"], "features", path), path)
+
+
+def _check_features(pipeline: Pipeline, features: FeaturesParams, path: Path) -> None:
+    for name, corpus in features.models.items():
+        key, model = f"{path}: features.models.{name}", pipeline.models.get(name)
+        if model is None:
+            raise InputError(f"{key}: no such model; there is {', '.join(pipeline.models)}")
+        if isinstance(model, ModelParams) and model.n_layers == 0:
+            raise InputError(f"{key}: it has no heads that read features; take it out")
+        if model.corpus != corpus:
+            raise InputError(f"{key}: the model reads corpus {model.corpus}, not {corpus!r}")
 
 
 def _check_heads(pipeline: Pipeline, expansion: ExpansionParams, path: Path) -> None:

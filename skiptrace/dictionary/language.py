@@ -1,5 +1,6 @@
 """Dictionaries of a language model: a sweep of λ and of k at every site, and what each feature does."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
 from skiptrace.arithmetic import on_one_thread
-from skiptrace.config.dictionaries import ModelDictionaryParams
+from skiptrace.config.dictionaries import ModelDictionaryParams, TrainingParams
 from skiptrace.dictionary import sites
 from skiptrace.dictionary.autoencoder import Autoencoders, Trainer, initial, scale_of
 from skiptrace.dictionary.measures import densities, recovered, statistics, variance_explained
@@ -47,7 +48,7 @@ def decompose(model: Transformer, text: Text, site: Site, params: ModelDictionar
     """Train autoencoders on a site of a model, one for each λ and each k, and measure them on validation text."""
     windows = random_windows(text.train, model.n_ctx, params.windows, params.seed, 0)
     training = sites.activations(model, windows, site)
-    found = fit(training, params, site)
+    found = fit(training, params, settings(params), site)
     check = spread_windows(text.valid, model.n_ctx, params.check_windows)
     document = documents(text.valid, model.n_ctx, params.check_windows)
     x = sites.activations(model, check, site)
@@ -99,14 +100,14 @@ def token_means(
     return torch.where(count > 0, summed / count.clamp_min(1), x.mean(1, keepdim=True))
 
 
-def fit(x: Float[Tensor, "d positions"], params: ModelDictionaryParams, name: str) -> Autoencoders:
-    """Train on activations drawn at random, in units in which their mean squared norm is d.
+def fit(x: Float[Tensor, "d positions"], params: TrainingParams, several: Sequence[Setting], name: str) -> Autoencoders:
+    """Train on activations drawn at random, in units in which their mean squared norm is d; one for each setting.
 
     The bias of the decoder starts as their mean.
     """
     generator = torch.Generator().manual_seed(params.seed)
     scale, (d, positions) = scale_of(x), x.shape
-    penalties, k = zip(*settings(params), strict=True)
+    penalties, k = zip(*several, strict=True)
     start = initial(d, params.entries, k, generator)
     start.decoder_bias.copy_(x.mean(1) * scale)
     trainer = Trainer(start, torch.tensor(penalties), params.learning_rate, params.steps)

@@ -34,6 +34,12 @@ def run(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> State:
 
 
 @torch.no_grad()
+def read_by_last(model: Transformer, windows: Int[Tensor, "batch width"]) -> Float[Tensor, "positions d_model"]:
+    """What the heads of the last layer read of the stream at every position from 1 on, window after window."""
+    return torch.cat([run(model, tokens).before[:, 1:].flatten(0, 1) for tokens in windows[:, :-1].split(BATCH)])
+
+
+@torch.no_grad()
 def activations(model: Transformer, windows: Int[Tensor, "batch width"], site: Site) -> Float[Tensor, "d positions"]:
     """What stands at a site at every position from 1 on, window after window.
 

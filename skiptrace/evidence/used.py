@@ -5,7 +5,7 @@ from enum import StrEnum
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Integer
+from jaxtyping import Float, Integer
 from scipy.stats import false_discovery_control, t
 
 from skiptrace.evidence.bounds import ending_at
@@ -47,7 +47,11 @@ def use(
     ]
     if not parts:
         return pd.DataFrame({c.name: pd.Series(dtype=CHECKED.dtypes[c.name]) for c in USED}, index=rows.index)
-    found = pd.concat(parts).sort_index()
+    return judged(pd.concat(parts).sort_index(), fdr)
+
+
+def judged(found: pd.DataFrame, fdr: float) -> pd.DataFrame:
+    """Rows of `measured` with their `use`, by a t-test over documents at false-discovery rate `fdr` over the table."""
     told = np.full(len(found), Use.RARE, dtype=object)
     tested = (found["documents"] >= LEAST).to_numpy()
     if tested.any():
@@ -86,15 +90,27 @@ def _head(
         cut = without_edges(model, run, layer, head, edges)
         loss[part] = (log_p(run.logits, following) - log_p(cut, following)).double().numpy()
         fall[part] = (log_p(run.logits, out).exp() - log_p(cut, out).exp()).double().numpy()
-    document = positions.document(end)
+    return measured(of, loss, fall, positions.document(end), len(rows)).set_axis(rows.index)
+
+
+def measured(
+    of: Integer[np.ndarray, " places"],
+    loss: Float[np.ndarray, " places"],
+    fall: Float[np.ndarray, " places"],
+    document: Integer[np.ndarray, " places"],
+    rows: int,
+) -> pd.DataFrame:
+    """Of every row: its places, the mean rise of the loss there with its error by document, and mean fall of p(output).
+
+    `of` says which row a place is of.
+    """
     found = []
-    for index in range(len(rows)):
+    for index in range(rows):
         mine = of == index
         each = clustered(loss[mine], document[mine])
         quantile = t.ppf(0.975, each.clusters - 1) if each.clusters > 1 else np.nan
         found.append((int(mine.sum()), each.mean, (each.high - each.mean) / quantile, _mean(fall[mine]), each.clusters))
-    names = ["used_places", "used_nats", "used_se", "used_p", "documents"]
-    return pd.DataFrame(found, columns=names, index=rows.index)
+    return pd.DataFrame(found, columns=["used_places", "used_nats", "used_se", "used_p", "documents"])
 
 
 def _mean(values: np.ndarray) -> float:

@@ -96,6 +96,16 @@ class Directed:
 
 
 @dataclass(frozen=True)
+class Featured:
+    """The tables of data/features/<m>, each under the name of its file."""
+
+    rungs: pd.DataFrame
+    curve: pd.DataFrame
+    features: pd.DataFrame
+    rows: pd.DataFrame
+
+
+@dataclass(frozen=True)
 class Accounted:
     """The tables of data/account/<m>, each under the name of its file."""
 
@@ -112,7 +122,7 @@ class Accounted:
 
 @dataclass(frozen=True)
 class ModelResult:
-    """A model: its parameters and its tables."""
+    """A model: its parameters and its tables; `featured` for those that `features.models` names."""
 
     params: ModelShape
     heads: pd.DataFrame
@@ -138,6 +148,7 @@ class ModelResult:
     directed: Directed
     d_vocab: int
     config: ModelConfig | None = None
+    featured: Featured | None = None
 
     def cost(self, what: str) -> pd.Series | None:
         """The estimate of that name in data/evidence/<m>/costs; None where there was nothing to measure."""

@@ -1,6 +1,7 @@
 """The few numbers by which runs are compared."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from skiptrace.account.tables import BY_LOSS, GREEDY, HEADLINE_RUNGS, MINED
 from skiptrace.config.dictionaries import ToyDictionaryParams
 from skiptrace.evidence import factoring
 from skiptrace.evidence.intervals import clustered
+from skiptrace.features.tables import LEARNED, RANDOM, ROUNDS
 from skiptrace.models import evaluation
 from skiptrace.report.grammars import control_intervals, planted
 from skiptrace.report.inputs import DictionaryResult, ModelResult, Results
@@ -126,6 +128,8 @@ def _model(model: ModelResult, results: Results, min_p_out: float) -> dict[str, 
     numbers |= {
         "evidence": evidence(model, min_p_out) if len(checked) else {},
         "account": account(model),
+        **twins(model),
+        **features(model),
     }
     numbers |= {name: rounded(row["nats"]) for name, row in _costs(model)}
     numbers["intervals"] |= {name: [rounded(row["low"]), rounded(row["high"])] for name, row in _costs(model)}
@@ -193,6 +197,19 @@ def recovered(model: ModelResult, order: str = GREEDY) -> dict[int, float]:
     return dict(zip(points["entries"], points["recovered"], strict=True))
 
 
+def features(model: ModelResult) -> dict[str, Any]:
+    """What entries between features recover: every one, and the first ones; nothing where none were studied."""
+    if model.featured is None:
+        return {}
+    rungs = model.featured.rungs.set_index(["basis", "rung"])["recovered"]
+    curve = model.featured.curve[model.featured.curve["order"] == ROUNDS].set_index("basis")
+    names = {LEARNED: "recovered", RANDOM: "recovered_random"}
+    found: dict[str, Any] = {"every_entry": rounded(rungs[LEARNED, "every entry"])}
+    for basis, name in names.items():
+        found[name] = {str(r.entries): rounded(r.recovered) for r in curve.loc[[basis]].itertuples()}
+    return {"features": found}
+
+
 def salience_left(model: ModelResult) -> float:
     """The share of what attention adds to the direct path that is left without interactions of tokens in its scores."""
     numbers = account(model)
@@ -212,13 +229,29 @@ def account(model: ModelResult) -> dict[str, Any]:
     mined = model.accounted.curve[model.accounted.curve["order"] == MINED]
     if len(mined):
         found["table_rows"] = rounded(mined.sort_values("entries")["recovered"].iloc[0])
-    overlap = twin_overlap(model)
-    if len(overlap):
-        found["twin_overlap"] = {ranking: rounded(share) for ranking, share in overlap["overlap"].items()}
-        null = overlap["chance_matched"].items()
-        found["twin_overlap_matched_null"] = {ranking: rounded(share) for ranking, share in null}
-        spread = model.accounted.headlines.set_index("name")["spread"]
-        found["twin_spread"] = {str(name): rounded(value) for name, value in spread.items()}
+    return found
+
+
+def twins(model: ModelResult) -> dict[str, Any]:
+    """By ranking the share of the first rows that recur in a twin, and by chance; of headline numbers the spread."""
+    overlap, headlines = twin_overlap(model), model.accounted.headlines
+    if overlap.empty:
+        return {}
+    return {
+        "twin_overlap": {ranking: rounded(share) for ranking, share in overlap["overlap"].items()},
+        "twin_overlap_matched_null": {ranking: rounded(share) for ranking, share in overlap["chance_matched"].items()},
+        "twin_spread": _nested(zip(headlines["name"], headlines["spread"].map(rounded), strict=True)),
+    }
+
+
+def _nested(named: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Values by names such as `account.whole`, in mappings of mappings."""
+    found: dict[str, Any] = {}
+    for name, value in named:
+        place, (*path, last) = found, name.split(".")
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = value
     return found
 
 

@@ -41,6 +41,7 @@ CORPUS, MODELS = "code", ("one", "two")
 OF_CORPUS = [(stage, "--corpus", CORPUS) for stage in ("corpus", "tokens", "ngrams")]
 OF_MODELS = ("train", "score", "expand", "mine", "verify", "compose", "explore", "account", "directions")
 ALONE = (
+    ("features", "--model", "one"),
     ("control",), ("superposition",), ("dictionary", "--dictionary", "toy"), ("dictionary", "--dictionary", "one"),
     ("summarise",), ("document",),
 )  # fmt: skip
@@ -52,6 +53,7 @@ REDUCED: dict[str, dict[str, Any]] = {
     "compose": {"expansion.virtual_heads": 0, "scoring.sequences": 4},
     "explore": {},
     "directions": {"directions.removed": 0},
+    "features": {"features.steps": 5, "features.selection": 1, "account.entries": [100]},
     "control": {"control.steps": 3, "control.documents": 500, "control.rows": 20},
     "superposition": {"superposition": tiny_superposition(copy.deepcopy(DEFAULTS))},
     "dictionary": {f"dictionaries.{name}.steps": 5 for name in ("toy", "one")}
@@ -79,6 +81,7 @@ def create(folder: Path, d_vocab: int, tokens: int, seed: int) -> None:
     params["corpora"], params["tokenizers"] = ({CORPUS: params[kind][CORPUS]} for kind in ("corpora", "tokenizers"))
     params["tokenizers"][CORPUS]["vocab_size"] = d_vocab
     params["dictionaries"]["one"]["data"] = f"data/tokens/{CORPUS}"
+    params["features"]["models"] = {"one": CORPUS}
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     (folder / "requirements.lock").write_bytes((ROOT / "requirements.lock").read_bytes())
     frequency = 1 / np.arange(1, d_vocab + 1)

@@ -64,6 +64,10 @@ def test_every_key_has_a_comment():
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
+        ("features.models", {"on": "prose"}, r"features\.models\.on: no such model; there is "),
+        ("features.models", {"zero": "prose"}, r"features\.models\.zero: it has no heads that read features"),
+        ("features.models", {"one": "code"}, r"features\.models\.one: the model reads corpus prose, not 'code'"),
+        ("features.k", 512, r"features: k must be below entries, 512, not 512"),
         ("superposition.five.n_hidden", 7, r"superposition\.five: n_hidden 7 exceeds n_features 5"),
         ("superposition.five.n_hidden", 3, r"superposition\.five: n_hidden must be 2, so that features can be drawn"),
         ("superposition.norms.small.n_hidden", 21, r"superposition\.norms\.small: n_hidden 21 exceeds n_features 20"),

@@ -169,6 +169,7 @@ def test_rooms_import_only_rooms_below_them():
         "directions",
         "superposition",
         "dictionary",
+        "features",
         "exploration",
         "catalogue",
         "report",

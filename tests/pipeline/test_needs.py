@@ -20,6 +20,7 @@ from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryPa
 from skiptrace.config.directions import DirectionsParams
 from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.exploration import ExplorationParams
+from skiptrace.config.features import FeaturesParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import ModelParams
 from skiptrace.config.scoring import ScoringParams
@@ -40,8 +41,10 @@ from tests.pipeline.conftest import ROOT
 PARAMS = ROOT / "params.yaml"
 VERIFICATION = load(VerificationParams, "verification", PARAMS)
 SCORING = load(ScoringParams, "scoring", PARAMS)
+ACCOUNT = load(AccountParams, "account", PARAMS)
 CONTROL = load(ControlParams, "control", PARAMS)
 DIRECTIONS = load(DirectionsParams, "directions", PARAMS)
+FEATURES = load(FeaturesParams, "features", PARAMS)
 DICTIONARY = load(ModelDictionaryParams, "dictionaries.one", PARAMS)
 TOYS = load(ToyDictionaryParams, "dictionaries.toy", PARAMS)
 TRAINING = load(ModelParams, "models.two", PARAMS)
@@ -86,6 +89,7 @@ def everything(model: Transformer) -> dict[str, Needs]:
         "train": needs.of_training(model, TRAINING, ROWS),
         "directions": needs_of_studies.of_directions(plan["directions"], model, DIRECTIONS, ROWS, 1),
         "dictionary": needs_of_studies.of_dictionaries(model, DICTIONARY, 2, ROWS),
+        "features": needs_of_studies.of_features(model, FEATURES, ACCOUNT),
     }
 
 
@@ -131,8 +135,8 @@ def test_ranking_entries_is_what_an_account_needs_memory_for(wide):
 
     with torch.device("meta"):
         none = Transformer(ModelConfig(d_vocab=60_000, d_model=128, n_ctx=256, n_layers=0, n_heads=0, d_head=0))
-    plan = plans(wide)["account"]
-    assert needs.of_accounting(plan, wide, MOST).memory == MOST * 25 + 3 * 4 * 256 * 60_000  # measured: 1.9 GB
+    plan, heads = plans(wide)["account"], wide.n_layers * wide.n_heads
+    assert needs.of_accounting(plan, wide, MOST).memory == 8 * MOST * (1 + 1 / heads) + 3 * 4 * 256 * 60_000
     assert needs.of_accounting(plan, none, MOST).memory == 3 * 4 * 256 * 60_000
 
 
@@ -178,6 +182,7 @@ def at_60_000_tokens(name: str) -> dict[str, Needs]:
         "account": needs.of_accounting(plan["account"], model, MOST),
         "directions": needs_of_studies.of_directions(plan["directions"], model, DIRECTIONS, ROWS, params.twins),
         "dictionary": needs_of_studies.of_dictionaries(model, DICTIONARY, 2, ROWS),
+        "features": needs_of_studies.of_features(model, FEATURES, ACCOUNT),
     }
 
 

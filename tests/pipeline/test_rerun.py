@@ -12,7 +12,12 @@ from skiptrace.command import closure
 from tests.pipeline.conftest import MODEL, create, restored
 from tests.pipeline.test_graph import STAGES
 
-KEYS = {"corpora": ("code", "notes", "planted"), "models": ("zero", "one", "two"), "dictionaries": ("toy", "one")}
+KEYS = {
+    "corpora": ("code", "notes", "planted"),
+    "models": ("zero", "one", "two"),
+    "dictionaries": ("toy", "one"),
+    "features.models": ("two",),
+}
 
 
 def instances(stage: str) -> set[str]:
@@ -45,17 +50,22 @@ ALWAYS = {"check", "document"}  # both look at all of params.yaml
         ("expansion.heads", ["L0H1"], {f"{s}@{m}" for s in ("expand", "mine") for m in KEYS["models"]}),
         ("expansion.offsets", [3], {f"{s}@{m}" for s in ("expand", "mine") for m in KEYS["models"]}),
         ("expansion.virtual_heads", 1, {f"{s}@{m}" for s in ("expand", "mine", "compose") for m in KEYS["models"]}),
-        ("mining.outs", 2, {f"{s}@{m}" for s in ("mine", "verify", "explore") for m in KEYS["models"]}),
+        (
+            "mining.outs",
+            2,
+            {f"{s}@{m}" for s in ("mine", "verify", "account", "explore") for m in KEYS["models"]} | {"features@two"},
+        ),
         (
             "verification.contexts",
             5,
-            {f"{s}@{m}" for s in ("verify", "account") for m in KEYS["models"]} | {"summarise"},
+            {f"{s}@{m}" for s in ("verify", "account") for m in KEYS["models"]} | {"features@two", "summarise"},
         ),
         ("superposition.five.steps", 6, {"superposition"}),
         ("superposition.sensing.seed", 3, {"superposition"}),  # a key that params.yaml had left to its default
         ("dictionaries.one.steps", 6, {"dictionary@one", "summarise"}),
         ("dictionaries.toy.shown", 2.0, {"dictionary@toy", "summarise"}),
-        ("account.contexts", 4, {"account@zero", "account@one", "account@two"}),
+        ("account.contexts", 4, {"account@zero", "account@one", "account@two", "features@two"}),
+        ("features.k", 3, {"features@two"}),
         ("directions.gap", 0.1, {"directions@zero", "directions@one", "directions@two"}),
         ("exploration.corner", 5, {"explore@zero", "explore@one", "explore@two"}),
         ("report.bigrams", 5, set()),
@@ -145,7 +155,9 @@ def test_a_second_run_elsewhere_gives_the_same_hashes(request, tmp_path):
     `summarise`, `document` and `report` read all others; test_failures.py runs them again.
     """
     other = create(tmp_path / "somewhere" / "else")
-    other.repro("expand@two", "account@two", "directions@two", "explore@two", "dictionary@toy", "control")
+    other.repro(
+        "expand@two", "account@two", "directions@two", "explore@two", "features@two", "dictionary@toy", "control"
+    )
     # Asked for only now, so that two test processes reproduce at the same time.
     reproduced = request.getfixturevalue("reproduced")
     first, second = (yaml.safe_load((p.path / "dvc.lock").read_text())["stages"] for p in (reproduced, other))

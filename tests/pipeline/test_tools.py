@@ -42,7 +42,7 @@ def test_an_experiment_in_a_folder_of_its_own_changes_one_parameter_and_can_be_c
     for part, own in (("models.one.n_heads=8", "verification.fdr=0.95"), ("data/raw/mine", "data/raw/notes")):
         assert part in command
         command = command.replace(part, own)
-    project.dvc(*shlex.split(command), "--name", "wide")
+    project.dvc(*shlex.split(command), "--name", "wide", "summarise")
     assert project.params()["verification"]["fdr"] == 0.05  # the workspace is as it was
     assert "verification.fdr" in project.dvc("params", "diff", "HEAD", "wide")
     assert "matched_null" in project.dvc("metrics", "diff", "HEAD", "wide")

@@ -9,6 +9,7 @@ from skiptrace.account import examples
 from skiptrace.account import study as account
 from skiptrace.account.entries import applies, split
 from skiptrace.account.listing import listed, with_chosen
+from skiptrace.account.orders import Published
 from skiptrace.account.twins import headlines, overlaps
 from skiptrace.circuits.factored import direct, heads, ov, qk
 from skiptrace.circuits.scores import score_heads
@@ -19,6 +20,7 @@ from skiptrace.config.composition import CompositionParams
 from skiptrace.config.corpora import FilesCorpus
 from skiptrace.config.directions import DirectionsParams
 from skiptrace.config.exploration import ExplorationParams
+from skiptrace.config.features import FeaturesParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import ModelParams
 from skiptrace.config.report import ReportParams
@@ -35,6 +37,7 @@ from skiptrace.evidence.tables import COSTS
 from skiptrace.evidence.used import use
 from skiptrace.evidence.verification import Streams, verify
 from skiptrace.exploration.study import Known, Text, explore
+from skiptrace.features.study import study as study_features
 from skiptrace.mining import bigrams, skip_trigrams, virtual
 from skiptrace.mining.vocabulary import Vocabulary
 from skiptrace.models.windows import spread_windows
@@ -45,6 +48,7 @@ from skiptrace.report.inputs import (
     CorpusResult,
     Directed,
     Exploration,
+    Featured,
     ModelResult,
     Provenance,
     Results,
@@ -89,6 +93,10 @@ MINING = MiningParams(
 ACCOUNT = AccountParams(contexts=3, selection=2, entries=[3, 10], rows=4, shown_rows=5)
 EXPLORATION = ExplorationParams(tokens=20, entries=3, corner=6)
 DIRECTIONS = DirectionsParams(null_draws=3, shown=3, tokens=3, removed=2, random_directions=2, contexts=2, gap=0.1)
+FEATURES = FeaturesParams(
+    models={}, seed=0, entries=6, k=2, steps=9, batch_size=8, learning_rate=0.01, resample_every=3, windows=6,
+    selection=2, rows=6, checked=4, places=4, tokens=3,
+)  # fmt: skip
 REPORT = ReportParams(bigrams=5, sources_per_head=2, offsets=5, explorer_rows=60)
 COUNTS = pd.DataFrame({"token_id": [1, 1, 1, 2], "next_id": [2, 3, 4, 1], "count": [5, 2, 1, 4]})
 COMPOSITION = CompositionParams(examples=1, example_tokens=5, word_pairs={}, pairs_per_family=5, min_count=0)
@@ -157,18 +165,23 @@ def result(model, tokens, vocabulary) -> ModelResult:
     looked = explore(model, known, vocabulary, Text(stream[:200], COUNTS), MINING.min_count, EXPLORATION)
     frequency = torch.tensor(vocabulary.count.to_numpy() / vocabulary.count.sum(), dtype=torch.float32)
     text = account.Text(stream, stream, frequency, vocabulary.token)
-    accounted = account.account(model, text, evidence, ACCOUNT)
+    published = Published(vocabulary.eligible_ids(MINING.min_count), MINING.frequency_power)
+    accounted = account.account(model, text, ACCOUNT, published)
     parts = split(model, frequency) if applies(model) else None
     asked = with_chosen(model, evidence, accounted.skip_trigrams, streams, VERIFICATION)
     rows = listed(asked, parts, text, 0).assign(readable=True, support="supported")  # of random text hardly any would
     tested = rows.assign(used_places=40, used_nats=0.25, used_se=0.05)
     recur = [(model, mined)] if model.n_layers == 1 else []
+    shown = account.of_shown_rows(model, text, rows[rows["mined"]], ACCOUNT)
     listing = {
+        "curve": pd.concat([accounted.curve, shown], ignore_index=True),
         "rows": rows,
         "examples": examples.first(tested, Positions(stream, 23, 5), vocabulary.token),
         "overlaps": overlaps(model, mined, recur, text, 0),
         "headlines": headlines(accounted.ladder, [twin for twin, _ in recur], text, ACCOUNT),
     }
+    of_words = [model, text, vocabulary, FEATURES, ACCOUNT, MINING, 0.5, accounted.entries]
+    featured = study_features(*of_words) if applies(model) else None
     return ModelResult(
         params=params,
         heads=table,
@@ -190,8 +203,9 @@ def result(model, tokens, vocabulary) -> ModelResult:
         truth=truth.to_frame(scores),
         composed=composition,
         explored=Exploration(**looked),
-        accounted=Accounted(**accounted._asdict(), **listing),
+        accounted=Accounted(**(accounted._asdict() | listing)),
         directed=directed(model, vocabulary, stream),
+        featured=Featured(**featured._asdict()) if featured else None,
         d_vocab=model.d_vocab,
     )
 

@@ -36,8 +36,8 @@ def limits(study: Study) -> Section | None:
         (*words("Model", "Of", "What"), *numbers("Looked at", "Asked for")),
         rows,
     )
-    told = (
+    chosen = (
         "Studies fit `budget.minutes` by estimate, operations at a stated rate, so that the same is left out on every "
         "machine; a larger budget leaves out less. Look-ups are as many as keep this page small."
     )
-    return Section("limits", "What the budget leaves out", [told, *over], [table])
+    return Section("limits", "What the budget leaves out", [chosen, *over], [table])
