@@ -73,6 +73,13 @@ class Rule(NamedTuple):
     worth: Callable[[Int[Tensor, " n"], Int[Tensor, " n"], Int[Tensor, " n"]], Float[Tensor, " n"]]
 
 
+class Draws(NamedTuple):
+    """What average tokens draw: log n + log E_p[exp(QK)] by destination; and the average share of each source."""
+
+    level: Float[Tensor, " eligible"]
+    average: Float[Tensor, " eligible"]
+
+
 def mine(found: Iterable[pd.DataFrame], vocabulary: Vocabulary, params: MiningParams) -> pa.Table:
     """The skip-trigrams of all heads (each from `of_head`) as `SKIP_TRIGRAMS`, ranked together by `params.ranking`.
 
@@ -108,13 +115,17 @@ def of_head(circuits: Circuits, vocabulary: Vocabulary, params: MiningParams) ->
         "published": published(circuits.qk, ov, vocabulary, params),
         "expected": expected(circuits.qk, ov, vocabulary, params, draws),
     }
-    mean = circuits.qk.weighted_sums(vocabulary.probability)[eligible]
-    there = Draws(draws.level - mean, draws.average)
-    at = {
-        offset: expected(circuit.centred(vocabulary.probability), ov, vocabulary, params, there)
-        for offset, circuit in circuits.at.items()
-    }
+    at = {}
+    for offset, circuit in circuits.at.items():
+        there = _centred(draws, circuits.qk, vocabulary, eligible)
+        at[offset] = expected(circuit.centred(vocabulary.probability), ov, vocabulary, params, there)
     return _measure(circuits, rules, at, vocabulary, eligible)
+
+
+def _centred(draws: Draws, qk: Circuit, vocabulary: Vocabulary, eligible: Int[Tensor, " eligible"]) -> Draws:
+    """The same of QK less its mean over sources."""
+    mean = qk.left[eligible] @ (qk.right @ vocabulary.probability[:, None])
+    return Draws(draws.level - mean[:, 0], draws.average)
 
 
 def published(qk: Circuit, ov: Circuit, vocabulary: Vocabulary, params: MiningParams) -> Rule:
@@ -128,13 +139,6 @@ def published(qk: Circuit, ov: Circuit, vocabulary: Vocabulary, params: MiningPa
         return qk.entries(destination, source) * weight[source]
 
     return Rule(_select(best, row_tops(ov, params.outs), weight, params), worth)
-
-
-class Draws(NamedTuple):
-    """What average tokens draw: log n + log E_p[exp(QK)] by destination; and the average share of each source."""
-
-    level: Float[Tensor, " eligible"]
-    average: Float[Tensor, " eligible"]
 
 
 def average_draws(qk: Circuit, vocabulary: Vocabulary, params: MiningParams) -> Draws:
