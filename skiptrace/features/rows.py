@@ -16,7 +16,7 @@ from skiptrace.account.rows import saved_by
 from skiptrace.config.mining import MiningParams
 from skiptrace.dictionary import sites
 from skiptrace.evidence.causal import frequency_matched, log_p
-from skiptrace.evidence.used import judged, measured
+from skiptrace.evidence.used import measured
 from skiptrace.features.parts import Parts
 from skiptrace.mining.skip_trigrams import ROLES, RULES
 from skiptrace.mining.vocabulary import Vocabulary
@@ -204,14 +204,13 @@ def edges(
     document: Int[np.ndarray, "batch places"],
     least: Float[Tensor, " features"],
     places: int,
-    fdr: float,
 ) -> Cut:
     """What happens where the head may no longer attend from the destination to places where the source is active.
 
     At up to `places` places where the destination's activation is at least `least`, with the source's at least that
     before it in the document, those edges are cut and the rest of the attention is scaled up to one, as
     `evidence.causal` does for tokens; only the last layer's output at the destination changes. Columns:
-    `evidence.tables.USED`, errors clustered by document.
+    `evidence.tables.USED` without `use`, and `documents`, by which errors are clustered.
     """
     head, source, _, out = _ids(rows)
     at = where(split, rows, windows, document, least, places)
@@ -237,7 +236,7 @@ def edges(
         target = window[1:][place]
         loss[mine_] = (log_p(intact, target) - log_p(without, target)).double().numpy()
         fall[mine_] = (log_p(intact, out[row]).exp() - log_p(without, out[row]).exp()).double().numpy()
-    found = judged(measured(at.row, loss, fall, document[at.window, at.place - 1], len(rows)), fdr)
+    found = measured(at.row, loss, fall, document[at.window, at.place - 1], len(rows))
     return Cut(found.set_axis(rows.index), at, most, loss)
 
 
