@@ -35,11 +35,13 @@ def mine(split: Parts, features: Vocabulary, tokens: Vocabulary, params: MiningP
     `rank_expected`.
     """
     within, outs = features.eligible_ids(params.min_count), tokens.eligible_ids(params.min_count)
-    found = []
+    parts = []
     for head, (qk, ov) in enumerate(zip(split.qk, split.ov, strict=True)):
         ov = ov.centred().restricted(within, outs)
         for name, rule in RULES.items():
             made = rule(qk, ov, features, params)
+            if made.selected.empty:
+                continue
             places = [torch.from_numpy(made.selected[role].to_numpy().astype(np.int64)) for role in ROLES]
             raised = ov.entries(places[0], places[2])
             each = {
@@ -53,12 +55,17 @@ def mine(split: Parts, features: Vocabulary, tokens: Vocabulary, params: MiningP
                 "rule": name,
             }
             table = pd.DataFrame(each)
-            found.append(table[(table["ov"] > 0) & (table["score"] > 0)])
-    every = pd.concat(found, ignore_index=True)
+            parts.append(table[(table["ov"] > 0) & (table["score"] > 0)])
+    if not parts:
+        return pd.DataFrame(columns=[*KEYS, "qk", "ov", *(f"rank_{name}" for name in RULES)])
+    every = pd.concat(parts, ignore_index=True)
     every["rank"] = 1 + every.sort_values("score", ascending=False, kind="stable").groupby("rule").cumcount()
-    ranks = every[every["rank"] <= most].pivot_table(index=KEYS, columns="rule", values="rank")
-    ranks = ranks.reindex(columns=list(RULES)).add_prefix("rank_").reset_index()
-    return ranks.merge(every[[*KEYS, "qk", "ov"]].drop_duplicates(KEYS), on=KEYS)
+    first = every[every["rank"] <= most]
+    found = every[[*KEYS, "qk", "ov"]].drop_duplicates(KEYS)
+    for name in RULES:
+        ranks = first.loc[first["rule"] == name, [*KEYS, "rank"]].rename(columns={"rank": f"rank_{name}"})
+        found = found.merge(ranks, on=KEYS, how="left")
+    return found.dropna(subset=[f"rank_{name}" for name in RULES], how="all").reset_index(drop=True)
 
 
 def matched(split: Parts, rows: pd.DataFrame, features: Vocabulary, tokens: Vocabulary, seed: int) -> pd.DataFrame:

@@ -305,6 +305,8 @@ def checked(
     Of held-out text as many contexts as the features are learned on, since most rows stand in few of them.
     A feature is strongly active where it is above the median of its activations on training text.
     """
+    if mined.empty:
+        return ROWS.frame()
     f = split_.features.activations(x)
     least = torch.where(f > 0, f, torch.nan).nanmedian(0).values.nan_to_num(torch.inf)
     held_out, per = spread_windows(text.valid, split_.model.n_ctx, params.windows), split_.model.n_ctx - 1

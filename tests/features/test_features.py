@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from skiptrace.account.entries import NO_ENTRIES, Entries, context_losses, split
+from skiptrace.account.entries import Entries, context_losses, split
 from skiptrace.account.entries import Running as RunningTokens
 from skiptrace.account.study import Text
 from skiptrace.account.tables import ENTRIES
@@ -238,6 +238,13 @@ def test_the_built_row_is_mined_first_and_used_and_a_random_one_is_not(make_mode
     assert saved.nats.item() > 20 * abs(rows.worth(found, other, text).nats.item()) and saved.n.item() >= 12
 
 
+def test_heads_that_move_nothing_leave_no_row(make_model, frequency):
+    model, features = classes(make_model)
+    model.blocks[0].v.data.zero_()
+    found = parts(model, features, frequency @ model.W_E, frequency)
+    assert rows.mine(found, *vocabularies(frequency), MiningParams(sources=3, destinations=2, outs=2), 9).empty
+
+
 def test_what_follows_a_feature_is_counted_by_the_double_loop(rough, windows, frequency):
     x = torch.randn(30, 10, generator=seeded(6))
     tokens = Vocabulary(pd.Series([f"t{i} " for i in range(23)]), pd.Series(np.arange(23)), frequency)
@@ -392,4 +399,3 @@ def test_a_study_ranks_measures_and_names(make_model, layers, frequency):
     again = run()
     for one, other in zip(found, again, strict=True):
         pd.testing.assert_frame_equal(one, other)
-    assert NO_ENTRIES.head.size == 0
