@@ -33,7 +33,7 @@ def patterns(page: Page) -> None:
     section.locator(".controls select").first.select_option(deepest(page))
     heads.last.wait_for()
     texts = section.locator(".controls select").nth(1)
-    texts.select_option(index=min(2, texts.locator("option").count() - 1))
+    texts.select_option(index=min(4, texts.locator("option").count() - 1))
     induction = section.locator(".thumbnails button[data-head=L1H1]")
     (induction if induction.count() else heads.last).click()
     section.locator(".reading").evaluate("text => text.scrollIntoView({behavior: 'instant', block: 'end'})")

@@ -282,7 +282,7 @@ def expand_circuits(model: Transformer, folder: Folder, **expansion: Any) -> lis
     place = Path(folder)
     writer.refuse_too_much(len(found), model.d_vocab, params, place)
     circuits = [named(model, name) for name in found]
-    writer.write(circuits, model.d_vocab, str(place.resolve()), params)
+    writer.write(circuits, model.d_vocab, str(place.resolve()), params, model.config.readings)
     return [each.label for each in circuits]
 
 
@@ -359,8 +359,8 @@ def terms(found: Attention, texts: Sequence[str]) -> pd.DataFrame:
     """The table of `explain_attention`; `texts` are those of the tokens."""
     rows = [(*t[:4], texts[t.tokens[0].destination_place], texts[t.tokens[0].source_place]) for t in found.terms]
     made = pd.DataFrame(rows, columns=list(TERMS))
-    told = ("destination", "source", "attention", "score", "normaliser")
-    made.attrs = {name: getattr(found, name) for name in told}
+    names = ("destination", "source", "attention", "score", "normaliser")
+    made.attrs = {name: getattr(found, name) for name in names}
     return made
 
 

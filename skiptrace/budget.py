@@ -30,7 +30,9 @@ if TYPE_CHECKING:  # so that a study depends on the parameters of no other
     from skiptrace.models.config import ModelConfig
 
 SOFTMAX = 1.3  # what logits cost, as a multiple of their product
+ONE_THREAD = 2.0  # what one thread takes, as a multiple of two
 DOUBLE = 2.0  # a number in double precision, as a multiple of one in single precision
+PASSES = 100.0  # looking several times at an entry of a pattern, in small tensors
 FACTORING = 20.0  # a QR or eigenvalue decomposition of n × n, as a multiple of n³: on one thread, in double precision
 # Of the minutes of the budget, what each study may take; the rest is for import, look-ups, summary and report.
 SHARES = {"score": 0.07, "mine": 0.27, "verify": 0.28, "compose": 0.09, "account": 0.08, "directions": 0.06}
@@ -75,10 +77,12 @@ P = TypeVar("P", bound=Params)
 
 @dataclass(frozen=True)
 class Plan:
-    """What one study looks at."""
+    """What one study looks at: sizes, those that were lowered, and the operations that it takes at its share."""
 
     sizes: Mapping[str, int]
     cuts: tuple[Cut, ...]
+    operations: float = 0.0
+    share: float = math.inf
 
     def of(self, params: P) -> P:
         """The parameters with the sizes of the plan in place of their own."""
@@ -96,6 +100,16 @@ class Plan:
     def said(self) -> str:
         """What is left out, in one line."""
         return ", ".join(f"{cut.kept:,} of {cut.asked:,} {cut.size.replace('_', ' ')}" for cut in self.cuts)
+
+    def over(self) -> str:
+        """How far the least that is looked at goes beyond the share; nothing where it does not."""
+        if self.operations <= self.share:
+            return ""
+        takes, has = (
+            f"{each / RATE:,.0f}" if each > 10 * RATE else f"{each / RATE:.2g}"
+            for each in (self.operations, self.share)
+        )
+        return f"{takes} s on two cores at the least, beyond its share of {has} s"
 
 
 def fit(
@@ -116,7 +130,7 @@ def fit(
             low, high = (middle, high) if operations(sizes | {name: middle}) <= most else (low, middle)
         sizes[name] = low
     cuts = tuple(Cut(study, name, asked[name], kept) for name, kept in sizes.items() if kept < asked[name])
-    return Plan(sizes, cuts)
+    return Plan(sizes, cuts, operations(sizes), most)
 
 
 def _sizes(study: str, params: Params, **more: int) -> dict[str, int]:
@@ -152,7 +166,8 @@ def scoring(c: "ModelConfig", params: "ScoringParams", budget: "BudgetParams") -
     def operations(n: Mapping[str, int]) -> float:
         text = 3.0 * n["sequences"] * ctx * (_place(c, ctx) + 40.0 * ctx * c.n_layers * c.n_heads)
         losses = n["loss_contexts"] * ctx * (_place(c, ctx) + _logits(c))
-        positions = heads * n["null_draws"] * ctx * (4.0 * c.d_model * c.d_head + ctx * (2 * c.d_head + 40))
+        drawn = ctx * (4.0 * c.d_model * c.d_head + ctx * (2 * c.d_head + PASSES * (3 + c.n_heads)))
+        positions = c.n_layers * n["null_draws"] * drawn
         random = 2 * n["null_draws"] * DOUBLE * (2.0 * c.d_model**2 * c.d_head + FACTORING * c.d_head**3)
         return text + losses + positions + random + heads * (_factors(c) + _own_row(c))
 
@@ -174,7 +189,7 @@ def mining(
     def operations(n: Mapping[str, int]) -> float:
         every = float(c.d_vocab) ** 2 if n["bins"] else 0.0
         direct = (2 * c.d_model + PER_ENTRY) * (float(words.eligible) ** 2 + every)
-        turned = offsets * (_factors(c) + (2 * c.d_head + PER_ENTRY) * every)
+        turned = offsets * (_factors(c) + (2 * c.d_head + PER_ENTRY) * (every + 3.0 * float(words.eligible) ** 2))
         return direct + n[HEADS] * (_mined(c, words, n["bins"]) + turned)
 
     return fit("mine", budget, _sizes("mine", params, **{HEADS: asked}), operations)
@@ -220,7 +235,7 @@ def composition(c: "ModelConfig", params: "ScoringParams", pairs: int, budget: "
         deleted = DOUBLE * some**2 * (4.0 * places * c.d_model * c.d_head + FACTORING * c.d_head**3)
         circuits = (heads + 2.0 * pairs) * (_own_row(c) + _factors(c)) if c.n_layers > 1 else 0.0
         losses = terms * places * _logits(c)
-        return losses + nulls + text + written + deleted + circuits
+        return ONE_THREAD * (losses + nulls + text + written + deleted + circuits)
 
     return fit("compose", budget, _sizes("compose", params, **{HEADS: heads}), operations)
 
@@ -232,7 +247,8 @@ def accounting(c: "ModelConfig", params: "AccountParams", budget: "BudgetParams"
         context = c.n_ctx * (_place(c, c.n_ctx) + _logits(c) + 40.0 * c.n_ctx * c.n_heads)
         rungs = 1 + 8.0 * (1 + n["layers"])
         # Points of the curve, and slopes along the paths that entries are ranked on, of models that are their circuits.
-        along = (39.0 * n["contexts"] + 32.0 * n["selection"]) * c.n_layers * (c.linear and not c.rotary)
+        rounds = min(n["selection"], max(1, params.selection_tokens // c.n_ctx))
+        along = (50.0 * n["contexts"] + 32.0 * rounds) * c.n_layers * (c.linear and not c.by_distance)
         entries = along * 2.0 * c.n_ctx * c.d_vocab * (c.d_model + c.n_heads * c.d_head)
         return n["contexts"] * rungs * context + n["selection"] * c.n_ctx * _place(c, c.n_ctx) + entries
 
@@ -273,21 +289,20 @@ class Asked(NamedTuple):
     exploration: "ExplorationParams"
 
 
-def cuts(c: "ModelConfig", count: pd.Series, asked: Asked, twins: int = 0) -> list[Cut]:
-    """All that the studies of a model leave out, given how often each of its tokens occurs in the training text."""
+def plans(c: "ModelConfig", count: pd.Series, asked: Asked, twins: int = 0) -> dict[str, Plan]:
+    """The plan of every study of a model, given how often each of its tokens occurs in the training text."""
     words, most = Words.of(count, asked.mining.min_count), asked.budget
     heads = c.n_layers * c.n_heads
     if asked.expansion.only is not None:
         heads = sum(
             name in asked.expansion.only for name in (f"L{i}H{h}" for i in range(c.n_layers) for h in range(c.n_heads))
         )
-    plans = [
-        scoring(c, asked.scoring, most),
-        mining(c, words, asked.mining, heads, len(asked.expansion.offsets) if c.rotary else 0, most),
-        verification(c, words, asked.verification, twins, most),
-        composition(c, asked.scoring, asked.expansion.virtual_heads, most),
-        accounting(c, asked.account, most),
-        directions(c, asked.directions, most),
-        looked_up(c, asked.exploration),
-    ]
-    return [cut for plan in plans for cut in plan.cuts]
+    return {
+        "score": scoring(c, asked.scoring, most),
+        "mine": mining(c, words, asked.mining, heads, len(asked.expansion.offsets) if c.rotary else 0, most),
+        "verify": verification(c, words, asked.verification, twins, most),
+        "compose": composition(c, asked.scoring, asked.expansion.virtual_heads, most),
+        "account": accounting(c, asked.account, most),
+        "directions": directions(c, asked.directions, most),
+        "explore": looked_up(c, asked.exploration),
+    }

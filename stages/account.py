@@ -1,6 +1,6 @@
 """Account for the attention of a model: its ladder, the price of competition, and what its largest entries recover.
 
-Reads   params.yaml  account, verification, budget
+Reads   params.yaml  account, verification, mining, budget
         data/models/<m>/ and its twins, data/evidence/<m>/skip_trigrams.parquet, twins.parquet
         data/tokens/<corpus of m>/
 Writes  data/account/<m>/ladder.parquet          the loss with parts of attention replaced
@@ -16,18 +16,20 @@ Writes  data/account/<m>/ladder.parquet          the loss with parts of attentio
 """
 
 import numpy as np
+import pandas as pd
 
 from skiptrace import budget
 from skiptrace.account import examples, lookup, tables
 from skiptrace.account.entries import applies, split
 from skiptrace.account.listing import listed, with_chosen
-from skiptrace.account.orders import MOST
-from skiptrace.account.study import Text, account
+from skiptrace.account.orders import MOST, Published
+from skiptrace.account.study import Text, account, of_shown_rows
 from skiptrace.account.twins import headlines, overlaps
 from skiptrace.account.worth import IDS
 from skiptrace.config.account import AccountParams
 from skiptrace.config.base import load
 from skiptrace.config.budget import BudgetParams
+from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import load_model
 from skiptrace.config.verification import VerificationParams
 from skiptrace.evidence.support import Positions
@@ -59,12 +61,14 @@ def main() -> None:
     plan = budget.accounting(model.config, params, load(BudgetParams, "budget", PARAMS))
     needs.within(f"account {name}", plan)
     params = plan.of(params)
-    needs.state(f"account {name}", needs.of_accounting(model, params, MOST), BOUNDED_BY)
+    needs.state(f"account {name}", needs.of_accounting(plan, model, MOST), BOUNDED_BY)
     text = Text(train, valid, words.probability, words.token)
     mined = CHECKED.read(EVIDENCE / name).sort_values("rank_evidence")
     checks = load(VerificationParams, "verification", PARAMS)
 
-    found = account(model, text, mined, params, plan.sizes["layers"])
+    rule = load(MiningParams, "mining", PARAMS)
+    published = Published(words.eligible_ids(rule.min_count), rule.frequency_power)
+    found = account(model, text, params, published, plan.sizes["layers"])
     parts = split(model, text.frequency) if applies(model) else None
     streams = Streams(train, valid, words.count.to_numpy())
     checked = with_chosen(model, mined, found.skip_trigrams, streams, checks)
@@ -77,6 +81,7 @@ def main() -> None:
     others = [(twin, theirs[theirs["twin"] == number]) for number, twin in enumerate(twins)]
     mine = mined.merge(rows[[*IDS, "chosen_nats"]], on=IDS)
     more = {
+        "curve": pd.concat([found.curve, of_shown_rows(model, text, rows[rows["mined"]], params)], ignore_index=True),
         "rows": rows,
         "examples": shown,
         "overlaps": overlaps(model, mine, others, text, params.seed),

@@ -67,7 +67,7 @@ def compose() -> None:
     needs.within(f"compose {name}", plan)
     scoring = plan.of(scoring)
     positions = IDENTITY_CONTEXTS * min(IDENTITY_TOKENS, model.n_ctx)
-    needs.state(f"compose {name}", needs.of_composition(model, virtual_heads, positions, scoring), BOUNDED_BY)
+    needs.state(f"compose {name}", needs.of_composition(plan, model, positions, scoring), BOUNDED_BY)
     scored = HEADS.read(TABLES / name)
     with atomic_folder(COMPOSE / name) as folder:
         for table, rows in study(model, valid, words, scored, scoring, params, virtual_heads, plan.heads(heads(model))):

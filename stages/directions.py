@@ -44,7 +44,8 @@ def main() -> None:
     words = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab)
     valid = read_tokens(TOKENS / corpus / "valid.npy", model.d_vocab)
     windows = spread_windows(valid, model.n_ctx, params.contexts)
-    needs.state(f"directions {name}", needs_of_studies.of_directions(model, params, ROWS, len(twins)), BOUNDED_BY)
+    needed = needs_of_studies.of_directions(plan, model, params, ROWS, len(twins))
+    needs.state(f"directions {name}", needed, BOUNDED_BY)
 
     found = study(
         model,

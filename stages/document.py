@@ -71,8 +71,8 @@ def main() -> None:
     wrote(DOCUMENT, f"{len(report.sections)} sections, {figures} figures, {size / 1e6:.1f} MB")
 
 
-def limited(results: Results, settings: Settings) -> dict[str, list[budget.Cut]]:
-    """What the studies of each model leave out so that they fit the time budget, and the page its size."""
+def limited(results: Results, settings: Settings) -> dict[str, dict[str, budget.Plan]]:
+    """What the studies of each model look at so that they fit the time budget, and the page its size."""
     asked = budget.Asked(
         load(BudgetParams, "budget", PARAMS),
         settings.scoring,
@@ -87,7 +87,7 @@ def limited(results: Results, settings: Settings) -> dict[str, list[budget.Cut]]
     for name, model in results.models.items():
         given, count = load_model(name, PARAMS), results.corpora[model.params.corpus].vocabulary["count"]
         twins = given.twins if isinstance(given, ModelParams) else 0
-        found[name] = [] if model.config is None else budget.cuts(model.config, count, asked, twins)
+        found[name] = {} if model.config is None else budget.plans(model.config, count, asked, twins)
     return found
 
 

@@ -43,7 +43,7 @@ def main() -> None:
             needed = needs.of_expansion(model, at_once(len(found)), params.row_group_rows)
             needs.state(f"expand {name}", needed, BOUNDED_BY)
             stored = [Stored(str((MODELS / name).resolve()), circuit, device()) for circuit in found]
-            write(stored, model.d_vocab, str(scratch.resolve()), params)
+            write(stored, model.d_vocab, str(scratch.resolve()), params, model.config.readings)
             link_parts(found, model.d_vocab, params, scratch, folder)
     shutil.rmtree(scratch, ignore_errors=True)
     wrote(CIRCUITS / name, f"{len(found)} circuits {'stored' if params.store == 'full' else 'listed, none stored'}")

@@ -29,7 +29,7 @@ from skiptrace.config.models import load_model
 from skiptrace.devices import device
 from skiptrace.layout import MODELS, NGRAMS, PARAMS, TABLES, TOKENS
 from skiptrace.mining import bigrams, skip_trigrams, virtual, vocabulary
-from skiptrace.mining.heads import mine_head, mine_largest, statistics_of
+from skiptrace.mining.heads import loaded, mine_head, mine_largest, statistics_of
 from skiptrace.mining.tables import (
     AGREEMENT,
     BIGRAMS,
@@ -41,7 +41,6 @@ from skiptrace.mining.tables import (
     SKIP_TRIGRAMS,
     VIRTUAL_OV,
 )
-from skiptrace.models import checkpoint
 from skiptrace.tables import made
 from skiptrace.tokens.tables import BIGRAMS as COUNTS
 from skiptrace.tokens.tables import VOCAB
@@ -59,7 +58,7 @@ def main() -> None:
     name = asked_for("model", __doc__)
     params, expansion = load(MiningParams, "mining", PARAMS), load(ExpansionParams, "expansion", PARAMS)
     corpus = load_model(name, PARAMS).corpus
-    model, words, out = checkpoint.load(MODELS / name), VOCAB.file(TOKENS / corpus), TABLES / name
+    model, words, out = loaded(MODELS / name), VOCAB.file(TOKENS / corpus), TABLES / name
     made(**model.config.readings)
     followed = COUNTS.file(NGRAMS / corpus)
     vocab = vocabulary.load(words, model.d_vocab)
@@ -76,7 +75,7 @@ def main() -> None:
     asked, params = plan.heads(asked), plan.of(params)
     pairs = virtual.pair_circuits(model, expansion.virtual_heads, where)
     every, known = len(asked) + len(pairs), COUNTS.size(followed)
-    needed = needs.of_mining(model, every, at_once(len(asked)), known, offsets)
+    needed = needs.of_mining(plan, model, every, at_once(len(asked)), known, offsets)
     needs.state(f"mine {name}", needed, BOUNDED_BY)
     largest, agreement = bigrams.mine(path, COUNTS.read_file(followed), vocab, params)
     BIGRAMS.write(out, largest)

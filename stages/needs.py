@@ -3,19 +3,17 @@
 Only what grows with the vocabulary, the text and the parameters is counted, each with the keys that bound it.
 """
 
-import math
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from skiptrace.circuits.factored import PANEL
-from skiptrace.costs import PER_ENTRY, RATE
+from skiptrace.costs import RATE
 from skiptrace.errors import InputError
 from skiptrace.memory import available
 from skiptrace.models.transformer import Transformer
 
 if TYPE_CHECKING:  # so that a stage depends on the parameters of no other
     from skiptrace.budget import Plan
-    from skiptrace.config.account import AccountParams
     from skiptrace.config.models import ModelParams
     from skiptrace.config.scoring import ScoringParams
     from skiptrace.config.verification import VerificationParams
@@ -35,25 +33,21 @@ class Needs(NamedTuple):
     memory: float
 
 
-def of_circuits(model: Transformer, heads: int, offsets: int = 0) -> Needs:
-    """To look through the direct path and QK and OV of so many heads, QK at so many distances besides."""
-    direct, head = 2 * model.d_model + PER_ENTRY, 2 * model.d_head + PER_ENTRY
-    operations = float(model.d_vocab) ** 2 * (direct + (2 + offsets) * heads * head)
-    # The factors of QK and OV, as they are and centred, and a panel of full rows with its attention.
-    factors = SINGLE * model.d_vocab * ((6 + 2 * offsets) * model.d_head if heads else model.d_model)
-    return Needs(operations, factors + 2 * SINGLE * max(PANEL, model.d_vocab))
-
-
-def of_mining(model: Transformer, heads: int, at_once: int, pairs: int, offsets: int = 0) -> Needs:
+def of_mining(plan: "Plan", model: Transformer, heads: int, at_once: int, pairs: int, offsets: int = 0) -> Needs:
     """To mine so many heads, some `at_once`, with so many pairs of adjacent tokens of the training text.
 
     QK is looked through at so many distances besides.
     """
-    passes = of_circuits(model, heads, offsets)
+    return Needs(plan.operations, memory_of_mining(model, heads, at_once, pairs, offsets))
+
+
+def memory_of_mining(model: Transformer, heads: int, at_once: int, pairs: int, offsets: int = 0) -> float:
+    """Bytes for the factors of QK and OV, as they are and centred, and panels of full rows, of each head at once."""
+    factors = SINGLE * model.d_vocab * ((6 + 2 * offsets) * model.d_head if heads else model.d_model)
+    row = 2 * SINGLE * max(PANEL, model.d_vocab)
     panels = min(PANELS * SINGLE * PANEL, PANELS * SINGLE * float(model.d_vocab) ** 2) if heads else 0.0
-    # Read for the direct path, and by whichever heads begin at once.
-    known = PAIR * pairs * (1.0 + at_once)
-    return Needs(passes.operations, max(1, at_once) * (passes.memory + panels) + known)
+    # Pairs are read for the direct path, and by whichever heads begin at once.
+    return max(1, at_once) * (factors + row + panels) + PAIR * pairs * (1.0 + at_once)
 
 
 def of_encoding(longest: int) -> Needs:
@@ -74,19 +68,13 @@ def of_training(model: Transformer, params: "ModelParams", rows: int) -> Needs:
     return Needs(operations, kept + SINGLE * (positions * seen + 2.0 * min(rows, positions) * model.d_vocab))
 
 
-def of_accounting(model: Transformer, params: "AccountParams", most: int) -> Needs:
+def of_accounting(plan: "Plan", model: Transformer, most: int) -> Needs:
     """To account for attention on text, and rank at most so many entries of either circuit."""
-    context = 2.0 * model.n_ctx * model.d_vocab
-    rungs = 9.0 * max(1, model.n_layers) * params.contexts * context * model.d_model
     running = 3.0 * SINGLE * model.n_ctx * model.d_vocab
-    if not model.n_layers:
-        return Needs(rungs, running)
     entries = min(most, model.n_layers * model.n_heads * model.d_vocab**2)
-    points, rounds = 39.0 * params.contexts, 16.0 * params.selection
-    along = (points + 2 * rounds) * context * model.n_layers * (model.d_model + model.n_heads * model.d_head)
-    # Slopes of QK and of OV; of one of them the worth, where it is above zero, and the order by it.
-    ranking = entries * (2.0 * SINGLE + SINGLE + 1 + INTEGER + SINGLE)
-    return Needs(rungs + along, ranking + running)
+    # Slopes of QK and of OV; of one head of either its entries, and what they are worth.
+    ranking = entries * 2.0 * SINGLE * (1 + 1 / max(1, model.n_layers * model.n_heads))
+    return Needs(plan.operations, ranking + running)
 
 
 def of_exploration(model: Transformer, frequent: int, pairs: int) -> Needs:
@@ -102,53 +90,43 @@ def of_expansion(model: Transformer, at_once: int, rows: int) -> Needs:
     return Needs(0.0, at_once * (rows * row + SINGLE * 2.0 * model.d_vocab * model.d_model))
 
 
-def of_losses(model: Transformer, contexts: int, rows: int) -> Needs:
-    """To turn the residual streams of so many contexts into losses, `rows` positions at once."""
-    operations = 2.0 * contexts * model.n_ctx * model.d_model * model.d_vocab
-    return Needs(operations, 2.0 * SINGLE * rows * model.d_vocab)
+def of_scoring(plan: "Plan", model: Transformer, rows: int) -> Needs:
+    """To score heads, and to turn residual streams into losses, `rows` positions at once."""
+    return Needs(plan.operations, 2.0 * SINGLE * rows * model.d_vocab)
 
 
 def of_verification(
-    model: Transformer, rows: int, at_once: int, tokens: int, mined: Needs, params: "VerificationParams"
+    plan: "Plan", model: Transformer, at_once: int, tokens: int, mined: float, params: "VerificationParams"
 ) -> Needs:
-    """To run so many mined rows intact, with the edge cut and the source replaced, and the null's rows.
+    """To check mined rows; `mined` are the bytes it takes to mine stand-ins and twins.
 
-    `at_once` contexts run together; `tokens` of training text are indexed by token; `mined` is what it needs to
-    mine stand-ins and twins.
+    `at_once` contexts run together; `tokens` of training text are indexed by token.
     """
     ctx = min(params.context_tokens, model.n_ctx)
-    body = 8.0 * model.n_layers * ctx * model.d_model * model.n_heads * model.d_head
-    logits = 2.0 * model.d_model * model.d_vocab
-    null = model.n_layers * model.n_heads * params.null_rows
-    operations = params.contexts * (rows * (2 * body + 3 * logits) + null * (body + 2 * logits))
     # Logits intact, with the edge cut, and their exponentials, beside the residual stream before every layer.
-    batch = min(at_once, params.contexts * max(rows, null))
-    running = SINGLE * batch * (3.0 * model.d_vocab + model.n_layers * ctx * model.d_model)
-    return Needs(operations + mined.operations, max(running + INTEGER * tokens, mined.memory))
+    running = SINGLE * at_once * (3.0 * model.d_vocab + model.n_layers * ctx * model.d_model)
+    return Needs(plan.operations, max(running + INTEGER * tokens, mined))
 
 
-def of_composition(model: Transformer, virtual_heads: int, positions: int, params: "ScoringParams") -> Needs:
-    """To measure each term with and without the others, and to look through the strongest pairs.
-
-    Identities are held at so many `positions`.
-    """
-    pairs = math.comb(model.n_layers, 2) * model.n_heads**2
-    terms = model.n_layers + 1 + model.n_layers * (1 + model.n_heads) + pairs
-    losses = 2.0 * params.sequences * model.n_ctx * model.d_model * model.d_vocab
-    # Scored by virtual OV and by K-composition, then mined for outs; mining for sources looks at frequent tokens alone.
-    circuits = 3.0 * min(virtual_heads, pairs) * model.d_vocab**2 * (2 * model.d_head + PER_ENTRY)
-    # In double precision: two copies of both embeddings, the logits of both sides, their difference and its magnitude.
-    identities = DOUBLE * model.d_vocab * (4.0 * model.d_model + 4.0 * positions)
+def of_composition(plan: "Plan", model: Transformer, positions: int, params: "ScoringParams") -> Needs:
+    """To study pairs of heads by weights and on text. Identities are held at so many `positions`."""
+    heads = 4.0 * model.n_layers * model.d_model * model.n_heads * model.d_head
+    weights = sum(weight.numel() for weight in model.parameters())
+    # In double precision: the model, once more with other heads or in another basis, and the logits of both sides,
+    # their difference and its magnitude.
+    identities = DOUBLE * (weights + (weights if model.linear else heads) + 4.0 * positions * model.d_vocab)
     # All contexts at once: what every head writes, in both precisions, and where it attends.
     head = (SINGLE + DOUBLE) * model.d_model + SINGLE * model.n_ctx
     text = params.sequences * model.n_ctx * model.n_heads * float(head)
-    return Needs(2 * terms * losses + circuits, max(identities, text))
+    return Needs(plan.operations, max(identities, text))
 
 
 def within(stage: str, plan: "Plan") -> None:
-    """Say what a stage leaves out so that it fits its share of the time budget."""
+    """Say what a stage leaves out so that it fits its share of the time budget, and how far it goes beyond that."""
     if plan.cuts:
         print(f"{stage}: {plan.said()}, so that it fits budget.minutes of params.yaml", file=sys.stderr)
+    if told := plan.over():
+        print(f"{stage}: {told} of budget.minutes of params.yaml", file=sys.stderr)
 
 
 def state(stage: str, needed: Needs, bounded_by: str, also: str = "the size of the vocabulary") -> None:

@@ -7,6 +7,7 @@ from skiptrace.models.transformer import Transformer
 from stages.needs import DOUBLE, INTEGER, PAIR, SINGLE, Needs
 
 if TYPE_CHECKING:  # so that a stage depends on the parameters of no other
+    from skiptrace.budget import Plan
     from skiptrace.config.account import AccountParams
     from skiptrace.config.control import ControlParams
     from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams
@@ -30,22 +31,19 @@ def of_control(params: "ControlParams", at_once: int, windows: int) -> Needs:
     return Needs((1 + params.grammars) * (counting + training), at_once * (seen + SINGLE * TRIPLE * words**3))
 
 
-def of_directions(model: Transformer, params: "DirectionsParams", rows: int, twins: int) -> Needs:
+def of_directions(plan: "Plan", model: Transformer, params: "DirectionsParams", rows: int, twins: int) -> Needs:
     """To split every circuit, beside random heads and so many twins, and remove parts of it on text.
 
     Losses hold `rows` positions of logits at once.
     """
     heads, ctx = model.n_layers * model.n_heads, model.n_ctx
-    losses = 2.0 * params.contexts * ctx * model.d_model * model.d_vocab
-    # The whole circuit, each group, and random subspaces of one size at the least.
-    measured = 2 * heads * (1 + params.removed + params.random_directions) if params.removed else 0
     # In double precision: both embeddings, once more as keys, and what they are centred by; of twins both sides.
     embedded = DOUBLE * 5.0 * model.d_vocab * model.d_model
     alike = DOUBLE * 8.0 * model.d_vocab * model.d_model if twins else 0.0
     layer = 2.0 * ctx * model.d_model + model.n_heads * float(ctx) ** 2
     runs = SINGLE * params.contexts * model.n_layers * layer if params.removed else 0.0
     logits = SINGLE * float(rows) * model.d_vocab if params.removed else 0.0
-    return Needs((measured + 1) * losses, max(embedded if heads else 0.0, alike, logits) + runs)
+    return Needs(plan.operations, max(embedded if heads else 0.0, alike, logits) + runs)
 
 
 def of_dictionaries(model: Transformer, params: "ModelDictionaryParams", at_once: int, rows: int) -> Needs:

@@ -41,8 +41,7 @@ def main() -> None:
     params = plan.of(params)
     valid = read_tokens(TOKENS / corpus / "valid.npy", model.d_vocab)
     texts = spread_windows(valid, model.n_ctx, params.sequences)[:, :-1]
-    contexts = min(params.loss_contexts, len(valid) // model.n_ctx)
-    needs.state(f"score {name}", needs.of_losses(model, contexts, ROWS), BOUNDED_BY)
+    needs.state(f"score {name}", needs.of_scoring(plan, model, ROWS), BOUNDED_BY)
     heads, offsets = score_heads(model, texts, params)
     losses = losses_by_position(model, valid, params.loss_contexts)
     for table, content in ((HEADS, heads), (OFFSETS, offsets), (LOSSES, losses)):

@@ -1,6 +1,6 @@
 """Check mined rows against the running model, the corpus, and planted truth where there is any.
 
-Reads   params.yaml  verification, mining, budget
+Reads   params.yaml  verification, mining, budget, expansion.offsets
         data/models/<m>/ and its twins, data/tables/<m>/bigrams.parquet, skip_trigrams.parquet, copies.parquet
         data/tokens/<corpus of m>/, data/ngrams/<corpus of m>/, data/corpora/<corpus of m>/
 Writes  data/evidence/<m>/skip_trigrams.parquet   the mined columns and their evidence
@@ -19,6 +19,7 @@ from skiptrace import budget
 from skiptrace.circuits.factored import heads
 from skiptrace.config.base import load
 from skiptrace.config.budget import BudgetParams
+from skiptrace.config.expansion import ExpansionParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import load_model
 from skiptrace.config.verification import VerificationParams
@@ -71,15 +72,14 @@ def main() -> None:
     there = sorted(set(zip(mined["layer"].tolist(), mined["head"].tolist(), strict=True)))
     among = plan.heads(there if budget.HEADS in {cut.size for cut in plan.cuts} else heads(model))
     mined = mined[pd.MultiIndex.from_frame(mined[["layer", "head"]]).isin(among)]
-    rows = min(len(mined), params.rows)
     batch = at_once(model, min(params.context_tokens, model.n_ctx))
     others = len(StandIn) * len(among) + len(paths) * model.n_layers * model.n_heads
-    to_mine = needs.of_mining(model, others, 1, COUNTS.size(COUNTS.file(NGRAMS / corpus)))
-    to_check = rows + min(params.matched_rows, params.rows) * len(StandIn)
-    needed = needs.of_verification(model, to_check, batch, len(streams.train), to_mine, params)
+    to_mine = needs.memory_of_mining(model, others, 1, COUNTS.size(COUNTS.file(NGRAMS / corpus)))
+    needed = needs.of_verification(plan, model, batch, len(streams.train), to_mine, params)
     needs.state(f"verify {name}", needed, BOUNDED_BY)
     words = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab, COUNTS.file(NGRAMS / corpus))
-    theirs = [skip_trigrams.of_model(checkpoint.load(path), words, mining) for path in paths]
+    offsets = load(ExpansionParams, "expansion", PARAMS).offsets
+    theirs = [skip_trigrams.of_model(checkpoint.load(path), words, mining, offsets=offsets) for path in paths]
     context = min(params.context_tokens, model.n_ctx)
 
     def on_text(of: Transformer, rows: pd.DataFrame) -> pd.DataFrame:
@@ -88,7 +88,7 @@ def main() -> None:
     arms = {}
     for kind in StandIn:
         other = stand_in(model, kind, params.seed)
-        theirs_mined = skip_trigrams.of_model(other, words, mining, among)
+        theirs_mined = skip_trigrams.of_model(other, words, mining, among, offsets)
         arms[kind.value] = on_text(other, verify(other, theirs_mined, streams, params, params.matched_rows))
     checked = on_text(model, verify(model, mined, streams, params))
     checked = judged(checked, arms[StandIn.ROTATED], theirs, params)

@@ -16,6 +16,7 @@ from skiptrace.config.mining import MiningParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.verification import VerificationParams
 from skiptrace.models.config import ModelConfig
+from stages import needs
 
 SMALL = ModelConfig(n_layers=2, n_heads=4, d_model=128, d_head=32, n_ctx=256, d_vocab=2048)
 GPT2 = ModelConfig(
@@ -39,12 +40,16 @@ def asked(minutes: float, **expansion: object) -> budget.Asked:
     )
 
 
+def cuts(config: ModelConfig, counts: pd.Series, params: budget.Asked, twins: int = 0) -> list[budget.Cut]:
+    return [cut for plan in budget.plans(config, counts, params, twins).values() for cut in plan.cuts]
+
+
 def test_nothing_is_left_out_of_a_small_model_by_default():
-    assert budget.cuts(SMALL, pd.Series([100] * 2048), asked(BudgetParams().minutes), twins=1) == []
+    assert cuts(SMALL, pd.Series([100] * 2048), asked(BudgetParams().minutes), twins=1) == []
 
 
 def test_of_gpt2_all_heads_are_mined_and_the_rest_is_a_sample():
-    found = {(cut.study, cut.size): cut for cut in budget.cuts(GPT2, COUNTS, asked(25.0))}
+    found = {(cut.study, cut.size): cut for cut in cuts(GPT2, COUNTS, asked(25.0))}
     assert ("mine", "heads") not in found
     assert found["mine", "bins"].kept == 0
     assert found["verify", "heads"].kept < found["verify", "heads"].asked == 144
@@ -61,7 +66,7 @@ def test_estimates_stay_within_the_share_or_at_the_least(study, monkeypatch):
         return plan
 
     monkeypatch.setattr(budget, "fit", noted)
-    budget.cuts(GPT2, COUNTS, asked(60.0))
+    cuts(GPT2, COUNTS, asked(60.0))
     plan, operations = seen[study]
     share = 60 * 60 * budget.SHARES[study] * costs.RATE
     assert operations(plan.sizes) <= share or all(
@@ -75,18 +80,38 @@ def test_estimates_stay_within_the_share_or_at_the_least(study, monkeypatch):
 
 def test_a_larger_budget_leaves_out_less_and_the_least_is_never_undercut():
     for before, after in ((1.0, 25.0), (25.0, 400.0)):
-        small, large = (
-            {(c.study, c.size): c.kept for c in budget.cuts(GPT2, COUNTS, asked(m))} for m in (before, after)
-        )
+        small, large = ({(c.study, c.size): c.kept for c in cuts(GPT2, COUNTS, asked(m))} for m in (before, after))
         assert all(small.get(key, kept) <= kept for key, kept in large.items())
-    assert budget.cuts(GPT2, COUNTS, asked(1e9))[0].study == "explore", "a page has its size, whatever the time"
+    assert cuts(GPT2, COUNTS, asked(1e9))[0].study == "explore", "a page has its size, whatever the time"
+
+
+@pytest.mark.parametrize("config", [SMALL, GPT2], ids=["small", "gpt2"])
+@pytest.mark.parametrize("minutes", [0.01, 1.0, 25.0])
+def test_a_study_fits_its_share_or_looks_at_the_least_and_says_so(config, minutes, capsys):
+    counts = pd.Series([100] * 2000 + [0] * (config.d_vocab - 2000))
+    for study, plan in budget.plans(config, counts, asked(minutes)).items():
+        needs.within(study, plan)
+        told = capsys.readouterr().err
+        assert ("so that it fits budget.minutes" in told) == bool(plan.cuts)
+        if plan.operations <= plan.share:
+            assert plan.over() == "" and "at the least" not in told
+            continue
+        least = {name: min(least, plan.sizes[name]) for name, least in budget.LEAST[study].items()}
+        assert plan.sizes == least
+        assert f"{study}: {plan.over()} of budget.minutes of params.yaml\n" in told
+        assert plan.share == pytest.approx(60 * minutes * budget.SHARES[study] * costs.RATE)
+
+
+def test_all_studies_of_gpt2_together_fit_the_budget_that_is_the_default():
+    total = sum(plan.operations for plan in budget.plans(GPT2, COUNTS, asked(25.0)).values())
+    assert total < 0.9 * 25 * 60 * costs.RATE  # the rest is for import, look-ups, summary and report
 
 
 def test_plans_depend_on_no_clock(monkeypatch):
-    first = budget.cuts(GPT2, COUNTS, asked(25.0))
+    first = cuts(GPT2, COUNTS, asked(25.0))
     monkeypatch.setattr(time, "perf_counter", lambda: 1e9)
     monkeypatch.setattr(time, "monotonic", lambda: 1e9)
-    assert budget.cuts(GPT2, COUNTS, asked(25.0)) == first
+    assert cuts(GPT2, COUNTS, asked(25.0)) == first
     assert "import time" not in Path(budget.__file__).read_text()
 
 
@@ -98,7 +123,7 @@ def test_heads_are_a_sample_that_is_always_the_same():
 
 
 def test_heads_that_are_named_are_counted():
-    found = budget.cuts(GPT2, COUNTS, asked(0.01, heads=["L0H1", "L3H2"]))
+    found = cuts(GPT2, COUNTS, asked(0.01, heads=["L0H1", "L3H2"]))
     assert next(cut for cut in found if (cut.study, cut.size) == ("mine", "heads")).asked == 2
 
 

@@ -32,7 +32,9 @@ def expected() -> dict[str, list[str]]:
         "zero-bigrams": [f"{zero['valid_loss']:.3f}", f"{zero['bigram_loss']:.3f}"],
         "one-heads": [str(one["copying_heads"]), heads["one"]],
         "one-positional": [str(one["positional_heads"]), heads["one"]],
-        "one-evidence": [f"{100 * one['evidence'][n]:.1f}" for n in ("survives", "consistent", "matched_null")],
+        "one-evidence": [
+            f"{100 * one['evidence'][n]:.1f}" for n in ("survives", "consistent", "used", "supported", "matched_null")
+        ],
         "one-account": [
             f"{100 * left:.0f}", "200", f"{100 * account['table_rows']:.1f}", "10,000",
             f"{100 * account['recovered']['10000']:.0f}",

@@ -25,6 +25,7 @@ from jaxtyping import Float, Int, Integer
 from scipy import sparse
 from torch import Tensor
 
+from skiptrace.account.threads import threads
 from skiptrace.circuits.factored import Circuit
 from skiptrace.models.transformer import Transformer
 from skiptrace.progress import progress
@@ -69,8 +70,10 @@ class Additive(Protocol):
         """The additive attention scores of a context, without terms that the softmax over sources ignores."""
         ...
 
-    def logits(self, tokens: Int[Tensor, " ctx"]) -> Float[Tensor, "ctx d_vocab"]:
-        """The direct path and the mean output of every head."""
+    def logits(
+        self, tokens: Int[Tensor, " ctx"], composed: Float[Tensor, "ctx d_model"] | None = None
+    ) -> Float[Tensor, "ctx d_vocab"]:
+        """The direct path and the mean output of every head, and what is `composed`."""
         ...
 
     def attend(
@@ -125,9 +128,12 @@ class Split:
             + (self.query_mean @ key.transpose(1, 2))
         )
 
-    def logits(self, tokens: Int[Tensor, " ctx"]) -> Float[Tensor, "ctx d_vocab"]:
-        """W_E W_U and Σ_h v̄ W_O W_U."""
-        return self.model.W_E[tokens] @ self.W_U + self.mean_output
+    def logits(
+        self, tokens: Int[Tensor, " ctx"], composed: Float[Tensor, "ctx d_model"] | None = None
+    ) -> Float[Tensor, "ctx d_vocab"]:
+        """W_E W_U and Σ_h v̄ W_O W_U, and what is `composed` times W_U."""
+        stream = self.model.W_E[tokens]
+        return (stream if composed is None else stream + composed) @ self.W_U + self.mean_output
 
     def attend(
         self, tokens: Int[Tensor, " ctx"], scores: Float[Tensor, "n_heads ctx ctx"]
@@ -200,7 +206,7 @@ def split(model: Transformer, frequency: Float[Tensor, " d_vocab"]) -> Split:
 def splits(model: Transformer) -> bool:
     """Whether a model is its direct path, its heads' circuits and composition, positions beside the stream."""
     bias = any(layer.b_O is not None for layer in model.blocks)
-    beside = not model.standard_positions and not model.config.rotary
+    beside = not model.standard_positions and not model.config.by_distance
     return model.n_layers > 0 and model.linear and beside and not bias
 
 
@@ -214,19 +220,13 @@ class Running:
 
     def __init__(self, additive: Additive, qk: Entries | list[Circuit], ov: Entries | list[Circuit]) -> None:
         self.additive, self.qk, self.ov = additive, qk, ov
-        n = additive.d_vocab
         if isinstance(qk, Entries):
-            self._keys, self._scores = [], []
-            for head in range(additive.n_heads):
-                mine = qk.head == head
-                keys = qk.row[mine].astype(np.int64) * n + qk.column[mine]
-                order = np.argsort(keys)
-                self._keys.append(np.append(keys[order], n * n))  # the last is no entry: there is always one to find
-                self._scores.append(np.append(qk.value[mine][order], 0).astype(np.float32))
+            self._scores = self._stacked(qk)
         if isinstance(ov, Entries):
-            # The rows of all heads, one head below the other.
-            at = (ov.head.astype(np.int64) * n + ov.row, ov.column)
-            self._rows = sparse.csr_matrix((ov.value.astype(np.float32), at), shape=(additive.n_heads * n, n))
+            self._outputs = self._stacked(ov)
+        else:
+            self._moved = torch.stack([circuit.left for circuit in ov])
+            self._out = torch.cat([circuit.right for circuit in ov])  # one product for all heads
 
     def pattern(
         self,
@@ -239,13 +239,16 @@ class Running:
         `additive` are the additive scores, where they are known.
         """
         scores = self.additive.scores(tokens) if additive is None else additive.clone()
-        held, at = tokens.unique(return_inverse=True)  # a context has far fewer tokens than places
         if isinstance(self.qk, Entries):
-            wanted = (held[:, None] * self.additive.d_vocab + held).numpy()
-            for head, (keys, values) in enumerate(zip(self._keys, self._scores, strict=True)):
-                near = np.searchsorted(keys, wanted)
-                kept = torch.from_numpy(np.where(keys[near] == wanted, values[near], np.float32(0)))
-                scores[head] += kept[at][:, at]
+            held, at = tokens.unique(return_inverse=True)  # a context has far fewer tokens than places
+            rows = self._rows_of(self._scores, held)
+            local = np.full(self.additive.d_vocab, -1)
+            local[held] = np.arange(len(held))
+            row, column = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr)), local[rows.indices]
+            there = column >= 0
+            kept = np.zeros((rows.shape[0], len(held)), dtype=np.float32)
+            kept[row[there], column[there]] = rows.data[there]
+            scores += torch.from_numpy(kept).unflatten(0, (-1, len(held)))[:, at][:, :, at]
         else:
             for head, circuit in enumerate(self.qk):
                 scores[head] += circuit.restricted(tokens, tokens).dense()
@@ -255,23 +258,25 @@ class Running:
         self,
         tokens: Int[Tensor, " ctx"],
         pattern: Float[Tensor, "n_heads ctx ctx"],
-        additive: Float[Tensor, "ctx d_vocab"] | None = None,
+        beside: Float[Tensor, "ctx d_vocab"] | None = None,
     ) -> Float[Tensor, "ctx d_vocab"]:
-        """The logits of a context, given where its heads attend; `additive` are the additive ones, where known."""
-        logits = self.additive.logits(tokens) if additive is None else additive.clone()
-        composed = self.additive.composed(tokens, pattern)
-        if composed is not None:
-            logits += composed @ self.additive.W_U
+        """The logits of a context, given where its heads attend; `beside` are those of the rest, where known."""
+        logits = self.beside(tokens, pattern) if beside is None else beside.clone()
         if isinstance(self.ov, Entries):
             held, at = tokens.unique(return_inverse=True)
-            attended = pattern.new_zeros(*pattern.shape[:2], len(held)).index_add_(2, at, pattern)
-            rows = self._rows_of(held)
+            rows = self._rows_of(self._outputs, held)
             if rows.nnz:
+                attended = by_token(pattern, at, len(held))
                 logits += torch.from_numpy(rows.T @ attended.transpose(1, 2).flatten(0, 1).numpy()).T
         else:
-            for head, circuit in enumerate(self.ov):
-                logits += (pattern[head] @ circuit.left[tokens]) @ circuit.right
+            logits += (pattern @ self._moved[:, tokens]).transpose(0, 1).flatten(1) @ self._out
         return logits
+
+    def beside(
+        self, tokens: Int[Tensor, " ctx"], pattern: Float[Tensor, "n_heads ctx ctx"]
+    ) -> Float[Tensor, "ctx d_vocab"]:
+        """The logits without entries of OV: the additive ones, and what later layers make of earlier ones."""
+        return self.additive.logits(tokens, self.additive.composed(tokens, pattern))
 
     def through(
         self, tokens: Int[Tensor, " ctx"], gradient: Float[Tensor, "ctx d_vocab"]
@@ -279,14 +284,28 @@ class Running:
         """∂loss/∂A_ij through the kept entries of OV, up to a number for each destination, given ∂loss/∂logits."""
         if isinstance(self.ov, Entries):
             held, at = tokens.unique(return_inverse=True)
-            found = self._rows_of(held) @ np.ascontiguousarray(gradient.numpy().T)
+            found = self._rows_of(self._outputs, held) @ np.ascontiguousarray(gradient.numpy().T)
             return torch.from_numpy(found).unflatten(0, (-1, len(held)))[:, at].transpose(1, 2)
-        return torch.stack([(gradient @ circuit.right.T) @ circuit.left[tokens].T for circuit in self.ov])
+        moved = (gradient @ self._out.T).unflatten(1, (len(self.ov), -1)).transpose(0, 1)
+        return moved @ self._moved[:, tokens].transpose(1, 2)
 
-    def _rows_of(self, held: Int[Tensor, " n"]) -> sparse.csr_matrix:
-        """The kept entries of OV in the rows of these tokens, one head below the other."""
+    def _stacked(self, kept: Entries) -> sparse.csr_matrix:
+        """The rows of all heads, one head below the other."""
+        n, heads = self.additive.d_vocab, self.additive.n_heads
+        at = (kept.head.astype(np.int64) * n + kept.row, kept.column)
+        return sparse.csr_matrix((kept.value.astype(np.float32), at), shape=(heads * n, n))
+
+    def _rows_of(self, stacked: sparse.csr_matrix, held: Int[Tensor, " n"]) -> sparse.csr_matrix:
+        """The kept entries in the rows of these tokens, one head below the other."""
         first = np.arange(self.additive.n_heads)[:, None] * self.additive.d_vocab
-        return self._rows[(first + held.numpy()).ravel()]
+        return stacked[(first + held.numpy()).ravel()]
+
+
+def by_token(
+    pattern: Float[Tensor, "n_heads ctx ctx"], at: Int[Tensor, " ctx"], held: int
+) -> Float[Tensor, "n_heads ctx held"]:
+    """Attention to each of the `held` tokens of a context, wherever it stands: at place j stands token `at[j]`."""
+    return pattern.new_zeros(*pattern.shape[:2], held).index_add_(2, at, pattern)
 
 
 def causal_softmax(scores: Float[Tensor, "heads ctx ctx"]) -> Float[Tensor, "heads ctx ctx"]:
@@ -301,15 +320,25 @@ def context_losses(running: Running, windows: Int[Tensor, "batch width"]) -> Flo
     return losses_of([running], windows)[0]
 
 
-@torch.no_grad()
 def losses_of(several: Sequence[Running], windows: Int[Tensor, "batch width"]) -> Float[np.ndarray, "several batch"]:
-    """`context_losses` of several that share their additive parts, which are computed once for each context."""
-    found = np.empty((len(several), len(windows)))
-    for number, window in enumerate(progress(windows, "losses", leave=False)):
+    """`context_losses` of several that share their additive parts; what they share is computed once for each context.
+
+    Those whose kept QK is the same object attend alike.
+    """
+
+    @torch.no_grad()
+    def of_context(window: Tensor) -> list[float]:
         tokens, targets = window[:-1], window[2:, None]
-        additive = several[0].additive
-        scores, plain = additive.scores(tokens), additive.logits(tokens)
-        for which, running in enumerate(several):
-            logits = running.logits(tokens, running.pattern(tokens, additive=scores), plain)[1:]
-            found[which, number] = (logits.logsumexp(-1) - logits.gather(1, targets)[:, 0]).double().mean()
-    return found
+        scores = several[0].additive.scores(tokens)
+        alike: dict[int, tuple[Tensor, Tensor]] = {}
+        found = []
+        for running in several:
+            if id(running.qk) not in alike:
+                pattern = running.pattern(tokens, additive=scores)
+                alike[id(running.qk)] = pattern, running.beside(tokens, pattern)
+            logits = running.logits(tokens, *alike[id(running.qk)])[1:]
+            found.append((logits.logsumexp(-1) - logits.gather(1, targets)[:, 0]).double().mean().item())
+        return found
+
+    with threads() as each:
+        return np.array(list(progress(each(of_context, windows), "losses", len(windows), leave=False))).T

@@ -54,9 +54,12 @@ class Tables:
         )
         return found
 
-    def logits(self, tokens: Int[Tensor, " ctx"]) -> Float[Tensor, "ctx d_vocab"]:
-        """The direct path and the mean output of every head."""
-        return self.W_E[tokens] @ self.W_U + self.mean_output
+    def logits(
+        self, tokens: Int[Tensor, " ctx"], composed: Float[Tensor, "ctx d_model"] | None = None
+    ) -> Float[Tensor, "ctx d_vocab"]:
+        """The direct path and the mean output of every head; one layer has nothing `composed`."""
+        stream = self.W_E[tokens] if composed is None else self.W_E[tokens] + composed
+        return stream @ self.W_U + self.mean_output
 
     def attend(
         self, tokens: Int[Tensor, " ctx"], scores: Float[Tensor, "n_heads ctx ctx"]

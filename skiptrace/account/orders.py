@@ -1,6 +1,7 @@
 """Orders in which the entries of a model's circuits are kept: by what they save, by their size, or at random."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -9,13 +10,15 @@ from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
 from skiptrace.account.entries import Entries, Running, Split
+from skiptrace.account.threads import threads
 from skiptrace.arithmetic import sqrt, total
-from skiptrace.circuits.factored import Circuit
+from skiptrace.circuits.factored import Circuit, heads, ov, qk
 from skiptrace.progress import progress
 
 MOST = 2**26  # entries of a circuit, of all heads together, that are ranked: of the most frequent tokens, if need be
 PATH = ((0.0, 0.125), (0.25, 0.25), (0.5, 0.25), (0.75, 0.25), (1.0, 0.125))  # places on the path, trapezoidal weights
 MEMORY = 0.9  # what a round's slopes weigh beside those of the next
+TOGETHER = 8  # contexts whose slopes are found before they are added up
 BLOCK = 64  # values of which the largest bounds the first few
 
 
@@ -41,7 +44,6 @@ class Slopes(NamedTuple):
     ov: Float[Tensor, "n_heads n n"]
 
 
-@torch.no_grad()
 def slopes(
     running: Running, windows: Int[Tensor, "batch width"], tokens: Int[Tensor, " n"], into: Slopes, share: float = 1.0
 ) -> None:
@@ -53,44 +55,66 @@ def slopes(
     """
     local = torch.full((running.additive.d_vocab,), -1)
     local[tokens] = torch.arange(len(tokens))
-    whole = len(tokens) == running.additive.d_vocab
-    targets = windows.shape[0] * (windows.shape[1] - 2)
-    for window in windows:
-        context = window[:-1]
-        added = torch.zeros(running.additive.n_heads, len(context), len(context), requires_grad=True)
-        with torch.enable_grad():
-            attention = running.pattern(context, added)
-        pattern = attention.detach()
-        gradient = running.logits(context, pattern).softmax(-1)
-        gradient[torch.arange(len(context)), window[1:]] -= 1
-        gradient[0] = 0
-        gradient *= share / targets
-        through = running.through(context, gradient)
-        with torch.enable_grad():
-            saved = total(attention * through)
-            composed = running.additive.composed(context, attention)
-            if composed is not None:
-                saved = saved + total(composed * (gradient @ running.additive.W_U.T))
-        (scores,) = torch.autograd.grad(saved, added)
-        # Places of the same token are added up first: a context has far fewer tokens than places.
-        held = local[context].unique()
-        held = held[held >= 0]
-        stands = (local[context] == held[:, None]).to(pattern.dtype)
-        into.ov.index_add_(1, held, (stands @ pattern.transpose(1, 2)) @ (gradient if whole else gradient[:, tokens]))
-        at = held[:, None] * len(tokens) + held
-        into.qk.flatten(1).index_add_(1, at.flatten(), (stands @ scores @ stands.T).flatten(1))
+    of_context = partial(_of_context, running, tokens, local, share / (windows.shape[0] * (windows.shape[1] - 2)))
+    with threads() as each:
+        for part in windows.split(TOGETHER):
+            found = list(each(of_context, part))
+            list(each(partial(_add, found, into), range(running.additive.n_heads)))
+
+
+class Part(NamedTuple):
+    """What the slopes of one context are made of: its tokens among those ranked, and sums over their places."""
+
+    held: Int[Tensor, " held"]
+    attended: Float[Tensor, "n_heads held ctx"]
+    gradient: Float[Tensor, "ctx n"]
+    scores: Float[Tensor, "n_heads held held"]
+
+
+@torch.no_grad()
+def _of_context(
+    running: Running,
+    tokens: Int[Tensor, " n"],
+    local: Int[Tensor, " d_vocab"],
+    share: float,
+    window: Int[Tensor, " width"],
+) -> Part:
+    context = window[:-1]
+    added = torch.zeros(running.additive.n_heads, len(context), len(context), requires_grad=True)
+    with torch.enable_grad():
+        attention = running.pattern(context, added)
+    pattern = attention.detach()
+    gradient = running.logits(context, pattern).softmax(-1)
+    gradient[torch.arange(len(context)), window[1:]] -= 1
+    gradient[0] = 0
+    gradient *= share
+    through = running.through(context, gradient)
+    with torch.enable_grad():
+        saved = total(attention * through)
+        composed = running.additive.composed(context, attention)
+        if composed is not None:
+            saved = saved + total(composed * (gradient @ running.additive.W_U.T))
+    (scores,) = torch.autograd.grad(saved, added)
+    # Places of the same token are added up first: a context has far fewer tokens than places.
+    held = local[context].unique()
+    held = held[held >= 0]
+    stands = (local[context] == held[:, None]).to(pattern.dtype)
+    by_output = gradient if len(tokens) == len(local) else gradient[:, tokens]
+    return Part(held, stands @ pattern.transpose(1, 2), by_output, stands @ scores @ stands.T)
+
+
+@torch.no_grad()
+def _add(parts: Sequence[Part], into: Slopes, head: int) -> None:
+    """Add the contexts, in their order, to the slopes of one head."""
+    qk, n = into.qk[head].view(-1), into.qk.shape[1]
+    for held, attended, gradient, scores in parts:
+        into.ov[head].index_add_(0, held, attended[head] @ gradient)
+        qk.index_add_(0, (held[:, None] * n + held).flatten(), scores[head].flatten())
 
 
 def empty(n_heads: int, n: int) -> Slopes:
     """Zero slopes."""
     return Slopes(*(torch.zeros(n_heads, n, n) for _ in range(2)))
-
-
-def times_entries(split: Split, tokens: Int[Tensor, " n"], found: Slopes) -> None:
-    """−slope × entry, in place: the loss that an entry saves, to first order, in nats per token."""
-    for circuits, slope in ((split.qk, found.qk), (split.ov, found.ov)):
-        for head, circuit in enumerate(circuits):
-            slope[head] *= -circuit.restricted(tokens, tokens).dense()
 
 
 def _scaled(circuits: Sequence[Circuit], by: float) -> list[Circuit]:
@@ -108,10 +132,8 @@ def attribution(
     found = empty(split.n_heads, len(tokens))
     for number, (at, weight) in enumerate(progress(PATH, "attribution", leave=False)):
         slopes(Running(split, _scaled(split.qk, at), _scaled(split.ov, at)), draw(number), tokens, found, weight)
-    times_entries(split, tokens, found)
-    return _largest(split, tokens, found, (most, most), torch.abs), _largest(
-        split, tokens, found, (first, first), lambda x: x
-    )
+    worth = partial(saving, split, tokens, found, 1.0)
+    return _both(split, tokens, worth, most, torch.abs), _both(split, tokens, worth, first)
 
 
 def rounds(
@@ -136,14 +158,10 @@ def rounds(
         share = MEMORY**-number
         weight += share
         slopes(Running(split, *kept), draw(number), tokens, found, share)
-        for which, (circuits, slope) in enumerate(((split.qk, found.qk), (split.ov, found.ov))):
-            saved = torch.empty_like(slope)
-            for head, circuit in enumerate(_scaled(circuits, -1 / weight)):
-                torch.mul(slope[head], circuit.restricted(tokens, tokens).dense(), out=saved[head])
+        for which, circuits in enumerate((split.qk, split.ov)):
             known = kept[which]
-            rows, columns = (np.searchsorted(tokens.numpy(), each) for each in (known.row, known.column))
-            saved[known.head, rows, columns] = -torch.inf
-            more, by = _first(circuits, tokens, saved, count - len(known.head))
+            beside = partial(_saved_beside, split, tokens, found, weight, known, which)
+            more, by = _first(circuits, tokens, beside, count - len(known.head))
             kept[which] = Entries(*map(np.concatenate, zip(known, more, strict=True)))
             worth[which] = np.append(worth[which], by)
     return Ranked(kept[0], kept[1], worth[0], worth[1])
@@ -151,12 +169,44 @@ def rounds(
 
 def by_size(split: Split, tokens: Int[Tensor, " n"], frequency: Float[Tensor, " d_vocab"], most: int) -> Ranked:
     """By |entry| √(p(row) p(column)); with a constant `frequency`, by |entry| alone."""
-    found = empty(split.n_heads, len(tokens))
     weight = sqrt(frequency[tokens])
-    for circuits, size in ((split.qk, found.qk), (split.ov, found.ov)):
-        for head, circuit in enumerate(circuits):
-            size[head] = circuit.restricted(tokens, tokens).dense().abs() * weight[:, None] * weight
-    return _largest(split, tokens, found, (most, most), lambda x: x)
+
+    def size(which: int, head: int) -> Tensor:
+        return _dense(split, tokens, which, head).abs_().mul_(weight[:, None]).mul_(weight)
+
+    return _both(split, tokens, size, most)
+
+
+class Published(NamedTuple):
+    """The published rule as mining has it: the tokens that it looks at, and the power of their frequency."""
+
+    eligible: Int[Tensor, " n"]
+    power: float
+
+
+def by_published_rule(split: Split, rule: Published, frequency: Float[Tensor, " d_vocab"], most: int) -> Ranked:
+    """By the best skip-trigram that an entry is part of: QK[d, s] OV[s, o] (p(s) p(d))^power.
+
+    Both are as `mining.skip_trigrams` has them, less their means over sources and outputs alone: what a source draws
+    whatever the destination, and what all sources raise, counts. An entry of QK goes with the largest of its source's
+    OV, one of OV with the largest QK p(d)^power of its source.
+    """
+    tokens, weight = rule.eligible, frequency[rule.eligible] ** rule.power
+    every = heads(split.model)
+
+    def attention(head: int) -> Tensor:
+        scores = qk(split.model, *every[head]).centred(frequency).restricted(tokens, tokens).dense()
+        return scores.mul_(weight[:, None]).mul_(weight)
+
+    def outputs(head: int) -> Tensor:
+        return ov(split.model, *every[head]).centred().restricted(tokens, tokens).dense()
+
+    def best(which: int, head: int) -> Tensor:
+        if which == 0:
+            return attention(head).mul_(outputs(head).amax(1).clamp(min=0))
+        return outputs(head).mul_(attention(head).amax(0).clamp(min=0)[:, None])
+
+    return _both(split, tokens, best, most)
 
 
 def at_random(split: Split, tokens: Int[Tensor, " n"], most: int, seed: int) -> Ranked:
@@ -165,36 +215,68 @@ def at_random(split: Split, tokens: Int[Tensor, " n"], most: int, seed: int) -> 
     n = len(tokens)
     picked = [generator.permutation(generator.choice(split.n_heads * n * n, most, replace=False)) for _ in range(2)]
     nothing = np.zeros(most)
-    qk, ov = (_at(c, tokens, p) for c, p in zip((split.qk, split.ov), picked, strict=True))
-    return Ranked(qk, ov, nothing, nothing)
+    return Ranked(_at(split.qk, tokens, picked[0]), _at(split.ov, tokens, picked[1]), nothing, nothing)
 
 
-def _largest(
-    split: Split, tokens: Int[Tensor, " n"], found: Slopes, most: tuple[int, int], key: Callable[[Tensor], Tensor]
+def _dense(split: Split, tokens: Int[Tensor, " n"], which: int, head: int) -> Float[Tensor, "n n"]:
+    """The entries of one head over the ranked tokens: of QK (0) or of OV (1)."""
+    return (split.qk, split.ov)[which][head].restricted(tokens, tokens).dense()
+
+
+def saving(
+    split: Split, tokens: Int[Tensor, " n"], found: Slopes, weight: float, which: int, head: int
+) -> Float[Tensor, "n n"]:
+    """−slope × entry / `weight`: the loss that an entry saves, to first order, in nats per token."""
+    return _dense(split, tokens, which, head).mul_(found[which][head]).mul_(-1 / weight)
+
+
+def _saved_beside(
+    split: Split, tokens: Int[Tensor, " n"], found: Slopes, weight: float, kept: Entries, which: int, head: int
+) -> Float[Tensor, "n n"]:
+    """`saving`, and −∞ for the entries that are kept."""
+    saved, mine = saving(split, tokens, found, weight, which, head), kept.head == head
+    rows, columns = (np.searchsorted(tokens.numpy(), each[mine]) for each in (kept.row, kept.column))
+    saved[rows, columns] = -torch.inf
+    return saved
+
+
+def _both(
+    split: Split,
+    tokens: Int[Tensor, " n"],
+    worth: Callable[[int, int], Float[Tensor, "n n"]],
+    most: int,
+    key: Callable[[Tensor], Tensor] = lambda x: x,
 ) -> Ranked:
-    """The entries of QK and of OV whose worth, through `key`, is largest and above zero, `most` of each."""
-    qk, qk_worth = _first(split.qk, tokens, found.qk, most[0], key)
-    ov, ov_worth = _first(split.ov, tokens, found.ov, most[1], key)
-    return Ranked(qk, ov, qk_worth, ov_worth)
+    """The `most` entries of QK and of OV whose worth, of a circuit (0: QK) and head, is largest, and above zero."""
+    (of_qk, qk_worth), (of_ov, ov_worth) = (
+        _first(circuits, tokens, partial(worth, which), most, key)
+        for which, circuits in enumerate((split.qk, split.ov))
+    )
+    return Ranked(of_qk, of_ov, qk_worth, ov_worth)
 
 
 def _first(
     circuits: Sequence[Circuit],
     tokens: Int[Tensor, " n"],
-    worth: Float[Tensor, "n_heads n n"],
+    worth: Callable[[int], Float[Tensor, "n n"]],
     count: int,
     key: Callable[[Tensor], Tensor] = lambda x: x,
 ) -> tuple[Entries, Float[np.ndarray, " kept"]]:
-    """The `count` entries of one circuit whose worth, through `key`, is largest and above zero; and their worth."""
-    flat = worth.view(-1)
-    ordered = key(flat)
-    above = candidates(ordered, count)
-    by = ordered.numpy()[above]
-    best = (
-        np.argpartition(by, len(above) - count)[len(above) - count :] if len(above) > count else np.arange(len(above))
-    )
-    top = above[best][np.lexsort([above[best], -by[best]])]
-    return _at(circuits, tokens, top), flat.numpy()[top].astype(np.float64)
+    """The `count` entries of one circuit whose worth, through `key`, is largest and above zero; and their worth.
+
+    `worth` of a head is over all ranked tokens; one head at a time is held.
+    """
+    places, values = [], []
+    for head in range(len(circuits)):
+        flat = worth(head).flatten()
+        above = candidates(key(flat), count)
+        places.append(head * len(flat) + above)
+        values.append(flat.numpy()[above])
+    place, value = np.concatenate(places), np.concatenate(values)
+    by = key(torch.from_numpy(value)).numpy()
+    best = np.argpartition(by, len(by) - count)[len(by) - count :] if len(by) > count else np.arange(len(by))
+    order = best[np.lexsort([place[best], -by[best]])]
+    return _at(circuits, tokens, place[order]), value[order].astype(np.float64)
 
 
 def candidates(by: Float[Tensor, " n"], count: int) -> Integer[np.ndarray, " few"]:

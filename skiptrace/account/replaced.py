@@ -17,7 +17,8 @@ With q̄, k̄, v̄ the averages over the training text, a rung of the ladder rep
 The salience is the score without the interaction of destination and source. In the first layer, where
 q_i = W_E[t_i] W_Q, it is the QK circuit reduced to the means of its rows and columns, weighted by token frequency.
 Where positions are rotary, q(i) and k(j) are zero and the product is q_i R(i−j) k_j; without distance it is that by the
-mean of R over distances. A layer norm's scale stays as the text sets it: queries, keys and values are those of the
+mean of R over distances. What relative positions add at each distance is part of every score but that of tokens
+alone. A layer norm's scale stays as the text sets it: queries, keys and values are those of the
 normalised stream.
 """
 
@@ -30,6 +31,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from skiptrace.account.threads import threads
 from skiptrace.arithmetic import log, on_one_thread, sqrt
 from skiptrace.models.loss import token_losses
 from skiptrace.models.transformer import Block, Transformer
@@ -147,7 +149,6 @@ def _rank_one(
     return a[..., 0].to(value.dtype), b[..., 0].to(value.dtype)
 
 
-@torch.no_grad()
 def losses(
     model: Transformer,
     windows: Int[Tensor, "batch width"],
@@ -155,8 +156,9 @@ def losses(
     rules: Mapping[int, tuple[QK, OV]],
 ) -> Float[Tensor, " batch"]:
     """The mean loss of each context, nats per token, when these layers run by `rules` and the others intact."""
-    found = []
-    for part in windows.split(BATCH):
+
+    @torch.no_grad()
+    def of(part: Tensor) -> Tensor:
         x, pos = model.embed(part[:, :-1])
         for index, layer in enumerate(model.blocks):
             qk, ov = rules.get(index, INTACT)
@@ -169,8 +171,10 @@ def losses(
             x = layer.add(x, written)
         last = model.normalise(x)[:, 1:]
         each = token_losses(last.flatten(0, 1), model.W_U, part[:, 2:].flatten())
-        found.append(each.unflatten(0, last.shape[:2]).double().mean(1))
-    return torch.cat(found)
+        return each.unflatten(0, last.shape[:2]).double().mean(1)
+
+    with threads() as each:
+        return torch.cat(list(each(of, windows.split(BATCH))))
 
 
 def _written(
@@ -200,10 +204,12 @@ def _written(
         if qk is QK.SALIENCE:
             score = score - layer.turned(query - query_mean) @ layer.turned(key - key_mean).transpose(2, 3)
     score = score / layer.d_head**0.5
+    if qk is not QK.TOKENS:  # where what is added by distance is the same everywhere
+        score = layer.biased(score)
     hidden = layer.hidden(ctx, score.device)
     if qk is QK.ALONE:
         scaled = layer.at_distance(query + at_query, ctx) / layer.d_head**0.5
-        pattern = alone(score, scaled, at_key, means, hidden)
+        pattern = alone(score, scaled, at_key, means, hidden, layer.biased(torch.zeros_like(score[:1])))
     else:
         pattern = score.masked_fill(hidden, -torch.inf).softmax(-1)
     if ov is OV.MEAN:
@@ -222,6 +228,7 @@ def alone(
     at_key: Float[Tensor, "1 n_heads ctx d_head"],
     means: Averages,
     hidden: Bool[Tensor, "ctx ctx"],
+    added: Float[Tensor, "1 n_heads ctx ctx"],
 ) -> Float[Tensor, "batch n_heads ctx ctx"]:
     """Attention to each source as if it stood alone among average ones: what a table of skip-trigrams can say.
 
@@ -229,8 +236,9 @@ def alone(
         m_ik = Σ_b w_b exp(q_i · (k_b + k(k)))     q_i with its position and 1/√d_head
 
     with the keys k_b of the training text and their weights w_b, so that m_ik is what an average source at place k
-    would draw; of rotary positions, at the mean over distances. The start token and the destination itself stand in
-    every context and are taken as they are. `hidden` sources are out of sight.
+    would draw; of rotary positions, at the mean over distances, and with what is `added` by relative ones. The start
+    token and the destination itself stand in every context and are taken as they are. `hidden` sources are out of
+    sight.
     """
     ctx = score.shape[-1]
     places = torch.arange(ctx)
@@ -238,7 +246,7 @@ def alone(
     for batch, head in torch.cartesian_prod(torch.arange(len(query)), torch.arange(query.shape[1])).tolist():
         each = query[batch, head] @ means.bank[head].T + log(means.weight)
         average[batch, head] = each.logsumexp(-1)
-    rest = average[..., None] + query @ at_key.transpose(2, 3)
+    rest = average[..., None] + query @ at_key.transpose(2, 3) + added
     others = ~hidden & (places[None] < places[:, None]) & (places[None] > 0)  # but BOS and the destination itself
     rest = rest.masked_fill(~others, -torch.inf)
     score = score.masked_fill(hidden, -torch.inf)

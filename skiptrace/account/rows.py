@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from skiptrace.account.entries import NO_ENTRIES, Entries, Running, Split
+from skiptrace.account.threads import threads
 
 KEYS = ["head", "source_id", "destination_id", "out_id"]
 
@@ -27,8 +28,9 @@ def savings(split: Split, ov: Entries, windows: Int[Tensor, "batch width"]) -> p
     """
     whole = Running(split, split.qk, split.ov)
     plain = Running(split, NO_ENTRIES, split.ov)
-    found = []
-    for number, window in enumerate(windows):
+
+    @torch.no_grad()
+    def of_context(window: Tensor) -> pd.DataFrame:
         tokens, targets = window[:-1], window[1:]
         patterns = whole.pattern(tokens), plain.pattern(tokens)
         probability = whole.logits(tokens, patterns[0]).softmax(-1)
@@ -57,7 +59,11 @@ def savings(split: Split, ov: Entries, windows: Int[Tensor, "batch width"]) -> p
             named = dict(
                 zip([*KEYS, *SUMS], (*np.unravel_index(rows, (split.n_heads, n, n, n)), *counted), strict=True)
             )
-            found.append(pd.DataFrame(named | {"context": number}).astype(dict.fromkeys([*KEYS, "places"], "int32")))
+            return pd.DataFrame(named).astype(dict.fromkeys([*KEYS, "places"], "int32"))
+        return pd.DataFrame(columns=[*KEYS, *SUMS])
+
+    with threads() as each:
+        found = [rows.assign(context=number) for number, rows in enumerate(each(of_context, windows)) if len(rows)]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=[*KEYS, "context", *SUMS])
 
 

@@ -13,7 +13,17 @@ from torch import Tensor
 from skiptrace.account import orders, rows
 from skiptrace.account.entries import NO_ENTRIES, Entries, Running, Split, applies, losses_of, split, splits
 from skiptrace.account.replaced import OV, QK, Averages, averages, losses
-from skiptrace.account.tables import BY_LOSS, CURVE, ENTRIES, GREEDY, LADDER, MINED, SKIP_BIGRAMS, SKIP_TRIGRAMS
+from skiptrace.account.tables import (
+    BY_LOSS,
+    CURVE,
+    ENTRIES,
+    GREEDY,
+    LADDER,
+    MINED,
+    PUBLISHED,
+    SKIP_BIGRAMS,
+    SKIP_TRIGRAMS,
+)
 from skiptrace.arithmetic import log
 from skiptrace.config.account import AccountParams
 from skiptrace.models.transformer import Transformer
@@ -61,12 +71,16 @@ class Account(NamedTuple):
 
 
 def account(
-    model: Transformer, text: Text, mined: pd.DataFrame, params: AccountParams, layers: int | None = None
+    model: Transformer,
+    text: Text,
+    params: AccountParams,
+    published: orders.Published,
+    layers: int | None = None,
 ) -> Account:
     """Account for the attention of a model on held-out contexts, which no average and no order has seen.
 
-    `mined` holds skip-trigrams in the order in which the report shows them: `layer`, `head`, `source_id`,
-    `destination_id`, `out_id`. Of so many `layers`, or of all, the rungs are measured in each by itself.
+    `published` is what the rule by which skip-trigrams are usually mined looks at. Of so many `layers`, or of all, the
+    rungs are measured in each by itself.
     """
     held_out = spread_windows(text.valid, model.n_ctx, params.contexts)
     means = averages(model, random_windows(text.train, model.n_ctx, params.selection, params.seed, 0), text.frequency)
@@ -74,8 +88,8 @@ def account(
     if not splits(model):
         return Account(found, *(table.frame() for table in (CURVE, ENTRIES, SKIP_BIGRAMS, SKIP_TRIGRAMS)))
     parts = split(model, text.frequency)
-    ranked, first = rank(parts, text, params)
-    recovered = curve(parts, held_out, ranked, mined, params)
+    ranked, first = rank(parts, text, params, published)
+    recovered = curve(parts, held_out, ranked, params)
     kept = table(ranked[GREEDY], model.n_heads)
     if not applies(model):
         return Account(found, recovered, kept, SKIP_BIGRAMS.frame(), SKIP_TRIGRAMS.frame())
@@ -137,21 +151,31 @@ def _se(values: Float[np.ndarray, " n"]) -> float:
     return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else float("nan")
 
 
-def rank(parts: Split, text: Text, params: AccountParams) -> tuple[dict[str, orders.Ranked], orders.Ranked]:
+def rank(
+    parts: Split, text: Text, params: AccountParams, published: orders.Published
+) -> tuple[dict[str, orders.Ranked], orders.Ranked]:
     """The entries of either circuit by every order, as many as the curve asks for; and those that save most."""
     tokens = orders.ranked_tokens(parts.n_heads, text.frequency)
     every = parts.n_heads * len(tokens) ** 2
     counts = [c for c in params.entries if c <= every] or [every]
     most, n_ctx = max(counts), parts.model.n_ctx
 
+    contexts = min(params.selection, max(1, params.selection_tokens // n_ctx))
+
     def draw(number: int) -> Int[Tensor, "batch width"]:
-        return random_windows(text.train, n_ctx, params.selection, params.seed, 1 + number)
+        return random_windows(text.train, n_ctx, contexts, params.seed, 1 + number)
 
     even = torch.full_like(text.frequency, 1.0)
     by_loss, first = orders.attribution(parts, draw, tokens, most, max(counts[0], CANDIDATES * params.rows))
     ranked = {
         GREEDY: orders.rounds(parts, draw, tokens, _steps(counts), first),
         BY_LOSS: by_loss,
+        PUBLISHED: orders.by_published_rule(
+            parts,
+            published._replace(eligible=tokens[torch.isin(tokens, published.eligible)]),
+            text.frequency,
+            most,
+        ),
         "entry·frequency": orders.by_size(parts, tokens, text.frequency, most),
         "entry": orders.by_size(parts, tokens, even, most),
         "random": orders.at_random(parts, tokens, most, params.seed),
@@ -169,40 +193,73 @@ def curve(
     parts: Split,
     held_out: Int[Tensor, "batch width"],
     ranked: dict[str, orders.Ranked],
-    mined: pd.DataFrame,
     params: AccountParams,
 ) -> pd.DataFrame:
     """The share of what interactions add that the first entries of each order recover.
 
     recovered = (L_additive − L) / (L_additive − L_whole), with a standard error over contexts by the delta method.
-    Columns: `account.tables.CURVE`. The order `mined rows` keeps the entries that so many rows of the mined table use.
+    Columns: `account.tables.CURVE`.
     """
     bases = {
         "both": Running(parts, NO_ENTRIES, NO_ENTRIES),
         "qk": Running(parts, NO_ENTRIES, parts.ov),
         "ov": Running(parts, parts.qk, NO_ENTRIES),
     }
-    compared = params.entries[-1::-2]  # every second count, for the weaker orders and for one circuit alone
-    asked: list[tuple[str, str, int, Entries | None, Entries | None]] = []
+    # Every second count for the weaker orders, and for the best of one circuit alone; every fourth for both of that.
+    compared, few = params.entries[-1::-2], params.entries[-1::-4]
+    asked: list[Asked] = []
     for order, found in ranked.items():
         for count in params.entries:
             if count <= min(len(found.qk.head), len(found.ov.head)) and (
                 order in (GREEDY, BY_LOSS) or count in compared
             ):
-                asked.append(("both", order, count, found.qk.first(count), found.ov.first(count)))
-                if order == GREEDY and count in compared:
-                    asked.append(("qk", order, count, found.qk.first(count), None))
-                    asked.append(("ov", order, count, None, found.ov.first(count)))
-    for shown in dict.fromkeys(min(r, len(mined)) for r in (params.shown_rows, len(mined))):
-        if shown:
-            asked.append(("both", MINED, shown, *of_rows(parts, mined.head(shown))))
-    kept = [Running(parts, qk or parts.qk, ov or parts.ov) for _, _, _, qk, ov in asked]
-    whole, *losses = losses_of([Running(parts, parts.qk, parts.ov), *bases.values(), *kept], held_out)
+                qk, ov = found.qk.first(count), found.ov.first(count)
+                asked.append(Asked("both", order, count, Running(parts, qk, ov)))
+                if count in (compared if order == GREEDY else few):
+                    asked.append(Asked("qk", order, count, Running(parts, qk, parts.ov)))
+                    asked.append(Asked("ov", order, count, Running(parts, parts.qk, ov)))
+    for circuit, base in bases.items():
+        asked.append(Asked(circuit, "additive", 0, base))
+    return _points(parts, held_out, bases, asked)
+
+
+def of_shown_rows(model: Transformer, text: Text, shown: pd.DataFrame, params: AccountParams) -> pd.DataFrame:
+    """The share that the entries recover which rows of the mined table use: the first that a reader sees, and all.
+
+    `shown` holds them in the order in which the report shows them: `layer`, `head`, `source_id`, `destination_id`,
+    `out_id`. Columns: `account.tables.CURVE`, of which there are rows for models that are their circuits.
+    """
+    counts = dict.fromkeys(n for n in (min(params.shown_rows, len(shown)), len(shown)) if n)
+    if not counts or not splits(model):
+        return CURVE.frame()
+    parts = split(model, text.frequency)
+    asked = [Asked("both", MINED, n, Running(parts, *of_rows(parts, shown.head(n)))) for n in counts]
+    additive = {"both": Running(parts, NO_ENTRIES, NO_ENTRIES)}
+    return _points(parts, spread_windows(text.valid, model.n_ctx, params.contexts), additive, asked)
+
+
+class Asked(NamedTuple):
+    """A point of the curve, and what runs there."""
+
+    circuit: str
+    order: str
+    entries: int
+    running: Running
+
+
+def _points(
+    parts: Split, held_out: Int[Tensor, "batch width"], bases: dict[str, Running], asked: Sequence[Asked]
+) -> pd.DataFrame:
+    """The points of the curve: their loss, and the share of what is between the base of their circuit and the model."""
+    every = [Running(parts, parts.qk, parts.ov), *bases.values(), *(each.running for each in asked)]
+    whole, *losses = losses_of(every, held_out)
     base = dict(zip(bases, losses, strict=False))
-    points = [_point(circuit, "additive", 0, loss, loss, whole) for circuit, loss in base.items()]
-    for (circuit, order, count, *_), loss in zip(asked, losses[len(bases) :], strict=True):
-        points.append(_point(circuit, order, count, loss, base[circuit], whole))
-    return CURVE.frame(points)
+    return CURVE.frame(
+        [
+            _point(each.circuit, each.order, each.entries, loss, base[each.circuit], whole)
+            for each, loss in zip(asked, losses[len(bases) :], strict=True)
+        ]
+    )
 
 
 def _point(

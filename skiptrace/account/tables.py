@@ -31,8 +31,9 @@ CURVE = Table(
         Column("recovered_se", "float64", "its standard error over contexts"),
     ],
 )
-# Orders of the curve: of the table that runs, by integrated gradients, and of the rows that a reader sees.
-GREEDY, BY_LOSS, MINED = "rounds", "attribution", "mined rows"
+# Orders of the curve: of the table that runs, by integrated gradients, by the best skip-trigram of an entry as the
+# published rule scores it, and of the rows that a reader sees.
+GREEDY, BY_LOSS, PUBLISHED, MINED = "rounds", "attribution", "published", "mined rows"
 ENTRIES = Table(
     "account/<m>/entries",
     "The entries that the best order keeps; a row is an entry of a circuit, less the means of its row and column.",
@@ -123,7 +124,7 @@ EXAMPLES = Table(
         Column("after", "string", "the text after the output"),
     ],
 )
-# Headline numbers of a model: their names in reports/metrics.json, and the rung and column of the ladder.
+# Headline numbers: their names below `account` in reports/metrics.json, and the rung and column of the ladder.
 HEADLINE_RUNGS = {
     "direct": ("direct path", "loss"),
     "positional": ("distance alone", "loss"),

@@ -95,5 +95,5 @@ def headlines(own: pd.DataFrame, twins: Sequence[Transformer], text: Text, param
     for name, (rung, column) in HEADLINE_RUNGS.items():
         if twins and rung in every[0].index:
             values = np.array([each.loc[rung, column] for each in every])
-            rows.append((name, values[0], values[1:].mean(), values.std(ddof=1)))
+            rows.append((f"account.{name}", values[0], values[1:].mean(), values.std(ddof=1)))
     return HEADLINES.frame(rows)

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
-from skiptrace.account.entries import Running, Split
+from skiptrace.account.entries import Running, Split, by_token
 from skiptrace.account.rows import saved_by
+from skiptrace.account.threads import threads
 
 IDS = ["layer", "head", "source_id", "destination_id", "out_id"]
 
@@ -35,14 +36,15 @@ def worth(split: Split, rows: pd.DataFrame, windows: Int[Tensor, "batch width"])
     for index, circuit in enumerate(split.ov):
         mine = head == index
         value[mine] = circuit.entries(source[mine], out[mine])
-    places, saved = (np.zeros((len(rows), len(windows))) for _ in range(2))
-    for number, window in enumerate(windows):
+
+    @torch.no_grad()
+    def of_context(window: Tensor) -> tuple[np.ndarray, np.ndarray]:
         tokens, targets = window[:-1], window[1:]
         pattern = running.pattern(tokens)
         logits = running.logits(tokens, pattern)
         total = logits.logsumexp(-1)
         held, at = tokens.unique(return_inverse=True)
-        attended = pattern.new_zeros(*pattern.shape[:2], len(held)).index_add_(2, at, pattern)
+        attended = by_token(pattern, at, len(held))
         seen = torch.zeros(len(tokens), len(held), dtype=torch.bool)
         seen[torch.arange(len(tokens)), at] = True
         begins = seen.clone()
@@ -51,16 +53,17 @@ def worth(split: Split, rows: pd.DataFrame, windows: Int[Tensor, "batch width"])
         local = torch.full((split.d_vocab,), -1)
         local[held] = torch.arange(len(held))
         here = ((local[source] >= 0) & (local[destination] >= 0)).nonzero()[:, 0]
-        if not len(here):
-            continue
         stands = begins[:, local[destination[here]]] & seen[:, local[source[here]]]
         place, which = stands.nonzero(as_tuple=True)
         row = here[which]
         delta = attended[head[row], place, local[source[row]]] * value[row]
         p = (logits[place, out[row]] - total[place]).exp()
         rise = saved_by(delta, p, targets[place] == out[row]).double().numpy()
-        places[:, number] = np.bincount(row.numpy(), minlength=len(rows))
-        saved[:, number] = np.bincount(row.numpy(), rise, minlength=len(rows))
+        counted = np.bincount(row.numpy(), minlength=len(rows)).astype(np.float64)
+        return counted, np.bincount(row.numpy(), rise, minlength=len(rows))
+
+    with threads() as each:
+        places, saved = (np.stack(found, 1) for found in zip(*each(of_context, windows), strict=True))
     per = 1000 / (windows.shape[1] - 2)
     spread = saved.std(1, ddof=1) / len(windows) ** 0.5 if len(windows) > 1 else np.full(len(rows), np.nan)
     return Worth(places.sum(1).astype(np.int64), per * saved.mean(1), per * spread)

@@ -110,7 +110,10 @@ def score_terms(model: Transformer, written: list[Part], head: Head) -> Float[Te
     queries = torch.stack([part.looks @ (part.carried @ asks.weight) for part in written])
     keys = torch.stack([part.looks @ (part.carried @ answers.weight) for part in written])
     turned = (layer.turned(each * side.scale) for each, side in ((queries, asks), (keys, answers)))
-    return torch.einsum("aid,bjd->abij", *turned)
+    found = torch.einsum("aid,bjd->abij", *turned)
+    if layer.distance_bias is not None:  # what relative positions add, with the part of positions, which comes first
+        found[0, 0] += layer.biased(found.new_zeros(layer.n_heads, *found.shape[2:]))[head[1]]
+    return found
 
 
 class _Side(NamedTuple):
@@ -175,6 +178,8 @@ def explain_attention(
         for b, at_source in enumerate(written):
             keys = _of_tokens(weights, at_source, answers, attended)
             by_token = (queries @ keys.T).flatten()
+            if weights.distance_bias is not None and at_destination.name == at_source.name == POSITION:
+                by_token[destination * len(here) + attended] += weights.distance_bias[place, destination - attended]
             largest = by_token.abs().topk(min(most, len(by_token))).indices.tolist()
             tokens_of = [TokenTerm(i // len(here), i % len(here), by_token[i].item()) for i in largest]
             names = (at_destination.name, at_source.name)

@@ -8,7 +8,7 @@ W_E stands for what a layer reads of each token alone (`Transformer.reads`), and
 
 Where positions are rotary, QK depends on the distance D of the two tokens: x_d W_Q R(D) W_Kᵀ x_s, with R the rotation
 by D times the frequencies of the model (Su et al. 2021). `qk` is then the mean over the distances in a context, which
-is as thin, and `qk_at_4` the circuit at one.
+is as thin, and `qk_at_4` the circuit at one. Where positions are relative, `qk_at_4` is QK and what they add there.
 """
 
 import math
@@ -142,7 +142,8 @@ def qk(model: Transformer, layer: int, head: int, offset: int | None = None) -> 
     """W_E W_Q R W_Kᵀ W_Eᵀ/√d_head, in attention scores: how strongly each destination attends to each source.
 
     R is the identity but where positions are rotary: R(`offset`) for a source so many places before, or its mean over
-    the distances of a context. Norms of queries and keys are those of single tokens.
+    the distances of a context. What relative positions add at a distance is part of the circuit there, and not of the
+    mean, where softmax ignores it. Norms of queries and keys are those of single tokens.
     """
     heads = model.blocks[layer]
     alone = model.reads(layer)
@@ -150,6 +151,9 @@ def qk(model: Transformer, layer: int, head: int, offset: int | None = None) -> 
     key = heads.normed(alone @ heads.W_K[head], heads.k_norm)
     name = "qk" if offset is None else f"{AT_OFFSET}{offset}"
     left = heads.at_distance(query, model.n_ctx, offset) / math.sqrt(model.d_head)
+    if offset is not None and heads.distance_bias is not None:
+        left = torch.cat([left, heads.distance_bias[head, offset].expand(len(left), 1)], 1)
+        key = torch.cat([key, torch.ones_like(key[:, :1])], 1)
     return Circuit(name, str(layer), str(head), left, key.T)
 
 
@@ -281,7 +285,9 @@ def names_among(model: Transformer, pairs: list[tuple[Head, Head]], offsets: Seq
 
 def seen(model: Transformer, layer: int, offsets: Sequence[int]) -> list[int]:
     """Those of these offsets at which the heads of a layer see a source; none where QK is the same at all of them."""
-    return [offset for offset in offsets if model.config.rotary and offset <= model.blocks[layer].farthest(model.n_ctx)]
+    return [
+        offset for offset in offsets if model.config.by_distance and offset <= model.blocks[layer].farthest(model.n_ctx)
+    ]
 
 
 def named(model: Transformer, name: Name) -> Circuit:

@@ -84,19 +84,19 @@ def content(found: Comparison) -> dict[str, Any]:
 
 
 def _model(model: ModelChange) -> dict[str, Any]:
-    told: dict[str, Any] = {"shared_tokens": model.shared_tokens, "same_tokens": model.same_tokens}
-    told["two_seeds"] = None if model.floor is None else model.floor._asdict()
+    changes: dict[str, Any] = {"shared_tokens": model.shared_tokens, "same_tokens": model.same_tokens}
+    changes["two_seeds"] = None if model.floor is None else model.floor._asdict()
     if model.changes is not None:
         values = model.changes._asdict()
         lists = {name: [_place(place) for place in values.pop(name)] for name in ("gained", "lost", "moved")}
-        told["skip_trigrams"] = values | lists
-    told["heads"] = [
+        changes["skip_trigrams"] = values | lists
+    changes["heads"] = [
         head.match._asdict()
         | {"similarity": head.match.similarity, "kind_a": head.kind_a, "kind_b": head.kind_b}
         | {"scores_a": _finite(head.scores_a), "scores_b": _finite(head.scores_b)}
         for head in model.heads
     ]
-    return told
+    return changes
 
 
 def _place(place: Place) -> dict[str, Any]:

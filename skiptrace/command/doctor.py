@@ -273,8 +273,8 @@ def _print(checks: list[Check], due: list[Due]) -> None:
         made.add_row(stage, why, "–" if seconds is None else f"{seconds:.1f}")
     out.print(made)
     known = [d.seconds for d in due if d.seconds is not None]
-    told = f"together {sum(known):.0f} s" if known else "not known"
+    time = f"together {sum(known):.0f} s" if known else "not known"
     typer.echo(
-        f"Last time on this machine, {len(known)} of these {len(due)} stages: {told}. What is in DVC's cache is "
+        f"Last time on this machine, {len(known)} of these {len(due)} stages: {time}. What is in DVC's cache is "
         "restored instead,\nand what comes after a stage whose outputs turn out the same is skipped."
     )

@@ -99,7 +99,7 @@ class Spread(NamedTuple):
 def pooled_noise(groups: Sequence[Sequence[float]], spreads: Sequence[Spread] = ()) -> Noise | None:
     """What two values differ by, at least 19 times in 20, if the groups are normal noise about their means.
 
-    A prediction interval from the pooled standard deviation. The two values that it is held against
+    A prediction interval from the pooled standard deviation. The two values that are compared with it
     are among those it is estimated from, which makes it wider than it need be: 2 to 4 of 100
     differences of mere noise exceed it. None where no group has two values, or where none differ
     at all: two equal counts do not show that there is no noise.
@@ -127,11 +127,10 @@ def _noise(key: str, a: Version, b: Version) -> Noise | None:
 
 
 def _spread(version: Version, name: str, metric: str) -> Spread | None:
-    """What a model's own twins say of a headline number of its account; None if there are none."""
-    group, _, number = metric.partition(".")
-    sd = _numbers(version.metrics).get(f"models.{name}.account.twin_spread.{number}")
+    """What a model's own twins say of a headline number; None if there are none."""
+    sd = _numbers(version.metrics).get(f"models.{name}.twin_spread.{metric}")
     seeds = version.named[name].get("twins", 0)
-    if group != "account" or sd is None or not isinstance(seeds, int):
+    if sd is None or not isinstance(seeds, int):
         return None
     return Spread(sd, 1 + seeds)
 

@@ -71,10 +71,24 @@ class Scores(NamedTuple):
 
 def scores(writers: Directions, readers: Directions) -> Scores:
     """How strongly every writer is read by every reader; 0 where either is zero."""
-    cosines = torch.einsum("wdi,rdj->wrij", writers.frames, readers.frames)
-    norm = sqrt(torch.einsum("wi,wrij,rj->wr", shares(writers), cosines.square(), shares(readers)))
+    cosines = _cosines(writers, readers)
     overlap = cosines.square().sum(-1).sum(-1) / min(cosines.shape[-2:])
-    return Scores(norm, overlap, on_one_thread(torch.linalg.matrix_norm, cosines, 2))
+    return Scores(_norms(writers, readers, cosines), overlap, on_one_thread(torch.linalg.matrix_norm, cosines, 2))
+
+
+def norms(writers: Directions, readers: Directions) -> Float[Tensor, "writers readers"]:
+    """The composition scores alone, which no decomposition is needed for."""
+    return _norms(writers, readers, _cosines(writers, readers))
+
+
+def _cosines(writers: Directions, readers: Directions) -> Float[Tensor, "writers readers i j"]:
+    return torch.einsum("wdi,rdj->wrij", writers.frames, readers.frames)
+
+
+def _norms(
+    writers: Directions, readers: Directions, cosines: Float[Tensor, "writers readers i j"]
+) -> Float[Tensor, "writers readers"]:
+    return sqrt(torch.einsum("wi,wrij,rj->wr", shares(writers), cosines.square(), shares(readers)))
 
 
 def shares(directions: Directions) -> Float[Tensor, "n rank"]:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from skiptrace.circuits.factored import PANEL
@@ -16,6 +16,7 @@ from skiptrace.models.transformer import Transformer
 Contributions = Float[Tensor, "contexts n"]
 Logits = dict[Path, Contributions]
 BATCH = 8  # contexts whose patterns are held at once
+READ, WORDS = 12, 0.5  # of so many tokens before a prediction, the least share of words in a sentence
 
 
 @torch.no_grad()
@@ -44,6 +45,16 @@ def path_table(logits: Logits) -> pd.DataFrame:
     return PATHS.frame(rows)
 
 
+def in_sentences(windows: Int[Tensor, "contexts width"], token: pd.Series) -> Bool[Tensor, "contexts n"]:
+    """Where a whole word comes next, in text of which at least half is whole words, at positions from 1 on.
+
+    Code has sentences too, in its comments: a reader follows an example there at once.
+    """
+    word = torch.tensor([text.startswith(" ") and text[1:].isalpha() for text in token])[windows]
+    before = torch.nn.functional.pad(word, (READ, 0)).unfold(1, READ, 1).double().mean(-1)[:, :-1]
+    return (word & (before >= WORDS))[:, 2:]
+
+
 class Place(NamedTuple):
     """A position of a window, from which the next token is predicted."""
 
@@ -51,12 +62,21 @@ class Place(NamedTuple):
     position: int
 
 
-def best_places(logits: Float[Tensor, "contexts n"], sure: Float[Tensor, "contexts n"], count: int) -> list[Place]:
-    """Where the contribution is largest among the right and sure predictions, one place per window."""
-    best = logits.masked_fill(sure < 0.5, -torch.inf).max(1)
-    order = best.values.argsort(descending=True, stable=True)[:count]
-    # Contributions begin at position 1.
-    return [Place(int(w), int(best.indices[w]) + 1) for w in order if best.values[w] > -torch.inf]
+def best_places(
+    logits: Float[Tensor, "contexts n"],
+    sure: Float[Tensor, "contexts n"],
+    spoken: Bool[Tensor, "contexts n"],
+    count: int,
+) -> list[Place]:
+    """Where the contribution is largest among the right and sure predictions, one place per window, sentences first."""
+    right, places = logits.masked_fill(sure < 0.5, -torch.inf), dict[int, Place]()
+    for allowed in (right.masked_fill(~spoken, -torch.inf), right):
+        best = allowed.max(1)
+        for window in best.values.argsort(descending=True, stable=True).tolist():
+            if best.values[window] > -torch.inf:
+                # Contributions begin at position 1.
+                places.setdefault(window, Place(window, int(best.indices[window]) + 1))
+    return list(places.values())[:count]
 
 
 @torch.no_grad()
@@ -65,18 +85,19 @@ def examples(
     windows: Int[Tensor, "contexts width"],
     logits: Logits,
     sure: Contributions,
+    spoken: Bool[Tensor, "contexts n"],
     params: CompositionParams,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Right predictions in which a path of each order counts most, with every path's contribution, ranked.
 
-    `sure` is what the model gives the token that does come next, as `probability` has it.
+    `sure` is what the model gives the token that does come next, as `probability` has it; those `spoken` come first.
     The second table holds all tokens before each prediction. `source_back` is how many tokens before the last one
     the token stands that most of a path's contribution comes from.
     """
     rows, texts, count = [], [], 0
     for order in range(model.n_layers + 1 if logits else 0):
         largest = torch.stack([v for p, v in logits.items() if len(p) == order]).amax(0)
-        for window, position in best_places(largest, sure, params.examples):
+        for window, position in best_places(largest, sure, spoken, params.examples):
             tokens, out = windows[window, :-1], int(windows[window, position + 1])
             ranked = contributions(model, tokens, position, out)
             for rank, found in enumerate(ranked, 1):
@@ -112,6 +133,7 @@ def shown_patterns(
     windows: Int[Tensor, "contexts width"],
     chosen: dict[str, tuple[Path, Contributions]],
     sure: Contributions,
+    spoken: Bool[Tensor, "contexts n"],
     params: CompositionParams,
 ) -> pd.DataFrame:
     """A^h₁, A^h₂ and A^h₂A^h₁ of pairs of heads on the text where the given contribution is largest.
@@ -121,7 +143,7 @@ def shown_patterns(
     """
     tables = []
     for why, (pair, logits) in chosen.items():
-        for window, position in best_places(logits, sure, 1):
+        for window, position in best_places(logits, sure, spoken, 1):
             tokens = windows[window : window + 1, : position + 1]
             patterns = model.patterns(tokens)
             last = slice(max(0, position + 1 - params.example_tokens), position + 1)

@@ -54,7 +54,10 @@ def composition(model: Transformer, params: ScoringParams) -> pd.DataFrame:
     ranks = [(model.d_head, model.d_head)]
     (angles,) = alignment.random_overlaps(model.d_model, ranks, params.null_draws, params.seed)
     cases = [(i, j, kind) for i in range(model.n_layers - 1) for j in range(i + 1, model.n_layers) for kind in KINDS]
-    pairs = [(writers(model, earlier), readers(model, later, kind)) for earlier, later, kind in cases]
+    # Of each layer once: those of every case together take gigabytes where layers are many.
+    wrote = [writers(model, layer) for layer in range(model.n_layers)]
+    read = {kind: [readers(model, layer, kind) for layer in range(model.n_layers)] for kind in KINDS}
+    pairs = [(wrote[earlier], read[kind][later]) for earlier, later, kind in cases]
     nulls = alignment.rotated(pairs, params.null_draws, params.seed)
     impossible = {kind: float(impossible_scores(model, kind).max()) for kind in KINDS}
     tables = [
@@ -67,9 +70,11 @@ def composition(model: Transformer, params: ScoringParams) -> pd.DataFrame:
 def impossible_scores(model: Transformer, kind: str) -> Float[Tensor, " pairs"]:
     """Scores of the pairs of different heads in which the reader stands in the writer's layer or before it."""
     found = []
+    read = [readers(model, layer, kind) for layer in range(model.n_layers)]
     for writer in range(model.n_layers):
+        wrote = writers(model, writer)
         for reader in range(writer + 1):
-            norm = alignment.scores(writers(model, writer), readers(model, reader, kind)).norm
+            norm = alignment.norms(wrote, read[reader])
             if writer == reader:
                 norm = norm[~torch.eye(len(norm), dtype=torch.bool)]
             found.append(norm.flatten())

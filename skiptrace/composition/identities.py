@@ -103,7 +103,7 @@ def _frozen(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> Sides:
 
 
 def _products_alone(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> Sides:
-    changed, generator = copy.deepcopy(model), torch.Generator().manual_seed(0)
+    changed, generator = model.with_own_heads(), torch.Generator().manual_seed(0)
     for layer in changed.blocks:
         shape = (2, model.n_heads, model.d_head, model.d_head)
         M, N = on_one_thread(torch.linalg.qr, torch.randn(shape, dtype=torch.float64, generator=generator)).Q * 2
@@ -118,7 +118,7 @@ def _any_basis(model: Transformer, tokens: Int[Tensor, "batch ctx"]) -> Sides:
     size = (model.d_model, model.d_model)
     turn = on_one_thread(torch.linalg.qr, torch.randn(size, dtype=torch.float64, generator=generator)).Q
     changed.W_E.copy_(model.W_E @ turn)
-    if not model.config.rotary:
+    if not model.config.by_distance:
         changed.W_pos.copy_(model.W_pos @ turn)
     changed.W_U.copy_(turn.T @ model.W_U)
     for layer in changed.blocks:

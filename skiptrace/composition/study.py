@@ -48,15 +48,15 @@ def study(
     listed = model.linear and path_count(model.n_layers, model.n_heads) <= MOST
     logits = examples.to_next_token(model, windows) if listed else {}
     yield tables.PATHS, examples.path_table(logits)
-    sure = examples.probability(model, windows)
-    chosen, before = examples.examples(model, windows, logits, sure, params)
+    sure, spoken = examples.probability(model, windows), examples.in_sentences(windows, vocabulary["token"])
+    chosen, before = examples.examples(model, windows, logits, sure, spoken, params)
     yield tables.EXAMPLES, chosen
     yield tables.EXAMPLE_TEXTS, before
 
     composed = composition(model, scoring)
     yield tables.COMPOSITION, composed
     yield tables.VIRTUAL_HEADS, virtual_heads(model, scoring, pairs)
-    yield tables.PATTERNS, examples.shown_patterns(model, windows, _shown(composed, logits), sure, params)
+    yield tables.PATTERNS, examples.shown_patterns(model, windows, _shown(composed, logits), sure, spoken, params)
     yield tables.INDUCTION, induction(model, valid, scored, composed, scoring)
     yield tables.KNOCKOUTS, knockouts(model, scoring, among)
     yield tables.TERMS, term_importance(model, windows)

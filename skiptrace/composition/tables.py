@@ -42,7 +42,11 @@ EXAMPLES = Table(
     "Right predictions split into paths; a row is a path in one example.",
     [
         Column("example", "int32", "number of the example, from 0"),
-        Column("order", "int32", "it was chosen since a path of so many heads contributes most there"),
+        Column(
+            "order",
+            "int32",
+            "chosen since a path of so many heads contributes most there, sentences first",
+        ),
         Column("probability", "float64", "what the model gives the token that does come next"),
         Column("out_id", "int32", "id of the token that does come next"),
         Column("rank", "int32", "place of the path by its contribution, from 1"),

@@ -31,7 +31,7 @@ class _Group(NamedTuple):
 def _writers(model: Transformer) -> Iterator[_Group]:
     """W_E and W_pos stand before layer 0; positions, where they are vectors, are read by queries and keys alone."""
     yield _Group("W_E", ["W_E"], -1, alignment.writes(model.W_E[None]))
-    if model.n_layers and not model.config.rotary:
+    if model.n_layers and not model.config.by_distance:
         yield _Group("W_pos", ["W_pos"], -1, alignment.writes(model.W_pos[None]))
     for index, layer in enumerate(model.blocks):
         names = [f"{head_name((index, h))} W_O" for h in range(model.n_heads)]
@@ -70,7 +70,7 @@ def virtual_weights(model: Transformer, params: ScoringParams) -> pd.DataFrame:
     nulls = alignment.rotated(pairs, params.null_draws, params.seed)
     tables = []
     for (writers, readers), pair, null in zip(met, pairs, nulls, strict=True):
-        found = alignment.scores(*pair).norm
+        found = alignment.norms(*pair)
         z, impossible = null.z(found), largest.get((writers.matrix, readers.matrix), math.nan)
         columns = {
             "score": found,
@@ -94,7 +94,7 @@ def _impossible_max(writing: Sequence[_Group], reading: Sequence[_Group]) -> dic
         for readers in reading:
             if readers.layer > writers.layer:
                 continue
-            norm = alignment.scores(writers.directions, readers.directions).norm
+            norm = alignment.norms(writers.directions, readers.directions)
             if readers.layer == writers.layer:
                 norm = norm[~torch.eye(len(norm), dtype=torch.bool)]
             key = (writers.matrix, readers.matrix)

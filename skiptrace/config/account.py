@@ -29,6 +29,9 @@ class AccountParams(Params):
     selection: Count = Field(
         128, description="contexts of training text, new ones in every round, that entries are ranked on"
     )
+    selection_tokens: Count = Field(
+        16384, description="tokens of training text in a round, of which long contexts hold fewer than `selection`"
+    )
     entries: Annotated[list[Count], Field(min_length=1), AfterValidator(ascending)] = Field(
         [100, 300, 1000, 3000, 10000, 30000, 100000], description="entries kept of QK and of OV, along the curve"
     )

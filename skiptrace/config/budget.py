@@ -13,5 +13,5 @@ class BudgetParams(Params):
     minutes: Annotated[float, Field(gt=0)] = Field(
         25.0,
         description="of the studies of one model on two cores, by estimate: operations at a stated rate, so that the "
-        "same is left out on every machine",
+        "same is left out on every machine; each study has a least, and says where that is beyond its share",
     )

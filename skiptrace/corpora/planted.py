@@ -1,8 +1,8 @@
 """A synthetic grammar whose bigrams, skip-trigrams, copies, offsets and bugs are known.
 
 Background words follow a Zipf law and prefer certain successors, as words do. Over that text,
-episodes of the planted rules are laid at random places; what they are is the truth that mined
-tables are held against.
+episodes of the planted rules are laid at random places; what they are is the truth with which mined
+tables are compared.
 """
 
 from collections.abc import Iterator

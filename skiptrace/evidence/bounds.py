@@ -5,17 +5,19 @@ validation text where its output token does not follow. Only contributions that 
 loss can only fall, and the fall is the most that a model without them could gain.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Integer
+from jaxtyping import Bool, Float, Int, Integer
 from scipy.special import stdtr
 from scipy.stats import false_discovery_control
 from torch import Tensor
 
 from skiptrace.circuits.factored import heads, ov
 from skiptrace.config.verification import VerificationParams
-from skiptrace.evidence.causal import at_once, log_p, run_to_end
+from skiptrace.evidence.causal import End, at_once, log_p, run_to_end
 from skiptrace.evidence.intervals import Estimate, clustered
 from skiptrace.evidence.support import Positions, Support, numbered
 from skiptrace.evidence.tables import COSTS
@@ -24,6 +26,7 @@ from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import BOS_ID
 from skiptrace.progress import progress
 
+RAISED = 2**26  # numbers held at once of what every source raises each output token by
 ROW_PLACES = 64  # places at which checked rows are taken away, for each of `bound_places`: they cost that much less
 
 
@@ -61,6 +64,23 @@ def of_rows(model: Transformer, checked: pd.DataFrame, streams: Streams, params:
     return clustered(np.concatenate(saved), Positions(streams.valid, len(streams.count), ctx).document(places))
 
 
+class _Place(NamedTuple):
+    """A place of the text: what is read there, its run, and what each source before it raises every output token by."""
+
+    tokens: Int[Tensor, " ctx"]
+    following: Int[Tensor, " 1"]
+    end: End
+    sources: Int[Tensor, " sources"]
+    raised: Float[Tensor, "sources d_vocab"]
+
+    @classmethod
+    def of(cls, model: Transformer, streams: Streams, place: int, ctx: int) -> "_Place":
+        inputs, following = ending_at(np.asarray(streams.valid), np.array([place]), ctx)
+        sources = inputs[0, 1:-1].unique()
+        sources = sources[sources != BOS_ID]
+        return cls(inputs[0], following, run_to_end(model, inputs), sources, torch.zeros(len(sources), model.d_vocab))
+
+
 def of_all_entries(
     model: Transformer, positions: Positions, streams: Streams, params: VerificationParams
 ) -> dict[str, Estimate]:
@@ -71,24 +91,26 @@ def of_all_entries(
     of one place.
     """
     ctx, places = _places(model, streams, params, params.bound_places)
-    circuits = {head: ov(model, *head).centred() for head in heads(model)}
     saved: dict[str, list[float]] = {"unsupported": [], "contradicted": []}
-    for place in progress(places, "bounding all entries"):
-        inputs, following = ending_at(np.asarray(streams.valid), np.array([place]), ctx)
-        end = run_to_end(model, inputs)
-        tokens = inputs[0]
-        sources = tokens[1:-1].unique()
-        sources = sources[sources != BOS_ID]
-        at = (tokens[None, :-1] == sources[:, None]).float()
-        raised = torch.zeros(len(sources), model.d_vocab)
-        for (layer, head), circuit in circuits.items():
-            attended = at @ end.attention[layer][0, head, :-1, None]  # a matrix: equal for any number of threads
-            raised += (attended * circuit.rows(sources)).clamp(min=0)
-        raised[:, following] = 0
-        supported, contradicted = entry_support(sources.numpy(), int(tokens[-1]), positions, model.d_vocab, params.fdr)
-        for name, taken in (("unsupported", ~supported), ("contradicted", contradicted)):
-            without = end.logits - (raised * torch.from_numpy(taken)).sum(0)
-            saved[name].append((log_p(without, following) - log_p(end.logits, following)).item())
+    # So many places at once as there is room for what their sources raise; the circuits are made for each part.
+    together = max(1, RAISED // (ctx * model.d_vocab))
+    for start in progress(range(0, len(places), together), "bounding all entries"):
+        some = [_Place.of(model, streams, place, ctx) for place in places[start : start + together].tolist()]
+        for layer, head in heads(model):
+            circuit = ov(model, layer, head).centred()
+            for place in some:
+                at = (place.tokens[None, :-1] == place.sources[:, None]).float()
+                # A matrix: equal for any number of threads.
+                attended = at @ place.end.attention[layer][0, head, :-1, None]
+                place.raised.add_((attended * circuit.rows(place.sources)).clamp(min=0))
+        for place in some:
+            place.raised[:, place.following] = 0
+            destination = int(place.tokens[-1])
+            tested = entry_support(place.sources.numpy(), destination, positions, model.d_vocab, params.fdr)
+            for name, taken in (("unsupported", ~tested[0]), ("contradicted", tested[1])):
+                without = place.end.logits - (place.raised * torch.from_numpy(taken)).sum(0)
+                fall = log_p(without, place.following) - log_p(place.end.logits, place.following)
+                saved[name].append(fall.item())
     document = Positions(streams.valid, len(streams.count), ctx).document(places)
     return {name: clustered(np.array(values), document) for name, values in saved.items()}
 

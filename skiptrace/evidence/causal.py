@@ -172,7 +172,7 @@ def _layer(
         query, key, value = (F.embedding(tokens, first.tokens) + first.places[: len(pos)]).chunk(3, -1)
         query = query[:, -rows:]
     ctx = len(pos)
-    mask = None if rows == ctx and layer.sees_all(ctx) else ~layer.hidden(ctx, read.device)[-rows:]
+    mask = layer.mask(ctx, read.device, ctx - rows)
     query, key, value = (layer.split(each) for each in (query, key, value))
     query = layer.turned(layer.normed(query, layer.q_norm), ctx - rows)
     key = layer.turned(layer.normed(key, layer.k_norm))
@@ -205,11 +205,13 @@ def _attention(
 ) -> Float[Tensor, "batch n_heads ctx"]:
     """Attention from the last token: (xᵀ W_Q W_Kᵀ) x, so that W_K is applied once and not to every source.
 
-    Where keys are turned by their place or divided by their size, W_K is applied to every source.
+    Where scores depend on the place of keys or on their size, W_K is applied to every source.
     """
     x, ctx = read + pos, read.shape[1]
-    if layer.frequencies is not None or layer.k_norm is not None or not layer.sees_all(ctx):
-        scores = (layer.queries(x[:, -1:], ctx - 1) @ layer.keys(x).mT)[:, :, 0] / math.sqrt(layer.d_head)
+    placed = layer.frequencies is not None or layer.distance_bias is not None
+    if placed or layer.k_norm is not None or not layer.sees_all(ctx):
+        scores = layer.queries(x[:, -1:], ctx - 1) @ layer.keys(x).mT / math.sqrt(layer.d_head)
+        scores = layer.biased(scores, ctx - 1)[:, :, 0]
         return scores.masked_fill(layer.hidden(ctx, x.device)[-1], -torch.inf).softmax(-1)
     query = torch.einsum("bd,hde->bhe", x[:, -1], layer.W_Q) / math.sqrt(layer.d_head)
     return (torch.einsum("bhe,hde->bhd", query, layer.W_K) @ x.transpose(1, 2)).softmax(-1)

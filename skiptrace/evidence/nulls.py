@@ -4,7 +4,6 @@ A mined row is the largest entry of a product, so a check that reruns the produc
 are. What a check shows is how much more often the model's own rows pass it than rows of such stand-ins.
 """
 
-import copy
 from enum import StrEnum
 
 import torch
@@ -28,8 +27,8 @@ class StandIn(StrEnum):
 
 @torch.no_grad()
 def stand_in(model: Transformer, kind: StandIn, seed: int) -> Transformer:
-    """A copy of a model with every head replaced; embeddings, positions and all else stay."""
-    made = copy.deepcopy(model)
+    """A model with every head replaced; it shares embeddings, positions and all else with the one that is given."""
+    made = model.with_own_heads()
     generator = torch.Generator().manual_seed(seed)
     for layer in made.blocks:
         for weight in (layer.W_Q, layer.W_K, layer.W_V):  # views of the layer's parameters, head by head

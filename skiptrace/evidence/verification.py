@@ -33,7 +33,7 @@ def verify(
     params: VerificationParams,
     sample: int | None = None,
 ) -> pd.DataFrame:
-    """Check the best rows of either ranking; return them with their evidence, in their order.
+    """Check the best rows of each ranking; return them with their evidence, in their order.
 
     `sample`: of these rows so many, spread evenly over their order. Shares of them are those of the whole within
     the error of a sample; false discoveries are controlled among those that are checked.
@@ -70,9 +70,11 @@ def evidence_score(checked: pd.DataFrame) -> pd.Series:
 
 
 def best(table: pd.DataFrame, rows: int) -> Bool[np.ndarray, " n"]:
-    """The first rows of each ranking among those of the table; together at most `rows`."""
-    published, expected = (table[f"rank_{rule}"].rank() for rule in ("published", "expected"))
-    return ((published <= rows // 2) | (expected <= rows // 2)).to_numpy()
+    """The first rows of each ranking among those of the table, that at a distance if there is one; at most `rows`."""
+    ranks = [table[f"rank_{rule}"] for rule in ("published", "expected")]
+    if "rank_offset" in table and table["rank_offset"].notna().any():
+        ranks.append(table["rank_offset"])
+    return np.any([(rank.rank() <= rows // len(ranks)).to_numpy() for rank in ranks], axis=0)
 
 
 def _head(

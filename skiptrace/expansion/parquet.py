@@ -11,7 +11,7 @@ Apache Parquet's `parquet.thrift` and "Encodings"; pyarrow, pandas, Polars and D
 import base64
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -69,10 +69,13 @@ class Column(NamedTuple):
 
 
 class Writer:
-    """Writes one file, row group by row group; `close` adds the footer without which it is no Parquet file."""
+    """Writes one file, row group by row group; `close` adds the footer without which it is no Parquet file.
 
-    def __init__(self, file: Sink, columns: int) -> None:
-        self.file, self.columns = file, columns
+    `how` is added to its metadata, as tables say how they were made.
+    """
+
+    def __init__(self, file: Sink, columns: int, how: Mapping[str, str] | None = None) -> None:
+        self.file, self.columns, self.how = file, columns, how or {}
         self.groups: list[tuple[int, list[Column]]] = []
         self.at = 0
         self._write(MAGIC)
@@ -91,7 +94,7 @@ class Writer:
 
     def close(self) -> None:
         """Write the footer."""
-        footer = _footer(self.columns, self.groups)
+        footer = _footer(self.columns, self.groups, self.how)
         self._write(sealed(footer + struct.pack("<i", len(footer)) + MAGIC))
 
     def _chunk(
@@ -191,10 +194,12 @@ def _struct(*fields: tuple[int, _Value]) -> _Value:
     return _Value(12, bytes(out) + b"\x00")
 
 
-def _footer(columns: int, groups: list[tuple[int, list[Column]]]) -> bytes:
+def _footer(columns: int, groups: list[tuple[int, list[Column]]], how: Mapping[str, str]) -> bytes:
     arrow = base64.b64encode(schema(columns).serialize().to_pybytes())
     checksums = "".join(chunk.checksum for _, chunks in groups for chunk in chunks).encode()
-    pairs = [(b"ARROW:schema", arrow), (CHUNKS.encode(), checksums), (KEY.encode(), UNSEALED)]
+    told = [(key.encode(), value.encode()) for key, value in how.items()]
+    # The seal stands last, where it is looked for.
+    pairs = [(b"ARROW:schema", arrow), *told, (CHUNKS.encode(), checksums), (KEY.encode(), UNSEALED)]
     return _struct(
         (1, _int(2)),
         (2, _list(_schema_elements())),

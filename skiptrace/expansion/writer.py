@@ -11,7 +11,7 @@ import json
 import shutil
 import uuid
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,22 +91,37 @@ def refuse_too_much(circuits: int, d_vocab: int, params: ExpansionParams, folder
         )
 
 
-def write(circuits: Sequence[Circuit | Stored], n_rows: int, folder: str, params: ExpansionParams) -> None:
+def write(
+    circuits: Sequence[Circuit | Stored],
+    n_rows: int,
+    folder: str,
+    params: ExpansionParams,
+    how: Mapping[str, str] | None = None,
+) -> None:
     """Expand every circuit under `folder`, a path or a URL that all workers see.
+
+    `how` they were made (`ModelConfig.readings`) is part of the metadata of every file.
 
     Raises:
         InputError: a factor is not finite, an entry exceeds what half precision holds, or the disk is full.
     """
-    jobs = [(circuit, part, folder, params) for circuit in circuits for part in parts(_name(circuit), n_rows, params)]
+    jobs = [
+        (circuit, part, folder, params, dict(how or {}))
+        for circuit in circuits
+        for part in parts(_name(circuit), n_rows, params)
+    ]
     side_by_side(write_part, jobs, "expanding circuits", threads=True)
 
 
-def write_part(source: Circuit | Stored, part: Part, folder: str, params: ExpansionParams) -> None:
+def write_part(
+    source: Circuit | Stored, part: Part, folder: str, params: ExpansionParams, how: Mapping[str, str] | None = None
+) -> None:
     """Write one part and the note beside it, unless they are there already and true."""
     circuit, factors = source.load() if isinstance(source, Stored) else (source, _hash(source))
     files, root = fsspec.core.url_to_fs(folder)
     path = f"{root}/{part.path}"
-    made_of = _made_of(factors, part, params, circuit.device)
+    how = how or {}
+    made_of = _made_of(factors, part, params, circuit.device, how)
     if _finished(files, path, made_of):
         return
     # Another worker may be writing the same part, if the cluster lost sight of it.
@@ -115,7 +130,7 @@ def write_part(source: Circuit | Stored, part: Part, folder: str, params: Expans
         files.makedirs(path.rpartition("/")[0], exist_ok=True)
         with files.open(temporary, "wb") as file:
             checked = _Checked(file)
-            _fill(circuit, part, checked, params)
+            _fill(circuit, part, checked, params, how)
         files.mv(temporary, path)
         note = {"made_of": made_of, "bytes": checked.bytes, "crc32": checked.crc}
         with files.open(temporary, "wb") as file:
@@ -132,13 +147,13 @@ def write_part(source: Circuit | Stored, part: Part, folder: str, params: Expans
             files.rm(temporary)
 
 
-def _fill(circuit: Circuit, part: Part, file: Sink, params: ExpansionParams) -> None:
+def _fill(circuit: Circuit, part: Part, file: Sink, params: ExpansionParams, how: Mapping[str, str]) -> None:
     where = circuit.device
     left, right = circuit.left.float().to(where), circuit.right.float().to(where)
     columns, height = right.shape[1], min(params.row_group_rows, part.stop - part.start)
     tile = torch.empty(height, columns, device=where)
     half = torch.empty(height, columns, device=where, dtype=torch.float16)
-    writer = Writer(file, columns)
+    writer = Writer(file, columns, how)
     for start, stop in cut(part.stop, height, part.start):
         values, narrow = tile[: stop - start], half[: stop - start]
         torch.mm(left[start:stop], right, out=values)
@@ -193,7 +208,7 @@ def _hidden(path: str) -> str:
     return f"{folder}/.{name}"
 
 
-def _made_of(factors: str, part: Part, params: ExpansionParams, device: torch.device) -> str:
+def _made_of(factors: str, part: Part, params: ExpansionParams, device: torch.device, how: Mapping[str, str]) -> str:
     """A hash of all that a part's bytes depend on."""
     settings = [
         factors,
@@ -203,6 +218,7 @@ def _made_of(factors: str, part: Part, params: ExpansionParams, device: torch.de
         torch.__version__,
         device.type,
         source_hash(),
+        *sorted(how.items()),
     ]
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
 

@@ -117,9 +117,13 @@ def _views(
 ) -> Iterator[tuple[Head | None, View, Circuit]]:
     """Each head, view and centred circuit, with the tokens that are looked up in the rows."""
     for head in heads:
+        made: dict[str, Circuit] = {}
         for view in asked:
             if (view.circuit == DIRECT) == (head is None):
-                circuit = _circuit(model, view, head).centred(probability if view.circuit == "qk" else None)
+                if view.circuit not in made:
+                    plain = _circuit(model, view, head)
+                    made[view.circuit] = plain.centred(probability if view.circuit == "qk" else None)
+                circuit = made[view.circuit]
                 yield head, view, circuit if view.row else circuit.transposed()
 
 

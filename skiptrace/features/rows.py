@@ -18,11 +18,12 @@ from skiptrace.dictionary import sites
 from skiptrace.evidence.causal import frequency_matched, log_p
 from skiptrace.evidence.used import measured
 from skiptrace.features.parts import Parts
-from skiptrace.mining.skip_trigrams import ROLES, RULES
+from skiptrace.mining.skip_trigrams import ROLES, average_draws, expected, published
 from skiptrace.mining.vocabulary import Vocabulary
 
 KEYS = ["head", "source", "destination", "out"]
 MINED, RANDOM = "mined", "random"
+ORDERS = ("published", "expected")  # the rules of mining
 
 
 def mine(split: Parts, features: Vocabulary, tokens: Vocabulary, params: MiningParams, most: int) -> pd.DataFrame:
@@ -38,8 +39,11 @@ def mine(split: Parts, features: Vocabulary, tokens: Vocabulary, params: MiningP
     parts = []
     for head, (qk, ov) in enumerate(zip(split.qk, split.ov, strict=True)):
         ov = ov.centred().restricted(within, outs)
-        for name, rule in RULES.items():
-            made = rule(qk, ov, features, params)
+        rules = {
+            "published": published(qk, ov, features, params),
+            "expected": expected(qk, ov, features, params, average_draws(qk, features, params)),
+        }
+        for name, made in rules.items():
             if made.selected.empty:
                 continue
             places = [torch.from_numpy(made.selected[role].to_numpy().astype(np.int64)) for role in ROLES]
@@ -57,15 +61,15 @@ def mine(split: Parts, features: Vocabulary, tokens: Vocabulary, params: MiningP
             table = pd.DataFrame(each)
             parts.append(table[(table["ov"] > 0) & (table["score"] > 0)])
     if not parts:
-        return pd.DataFrame(columns=[*KEYS, "qk", "ov", *(f"rank_{name}" for name in RULES)])
+        return pd.DataFrame(columns=[*KEYS, "qk", "ov", *(f"rank_{name}" for name in ORDERS)])
     every = pd.concat(parts, ignore_index=True)
     every["rank"] = 1 + every.sort_values("score", ascending=False, kind="stable").groupby("rule").cumcount()
     first = every[every["rank"] <= most]
     found = every[[*KEYS, "qk", "ov"]].drop_duplicates(KEYS)
-    for name in RULES:
+    for name in ORDERS:
         ranks = first.loc[first["rule"] == name, [*KEYS, "rank"]].rename(columns={"rank": f"rank_{name}"})
         found = found.merge(ranks, on=KEYS, how="left")
-    return found.dropna(subset=[f"rank_{name}" for name in RULES], how="all").reset_index(drop=True)
+    return found.dropna(subset=[f"rank_{name}" for name in ORDERS], how="all").reset_index(drop=True)
 
 
 def matched(split: Parts, rows: pd.DataFrame, features: Vocabulary, tokens: Vocabulary, seed: int) -> pd.DataFrame:

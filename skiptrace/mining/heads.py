@@ -47,7 +47,7 @@ def mine_head(
     Where positions are rotary, the distance among `offsets` at which each row's QK is largest is looked up.
     """
     with _LOADING:
-        transformer = _model(model, sha256(Path(model) / "model.safetensors"))
+        transformer = loaded(Path(model))
         files = tuple((path, sha256(Path(path))) for path in (vocabulary, followers) if path is not None)
         words = _vocabulary(files, transformer.d_vocab)
     circuits = skip_trigrams.Circuits.of(transformer, head, offsets, device)
@@ -100,6 +100,11 @@ def statistics_of(circuit: Circuit, bins: int, threads: int = 1) -> list[dict[st
 
 # Of threads that begin together one loads, and the others have what it loaded.
 _LOADING = threading.Lock()
+
+
+def loaded(folder: Path) -> Transformer:
+    """The model in a folder, one copy of it for all that mine it in this process."""
+    return _model(str(folder.resolve()), sha256(folder / "model.safetensors"))
 
 
 # Workers stay alive between tasks; the hash keeps them from mining a model that has changed since.

@@ -13,6 +13,9 @@ expected    the logit that the out is expected to gain because the destination s
             the head has it is about n·gain²/2 nats, so that gains are weighted with √n: the share of
             the pair, and of contexts that hold the source, to the power `text_power`.
 
+Where positions are rotary, the second rule is followed at each of some distances too: with QK there, from which its
+mean over sources is taken, since that is what a head makes of the distance alone; other sources stand anywhere.
+
 A bare product grows without bound in QK; attention does not. And a source that draws everyone's
 attention, as positional heads make some, is no reason to name a destination. Nor is an out that
 never follows the destination, however strongly weights favour it: the direct path rules it out.
@@ -55,7 +58,8 @@ class Circuits(NamedTuple):
     @classmethod
     def of(cls, model: Transformer, head: Head, offsets: Sequence[int] = (), device: torch.device = CPU) -> "Circuits":
         """Those of a head, and QK at the offsets that it sees."""
-        at = {offset: qk(model, *head, offset).on(device) for offset in seen(model, head[0], offsets)}
+        turned = seen(model, head[0], offsets) if model.config.rotary else ()  # others order tokens alike everywhere
+        at = {offset: qk(model, *head, offset).on(device) for offset in turned}
         return cls(*head, qk(model, *head).on(device), ov(model, *head).on(device), at)
 
 
@@ -81,10 +85,17 @@ def mine(found: Iterable[pd.DataFrame], vocabulary: Vocabulary, params: MiningPa
 
 
 def of_model(
-    model: Transformer, vocabulary: Vocabulary, params: MiningParams, among: Sequence[Head] | None = None
+    model: Transformer,
+    vocabulary: Vocabulary,
+    params: MiningParams,
+    among: Sequence[Head] | None = None,
+    offsets: Sequence[int] = (),
 ) -> pd.DataFrame:
-    """The skip-trigrams of every head of a model in memory, or of those `among` them, as `mine` ranks them."""
-    every = (Circuits.of(model, head) for head in (heads(model) if among is None else among))
+    """The skip-trigrams of every head of a model in memory, or of those `among` them, as `mine` ranks them.
+
+    Where positions are rotary, also those at these `offsets`.
+    """
+    every = (Circuits.of(model, head, offsets) for head in (heads(model) if among is None else among))
     return mine((of_head(circuits, vocabulary, params) for circuits in every), vocabulary, params).to_pandas()
 
 
@@ -92,8 +103,18 @@ def of_head(circuits: Circuits, vocabulary: Vocabulary, params: MiningParams) ->
     """The skip-trigrams that either rule selects of one head, with their values and the rules that selected them."""
     eligible = vocabulary.eligible_ids(params.min_count)
     ov = circuits.ov.centred().restricted(eligible, eligible)
-    rules = {name: rule(circuits.qk, ov, vocabulary, params) for name, rule in RULES.items()}
-    return _measure(circuits, rules, vocabulary, eligible)
+    draws = average_draws(circuits.qk, vocabulary, params)
+    rules = {
+        "published": published(circuits.qk, ov, vocabulary, params),
+        "expected": expected(circuits.qk, ov, vocabulary, params, draws),
+    }
+    mean = circuits.qk.weighted_sums(vocabulary.probability)[eligible]
+    there = Draws(draws.level - mean, draws.average)
+    at = {
+        offset: expected(circuit.centred(vocabulary.probability), ov, vocabulary, params, there)
+        for offset, circuit in circuits.at.items()
+    }
+    return _measure(circuits, rules, at, vocabulary, eligible)
 
 
 def published(qk: Circuit, ov: Circuit, vocabulary: Vocabulary, params: MiningParams) -> Rule:
@@ -109,21 +130,37 @@ def published(qk: Circuit, ov: Circuit, vocabulary: Vocabulary, params: MiningPa
     return Rule(_select(best, row_tops(ov, params.outs), weight, params), worth)
 
 
-def expected(qk: Circuit, ov: Circuit, vocabulary: Vocabulary, params: MiningParams) -> Rule:
+class Draws(NamedTuple):
+    """What average tokens draw: log n + log E_p[exp(QK)] by destination; and the average share of each source."""
+
+    level: Float[Tensor, " eligible"]
+    average: Float[Tensor, " eligible"]
+
+
+def average_draws(qk: Circuit, vocabulary: Vocabulary, params: MiningParams) -> Draws:
+    """What average tokens draw from every eligible destination, and an eligible source from an average destination."""
+    eligible, seen = vocabulary.eligible_ids(params.min_count), vocabulary.probability.nonzero().squeeze(1)
+    level = torch.full_like(vocabulary.probability, torch.nan)
+    average = torch.zeros_like(vocabulary.probability)
+    p, among = vocabulary.probability[seen], torch.isin(seen, eligible).nonzero().squeeze(1)
+    for places, entries in qk.restricted(seen, seen).row_panels():
+        of_sources = entries[:, among]
+        # In place: a panel more is what memory is short of first, and touching it anew takes as long as computing it.
+        most = entries.add_(log(p)).amax(1, keepdim=True)
+        here = entries.sub_(most).exp_().sum(1).log_() + most[:, 0] + math.log(params.context)
+        level[seen[places]] = here
+        average[seen[among]] += p[places] @ of_sources.sub_(here[:, None]).sigmoid_()
+        del entries  # or the next panel is held beside it
+    return Draws(level[eligible], average[eligible])
+
+
+def expected(qk: Circuit, ov: Circuit, vocabulary: Vocabulary, params: MiningParams, draws: Draws) -> Rule:
     """The share of attention that a source draws from this destination beyond its average share.
 
     The attention one source draws among n average tokens is r/(n + r) with r = exp(QK)/E_p[exp(QK)]. Outs follow the
     destination in the training text where the vocabulary knows what does; they are any where it does not.
     """
-    eligible, seen = vocabulary.eligible_ids(params.min_count), vocabulary.probability.nonzero().squeeze(1)
-    level = torch.full_like(vocabulary.probability, torch.nan)  # log n + log E_p[exp(QK)], per destination
-    average = torch.zeros_like(vocabulary.probability)
-    p = vocabulary.probability[seen]
-    for places, entries in qk.restricted(seen, seen).row_panels():
-        level[seen[places]] = (entries + log(p)).logsumexp(1) + math.log(params.context)
-        average[seen] += p[places] @ entries.sub_(level[seen[places], None]).sigmoid_()
-        del entries  # or the next panel is held beside it
-    level, average = level[eligible], average[eligible]
+    eligible, (level, average) = vocabulary.eligible_ids(params.min_count), draws
     qk = qk.restricted(eligible, eligible)
     pairs = vocabulary.pairs(params.min_count, params.min_pairs)
     weight = vocabulary.probability[eligible] ** params.frequency_power
@@ -151,9 +188,6 @@ def expected(qk: Circuit, ov: Circuit, vocabulary: Vocabulary, params: MiningPar
 
     best = row_tops(qk.transposed(), params.destinations, gain)
     return Rule(_select(best, row_tops(ov, params.outs), torch.ones_like(weight), params), worth)
-
-
-RULES = {"published": published, "expected": expected}
 
 
 def mine_positional(found: Iterable[pd.DataFrame], vocabulary: Vocabulary) -> pa.Table:
@@ -263,14 +297,19 @@ def _triples(source: Tensor, destination: Tensor, out: Tensor, worth: Tensor) ->
 
 
 def _measure(
-    circuits: Circuits, rules: dict[str, Rule], vocabulary: Vocabulary, eligible: Int[Tensor, " eligible"]
+    circuits: Circuits,
+    rules: Mapping[str, Rule],
+    at: Mapping[int, Rule],
+    vocabulary: Vocabulary,
+    eligible: Int[Tensor, " eligible"],
 ) -> pd.DataFrame:
-    """One row per triple, with its values and the rules that selected it."""
-    selected = pd.concat([rule.selected.assign(rule=name) for name, rule in rules.items()])
-    by = {f"by_{name}": selected["rule"] == name for name in rules}
+    """One row per triple, with its values and the rules that selected it; `at` are those at a distance."""
+    named = [*rules.items(), *(("offset", rule) for rule in at.values())]
+    selected = pd.concat([rule.selected.assign(rule=name) for name, rule in named])
+    by = {f"by_{name}": selected["rule"] == name for name in (*rules, "offset")}
     table = selected.assign(**by).groupby(list(ROLES), as_index=False)[list(by)].any()
     places = [torch.from_numpy(table.pop(role).to_numpy().astype("int64")) for role in ROLES]
-    source, destination, out = (eligible[place] for place in places)
+    source, destination, out = ids = tuple(eligible[place] for place in places)
     ov = circuits.ov.centred().entries(source, out)
     worth = {name: rule.worth(*places) * ov for name, rule in rules.items()}
     values = {
@@ -278,7 +317,7 @@ def _measure(
         "ov": ov,
         "score": worth["published"],
         "expected": worth["expected"],
-        **_best_offset(circuits, vocabulary, destination, source),
+        **_best_offset(circuits, {offset: rule.worth(*places) * ov for offset, rule in at.items()}, vocabulary, ids),
     }
     columns = {"source_id": source, "destination_id": destination, "out_id": out, **values}
     table = table.assign(layer=circuits.layer, head=circuits.head, **{k: v.numpy() for k, v in columns.items()})
@@ -286,22 +325,28 @@ def _measure(
 
 
 def _best_offset(
-    circuits: Circuits, vocabulary: Vocabulary, destination: Int[Tensor, " n"], source: Int[Tensor, " n"]
+    circuits: Circuits, expected: Mapping[int, Tensor], vocabulary: Vocabulary, ids: Sequence[Int[Tensor, " n"]]
 ) -> dict[str, Tensor]:
-    """The distance, among those looked at, at which QK is largest, and QK there; NaN where there are none."""
-    if not circuits.at:
-        return dict.fromkeys(("offset", "qk_at_offset"), torch.full(destination.shape, torch.nan))
+    """The distance at which most is expected of each row, QK there, and how much; NaN where none is looked at."""
+    source, destination, _ = ids
+    if not expected:
+        return dict.fromkeys(("offset", "qk_at_offset", "expected_at_offset"), torch.full(source.shape, torch.nan))
     each = [c.centred(vocabulary.probability).entries(destination, source) for c in circuits.at.values()]
-    best = torch.stack(each).max(0)
-    return {"offset": torch.tensor(list(circuits.at))[best.indices].float(), "qk_at_offset": best.values}
+    best = torch.stack(list(expected.values())).max(0)
+    return {
+        "offset": torch.tensor(list(expected))[best.indices].float(),
+        "qk_at_offset": torch.stack(each).gather(0, best.indices[None])[0],
+        "expected_at_offset": best.values,
+    }
 
 
 def _ranked(table: pd.DataFrame, vocabulary: Vocabulary, params: MiningParams) -> pa.Table:
-    for rule, column in (("published", "score"), ("expected", "expected")):
-        mine = table[table[f"by_{rule}"]]
+    for rule, column in (("published", "score"), ("expected", "expected"), ("offset", "expected_at_offset")):
+        mine, table[f"rank_{rule}"] = table[table[f"by_{rule}"]], math.nan
         ordered = mine.sort_values(column, ascending=False, kind="stable").index
         table.loc[ordered, f"rank_{rule}"] = range(1, len(ordered) + 1)
     by = f"rank_{params.ranking}"
+    table = table.sort_values("rank_offset", kind="stable", na_position="last")
     table = table.sort_values(by, kind="stable", na_position="last")
     table["rank"] = range(1, len(table) + 1)
     return with_texts(table, vocabulary, SKIP_TRIGRAMS)

@@ -38,7 +38,8 @@ AGREEMENT = Table(
 )
 SKIP_TRIGRAMS = Table(
     "tables/<m>/skip_trigrams",
-    "Skip-trigrams source … destination → output of all heads; a row is selected by at least one of two rules.",
+    "Skip-trigrams source … destination → output of all heads; a row is selected by a rule, over all distances or at "
+    "one.",
     [
         RANK,
         LAYER,
@@ -55,11 +56,19 @@ SKIP_TRIGRAMS = Table(
         Column(
             "offset",
             "int32",
-            "distance among `expansion.offsets` at which QK is largest; null but for rotary positions",
+            "of rotary positions, the distance among `expansion.offsets` at which most is expected of the row",
             "tokens",
             True,
         ),
         Column("qk_at_offset", "float32", "QK at that distance, centred likewise", "attention score", True),
+        Column("expected_at_offset", "float32", "expected, of a source at that distance", "logits", True),
+        Column(
+            "rank_offset",
+            "int32",
+            "place by expected_at_offset among rows selected at a distance, null outside them",
+            "",
+            True,
+        ),
     ],
 )
 POSITIONAL = Table(

@@ -32,13 +32,14 @@ def slots(model: Transformer) -> Iterator[Slot]:
             ("pos_embed.W_pos", model.W_pos),
             ("unembed.W_U", model.W_U),
         )
-        if name != "pos_embed.W_pos" or not model.config.rotary  # rotary positions are no vectors
+        if name != "pos_embed.W_pos" or not model.config.by_distance  # which no vectors hold
     )
     for index, layer in enumerate(model.blocks):
         for name in ("W_Q", "W_K", "W_V", "W_O"):
             tensor = getattr(layer, name)
             yield Slot(f"blocks.{index}.attn.{name}", tuple(tensor.shape), tensor)
-        for name, tensor in (("b_O", layer.b_O), ("q_norm.w", layer.q_norm), ("k_norm.w", layer.k_norm)):
+        others = {"b_O": layer.b_O, "q_norm.w": layer.q_norm, "k_norm.w": layer.k_norm}
+        for name, tensor in (others | {"distance_bias": layer.distance_bias}).items():
             if tensor is not None:
                 yield Slot(f"blocks.{index}.attn.{name}", tuple(tensor.shape), tensor)
         if layer.mlp is not None:

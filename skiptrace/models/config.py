@@ -10,7 +10,8 @@ Count = Annotated[int, Field(ge=0, lt=2**31)]
 Activation = Literal["gelu", "gelu_new", "relu", "silu"]
 # standard: part of the residual stream | shortformer: read by queries and keys alone | none: W_pos is zero
 # rotary: no vectors, but queries and keys turned by an angle that grows with the place (Su et al. 2021)
-Positions = Literal["none", "rotary", "shortformer", "standard"]
+# relative: no vectors, but a number for each head and distance added to its scores (ALiBi, Press et al. 2021; T5)
+Positions = Literal["none", "relative", "rotary", "shortformer", "standard"]
 # token: W_E | effective: W_E and what the first layer's MLP makes of it alone
 Embedding = Literal["token", "effective"]
 
@@ -99,6 +100,11 @@ class ModelConfig:
     def rotary(self) -> bool:
         """Whether attention scores depend on the distance of two tokens by a rotation."""
         return self.positional_embedding_type == "rotary"
+
+    @property
+    def by_distance(self) -> bool:
+        """Whether attention scores depend on the distance of two tokens, and on no position vectors."""
+        return self.positional_embedding_type in ("relative", "rotary")
 
     def window(self, layer: int) -> int | None:
         """How many tokens the heads of a layer see, up to and with the destination; None for all."""

@@ -21,8 +21,8 @@ def to_transformer_lens(model: Transformer, folder: Path, *, standard: bool = Fa
 
     Raises:
         InputError: the model's positions stand in dimensions of their own, for which TransformerLens has no model, or
-            would have to with a layer norm between; or they are rotary, or it has windows, norms of queries and keys,
-            or MLPs that are gated or beside the heads.
+            would have to with a layer norm between; or they are rotary or relative, or it has windows, norms of queries
+            and keys, or MLPs that are gated or beside the heads.
     """
     config = model.config
     more = [
@@ -30,6 +30,8 @@ def to_transformer_lens(model: Transformer, folder: Path, *, standard: bool = Fa
         for name in ("rotary_frequencies", "attention_windows", "use_qk_norm", "gated_mlp", "parallel_attn_mlp")
         if getattr(config, name)
     ]
+    if config.positional_embedding_type == "relative":
+        more.append("positional_embedding_type")
     if more:
         raise InputError(f"{more[0]}: models with it are not written for TransformerLens; load the original there")
     width = config.d_model_imported or config.d_model

@@ -7,16 +7,18 @@ from typing import Any, NamedTuple
 
 from skiptrace.errors import InputError
 from skiptrace.files import read_json
-from skiptrace.models import gpt2, gpt_neo, gpt_neox, llama, opt, transformer_lens
+from skiptrace.models import bloom, gpt2, gpt_neo, gpt_neox, llama, mpt, opt, transformer_lens
 from skiptrace.models.foreign import Source
 from skiptrace.models.original import Original
 from skiptrace.models.tensors import Tensors, find
 
 Reader = Callable[[dict[str, Any], Tensors, Source], Original]
 TRANSFORMERS: dict[str, Reader] = {  # by model_type
+    "bloom": bloom.read,
     "gpt2": gpt2.read,
     "gpt_neo": gpt_neo.read,
     "gpt_neox": gpt_neox.read,
+    "mpt": mpt.read,
     "opt": opt.read,
     **dict.fromkeys(llama.FAMILIES, llama.read),
 }

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from skiptrace.errors import InputError
 from skiptrace.models.foreign import Count, Foreign, Size, Source, activation, because, check, enough, layer_norm
-from skiptrace.models.huggingface import GENERAL, unembedding
+from skiptrace.models.huggingface import GENERAL, original
 from skiptrace.models.original import Original, OriginalLayer, OriginalMLP
 from skiptrace.models.tensors import Tensors
 
@@ -50,22 +50,19 @@ def read(content: dict[str, Any], tensors: Tensors, source: Source) -> Original:
         raise InputError(f"{source.said}: n_ctx: {c.n_ctx} differs from n_positions {c.n_positions}; remove one")
     d, before = c.n_embd, "transformer." if "transformer.wte.weight" in tensors else ""
     W_E = tensors.take(f"{before}wte.weight", c.vocab_size, d)
-    W_U, said = unembedding(W_E, tensors, "lm_head.weight", c.tie_word_embeddings)
-    original = Original(
-        W_E=W_E,
-        W_pos=tensors.take(f"{before}wpe.weight", c.n_positions, d),
-        W_U=W_U,
-        b_U=W_E.new_zeros(c.vocab_size),
-        layers=[],
-        positions="standard",
-        norm="LN",
-        eps=c.layer_norm_epsilon,
-        ln_final=layer_norm(tensors, f"{before}ln_f", d, "weight", "bias"),
-        read_as=said,
+    made = original(
+        tensors,
+        W_E,
+        tensors.take(f"{before}wpe.weight", c.n_positions, d),
+        "lm_head.weight",
+        c.tie_word_embeddings,
+        "standard",
+        c.layer_norm_epsilon,
+        layer_norm(tensors, f"{before}ln_f", d, "weight", "bias"),
+        (_layer(c, tensors, f"{before}h.{index}", index, source) for index in range(c.n_layer)),
     )
-    original.layers += [_layer(c, tensors, f"{before}h.{index}", index, source) for index in range(c.n_layer)]
     tensors.done(*BUFFERS)
-    return original
+    return made
 
 
 def _layer(c: GPT2Config, tensors: Tensors, block: str, index: int, source: Source) -> OriginalLayer:

@@ -6,8 +6,8 @@ from pydantic import Field
 
 from skiptrace.errors import InputError
 from skiptrace.models.foreign import Count, Foreign, Size, Source, activation, because, check, enough, layer_norm
-from skiptrace.models.huggingface import GENERAL, divides, heads_of, unembedding
-from skiptrace.models.original import Original, OriginalLayer, OriginalMLP
+from skiptrace.models.huggingface import GENERAL, divides, heads_of, mlp, original, output
+from skiptrace.models.original import Original, OriginalLayer
 from skiptrace.models.tensors import Tensors
 
 BUFFERS = ("attn.attention.bias", "attn.attention.masked_bias")
@@ -49,23 +49,20 @@ def read(content: dict[str, Any], tensors: Tensors, source: Source) -> Original:
     divides(source, "num_heads", c.num_heads, c.hidden_size, "hidden_size")
     d, before = c.hidden_size, "transformer." if "transformer.wte.weight" in tensors else ""
     W_E = tensors.take(f"{before}wte.weight", c.vocab_size, d)
-    W_U, said = unembedding(W_E, tensors, "lm_head.weight", c.tie_word_embeddings)
-    original = Original(
-        W_E=W_E,
-        W_pos=tensors.take(f"{before}wpe.weight", c.max_position_embeddings, d),
-        W_U=W_U,
-        b_U=W_E.new_zeros(c.vocab_size),
-        layers=[],
-        positions="standard",
-        norm="LN",
-        eps=c.layer_norm_epsilon,
-        ln_final=layer_norm(tensors, f"{before}ln_f", d, "weight", "bias"),
-        read_as=said,
-        windows=[c.window_size if reach == "local" else None for reach in _reaches(c, source)],
+    made = original(
+        tensors,
+        W_E,
+        tensors.take(f"{before}wpe.weight", c.max_position_embeddings, d),
+        "lm_head.weight",
+        c.tie_word_embeddings,
+        "standard",
+        c.layer_norm_epsilon,
+        layer_norm(tensors, f"{before}ln_f", d, "weight", "bias"),
+        (_layer(c, tensors, f"{before}h.{index}", source) for index in range(c.num_layers)),
     )
-    original.layers += [_layer(c, tensors, f"{before}h.{index}", source) for index in range(c.num_layers)]
+    made.windows = [c.window_size if reach == "local" else None for reach in _reaches(c, source)]
     tensors.done(*BUFFERS)
-    return original
+    return made
 
 
 def _reaches(c: GPTNeoConfig, source: Source) -> list[Reach]:
@@ -94,23 +91,19 @@ def _layer(c: GPTNeoConfig, tensors: Tensors, block: str, source: Source) -> Ori
     attn = f"{block}.attn.attention"
     Q, K, V = (heads_of(tensors.take(f"{attn}.{x}_proj.weight", d, d), n) for x in "qkv")
     zero = Q.new_zeros(n, d // n)
-    mlp = OriginalMLP(
-        tensors.take(f"{block}.mlp.c_fc.weight", wide, d).T.clone(),
-        tensors.take(f"{block}.mlp.c_fc.bias", wide),
-        tensors.take(f"{block}.mlp.c_proj.weight", d, wide).T.clone(),
-        tensors.take(f"{block}.mlp.c_proj.bias", d),
-        activation(c.activation_function, "activation_function", source),
-        layer_norm(tensors, f"{block}.ln_2", d, "weight", "bias"),
+    act, ln = activation(c.activation_function, "activation_function", source), f"{block}.ln_2"
+    after = mlp(
+        tensors, f"{block}.mlp", ("c_fc", "c_proj"), (d, wide), act, layer_norm(tensors, ln, d, "weight", "bias")
     )
     return OriginalLayer(
         Q * (d // n) ** 0.5,  # its scores are not divided by √d_head
         K,
         V,
-        tensors.take(f"{attn}.out_proj.weight", d, d).T.unflatten(0, (n, -1)).clone(),
+        output(tensors, f"{attn}.out_proj", d, n),
         zero,
         zero.clone(),
         zero.clone(),
         tensors.take(f"{attn}.out_proj.bias", d),
         layer_norm(tensors, f"{block}.ln_1", d, "weight", "bias"),
-        mlp,
+        after,
     )

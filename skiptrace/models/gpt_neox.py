@@ -5,8 +5,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from skiptrace.models.foreign import Count, Foreign, Size, Source, activation, because, check, enough, layer_norm
-from skiptrace.models.huggingface import GENERAL, bias, divides, heads_of, nowhere, rope, unembedding
-from skiptrace.models.original import Original, OriginalLayer, OriginalMLP
+from skiptrace.models.huggingface import GENERAL, bias, divides, heads_of, mlp, nowhere, original, output, rope
+from skiptrace.models.original import Original, OriginalLayer
 from skiptrace.models.tensors import Tensors
 
 # Older checkpoints keep the causal mask and the frequencies, which the config says.
@@ -50,26 +50,21 @@ def read(content: dict[str, Any], tensors: Tensors, source: Source) -> Original:
     d, before = c.hidden_size, "gpt_neox." if "gpt_neox.embed_in.weight" in tensors else ""
     W_E = tensors.take(f"{before}embed_in.weight", c.vocab_size, d)
     name = "lm_head.weight" if "lm_head.weight" in tensors else "embed_out.weight"
-    W_U, said = unembedding(W_E, tensors, name, c.tie_word_embeddings)
-    turned = rope(c, {"partial_rotary_factor": 0.25}, source).frequencies(d // c.num_attention_heads, source)
-    original = Original(
-        W_E=W_E,
-        W_pos=nowhere(c.max_position_embeddings, d),
-        W_U=W_U,
-        b_U=W_E.new_zeros(c.vocab_size),
-        layers=[],
-        positions="rotary",
-        norm="LN",
-        eps=c.layer_norm_eps,
-        ln_final=layer_norm(tensors, f"{before}final_layer_norm", d, "weight", "bias"),
-        read_as=said,
-        rotary=turned,
-        parallel=c.use_parallel_residual,
+    made = original(
+        tensors,
+        W_E,
+        nowhere(c.max_position_embeddings, d),
+        name,
+        c.tie_word_embeddings,
+        "rotary",
+        c.layer_norm_eps,
+        layer_norm(tensors, f"{before}final_layer_norm", d, "weight", "bias"),
+        (_layer(c, tensors, f"{before}layers.{index}", source) for index in range(c.num_hidden_layers)),
     )
-    layers = range(c.num_hidden_layers)
-    original.layers += [_layer(c, tensors, f"{before}layers.{index}", source) for index in layers]
+    made.rotary = rope(c, {"partial_rotary_factor": 0.25}, source).frequencies(d // c.num_attention_heads, source)
+    made.parallel = c.use_parallel_residual
     tensors.done(*BUFFERS)
-    return original
+    return made
 
 
 def _layer(c: GPTNeoXConfig, tensors: Tensors, block: str, source: Source) -> OriginalLayer:
@@ -80,23 +75,18 @@ def _layer(c: GPTNeoXConfig, tensors: Tensors, block: str, source: Source) -> Or
     W_Q, W_K, W_V = (part.contiguous() for part in weight.chunk(3, -1))
     stored = heads_of(bias(tensors, f"{attn}.query_key_value.bias", 3 * d, c.attention_bias), n)
     b_Q, b_K, b_V = (part.clone() for part in stored.chunk(3, -1))
-    mlp = OriginalMLP(
-        tensors.take(f"{block}.mlp.dense_h_to_4h.weight", wide, d).T.clone(),
-        tensors.take(f"{block}.mlp.dense_h_to_4h.bias", wide),
-        tensors.take(f"{block}.mlp.dense_4h_to_h.weight", d, wide).T.clone(),
-        tensors.take(f"{block}.mlp.dense_4h_to_h.bias", d),
-        activation(c.hidden_act, "hidden_act", source),
-        layer_norm(tensors, f"{block}.post_attention_layernorm", d, "weight", "bias"),
-    )
+    ln = layer_norm(tensors, f"{block}.post_attention_layernorm", d, "weight", "bias")
+    names, act = ("dense_h_to_4h", "dense_4h_to_h"), activation(c.hidden_act, "hidden_act", source)
+    after = mlp(tensors, f"{block}.mlp", names, (d, wide), act, ln)
     return OriginalLayer(
         W_Q,
         W_K,
         W_V,
-        tensors.take(f"{attn}.dense.weight", d, d).T.unflatten(0, (n, -1)).clone(),
+        output(tensors, f"{attn}.dense", d, n),
         b_Q,
         b_K,
         b_V,
         bias(tensors, f"{attn}.dense.bias", d, c.attention_bias),
         layer_norm(tensors, f"{block}.input_layernorm", d, "weight", "bias"),
-        mlp,
+        after,
     )

@@ -1,5 +1,6 @@
 """What the checkpoints of the library transformers share, whatever the family."""
 
+from collections.abc import Iterable
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -7,7 +8,9 @@ from pydantic import Field
 from torch import Tensor
 
 from skiptrace.errors import InputError
+from skiptrace.models.config import Activation, Positions
 from skiptrace.models.foreign import Foreign, Source, because, check
+from skiptrace.models.original import LayerNorm, Original, OriginalLayer, OriginalMLP
 from skiptrace.models.tensors import Tensors
 
 Positive = Annotated[float, Field(gt=0)]
@@ -119,8 +122,52 @@ def unembedding(W_E: Tensor, tensors: Tensors, name: str, tied: bool) -> tuple[T
     ]
 
 
+def linear(tensors: Tensors, name: str, d_in: int, d_out: int) -> Tensor:
+    """The weight of a linear layer, which is stored outputs first, as inputs × outputs."""
+    return tensors.take(f"{name}.weight", d_out, d_in).T.clone()
+
+
+def mlp(
+    tensors: Tensors,
+    block: str,
+    names: tuple[str, str],
+    sizes: tuple[int, int],
+    activation: Activation,
+    ln: LayerNorm | None,
+    biased: bool = True,
+) -> OriginalMLP:
+    """An MLP of two linear layers, `names` in a `block`, of `sizes` d_model and d_mlp."""
+    up, down = (f"{block}.{name}" for name in names)
+    d, wide = sizes
+    b_in, b_out = bias(tensors, f"{up}.bias", wide, biased), bias(tensors, f"{down}.bias", d, biased)
+    return OriginalMLP(linear(tensors, up, d, wide), b_in, linear(tensors, down, wide, d), b_out, activation, ln)
+
+
+def output(tensors: Tensors, name: str, d: int, heads: int) -> Tensor:
+    """W_O of every head, from the linear layer that reads them side by side."""
+    return linear(tensors, name, d, d).unflatten(0, (heads, -1))
+
+
+def original(
+    tensors: Tensors,
+    W_E: Tensor,
+    W_pos: Tensor,
+    head: str,
+    tied: bool,
+    positions: Positions,
+    eps: float,
+    ln_final: LayerNorm | None,
+    layers: Iterable[OriginalLayer],
+    unembedded: Tensor | None = None,
+) -> Original:
+    """A model with layer norm whose unembedding is the tensor `head`, or tied to W_E or to what is `unembedded`."""
+    W_U, said = unembedding(W_E if unembedded is None else unembedded, tensors, head, tied)
+    b_U = W_E.new_zeros(len(W_E))
+    return Original(W_E, W_pos, W_U, b_U, list(layers), positions, "LN", eps, ln_final, read_as=said)
+
+
 def nowhere(n_ctx: int, d_model: int) -> Tensor:
-    """The vectors of rotary positions, which are none, for as many places as anyone claims."""
+    """The vectors of rotary and relative positions, which are none, for as many places as anyone claims."""
     return torch.zeros(1, d_model).expand(n_ctx, -1)
 
 

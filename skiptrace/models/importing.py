@@ -52,7 +52,9 @@ def folded(read: formats.Read, n_ctx: int | None, bos_id: int, said: Path | str)
     if n_ctx is not None:
         if n_ctx > len(original.W_pos):
             raise InputError(f"{said}: has positions for {len(original.W_pos)} tokens, not for n_ctx = {n_ctx}")
-        original.W_pos = original.W_pos[:n_ctx] if original.rotary is not None else original.W_pos[:n_ctx].clone()
+        nowhere = original.positions in ("relative", "rotary")
+        original.W_pos = original.W_pos[:n_ctx] if nowhere else original.W_pos[:n_ctx].clone()
+        original.bias = None if original.bias is None else original.bias[:, :n_ctx].clone()
     if bos_id >= len(original.W_E):
         raise InputError(f"{said}: has {len(original.W_E)} tokens, none with the id {bos_id} of the tokenizer's bos")
     _exchange(original, bos_id)

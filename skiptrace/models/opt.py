@@ -4,10 +4,11 @@ from typing import Any, ClassVar, Literal
 
 from skiptrace.errors import InputError
 from skiptrace.models.foreign import Count, Foreign, Size, Source, activation, because, check, enough
-from skiptrace.models.huggingface import GENERAL, bias, divides, heads_of, unembedding
-from skiptrace.models.original import LayerNorm, Original, OriginalLayer, OriginalMLP
+from skiptrace.models.huggingface import GENERAL, bias, divides, heads_of, mlp, original, output
+from skiptrace.models.original import LayerNorm, Original, OriginalLayer
 from skiptrace.models.tensors import Tensors
 
+EPS = 1e-5  # of every layer norm, which no key says
 FIRST = 2  # rows of the positions that no token has
 
 
@@ -60,22 +61,19 @@ def read(content: dict[str, Any], tensors: Tensors, source: Source) -> Original:
     before = "model.decoder" if "model.decoder.embed_tokens.weight" in tensors else "decoder"
     W_E = tensors.take(f"{before}.embed_tokens.weight", c.vocab_size, d)
     W_pos = tensors.take(f"{before}.embed_positions.weight", c.max_position_embeddings + FIRST, d)
-    W_U, said = unembedding(W_E, tensors, "lm_head.weight", c.tie_word_embeddings)
-    original = Original(
-        W_E=W_E,
-        W_pos=W_pos[FIRST:].clone(),
-        W_U=W_U,
-        b_U=W_E.new_zeros(c.vocab_size),
-        layers=[],
-        positions="standard",
-        norm="LN",
-        ln_final=_norm(c, tensors, f"{before}.final_layer_norm"),
-        read_as=said,
+    made = original(
+        tensors,
+        W_E,
+        W_pos[FIRST:].clone(),
+        "lm_head.weight",
+        c.tie_word_embeddings,
+        "standard",
+        EPS,
+        _norm(c, tensors, f"{before}.final_layer_norm"),
+        (_layer(c, tensors, f"{before}.layers.{index}", source) for index in range(c.num_hidden_layers)),
     )
-    layers = range(c.num_hidden_layers)
-    original.layers += [_layer(c, tensors, f"{before}.layers.{index}", source) for index in layers]
     tensors.done()
-    return original
+    return made
 
 
 def _norm(c: OPTConfig, tensors: Tensors, name: str) -> LayerNorm | None:
@@ -88,23 +86,20 @@ def _layer(c: OPTConfig, tensors: Tensors, block: str, source: Source) -> Origin
     d, n, attn = c.hidden_size, c.num_attention_heads, f"{block}.self_attn"
     W_Q, W_K, W_V = (heads_of(tensors.take(f"{attn}.{x}_proj.weight", d, d), n) for x in "qkv")
     b_Q, b_K, b_V = (heads_of(bias(tensors, f"{attn}.{x}_proj.bias", d, c.enable_bias), n) for x in "qkv")
-    mlp = OriginalMLP(
-        tensors.take(f"{block}.fc1.weight", c.ffn_dim, d).T.clone(),
-        bias(tensors, f"{block}.fc1.bias", c.ffn_dim, c.enable_bias),
-        tensors.take(f"{block}.fc2.weight", d, c.ffn_dim).T.clone(),
-        bias(tensors, f"{block}.fc2.bias", d, c.enable_bias),
+    act, ln = (
         activation(c.activation_function, "activation_function", source),
         _norm(c, tensors, f"{block}.final_layer_norm"),
     )
+    after = mlp(tensors, block, ("fc1", "fc2"), (d, c.ffn_dim), act, ln, c.enable_bias)
     return OriginalLayer(
         W_Q,
         W_K,
         W_V,
-        tensors.take(f"{attn}.out_proj.weight", d, d).T.unflatten(0, (n, -1)).clone(),
+        output(tensors, f"{attn}.out_proj", d, n),
         b_Q,
         b_K,
         b_V,
         bias(tensors, f"{attn}.out_proj.bias", d, c.enable_bias),
         _norm(c, tensors, f"{block}.self_attn_layer_norm"),
-        mlp,
+        after,
     )

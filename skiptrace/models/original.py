@@ -64,7 +64,8 @@ class Original:
     """A whole model; `norm` is what its layer norms do, their weights aside: LN centres and scales, RMS scales.
 
     `rotary`, `windows` and `parallel` are `rotary_frequencies`, `attention_windows` and `parallel_attn_mlp` of
-    `ModelConfig`. `read_as` are sentences on how the checkpoint was read where it could have been read otherwise.
+    `ModelConfig`; `bias` is what relative positions add to the scores of every layer, by head and distance. `read_as`
+    are sentences on how the checkpoint was read where it could have been read otherwise.
     """
 
     W_E: Float[Tensor, "d_vocab d_model"]
@@ -78,6 +79,7 @@ class Original:
     ln_final: LayerNorm | None = None
     read_as: list[str] = field(default_factory=list)
     rotary: list[float] | None = None
+    bias: Float[Tensor, "n_heads n_ctx"] | None = None
     windows: list[int | None] | None = None
     parallel: bool = False
 
@@ -147,6 +149,11 @@ def _left_out(o: Original) -> list[str]:
         told.append(
             "QK depends on the distance between two tokens, by which rotary positions turn it: circuits have its mean "
             "over distances, the mined table the distance among `expansion.offsets` at which it is largest"
+        )
+    if o.bias is not None:
+        told.append(
+            "circuits leave out what relative positions add to attention scores, a number for each head and distance; "
+            "at a distance, as in qk_at_4, it is part of them"
         )
     seen = {} if o.windows is None else {i: w for i, w in enumerate(o.windows) if w is not None and w < len(o.W_pos)}
     if seen:
@@ -245,7 +252,7 @@ def _assemble(o: Original) -> Transformer:
 
     fill(model.W_E.T, o.W_E.T, bias=torch.ones(len(o.W_E)))
     fill(model.W_U, o.W_U, bias=o.b_U)
-    if o.rotary is None:
+    if not config.by_distance:
         model.W_pos.zero_()[:, apart : apart + width] = o.W_pos
     for layer, into in zip(o.layers, model.blocks, strict=True):
         query, key = layer.from_positions or (None, None)
@@ -254,6 +261,8 @@ def _assemble(o: Original) -> Transformer:
         for name in ("q_norm", "k_norm"):
             if getattr(into, name) is not None:
                 getattr(into, name).copy_(getattr(layer, name))
+        if into.distance_bias is not None and o.bias is not None:
+            into.distance_bias.copy_(o.bias)
         fill(into.W_V, layer.W_V)
         fill(into.W_O.mT, layer.W_O.mT)
         if into.b_O is not None:

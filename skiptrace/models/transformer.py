@@ -6,10 +6,11 @@ what heads move about is tokens alone.
 
 Imported models have more parts. Their biases are weights from a dimension of the residual
 stream that always holds 1 (section "Model Simplifications"), so that all that is said of weights holds
-for them; positions that stand in the stream itself or turn queries and keys, the division by the standard
-deviation that is left of layer norm, and MLPs are parts that a trained model here does not have.
+for them; positions that stand in the stream itself, turn queries and keys or add to scores, the division by the
+standard deviation that is left of layer norm, and MLPs are parts that a trained model here does not have.
 """
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
@@ -111,6 +112,7 @@ class Block(nn.Module):
     frequencies: Float[Tensor, " planes"] | None
     q_norm: Float[Tensor, " d_head"] | None
     k_norm: Float[Tensor, " d_head"] | None
+    distance_bias: Float[Tensor, "n_heads n_ctx"] | None
 
     def __init__(self, config: ModelConfig, window: int | None = None) -> None:
         super().__init__()
@@ -128,6 +130,8 @@ class Block(nn.Module):
         self.register_buffer("frequencies", None if turned is None else torch.tensor(turned), persistent=False)
         for name in ("q_norm", "k_norm"):
             self.register_buffer(name, torch.empty(d_head) if config.use_qk_norm else None)
+        relative = config.positional_embedding_type == "relative"
+        self.register_buffer("distance_bias", torch.empty(n_heads, config.n_ctx) if relative else None)
 
     @property
     def W_Q(self) -> Float[Tensor, "n_heads d_model d_head"]:
@@ -176,8 +180,8 @@ class Block(nn.Module):
         """What all heads together write to the residual stream."""
         x = self.normalise(x)
         query, key, value = self.queries(x + pos), self.keys(x + pos), self.split(x @ self.v)
-        seen = None if self.sees_all(x.shape[1]) else ~self.hidden(x.shape[1], x.device)
-        z = F.scaled_dot_product_attention(query, key, value, attn_mask=seen, is_causal=seen is None)
+        mask = self.mask(x.shape[1], x.device)
+        z = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
         return z.transpose(1, 2).flatten(2) @ self.o
 
     def queries(
@@ -199,6 +203,21 @@ class Block(nn.Module):
         places = torch.arange(first, first + x.shape[-2], device=x.device)
         angles = places[:, None] * self.frequencies
         return rotate(x, angles.cos(), angles.sin())
+
+    def biased(self, scores: Float[Tensor, "*batch n_heads rows ctx"], first: int = 0) -> Float[Tensor, "..."]:
+        """Scores of consecutive destinations from `first` on, with what relative positions add at each distance."""
+        if self.distance_bias is None:
+            return scores
+        rows, ctx = scores.shape[-2:]
+        places = torch.arange(ctx, device=scores.device)
+        return scores + self.distance_bias[:, (places[first : first + rows, None] - places).clamp(min=0)]
+
+    def mask(self, ctx: int, device: torch.device, first: int = 0) -> Tensor | None:
+        """What `scaled_dot_product_attention` masks destinations from `first` on with; None where causal alone."""
+        if self.distance_bias is not None:
+            added = self.biased(self.distance_bias.new_zeros(self.n_heads, ctx - first, ctx), first)
+            return added.masked_fill(self.hidden(ctx, device)[first:], -torch.inf)
+        return None if first == 0 and self.sees_all(ctx) else ~self.hidden(ctx, device)[first:]
 
     def farthest(self, ctx: int) -> int:
         """The largest distance at which a head sees a source in a context."""
@@ -251,9 +270,10 @@ class Block(nn.Module):
         `keys` is the residual stream that W_K reads, `x` by default.
         """
         ctx = x.shape[1]
-        query = self.queries((self.normalise(x) + pos)[:, destinations], range(ctx)[destinations].start)
+        first = range(ctx)[destinations].start
+        query = self.queries((self.normalise(x) + pos)[:, destinations], first)
         key = self.keys(self.normalise(x if keys is None else keys) + pos)
-        scores = query @ key.transpose(-1, -2) / math.sqrt(self.d_head)
+        scores = self.biased(query @ key.transpose(-1, -2) / math.sqrt(self.d_head), first)
         return scores.masked_fill(self.hidden(ctx, x.device)[destinations], -torch.inf).softmax(-1)
 
     def head_outputs(
@@ -276,6 +296,7 @@ class Transformer(nn.Module):
         self.d_vocab, self.d_model, self.n_ctx = config.d_vocab, config.d_model, config.n_ctx
         self.n_layers, self.n_heads, self.d_head = config.n_layers, config.n_heads, config.d_head
         self._effective: tuple[list[object], Tensor] | None = None
+        self._scaled: tuple[list[object], Tensor] | None = None
         self.W_E = nn.Parameter(torch.empty(self.d_vocab, self.d_model))
         self.W_U = nn.Parameter(torch.empty(self.d_model, self.d_vocab))
         self.register_buffer("W_pos", self._drawn_positions())
@@ -283,7 +304,7 @@ class Transformer(nn.Module):
         self.blocks = cast("Sequence[Block]", blocks)
 
     def _drawn_positions(self) -> Float[Tensor, "n_ctx d_model"]:
-        if self.config.rotary:  # as long as anyone claims, and nowhere in memory
+        if self.config.by_distance:  # as long as anyone claims, and nowhere in memory
             return torch.zeros(1, self.d_model).expand(self.n_ctx, -1)
         W_pos = torch.empty(self.n_ctx, self.d_model)
         if self.config.positional_embedding_type == "none":
@@ -355,7 +376,19 @@ class Transformer(nn.Module):
             alone = self._through_first_mlp()
         if scale == 1.0 or self.norm is None:
             return alone
-        return torch.cat([alone[:, : self.norm.width] * scale, alone[:, self.norm.width :]], 1)
+        # Kept for the other heads of the layer: at a vocabulary of 50,000 it takes as long as their factors.
+        state = [id(alone), alone._version, alone.dtype, scale]
+        kept = self._scaled
+        if kept is None or kept[0] != state:
+            scaled = torch.cat([alone[:, : self.norm.width] * scale, alone[:, self.norm.width :]], 1)
+            self._scaled = kept = state, scaled
+        return kept[1]
+
+    def with_own_heads(self) -> "Transformer":
+        """A copy whose heads' weights are its own, and whose embeddings, positions, MLPs and all else are shared."""
+        own = {id(weight) for block in self.blocks for weight in (block.q, block.k, block.v, block.o)}
+        shared: list[object] = [t for t in (*self.parameters(), *self.buffers()) if id(t) not in own]
+        return copy.deepcopy(self, {id(each): each for each in (*shared, self._effective, self._scaled)})
 
     def _through_first_mlp(self) -> Float[Tensor, "d_vocab d_model"]:
         """What the first layer leaves of each token whose heads write nothing; kept, as every circuit asks for it."""

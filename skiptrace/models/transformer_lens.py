@@ -6,6 +6,7 @@ import torch
 from pydantic import BeforeValidator, Field
 
 from skiptrace.errors import InputError
+from skiptrace.models.alibi import distance_bias, slopes
 from skiptrace.models.foreign import (
     Count,
     Foreign,
@@ -47,7 +48,7 @@ class LensConfig(Foreign):
     act_fn: str | None = None
     normalization_type: Literal["LN", "LNPre", "RMS", "RMSPre"] | None = "LN"
     final_rms: bool = False
-    positional_embedding_type: Literal["none", "rotary", "shortformer", "standard"] = "standard"
+    positional_embedding_type: Literal["alibi", "none", "rotary", "shortformer", "standard"] = "standard"
     rotary_dim: int | None = None
     rotary_base: Annotated[float, Field(gt=0), BeforeValidator(_number)] = 10_000.0
     rotary_adjacent_pairs: bool = False
@@ -130,8 +131,7 @@ class LensConfig(Foreign):
         )
     )
     WHY: ClassVar = {
-        "positional_embedding_type": "relative positions are no part of any matrix here; only standard, rotary, "
-        "shortformer and none can be expanded",
+        "positional_embedding_type": "only alibi, standard, rotary, shortformer and none can be expanded",
         "right_multiply_matrices": "its matrices are transposed; save it from TransformerLens, which turns them round",
     }
 
@@ -207,8 +207,10 @@ def _named_positions(content: dict[str, Any], source: Source) -> dict[str, Any]:
 def _read(c: LensConfig, tensors: Tensors, source: Source) -> Original:
     scale = c.attn_scale if c.use_attn_scale and c.attn_scale > 0 else c.d_head**0.5 if c.use_attn_scale else 1.0
     weighted = c.normalization_type in ("LN", "RMS")
-    rotary = c.positional_embedding_type == "rotary"
-    if rotary:
+    rotary, alibi = (c.positional_embedding_type == kind for kind in ("rotary", "alibi"))
+    if alibi:  # vectors that the library keeps, and never reads
+        tensors.optional("pos_embed.W_pos", c.n_ctx, c.d_model)
+    if rotary or alibi:
         W_pos = nowhere(c.n_ctx, c.d_model)
     elif c.positional_embedding_type == "none":
         W_pos = torch.zeros(c.n_ctx, c.d_model)
@@ -221,11 +223,12 @@ def _read(c: LensConfig, tensors: Tensors, source: Source) -> Original:
         W_U=tensors.take("unembed.W_U", c.d_model, c.d_vocab),
         b_U=tensors.optional("unembed.b_U", c.d_vocab),
         layers=[],
-        positions=c.positional_embedding_type,
+        positions="relative" if c.positional_embedding_type == "alibi" else c.positional_embedding_type,
         norm=None if c.normalization_type is None else "LN" if c.normalization_type.startswith("LN") else "RMS",
         eps=c.eps,
         ln_final=layer_norm(tensors, "ln_final", c.d_model) if weighted else None,
         rotary=turned,
+        bias=distance_bias(slopes(c.n_heads), c.n_ctx) if alibi else None,
         windows=_windows(c, source),
         parallel=c.parallel_attn_mlp,
     )

@@ -16,6 +16,7 @@ from skiptrace.report.rendering.tokens import running
 BEFORE, AFTER = 7, 5  # tokens shown before the first mark and after the last
 GAP = 14  # tokens between two marks that are shown in full; of longer gaps the ends
 ENDS = 4
+ENDED = " .,;:!?)]}>-"
 TRIED = 200  # places looked at
 
 SOURCE, DESTINATION, OUT = "source", "destination", "out"
@@ -94,7 +95,9 @@ def _joined(parts: Sequence[Part]) -> list[Part]:
         core = text.lstrip(" ") or text
         joined += [Part(_spaced(between + text[: len(text) - len(core)])), Part(running(core) or "·" * len(core), role)]
         between = ""
-    return [part for part in (*joined, Part(_spaced(between))) if part.text]
+    first, *rest = (*joined, Part(_spaced(between)))
+    # What ended the sentence before is no part of this one.
+    return [part for part in (first if first.role else Part(first.text.lstrip(ENDED)), *rest) if part.text]
 
 
 def _spaced(text: str) -> str:
@@ -109,8 +112,8 @@ def _best(positions: Positions, texts: Sequence[str], places: Sequence[Mapping[i
 
     def noise(marks: Mapping[int, str]) -> int:
         span = positions.stream[max(0, min(marks) - BEFORE) : max(marks) + AFTER]
-        told = [texts[int(i)] for i in span]
-        return sum("\n" in text for text in told) + sum(not any(map(str.isalnum, text)) for text in told) // 2
+        around = [texts[int(i)] for i in span]
+        return sum("\n" in text for text in around) + sum(not any(map(str.isalnum, text)) for text in around) // 2
 
     if not places:
         return None

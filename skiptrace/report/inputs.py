@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from skiptrace.budget import Cut
+from skiptrace.budget import Plan
 from skiptrace.config.composition import CompositionParams
 from skiptrace.config.corpora import Corpus
 from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams
@@ -220,7 +220,7 @@ class Provenance(NamedTuple):
 class Study:
     """A run, its settings, and what of it a section is about.
 
-    `limited` has what the studies of each model leave out (`budget.cuts`). `subject` is that in words, as in the
+    `limited` has the plan of every study of each model (`budget.plans`). `subject` is that in words, as in the
     section's title; `name` is the model or the dictionary, and `site` the site of the dictionary; all are empty in a
     section about the whole run. `held_out` has the validation text of each corpus.
     """
@@ -232,7 +232,7 @@ class Study:
     name: str = ""
     site: str = ""
     held_out: Mapping[str, Positions] = field(default_factory=dict, repr=False)
-    limited: Mapping[str, list[Cut]] = field(default_factory=dict)
+    limited: Mapping[str, Mapping[str, Plan]] = field(default_factory=dict)
 
     @property
     def model(self) -> ModelResult:

@@ -1,6 +1,7 @@
 """The few numbers by which runs are compared."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,7 @@ def _model(model: ModelResult, results: Results, min_p_out: float) -> dict[str, 
     numbers |= {
         "evidence": evidence(model, min_p_out) if len(checked) else {},
         "account": account(model),
+        **twins(model),
         **features(model),
     }
     numbers |= {name: rounded(row["nats"]) for name, row in _costs(model)}
@@ -227,13 +229,29 @@ def account(model: ModelResult) -> dict[str, Any]:
     mined = model.accounted.curve[model.accounted.curve["order"] == MINED]
     if len(mined):
         found["table_rows"] = rounded(mined.sort_values("entries")["recovered"].iloc[0])
-    overlap = twin_overlap(model)
-    if len(overlap):
-        found["twin_overlap"] = {ranking: rounded(share) for ranking, share in overlap["overlap"].items()}
-        null = overlap["chance_matched"].items()
-        found["twin_overlap_matched_null"] = {ranking: rounded(share) for ranking, share in null}
-        spread = model.accounted.headlines.set_index("name")["spread"]
-        found["twin_spread"] = {str(name): rounded(value) for name, value in spread.items()}
+    return found
+
+
+def twins(model: ModelResult) -> dict[str, Any]:
+    """By ranking the share of the first rows that recur in a twin, and by chance; of headline numbers the spread."""
+    overlap, headlines = twin_overlap(model), model.accounted.headlines
+    if overlap.empty:
+        return {}
+    return {
+        "twin_overlap": {ranking: rounded(share) for ranking, share in overlap["overlap"].items()},
+        "twin_overlap_matched_null": {ranking: rounded(share) for ranking, share in overlap["chance_matched"].items()},
+        "twin_spread": _nested(zip(headlines["name"], headlines["spread"].map(rounded), strict=True)),
+    }
+
+
+def _nested(named: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Values by names such as `account.whole`, in mappings of mappings."""
+    found: dict[str, Any] = {}
+    for name, value in named:
+        place, (*path, last) = found, name.split(".")
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = value
     return found
 
 

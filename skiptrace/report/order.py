@@ -53,7 +53,7 @@ from skiptrace.report.sections.superposition import (
 class Part(NamedTuple):
     """A part of the page and its sections.
 
-    A part with a `title` is a question, told by `lead`: its sections are shown for one model at a time, of those
+    A part with a `title` is a question, introduced by `lead`: its sections are shown for one model at a time, of those
     with at least `layers` layers the first. `folded` parts open at a click. `control`: for models of planted text
     alone; all other parts leave these out.
     """

@@ -16,6 +16,7 @@ from skiptrace.models.evaluation import window_losses
 from tests.account.test_replaced import seeded
 
 PARAMS = AccountParams(contexts=4, selection=3, entries=[2, 9, 40], rows=5, shown_rows=3)
+PUBLISHED = orders.Published(torch.arange(1, 23), 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -126,10 +127,10 @@ def test_integrated_gradients_add_up_to_the_gain(parts, windows):
         share = (0.5 if at in (0, 1) else 1) / steps
         scaled = [orders._scaled(c, float(at)) for c in (parts.qk, parts.ov)]
         orders.slopes(Running(parts, *scaled), windows, tokens, found, share)
-    orders.times_entries(parts, tokens, found)
     both = (NO_ENTRIES, NO_ENTRIES), (parts.qk, parts.ov)
     ends = [context_losses(Running(parts, *each), windows).mean() for each in both]
-    assert sum(float(f.sum()) for f in found) == pytest.approx(ends[0] - ends[1], rel=0.02, abs=1e-4)
+    saved = [orders.saving(parts, tokens, found, 1.0, which, head) for which in (0, 1) for head in range(parts.n_heads)]
+    assert sum(float(each.sum()) for each in saved) == pytest.approx(ends[0] - ends[1], rel=0.02, abs=1e-4)
 
 
 def test_rounds_keep_each_entry_once_and_the_built_one_first(make_model, frequency):
@@ -186,9 +187,36 @@ def test_rounds_keep_by_the_mean_slope_of_all_rounds_so_far(parts, windows):
 def test_losses_of_several_are_those_of_each(parts, windows, everything):
     several = [Running(parts, *(each.first(n) for each in everything)) for n in (0, 7, 300)]
     several.append(Running(parts, NO_ENTRIES, parts.ov))
+    several.append(Running(parts, several[2].qk, parts.ov))  # attends as the third does, and moves more
     found = losses_of(several, windows)
     assert found.tolist() == [context_losses(each, windows).tolist() for each in several]
-    assert len({round(mean, 6) for mean in found.mean(1)}) == 4
+    assert len({round(mean, 6) for mean in found.mean(1)}) == 5
+
+
+def test_no_number_of_threads_changes_a_bit(parts, windows, everything):
+    """Ten contexts: more than are added up at once."""
+    tokens, kept, many = torch.arange(23), [e.first(400) for e in everything], windows.repeat(2, 1)
+    running = Running(parts, *kept)
+    before, seen = torch.get_num_threads(), []
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            found = orders.empty(parts.n_heads, 23)
+            orders.slopes(running, many, tokens, found)
+            seen.append([*(each.clone() for each in found), torch.from_numpy(losses_of([running], many))])
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(one, three) and one.abs().max() > 0 for one, three in zip(*seen, strict=True))
+
+
+def test_long_contexts_are_fewer_in_a_round(parts, frequency, monkeypatch):
+    stream = np.random.default_rng(0).integers(1, 23, 300).astype(np.uint16)
+    text, drawn = Text(stream, stream, frequency, pd.Series(["t"] * 23)), []
+    monkeypatch.setattr(orders, "slopes", lambda running, windows, *rest: drawn.append(len(windows)))
+    for tokens in (3, 2 * parts.model.n_ctx, 10**6):
+        study.rank(parts, text, PARAMS.model_copy(update={"selection_tokens": tokens}), PUBLISHED)
+    assert list(dict.fromkeys(drawn)) == [1, 2, 3]
 
 
 def test_random_entries_and_sizes(parts, frequency):
@@ -203,6 +231,29 @@ def test_random_entries_and_sizes(parts, frequency):
     each = torch.stack([c.dense().abs() * root[:, None] * root for c in parts.qk])
     h, d, s = np.unravel_index(int(each.argmax()), each.shape)
     assert (weighted.qk.head[0], weighted.qk.row[0], weighted.qk.column[0]) == (h, d, s)
+
+
+def test_the_published_order_is_that_of_the_best_skip_trigram_of_an_entry(parts, frequency):
+    """Slow twin: every triple of every head, by QK · OV · (p(source) p(destination))^power."""
+    found = orders.by_published_rule(parts, PUBLISHED, frequency, 60)
+    model, some = parts.model, PUBLISHED.eligible
+    weight = frequency[some] ** PUBLISHED.power
+    of_qk, of_ov = [], []
+    for layer in model.blocks:
+        for head in range(model.n_heads):
+            qk = model.W_E @ layer.W_Q[head] @ (model.W_E @ layer.W_K[head]).T / model.d_head**0.5
+            ov = model.W_E @ layer.W_V[head] @ layer.W_O[head] @ model.W_U
+            qk = (qk - qk @ frequency[:, None])[some][:, some] * weight[:, None] * weight
+            ov = (ov - ov.mean(1, keepdim=True))[some][:, some]
+            triples = qk.T[:, :, None] * ov[:, None]  # source, destination, output
+            triples[(qk.T < 0)[:, :, None] | (ov < 0)[:, None]] = 0
+            of_qk.append(triples.amax(2).T)
+            of_ov.append(triples.amax(1))
+    for entries, worth, every in ((found.qk, found.qk_worth, of_qk), (found.ov, found.ov_worth, of_ov)):
+        best = torch.stack(every)
+        assert entries.row.min() > 0 and entries.column.min() > 0  # token 0 is not eligible
+        np.testing.assert_allclose(worth, best.flatten().topk(60).values, rtol=1e-4)
+        np.testing.assert_allclose(best[entries.head, entries.row - 1, entries.column - 1], worth, rtol=1e-4)
 
 
 def test_savings_equal_cutting_the_entry(parts, windows, everything):
@@ -254,21 +305,17 @@ def test_worth_is_a_mean_over_contexts():
 @pytest.fixture(scope="module")
 def found(model, frequency):
     stream = np.random.default_rng(0).integers(1, 23, 300).astype(np.uint16)
-    mined = pd.DataFrame(
-        {"layer": 0, "head": [0, 1, 1], "source_id": [3, 4, 4], "destination_id": [5, 6, 7], "out_id": [8, 9, 9]}
-    )
     text = Text(stream, stream[:100], frequency, pd.Series([f"t{i}" for i in range(23)]))
-    return account(model, text, mined, PARAMS)
+    return account(model, text, PARAMS, PUBLISHED)
 
 
 def test_the_curve_has_a_point_for_every_count_and_every_order(found):
     curve = found.curve
     assert curve[(curve["order"] == "additive")]["recovered"].abs().max() == 0
-    mined = curve[curve["order"] == "mined rows"]
-    assert mined["entries"].tolist() == [3]
-    for order in ("rounds", "attribution", "entry", "entry·frequency", "random"):
-        each = curve[(curve["circuit"] == "both") & (curve["order"] == order)]
-        assert each["entries"].tolist() == ([2, 9, 40] if order in ("rounds", "attribution") else [2, 40])
+    for order in ("rounds", "attribution", "published", "entry", "entry·frequency", "random"):
+        both, *single = ((curve["circuit"] == circuit) & (curve["order"] == order) for circuit in ("both", "qk", "ov"))
+        assert curve[both]["entries"].tolist() == ([2, 9, 40] if order in ("rounds", "attribution") else [2, 40])
+        assert all(curve[one]["entries"].tolist() == ([2, 40] if order == "rounds" else [40]) for one in single)
 
 
 def test_the_table_that_runs_has_the_loss_of_the_curve(found, parts, model, tmp_path):
@@ -319,7 +366,7 @@ def test_models_that_are_more_than_their_circuits_have_a_ladder_alone(make_model
     deep.standard_positions = True
     for n_layers, model in ((0, make_model(0).float()), (2, deep)):
         assert not splits(model)
-        told = account(model, text, pd.DataFrame(), PARAMS)
+        told = account(model, text, PARAMS, PUBLISHED)
         assert told.curve.empty and told.entries.empty and told.skip_trigrams.empty
         assert set(told.ladder["layers"]) == ({"all"} if n_layers == 0 else {"all", "0", "1"})
         assert told.ladder.query("rung == 'whole model'")["lost"].abs().max() == 0
@@ -331,12 +378,36 @@ def test_the_curve_reaches_the_model_with_all_of_its_entries(model, frequency):
     held_out = torch.randint(1, 23, (4, 8), generator=seeded(6))
     everything = orders.by_size(parts, torch.arange(23), torch.ones(23), parts.n_heads * 23**2)
     counts = [1, parts.n_heads * 23**2]
-    curve = study.curve(
-        parts, held_out, {"rounds": everything}, pd.DataFrame(), PARAMS.model_copy(update={"entries": counts})
-    )
+    curve = study.curve(parts, held_out, {"rounds": everything}, PARAMS.model_copy(update={"entries": counts}))
     both = curve[(curve["circuit"] == "both") & (curve["order"] == "rounds")].set_index("entries")["recovered"]
     assert both[counts[1]] == pytest.approx(1, abs=1e-4)
     assert abs(both[1] - 1) > 0.01
+
+
+def test_rows_that_a_reader_sees_keep_the_entries_that_they_use(model, frequency):
+    """Slow twin: the model with dense circuits, all but these entries zero; rows that share entries count them once."""
+    stream = np.random.default_rng(0).integers(1, 23, 300).astype(np.uint16)
+    text = Text(stream, stream[:100], frequency, pd.Series(["t"] * 23))
+    layer = [0, 0, 0, model.n_layers - 1]
+    shown = pd.DataFrame(
+        {"layer": layer, "head": [0, 1, 1, 2], "source_id": [3, 4, 4, 2], "destination_id": [5, 6, 7, 1], "out_id": 9}
+    )
+    curve = study.of_shown_rows(model, text, shown, PARAMS).set_index("entries")
+    assert curve.index.tolist() == [3, 4] and set(curve["circuit"]) == {"both"}
+    parts, held_out = split(model, frequency), study.spread_windows(text.valid, model.n_ctx, PARAMS.contexts)
+    bases = []
+    for kept in (shown.iloc[:0], shown.iloc[:3]):
+        head = (kept["layer"] * model.n_heads + kept["head"]).to_numpy()
+        used = []
+        for circuits, row, column in ((parts.qk, "destination_id", "source_id"), (parts.ov, "source_id", "out_id")):
+            at = np.unique(np.stack([head, kept[row], kept[column]]).astype(np.int64), axis=1)
+            dense = torch.stack([c.dense() for c in circuits]).numpy()
+            used.append(Entries(*at, dense[tuple(at)].astype(np.float32)))
+        bases.append(context_losses(Running(parts, *used), held_out).mean())
+    whole = context_losses(Running(parts, parts.qk, parts.ov), held_out).mean()
+    assert curve.loc[3, "loss"] == pytest.approx(bases[1], rel=1e-6)
+    assert curve.loc[3, "recovered"] == pytest.approx((bases[0] - bases[1]) / (bases[0] - whole), rel=1e-4)
+    assert study.of_shown_rows(model, text, shown.iloc[:0], PARAMS).empty
 
 
 @pytest.mark.parametrize("counts", [[], [100, 100], [300, 100]])
@@ -348,7 +419,7 @@ def test_counts_of_entries_have_to_ascend(counts):
 def test_a_vocabulary_with_fewer_entries_than_any_count_keeps_all(parts, frequency):
     stream = np.random.default_rng(0).integers(1, 23, 300).astype(np.uint16)
     text = Text(stream, stream[:100], frequency, pd.Series(["t"] * 23))
-    ranked, _ = study.rank(parts, text, PARAMS.model_copy(update={"entries": [10**9]}))
+    ranked, _ = study.rank(parts, text, PARAMS.model_copy(update={"entries": [10**9]}), PUBLISHED)
     assert len(ranked["entry"].ov.head) <= parts.n_heads * 23**2
 
 
@@ -360,7 +431,8 @@ def test_the_largest_are_those_that_sorting_everything_finds(one, seed, count, c
     values = generator.permutation(parts.n_heads * 23 * 23) - 700.0  # distinct, above and below zero
     values = np.sort(values) if clumped else values
     worth = torch.from_numpy(values).float().view(parts.n_heads, 23, 23)
-    found = orders._largest(parts, torch.arange(23), orders.Slopes(worth, worth), (count, 3), lambda x: x)
-    above = np.sort(values[values > 0])[::-1]
-    assert found.qk_worth.tolist() == above[:count].tolist() and found.ov_worth.tolist() == above[:3].tolist()
-    np.testing.assert_array_equal(worth.numpy()[found.qk.head, found.qk.row, found.qk.column], found.qk_worth)
+    found, by = orders._first(parts.qk, torch.arange(23), lambda head: worth[head], count)
+    assert by.tolist() == np.sort(values[values > 0])[::-1][:count].tolist()
+    np.testing.assert_array_equal(worth.numpy()[found.head, found.row, found.column], by)
+    _, by = orders._first(parts.qk, torch.arange(23), lambda head: worth[head], count, torch.abs)
+    assert np.abs(by).tolist() == np.sort(np.abs(values))[::-1][: min(count, (values != 0).sum())].tolist()

@@ -67,7 +67,7 @@ def test_headlines_spread_over_a_model_and_its_twins(make_model, text):
     ladders = [study.ladder(m, held_out, averages(m, seen, text.frequency), text) for m in (model, twin)]
     found = headlines(ladders[0], [twin], text, PARAMS).set_index("name")
     whole = [each.query("rung == 'whole model'")["loss"].item() for each in ladders]
-    assert found.loc["whole", ["value", "twins"]].tolist() == pytest.approx(whole)
-    assert found.loc["whole", "spread"] == pytest.approx(abs(whole[0] - whole[1]) / 2**0.5)
-    assert set(found.index) == {"direct", "positional", "salience", "whole", "competition"}
+    assert found.loc["account.whole", ["value", "twins"]].tolist() == pytest.approx(whole)
+    assert found.loc["account.whole", "spread"] == pytest.approx(abs(whole[0] - whole[1]) / 2**0.5)
+    assert set(found.index) == {f"account.{n}" for n in ("direct", "positional", "salience", "whole", "competition")}
     assert headlines(ladders[0], [], text, PARAMS).empty

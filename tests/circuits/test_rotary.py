@@ -15,6 +15,7 @@ from skiptrace.circuits.scores import score_heads
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.errors import InputError
+from skiptrace.evidence.verification import best
 from skiptrace.mining import skip_trigrams
 from skiptrace.models.config import ModelConfig
 from skiptrace.models.importing import import_model
@@ -152,6 +153,29 @@ def test_the_distance_of_a_mined_row_is_where_its_score_is_largest():
     assert (first["source_id"], first["destination_id"], first["out_id"], first["offset"]) == (5, 3, 7, 2)
     assert first["qk_at_offset"] == pytest.approx(30 / 5**0.5 * (1 - 1 / 10), rel=1e-5)
     assert skip_trigrams.of_model(model, vocabulary, params)["offset"].isna().all()
+
+
+def test_a_row_that_the_mean_over_distances_hides_is_mined_at_its_distance():
+    model = two_back().float()
+    with torch.no_grad():
+        # Half a turn for every place: 5 is attended from 3 at even distances, and pushed away at odd ones.
+        model.blocks[0].frequencies.fill_(math.pi)
+        model.blocks[0].k.zero_()[5, 0] = 1
+        model.blocks[0].q.zero_()[3, 0] = 30
+        model.blocks[0].v.zero_()[5, 0] = 1
+        model.blocks[0].o.zero_()[0, 7] = 1
+        model.W_U.copy_(torch.eye(V))
+    vocabulary = skiptrace.count_vocabulary(map(str, range(V)), torch.arange(1, V).repeat(3).numpy())
+    params = MiningParams.model_validate({"min_count": 1, "sources": 3, "destinations": 2, "outs": 2})
+    ids = ["source_id", "destination_id", "out_id"]
+    anywhere = skip_trigrams.of_model(model, vocabulary, params)
+    assert (5, 3, 7) not in anywhere[ids].itertuples(index=False, name=None)
+    found = skip_trigrams.of_model(model, vocabulary, params, offsets=[1, 2, 5]).set_index(ids)
+    row = found.loc[(5, 3, 7)]
+    assert (row["offset"], row["rank_offset"]) == (2, 1) and math.isnan(row["rank_expected"])
+    assert row["expected_at_offset"] > 0.5 > 0 > row["expected"] and row["qk_at_offset"] > 0 > row["qk"]
+    chosen = found[best(found.reset_index(), 3)]
+    assert (5, 3, 7) in chosen.index
 
 
 @pytest.mark.parametrize("case", families.CASES)

@@ -36,8 +36,14 @@ def test_noise_is_the_prediction_interval_of_a_second_value():
 
 def test_twins_trained_beside_a_model_say_how_much_its_account_varies():
     params = {"models": {"one": {"seed": 0, "twins": 2}}}
-    told = {"twin_spread": {"whole": 0.03}, "whole": 4.0, "recovered": {"300": 0.2}}
-    a, b = (version(params, {"models": {"one": {"account": told | {"whole": loss}}}}) for loss in (4.0, 4.2))
+    spread = {"account": {"whole": 0.03}}
+    a, b = (
+        version(
+            params,
+            {"models": {"one": {"account": {"whole": loss, "recovered": {"300": 0.2}}, "twin_spread": spread}}},
+        )
+        for loss in (4.0, 4.2)
+    )
     found = {m.key: m for m in measures(a, b)}
     noise = found["models.one.account.whole"].noise
     assert noise is not None and noise.seeds == 3  # the same twins in both

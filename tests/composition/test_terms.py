@@ -146,7 +146,8 @@ def test_paths_on_text(make_model, windows, params):
 def test_examples_are_right_predictions_in_which_a_path_counts(wired, shown):
     text = torch.tensor([[0, 5, 6, 7, 5, 6, 7, 5, 6, 7, 5, 6, 7, 5], [0, 9, 8, 9, 8, 9, 8, 9, 8, 9, 8, 9, 8, 9]])
     logits = examples.to_next_token(wired, text)
-    chosen, before = examples.examples(wired, text, logits, examples.probability(wired, text), shown)
+    sure = examples.probability(wired, text)
+    chosen, before = examples.examples(wired, text, logits, sure, torch.zeros_like(sure, dtype=torch.bool), shown)
     assert (chosen["probability"] > 0.5).all()
     first = chosen[(chosen["order"] == 1) & (chosen["rank"] == 1)]
     assert set(first["name"]) == {"L1H0"} and len(first) == 2
@@ -157,13 +158,40 @@ def test_examples_are_right_predictions_in_which_a_path_counts(wired, shown):
         assert texts["token_id"].iloc[-1] == direct["source_id"] and direct["source_back"] == 0
 
 
+def test_places_in_sentences_come_before_those_where_a_path_counts_more():
+    logits = torch.tensor([[9.0, 3.0, 2.0], [5.0, 1.0, 8.0], [7.0, 6.0, 4.0]])
+    sure = torch.tensor([[0.9, 0.9, 0.9], [0.9, 0.9, 0.1], [0.9, 0.9, 0.9]])
+    spoken = torch.tensor([[False, True, True], [False, False, True], [False, True, False]])
+    places = examples.best_places(logits, sure, spoken, 3)
+    # Of windows 2 and 0 the best sentence; window 1 has none among what is predicted, so its best place of all.
+    assert places == [(2, 2), (0, 2), (1, 1)]
+    assert examples.best_places(logits, sure, spoken, 1) == places[:1]
+
+
+def test_a_sentence_is_a_word_after_words():
+    token = pd.Series(["<|bos|>", " the", " of", "(", "ed", " x1"])
+    windows = torch.randint(0, 6, (4, 29), generator=torch.Generator().manual_seed(2))
+    windows[0] = 1
+    word = [False, True, True, False, False, False]
+    expected = [
+        [
+            word[row[place]] and sum(word[t] for t in row[max(0, place - examples.READ) : place]) >= examples.READ / 2
+            for place in range(2, len(row))
+        ]
+        for row in windows.tolist()
+    ]
+    found = examples.in_sentences(windows, token)
+    assert found.tolist() == expected
+    assert found.any() and not found.all()
+
+
 def test_patterns_are_shown_where_the_pair_works(wired, shown):
     text = torch.tensor([[0, 5, 6, 7, 5, 6, 7, 5, 6, 7, 5, 6, 7, 5]])
     logits = examples.to_next_token(wired, text)
     pair = ((0, 0), (1, 0))
-    table = examples.shown_patterns(
-        wired, text, {"because": (pair, logits[pair[1:]])}, examples.probability(wired, text), shown
-    )
+    sure = examples.probability(wired, text)
+    spoken = torch.zeros_like(sure, dtype=torch.bool)
+    table = examples.shown_patterns(wired, text, {"because": (pair, logits[pair[1:]])}, sure, spoken, shown)
     side = table["destination"].nunique()
     assert len(table) == side**2 and 2 <= side <= shown.example_tokens
     last = table[table["destination"] == table["destination"].max()].set_index("source")

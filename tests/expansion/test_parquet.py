@@ -98,6 +98,18 @@ def test_the_readers_people_use_read_the_same_numbers(tmp_path, reader, rows, co
     np.testing.assert_array_equal(READERS[reader](path), expected)
 
 
+def test_parts_say_how_their_circuit_was_read(make_model, tmp_path):
+    circuit, how = all_circuits(make_model(1))[1], {"embedding": "effective", "layer_norm": "mean over validation text"}
+    expand([circuit], tmp_path / "plain")
+    write([circuit], 23, str(tmp_path / "read"), PARAMS, how)
+    files = [next((tmp_path / name).rglob("part-00000.parquet")) for name in ("plain", "read")]
+    plain, told = (pq.read_metadata(file).metadata for file in files)
+    assert {key.encode(): value.encode() for key, value in how.items()}.items() <= told.items()
+    assert plain.keys() == told.keys() - {b"embedding", b"layer_norm"}
+    torch.testing.assert_close(read(tmp_path / "read", circuit), read(tmp_path / "plain", circuit))
+    assert pq.read_table(files[1]).equals(pq.read_table(files[0]))
+
+
 def test_other_readers_find_a_row_by_its_statistics(make_model, tmp_path):
     expand(all_circuits(make_model(1)), tmp_path)
     part = tmp_path / "circuit=qk/layer=0/head=1/part-00001.parquet"

@@ -12,6 +12,7 @@ from torch import Tensor
 LENS = {"n_layers": 2, "n_heads": 3, "d_model": 10, "d_head": 4, "n_ctx": 7, "d_vocab": 23, "attn_only": True}
 GPT2 = {"model_type": "gpt2", "vocab_size": 23, "n_positions": 7, "n_embd": 12, "n_layer": 2, "n_head": 3}
 SPREAD = 0.5
+SLOPES = (2.0**-4, 2.0**-8, 2.0**-2)  # ALiBi's of three heads
 
 
 def random_tensors(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[str, Tensor]:
@@ -79,7 +80,7 @@ def lens_logits(config: dict, tensors: dict[str, Tensor], tokens: Tensor) -> Ten
 
     pos = w["pos_embed.W_pos"][: tokens.shape[1]]
     shortformer = config["positional_embedding_type"] == "shortformer"
-    x = w["embed.W_E"][tokens] + (0 if shortformer else pos)
+    x = w["embed.W_E"][tokens] + (0 if shortformer or config["positional_embedding_type"] == "alibi" else pos)
     groups = config.get("n_key_value_heads")
     under, shared = ("_", config["n_heads"] // groups) if groups else ("", 1)
     for layer in range(config["n_layers"]):
@@ -91,14 +92,19 @@ def lens_logits(config: dict, tensors: dict[str, Tensor], tokens: Tensor) -> Ten
             query = towards @ w[f"{attn}.W_Q"][h] + w[f"{attn}.b_Q"][h]
             key = towards @ w[f"{attn}.{under}W_K"][g] + w[f"{attn}.{under}b_K"][g]
             value = read @ w[f"{attn}.{under}W_V"][g] + w[f"{attn}.{under}b_V"][g]
-            out = out + causal(query, key, config["d_head"]) @ value @ w[f"{attn}.W_O"][h]
+            added = 0
+            if config["positional_embedding_type"] == "alibi":
+                places = torch.arange(query.shape[-2])
+                distance = places[:, None] - places
+                added = -SLOPES[h] * distance
+            out = out + causal(query, key, config["d_head"], added) @ value @ w[f"{attn}.W_O"][h]
         x = x + out
     return norm(x, "ln_final") @ w["unembed.W_U"] + w["unembed.b_U"]
 
 
-def causal(query: Tensor, key: Tensor, d_head: int) -> Tensor:
-    """The attention pattern of one head."""
-    scores = query @ key.mT / math.sqrt(d_head)
+def causal(query: Tensor, key: Tensor, d_head: int, added: Tensor | float = 0) -> Tensor:
+    """The attention pattern of one head, with what is added to its scores."""
+    scores = query @ key.mT / math.sqrt(d_head) + added
     future = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
     return scores.masked_fill(future, -torch.inf).softmax(-1)
 

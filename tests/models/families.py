@@ -30,6 +30,8 @@ CASES: dict[str, tuple[str, dict]] = {
     "gpt_neox": ("GPTNeoX", SIZES | {"num_attention_heads": 2, "intermediate_size": 10, "rotary_pct": 0.67}),
     "gpt_neox-in-turn": ("GPTNeoX", SIZES | {"num_attention_heads": 2, "intermediate_size": 10, "attention_bias": False,
                                              "use_parallel_residual": False, "hidden_act": "gelu_new"}),
+    "bloom": ("Bloom", {"vocab_size": 23, "hidden_size": 12, "n_layer": 2, "n_head": 3}),
+    "mpt": ("Mpt", {"vocab_size": 23, "d_model": 12, "n_layers": 2, "n_heads": 3, "max_seq_len": 9}),
     "llama": ("Llama", LLAMA),
     "llama-biased": ("Llama", LLAMA | {"attention_bias": True, "mlp_bias": True, "rope_parameters": LLAMA3,
                                        "tie_word_embeddings": True}),

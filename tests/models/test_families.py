@@ -98,6 +98,12 @@ AS_PUBLISHED = {
     },
     "opt": GENERAL | {"_name_or_path": "facebook/opt-125m", "activation_dropout": 0.0, "prefix": "</s>",
                       "tie_word_embeddings": ..., "enable_bias": ..., "layer_norm_elementwise_affine": ...},
+    # bloom-560m
+    "bloom": GENERAL | {
+        "attention_softmax_in_fp32": True, "bias_dropout_fusion": True, "masked_softmax_fusion": True, "n_embed": 12,
+        "hidden_size": ..., "n_head": ..., "num_attention_heads": 3, "n_inner": None, "offset_alibi": 100,
+        "pretraining_tp": 1, "seq_length": 2048, "skip_bias_add": True, "skip_bias_add_qkv": False, "unk_token_id": 0,
+    },
     "gpt_neox": GENERAL | {"rotary_pct": 0.67, "rotary_emb_base": 10000, "rope_parameters": ..., "attention_bias": ...},
     "llama": GENERAL | {"rope_scaling": None, "rope_theta": 10000, "rope_parameters": ..., "is_llama_config": True,
                         "rope_interleaved": False, "head_dim": 6, "transformers.js_config": {"dtype": "q4"}},
@@ -121,6 +127,10 @@ def test_configs_as_they_are_published_are_read(tmp_path, case):
         ("gpt_neo", {"attention_types": [[["global"], 3]]}, "attention_types: expected"),
         ("gpt_neo", {"attention_layers": ["local", "local"]}, "attention_types and attention_layers contradict"),
         ("gpt_neo", {"num_heads": 5}, "num_heads: 5 does not divide hidden_size 12"),
+        ("bloom", {"apply_residual_connection_post_layernorm": True}, r"apply_residual_\w+: a stream that"),
+        ("mpt", {"no_bias": False}, "no_bias"),
+        ("mpt", {"attn_config": {"alibi": False}}, "attn_config: alibi"),
+        ("mpt", {"attn_config": {"qk_gn": True}}, "attn_config: qk_gn: unknown key"),
         ("opt", {"do_layer_norm_before": False}, "do_layer_norm_before: layer norm after what a layer writes"),
         ("opt", {"_remove_final_layer_norm": True}, "_remove_final_layer_norm: a model with layer norms in its layers"),
         ("opt", {"word_embed_proj_dim": 5}, "word_embed_proj_dim: 5 differs from hidden_size 12"),

@@ -24,7 +24,7 @@ def centred(logits: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-@pytest.mark.parametrize("positions", ["standard", "shortformer"])
+@pytest.mark.parametrize("positions", ["standard", "shortformer", "alibi"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_imported_transformer_lens_model_has_the_logits_of_the_original(tmp_path, contexts, kind, positions, suffix):
     config, tensors = write_lens(tmp_path, suffix, normalization_type=kind, positional_embedding_type=positions)
@@ -34,7 +34,7 @@ def test_an_imported_transformer_lens_model_has_the_logits_of_the_original(tmp_p
     torch.testing.assert_close(model(contexts).double(), expected, rtol=0, atol=1e-4)
     assert told.imported_from == "transformer-lens"
     assert any("layer norm" in step for step in told.processing) == (kind in ("LN", "RMS", "LNPre"))
-    assert bool(told.approximate) == (kind is not None)
+    assert bool(told.approximate) == (kind is not None or positions == "alibi")
     assert model.linear == (kind is None)
 
 
@@ -161,15 +161,18 @@ class Evil:
     ("change", "message"),
     [
         (
-            {"positional_embedding_type": "alibi"},
-            r"config\.json: positional_embedding_type: relative positions .* got 'alibi'",
+            {"positional_embedding_type": "relative_positional_bias"},
+            r"config\.json: positional_embedding_type: only alibi, standard, .* got 'relative_positional_bias'",
         ),
         ({"attn_only": False}, r"config\.json: attn_only: a model with MLPs has d_mlp and act_fn"),
         ({"n_heads": 2}, r"blocks\.0\.attn\.W_Q has shape \(3, 10, 4\), config\.json says \(2, 10, 4\)"),
         ({"n_layers": 30_000}, r"config\.json: 30000 layers, but .*model\.pth has only 24 tensors"),
         ({"n_layers": 1}, r"tensor blocks\.1\.attn\.W_K has no place"),
         ({"n_ctx": None}, r"config\.json: n_ctx: input should be a valid integer"),
-        ({"model_type": "bloom"}, r"config\.json: model_type: 'bloom' cannot be imported; of transformers, gpt2, gpt_"),
+        (
+            {"model_type": "t5"},
+            r"config\.json: model_type: 't5' cannot be imported; of transformers, bloom, gpt2, gpt_",
+        ),
         ({"n_key_value_heads": 2}, r"n_key_value_heads: 2 does not divide n_heads 3"),
         ({"attn_scores_soft_cap": 30.0}, r"attn_scores_soft_cap"),
     ],

@@ -1,4 +1,4 @@
-"""Imports and exports held against the original implementations, where the `interop` extra is installed."""
+"""Imports and exports compared with the original implementations, where the `interop` extra is installed."""
 
 import json
 import re

@@ -53,7 +53,7 @@ ALWAYS = {"check", "document"}  # both look at all of params.yaml
         (
             "mining.outs",
             2,
-            {f"{s}@{m}" for s in ("mine", "verify", "explore") for m in KEYS["models"]} | {"features@two"},
+            {f"{s}@{m}" for s in ("mine", "verify", "account", "explore") for m in KEYS["models"]} | {"features@two"},
         ),
         (
             "verification.contexts",

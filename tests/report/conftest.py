@@ -9,6 +9,7 @@ from skiptrace.account import examples
 from skiptrace.account import study as account
 from skiptrace.account.entries import applies, split
 from skiptrace.account.listing import listed, with_chosen
+from skiptrace.account.orders import Published
 from skiptrace.account.twins import headlines, overlaps
 from skiptrace.circuits.factored import direct, heads, ov, qk
 from skiptrace.circuits.scores import score_heads
@@ -164,13 +165,16 @@ def result(model, tokens, vocabulary) -> ModelResult:
     looked = explore(model, known, vocabulary, Text(stream[:200], COUNTS), MINING.min_count, EXPLORATION)
     frequency = torch.tensor(vocabulary.count.to_numpy() / vocabulary.count.sum(), dtype=torch.float32)
     text = account.Text(stream, stream, frequency, vocabulary.token)
-    accounted = account.account(model, text, evidence, ACCOUNT)
+    published = Published(vocabulary.eligible_ids(MINING.min_count), MINING.frequency_power)
+    accounted = account.account(model, text, ACCOUNT, published)
     parts = split(model, frequency) if applies(model) else None
     asked = with_chosen(model, evidence, accounted.skip_trigrams, streams, VERIFICATION)
     rows = listed(asked, parts, text, 0).assign(readable=True, support="supported")  # of random text hardly any would
     tested = rows.assign(used_places=40, used_nats=0.25, used_se=0.05)
     recur = [(model, mined)] if model.n_layers == 1 else []
+    shown = account.of_shown_rows(model, text, rows[rows["mined"]], ACCOUNT)
     listing = {
+        "curve": pd.concat([accounted.curve, shown], ignore_index=True),
         "rows": rows,
         "examples": examples.first(tested, Positions(stream, 23, 5), vocabulary.token),
         "overlaps": overlaps(model, mined, recur, text, 0),
@@ -199,7 +203,7 @@ def result(model, tokens, vocabulary) -> ModelResult:
         truth=truth.to_frame(scores),
         composed=composition,
         explored=Exploration(**looked),
-        accounted=Accounted(**accounted._asdict(), **listing),
+        accounted=Accounted(**(accounted._asdict() | listing)),
         directed=directed(model, vocabulary, stream),
         featured=Featured(**featured._asdict()) if featured else None,
         d_vocab=model.d_vocab,

@@ -40,5 +40,6 @@ def test_every_heading_of_scores_has_help_and_the_page_shows_it(built):
 def test_the_table_of_skip_trigrams_says_what_its_columns_are(built):
     (shown,) = (s.blocks[0] for s in built.sections if s.anchor == "skip-trigrams")
     said = {column.name: column.help for column in shown.help}
-    for heading, column in (("Effect", "effect_nats"), ("Lift", "corpus_lift"), ("Survives", "survives")):
+    words = {"Consistent": "consistent", "On text": "use", "Corpus": "support", "Survives": "survives"}
+    for heading, column in (words | {"Effect": "effect_nats", "Lift": "corpus_lift"}).items():
         assert said[heading] == meaning(CHECKED[column])

@@ -44,7 +44,7 @@ def test_the_section_says_who_wins_and_what_weights_tell(hostile, tables):
     assert "chosen on grammar 0" in text and "grammars 1, 2" in text
     ours, theirs = (grammars.control(tables)[n] for n in ("average_precision", "best_baseline_average_precision"))
     assert ("Counting wins" in text) == (theirs > ours) and ("The weights win" in text) == (ours > theirs)
-    assert "accepted rows hold 100%, of the others 50%" in text
+    assert "the rows accepted from weights hold 100%, of the others 50%" in text
     assert control_study(study_of(hostile, name="two")) is None
 
 

@@ -24,7 +24,7 @@ def test_a_skip_trigram_is_shown_where_it_stands_without_line_breaks_if_it_can()
     """It stands twice; the nearer place has no line break, and its text ends with its document."""
     found = excerpts.skip_trigram(POSITIONS, TEXTS, 1, 2, 3)
     marked = (Part("either", "source"), Part(" "), Part("a", "destination"), Part(" "), Part("or", "out"), Part(" b"))
-    assert found.parts == (Part(" "), *marked)
+    assert found.parts == marked
     assert excerpts.skip_trigram(POSITIONS, TEXTS, 4, 2, 3) is None  # b stands in the document before
 
 
@@ -32,7 +32,9 @@ def test_a_line_break_and_a_long_gap_are_shown_as_such():
     ids = np.array([1, 5, *[6] * 30, 2, 3])
     found = excerpts.of_ids(ids, TEXTS, {0: "source", 1: "destination", 33: "out"})
     text = "".join(part.text for part in found.parts)
-    assert text == " either↵ c c c c … c c c a or"
+    assert text == "either↵ c c c c … c c c a or"
+    after = excerpts.of_texts([").", "\n", "If", " a"], {3: "source"})
+    assert after.parts == (Part("↵If "), Part("a", "source"))  # what ended the sentence before is left out
 
 
 def test_a_repetition_and_a_bigram():

@@ -8,21 +8,32 @@ from skiptrace.report.sections.run.limits import limits
 from skiptrace.report.sections.run.summary import lead
 from tests.report.conftest import study_of
 
+LEFT = budget.Plan({"null_rows": 80}, (budget.Cut("verify", "null_rows", 200, 80),), 97e11, 90e11)
+
 
 def test_the_report_says_what_is_left_out(hostile):
     study = study_of(hostile)
     assert limits(study) is None
-    section = limits(replace(study, limited={"two": [budget.Cut("verify", "null_rows", 200, 80)]}))
+    section = limits(replace(study, limited={"two": {"verify": LEFT}}))
     assert section is not None
     assert ("two", "evidence", "null rows", "80", "200") in section.blocks[0].rows
+    assert section.paragraphs[1] == "two, evidence: 97 s on two cores at the least, beyond its share of 90 s."
 
 
 def test_an_imported_model_did_not_read_the_text_here_and_may_have_mlps(hostile):
     name, model = next((n, m) for n, m in hostile.models.items() if m.params.n_layers > 0)
-    assert " read " in lead(study_of(replace(hostile, models={name: model})))
+    bare = lead(study_of(replace(hostile, models={name: model})))
+    assert bare.startswith("Attention-only transformers, with their loss") and " reads " in bare
+    several = lead(study_of(hostile))
+    zero, one = (hostile.models[m] for m in ("zero", "one"))
+    heads = f"{one.params.n_heads} heads of {one.params.d_head}"
+    assert (
+        f"Models zero (no layers: {zero.valid_loss:.2f}), one (one layer of {heads}: {one.valid_loss:.2f}) and"
+        in several
+    )
     config = ModelConfig(
         n_layers=12, n_heads=2, d_model=8, d_head=4, n_ctx=5, d_vocab=7, attn_only=False, d_mlp=3, act_fn="relu",
         imported_from="gpt2",
     )  # fmt: skip
-    told = lead(study_of(replace(hostile, models={name: replace(model, config=config)})))
-    assert told.startswith("A transformer with") and "is studied on" in told and "attention-only" not in told
+    imported = lead(study_of(replace(hostile, models={name: replace(model, config=config)})))
+    assert imported.startswith("Transformers, with") and "is studied on" in imported

@@ -242,7 +242,10 @@ def test_a_table_is_shown_and_saved_as_its_address_says(visit, two):
     assert [float(row["OV"]) for row in saved] == [skips["mined"]["ov"][i] / 100 for i in kept]
     assert not any(text.startswith(FORMULA) for row in saved for text in (row["Source"], row["Output"]))
     playwright.expect(section.locator(".note")).to_contain_text("data/tables/two.parquet")
-    section.locator(".filters select").nth(1).select_option("no")
+    assert [row["Corpus"] for row in saved] == [skips["support"][i] for i in kept]
+    assert [row["On text"] for row in saved] == [skips["use"][i] for i in kept]
+    assert [row["Consistent"] for row in saved] == ["yes" if skips["consistent"][i] else "no" for i in kept]
+    section.locator(".filters label", has_text="Survives").locator("select").select_option("no")
     assert "where=Survives%3Ano" in page.url and "sort=OV%3Aasc" in page.url
 
 
@@ -317,13 +320,13 @@ def test_patterns_follow_the_pointer_and_the_arrow_keys(visit, two):
     playwright.expect(section.locator("button[aria-pressed=true]")).to_have_text("L1H1")
     tokens.nth(2).hover()
     weights = text["patterns"][4][3:6]  # the third row of the triangle
-    playwright.expect(section.locator(".told")).to_contain_text(f"{max(weights)}%")
+    playwright.expect(section.locator(".said")).to_contain_text(f"{max(weights)}%")
     section.locator(".text").focus()
     page.keyboard.press("ArrowLeft")
     playwright.expect(tokens.nth(1)).to_have_attribute("aria-selected", "true")
     assert section.locator(".text").get_attribute("aria-activedescendant") == tokens.nth(1).get_attribute("id")
     section.locator(".controls select").last.select_option("destination")
-    playwright.expect(section.locator(".told")).to_contain_text("is attended to by")
+    playwright.expect(section.locator(".said")).to_contain_text("is attended to by")
 
 
 def test_a_pattern_says_why_a_head_attends_and_which_paths_predict(visit, two):

@@ -217,7 +217,7 @@ def test_hostile_tokens_are_inert_in_feature_tables(hostile, text):
     assert [s.anchor for s in report.sections if s.anchor.startswith("dictionary")] == [
         "dictionary-one", "dictionary-one-heads", "dictionary-one-residual"
     ]  # fmt: skip
-    assert "1 of 3 living entries match" in report.sections[1].paragraphs[0]
+    assert "1 of the 3 entries that are ever active matches" in report.sections[1].paragraphs[0]
     reader = Reader()
     page = render.html(report)
     reader.feed(page)

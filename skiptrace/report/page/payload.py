@@ -136,6 +136,8 @@ class Skips:
     saves: list[int | None]
     corpus_count: list[int]
     consistent: list[bool]
+    use: list[str]
+    support: list[str]
     survives: list[bool]
     places: list[list[Places]]
 
@@ -303,6 +305,8 @@ def _skips(result: ModelResult, positions: Positions, most: int) -> Skips:
         saves=_hundredths(checked["nats"]),
         corpus_count=checked["corpus_count"].astype(int).tolist(),
         consistent=checked["consistent"].astype(bool).tolist(),
+        use=checked["use"].tolist(),
+        support=checked["support"].tolist(),
         survives=checked["survives"].astype(bool).tolist(),
         places=[contexts.of_skip_trigram(positions, a, b, c, EXAMPLES) for a, b, c in trigrams],
     )

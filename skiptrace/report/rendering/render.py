@@ -187,7 +187,8 @@ def _named(block: Block) -> str:
         return block.heading
     caption = block.caption if isinstance(block, Table) else ""
     first = re.split(r"[.:;](?:\s|$)|, | \(", caption, maxsplit=1)[0]
-    return f"Table: {first[:1].lower()}{first[1:]}"
+    # A letter that stands by itself is a symbol, and stays as it is.
+    return f"Table: {first[:1].lower() if first[1:2].islower() else first[:1]}{first[1:]}"
 
 
 def _is_a(block: Block, kind: str) -> bool:
@@ -200,13 +201,13 @@ def _sortable(table: Table) -> bool:
 
 
 def _filters(table: Table) -> list[int]:
-    """The columns of text with so few values that one picks among them."""
+    """The columns of words with so few values that one picks among them."""
     if len(table.rows) < FILTERED:
         return []
     found = []
     for place, column in enumerate(table.columns):
         values = {row[place] for row in table.rows}
-        plain = not column.numeric and all(isinstance(value, str) for value in values)
+        plain = not column.numeric and all(isinstance(value, str) and not value[:1].isdigit() for value in values)
         if plain and 2 <= len(values) <= min(CHOICES, len(table.rows) // 2):
             found.append(place)
     return found

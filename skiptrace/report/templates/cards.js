@@ -97,7 +97,7 @@ const numbers = (...titles) => titles.map((title) => ({ title, number: true }));
 function scores({ scores: held, ranks }) {
   const lines = Object.entries(SCORES).map(([key, [title, than]]) => [title, ...measured(held[key], 2, than)]);
   const used = Object.entries(ranks).map(([circuit, rank]) => [`Directions of ${ENDS[circuit][0]}`, ...measured(rank, 1, "random heads")]);
-  return rows("Scores of the head", [...words("Score"), ...numbers("Here"), ...words("Beside it")], [...lines, ...used]);
+  return rows("Scores of the head", [...words("Score"), ...numbers("Here"), ...words("For comparison")], [...lines, ...used]);
 }
 
 // Bars by distance, with a line where even attention would reach.
@@ -118,7 +118,7 @@ function distances({ attention: seen, even }) {
 function pairs(name, head, { pairs: held }) {
   if (!held.length) return note("No other head, beyond chance.");
   const link = (other) => (other === head ? other : element("a", { href: hashOf({ head: `${name}.${other}` }) }, other));
-  return rows("Heads that it composes with", [...words("By", "From", "To"), ...numbers("Score"), ...words("Beside it")],
+  return rows("Heads that it composes with", [...words("By", "From", "To"), ...numbers("Score"), ...words("For comparison")],
     held.map(({ kind, earlier, later, score }) => [kind, link(earlier), link(later), ...measured(score, 3, "random")]));
 }
 
@@ -159,7 +159,7 @@ function directions({ name, corpus }, { directions: held }) {
       listed(name, corpus, from, group.reads[i]), listed(name, corpus, to, group.writes[i]),
       i ? "" : share, i ? "" : chance, i ? "" : measured({ ...group.copying, error: null }, 2)[0], i ? "" : loss, i ? "" : random]);
   });
-  return [rows("Directions of the head", [...words("Circuit", "Reads", "Writes"), ...numbers("Share"), ...words("Beside it"), ...numbers("Copying", "Loss without it"), ...words("Beside it")], lines),
+  return [rows("Directions of the head", [...words("Circuit", "Reads", "Writes"), ...numbers("Share"), ...words("For comparison"), ...numbers("Copying", "Loss without it"), ...words("For comparison")], lines),
     note("Two lines are the two poles of a direction: what is read at one raises, or attends to, what stands beside it, and lowers what stands at the other.")];
 }
 
@@ -170,13 +170,14 @@ function listed(name, corpus, role, ids) {
 // Those that the corpus supports, in the order of the table: worth most first.
 function supportedRows({ name, model, corpus }, h) {
   const { skips } = model, checked = skips.survives.length, supported = [];
-  for (let i = 0; i < checked && supported.length < ROWS; i++) if (skips.head[i] === h && skips.checked.lift_low[i] > constants.scale) supported.push(i);
+  for (let i = 0; i < checked && supported.length < ROWS; i++) if (skips.head[i] === h && skips.support[i] === "supported") supported.push(i);
   const all = element("a", { href: hashOf([["skips", name], ["where", `Head:${model.heads[h]}`]]) }, "All of this head");
   if (!supported.length) return note("None that was checked is supported by the corpus. ", all, ".");
-  const heads = [...words("Skip-trigram"), ...numbers("Effect", "Lift"), ...words("Survives")];
+  const heads = [...words("Skip-trigram"), ...numbers("Effect", "Lift"), ...words("Consistent", "On text", "Survives")];
+  const yes = (held) => (held ? "yes" : "no");
   const body = supported.map((i) => [
     constants.roles.flatMap((role, k) => [["", " … ", " → "][k], token(name, corpus, role, skips.ids[role][i])]),
-    signed(skips.checked.effect_nats[i]), (skips.checked.corpus_lift[i] / constants.scale).toFixed(1), skips.survives[i] ? "yes" : "no"]);
+    signed(skips.checked.effect_nats[i]), (skips.checked.corpus_lift[i] / constants.scale).toFixed(1), yes(skips.consistent[i]), skips.use[i], yes(skips.survives[i])]);
   const [source, destination, out] = constants.roles.map(roleName);
   return [rows("Its supported skip-trigrams", heads, body), note(`${source} … ${destination} → ${out}, those that the corpus supports, worth most first. `, all, ".")];
 }

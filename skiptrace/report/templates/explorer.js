@@ -168,18 +168,19 @@ function skipTable({ name, model, corpus }, rows) {
   for (const i of rows) {
     const tokens = ROLES.flatMap((r, k) => [k === 1 ? " … " : " ", token(name, corpus, r, skips.ids[r][i])]);
     const numbers = [number(skips.mined.qk[i]), number(skips.mined.ov[i]), ...shown.map(([, text]) => (i < checked ? text(i) : "–"))];
-    const verdict = i < checked ? (skips.survives[i] ? "yes" : "no") : "not checked";
+    const yes = (held) => (held[i] ? "yes" : "no");
+    const verdicts = i < checked ? [yes(skips.consistent), skips.use[i], skips.support[i], yes(skips.survives)] : ["not checked", "–", "–", "–"];
     body.append(element("tr", {},
       element("td", {}, model.heads[skips.head[i]]), element("td", { class: "example" }, ...tokens),
-      ...numbers.map((text) => element("td", { class: "number" }, text.replaceAll(" ± ", "\u00a0±\u00a0"))), element("td", {}, verdict)));
+      ...numbers.map((text) => element("td", { class: "number" }, text.replaceAll(" ± ", "\u00a0±\u00a0"))), ...verdicts.map((text) => element("td", {}, text))));
     if (i < checked && skips.places[i].length) {
       const places = element("ul", { class: "places" }, ...skips.places[i].map((p) => element("li", {}, ...stretch(corpus, p))));
-      body.append(element("tr", {}, element("td"), element("td", { colspan: String(numbers.length + 2) }, places)));
+      body.append(element("tr", {}, element("td"), element("td", { colspan: String(numbers.length + 1 + verdicts.length) }, places)));
     }
   }
   const numeric = ["QK", "OV", ...shown.map(([title]) => title)].map((text) => element("th", { scope: "col", class: "number" }, text));
-  const words = ["Head", "Skip-trigram", "Survives"].map((text) => element("th", { scope: "col" }, text));
-  return element("table", {}, element("thead", {}, element("tr", {}, ...words.slice(0, 2), ...numeric, words[2])), body);
+  const words = ["Head", "Skip-trigram", "Consistent", "On text", "Corpus", "Survives"].map((text) => element("th", { scope: "col" }, text));
+  return element("table", {}, element("thead", {}, element("tr", {}, ...words.slice(0, 2), ...numeric, ...words.slice(2))), body);
 }
 
 function inText({ model, corpus }, id) {

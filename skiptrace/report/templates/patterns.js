@@ -78,7 +78,7 @@ function draw(place, { model, corpus }, state, choose) {
     point: (row, column) => { if (column <= row) point(...(state.show === "destination" ? [column, row] : [row, column])); },
   });
   const line = element("div", { class: "text", role: "listbox", tabindex: "0", "aria-label": "Tokens of the text; move with the arrow keys" });
-  const said = element("div", { class: "told", "aria-live": "polite" });
+  const said = element("div", { class: "said", "aria-live": "polite" });
   // Not pointerenter, which also comes when the text moves below a pointer at rest.
   const spans = tokens.map((token, i) =>
     element("span", { role: "option", id: `text-${i}`, onpointermove: () => { if (state.at !== i) point(i, null); }, onclick: () => choose({ at: i }) }, token));

@@ -36,7 +36,15 @@ function skipsTable(table, { name, model, corpus }) {
   const { skips: mined } = model, checked = mined.survives.length, { ids } = mined;
   const bare = (id) => plain(corpus.tokens[id]).replaceAll(" ", "").toLowerCase();
   const head = (i) => model.heads[mined.head[i]];
-  const verdict = (i) => (i < checked ? (mined.survives[i] ? "yes" : "no") : "not checked");
+  const known = (value) => (i) => (i < checked ? value(i) : "not checked");
+  const yes = (held) => known((i) => (held[i] ? "yes" : "no"));
+  const seen = (held) => [...new Set(held), "not checked"];
+  const verdicts = [
+    ["Consistent", yes(mined.consistent), ["yes", "no", "not checked"]],
+    ["On text", known((i) => mined.use[i]), seen(mined.use)],
+    ["Corpus", known((i) => mined.support[i]), seen(mined.support)],
+    ["Survives", yes(mined.survives), ["yes", "no", "not checked"]],
+  ];
   const copying = (i) => (bare(ids.source[i]) === bare(ids.out[i]) ? "yes" : "no");
   const words = (i) => (constants.roles.every((role) => corpus.words[ids[role][i]]) ? "yes" : "no");
   const scaled = (whole) => (whole === null || whole === undefined ? null : whole / constants.scale);
@@ -65,7 +73,8 @@ function skipsTable(table, { name, model, corpus }) {
     { title: "Mined", csv: [["Mined", (i) => mined.rank[i]]], className: "number", render: (i) => mined.rank[i] },
     numbers("Saves", mined.saves),
     numbers("QK", mined.mined.qk), numbers("OV", mined.mined.ov), numbers("Score", mined.mined.score),
-    numbers("Effect", mined.checked.effect_nats), numbers("Lift", mined.checked.corpus_lift), said("Survives", verdict),
+    numbers("Effect", mined.checked.effect_nats), numbers("Lift", mined.checked.corpus_lift),
+    ...verdicts.map(([title, verdict]) => said(title, verdict)),
     { title: "Example", csv: [], render: example, orderable: false, searchable: false },
   ];
   const saved = [...columns.flatMap((column) => column.csv), ["Copying", copying]];
@@ -76,7 +85,7 @@ function skipsTable(table, { name, model, corpus }) {
     file: `skip-trigrams-${name}`,
     filters: [
       choice("Head", model.heads, head),
-      choice("Survives", ["yes", "no", "not checked"], verdict),
+      ...verdicts.map(([title, verdict, values]) => choice(title, values, verdict)),
       choice("Copying", ["yes", "no"], copying),
       choice("Words", ["yes", "no"], words),
       least("Effect ≥", (i) => scaled(mined.checked.effect_nats[i])),

@@ -36,12 +36,12 @@ def features(study: Study) -> Section | None:
     contexts = result.contexts[result.contexts["site"] == site]
     matches = {m.feature: m for m in match(features, contexts, mined)}
     chance = null(features, contexts, mined, DEALS, result.params.seed)
-    living = int(contexts["feature"].nunique())
+    active = int(contexts["feature"].nunique())
     text = prose(f"""
-        {len(matches)} of {living} living entries match a mined skip-trigram: in a top context a head contributes
-        most of the activation from its source token, and the entry raises its output token. With output tokens
-        assigned to entries at random {chance:.1f} do. Shown are the matching entries that raise their first output
-        token most, then others.
+        {len(matches)} of the {active} entries that are ever active {"matches" if len(matches) == 1 else "match"} a
+        mined skip-trigram: in a top context a head contributes most of the activation from its source token, and the
+        entry raises its output token. With output tokens assigned to entries at random {chance:.1f} do. Shown are the
+        matching entries that raise their first output token most, then others.
     """)
     strength = features.assign(
         strength=[row[0] for row in features["logits"]], matches=features["feature"].isin(list(matches))

@@ -49,7 +49,7 @@ def language(study: Study) -> Section | None:
         )
         for r in sweep.itertuples()
     ]
-    told = "; ".join(
+    recovered = "; ".join(
         f"{r.site}: {share(r.loss_recovered, r.loss_recovered_low, r.loss_recovered_high)} of the loss recovered at "
         f"L0 {r.l0:.1f} ({r.token_mean_recovered:.1%} by the mean for the current token, {r.pca_recovered:.1%} by as "
         f"many principal components), {r.dead_fraction:.1%} dead"
@@ -58,7 +58,7 @@ def language(study: Study) -> Section | None:
     text = prose(f"""
         Sparse autoencoders of {result.params.entries} entries on what the heads of the last layer together write to
         the residual stream, and on the residual stream after it, in two kinds: an L1 penalty λ, and TopK, which
-        keeps the k largest activations at each position. At k = {result.params.shown}: {told}. A dictionary that
+        keeps the k largest activations at each position. At k = {result.params.shown}: {recovered}. A dictionary that
         does not beat the mean for the current token has found no more than bigrams.
     """)
     table = Table(
@@ -84,7 +84,7 @@ def language(study: Study) -> Section | None:
         figure(
             f"pareto_{name}",
             "Sparsity against fidelity",
-            "Solid: TopK, each point a k. Dashed: the L1 penalty, each point a λ. Both are written beside the points. "
+            "Solid: TopK, each point a k, which is its L0. Dashed: the L1 penalty, with λ beside each point. "
             "Squares: as many principal components. Dotted lines: the mean for the current token.",
             draw_pareto,
             sweep,
@@ -123,10 +123,12 @@ def draw_pareto(sweep: pd.DataFrame) -> str:
                 )  # fmt: skip
                 level = mine[f"token_mean_{null}"].iloc[0]
                 axes.axhline(level, color=colour, ls=":", lw=1, label=f"{site}, mean for the token")
-                for row in mine.itertuples():
+                # TopK needs no label, its L0 is k; those of two sites stand on either side of their points.
+                side, flush = ((5, -9), "left") if colour == COLOURS[0] else ((-5, 3), "right")
+                for row in mine[mine["penalty"] > 0].itertuples():
                     place = (row.l0, getattr(row, own))
                     text = sparsity(row.penalty, row.k)
-                    axes.annotate(text, place, (3, -11), "data", "offset points", fontsize=7, color=colour)
+                    axes.annotate(text, place, side, "data", "offset points", fontsize=8, color=colour, ha=flush)
             label = own.replace("_", " ")
             axes.set(xscale="log", xlabel="L0: active entries per token", ylabel=label, ylim=(0, 1.02))
             decades(axes, 2 * sweep["l0"].max())

@@ -103,11 +103,11 @@ def _hybrid(table: pd.DataFrame) -> str:
     plain, *others = (part for _, part in table.groupby("activation_penalty"))
     steps = int(table["dictionary_steps"].min())
     ease = {p["activation_penalty"].iloc[0]: _gain(p, plain, steps) for p in others}
-    told = []
+    gains = []
     for penalty, gain in ease.items():
         mine = table[table["activation_penalty"] == penalty]
         cost = mine["loss"].mean() / plain["loss"].mean() - 1
-        told.append(f"at {penalty:g} by {bracketed(gain.mean, gain.low, gain.high)}, its loss {cost:+.1%}")
+        gains.append(f"at {penalty:g} by {bracketed(gain.mean, gain.low, gain.high)}, its loss {cost:+.1%}")
     shown = any(gain.low > 0 for gain in ease.values())
     at_few = plain[plain["dictionary_steps"] == steps]["mmcs"].mean()
     return (
@@ -116,7 +116,7 @@ def _hybrid(table: pd.DataFrame) -> str:
         "more easily. Here ‖h‖₁ is added to what the toy models minimise, and the same dictionary is trained for "
         f"{steps} steps, too few for the model as it is (MMCS {at_few:.2f}, random dictionary "
         f"{plain['random_mmcs'].mean():.2f}). Gain in MMCS above a random dictionary's, over models: "
-        f"{'; '.join(told)}. "
+        f"{'; '.join(gains)}. "
         + ("The hybrid way is shown to work here." if shown else "The hybrid way is not shown to work here.")
     )
 
@@ -162,14 +162,15 @@ def _by_size(sweep: pd.DataFrame, params: ToyDictionaryParams) -> str:
     at = sweep[(sweep["penalty"] == params.shown) & (sweep["entries"] != params.entries)]
     by = at.groupby("entries")[["mmcs", "matched", "one_entry", "features", "random_mmcs"]].sum()
     count = at.groupby("entries").size()
-    told = "; ".join(
+    recovered = "; ".join(
         f"{entries} entries: {r['mmcs'] / count[entries]:.3f} (random {r['random_mmcs'] / count[entries]:.3f}), one "
         f"entry for {r['one_entry']:.0f} of {r['features']:.0f} features"
         for entries, r in by.iterrows()
     )
     return (
-        f"A dictionary of {params.entries} has as many as there are features, which nobody knows beforehand. {told}."
-        if told
+        f"A dictionary of {params.entries} has as many as there are features, which nobody knows beforehand. "
+        f"{recovered}."
+        if recovered
         else ""
     )
 

@@ -3,7 +3,8 @@
 import pandas as pd
 from matplotlib.axes import Axes
 
-from skiptrace.account.tables import LADDER, OVERLAPS, SKIP_BIGRAMS, SKIP_TRIGRAMS
+from skiptrace.account.tables import LADDER, MINED, OVERLAPS, SKIP_BIGRAMS, SKIP_TRIGRAMS
+from skiptrace.models.config import ModelConfig
 from skiptrace.report import metrics
 from skiptrace.report.inputs import ModelResult, Study
 from skiptrace.report.rendering.document import (
@@ -38,6 +39,7 @@ SAID = {
 ORDERS = {
     "rounds": ("saves most beside those kept before, in rounds", COLOURS[0], "o"),
     "attribution": ("|entry × slope|, integrated gradients", COLOURS[1], "s"),
+    "published": ("by the published rule's best skip-trigram", COLOURS[4], "P"),
     "entry·frequency": ("|entry| √(p p)", COLOURS[2], "^"),
     "entry": ("|entry|", COLOURS[3], "v"),
     "random": ("at random", GREY, "."),
@@ -72,8 +74,10 @@ def account(study: Study) -> Section | None:
                 f"account_{name}",
                 "What the first entries recover",
                 "Share of what the interactions of tokens add to the additive model that is recovered when so many "
-                "entries of QK and as many of OV are kept, on held-out text; bands are two standard errors. Diamonds: "
-                "the entries that the rows of the mined table use.",
+                "entries of QK and as many of OV are kept, or of one circuit, the other whole; on held-out text; bands "
+                "are two standard errors. What to see: how far orders by loss (blue, red) lie above orders by weight "
+                "alone, which of them the entries that rows of the mined table use (diamonds) are near, and the null, "
+                "entries at random. Below zero so many entries are worse than none.",
                 draw_curve,
                 found.curve,
             )
@@ -96,7 +100,10 @@ RANKINGS = {
 def _twins(model: ModelResult) -> Table:
     """What recurs in models of other seeds."""
     found, headlines = metrics.twin_overlap(model), model.accounted.headlines
-    spread = ", ".join(f"{r.name} {r.value:.3f} (spread {r.spread:.3f})" for r in headlines.itertuples(index=False))
+    spread = ", ".join(
+        f"{name.removeprefix('account.').replace('_', ' ')} {value:.3f} ({sd:.3f})"
+        for name, value, sd in zip(*(headlines[column] for column in ("name", "value", "spread")), strict=True)
+    )
     rows: list[tuple[Cell, ...]] = [
         (
             RANKINGS[str(ranking)],
@@ -112,7 +119,7 @@ def _twins(model: ModelResult) -> Table:
             The first rows of each ranking that are among the first of a model that differs in its seed alone, in any
             head, each model's rows mined from its own weights. By frequency: if the twin's order were random among rows
             whose tokens are about as frequent; by chance: if both orders of these rows were random. Headline numbers,
-            nats per token, with the standard deviation over the model and its twins: {spread}.
+            losses in nats per token, with the standard deviation over the model and its twins: {spread}.
         """),
         explained(
             (*words("Ranking"), *numbers("Rows", "Recur", "By frequency", "By chance")),
@@ -124,12 +131,13 @@ def _twins(model: ModelResult) -> Table:
 
 
 def _curve(model: ModelResult) -> list[str]:
-    """What the curve says; why there is none for models that are more than one layer of circuits."""
+    """What the curve says; why there is none for models that are more than circuits."""
     curve = model.accounted.curve
     if curve.empty:
         return [
-            "Entry by entry, attention is accounted for in models without layer norm, MLP and biases, which are made "
-            "of circuits and their composition; this model is not."
+            f"This model also has {' and '.join(_more(model.config))}: on every rung these run as they are, on what is "
+            "left, and are not accounted for. Entry by entry, attention is accounted for in models that are circuits "
+            "and their composition alone."
         ]
     best = metrics.recovered(model)
     at = [f"{best[n]:.0%} with {n:,}" for n in (300, 3000, 10000, 100000) if n in best]
@@ -137,7 +145,7 @@ def _curve(model: ModelResult) -> list[str]:
     said = (
         " The entries that mined rows use recover "
         + ", ".join(f"{r.recovered:.1%} ± {r.recovered_se:.1%} (first {r.entries:,} rows)" for r in rows.itertuples())
-        + ": what is large in the weights is not what carries the loss."
+        + "."
         if len(rows)
         else ""
     )
@@ -152,6 +160,21 @@ def _curve(model: ModelResult) -> list[str]:
         "Keeping the entries that save most loss on training text, the share of what the interactions of tokens add "
         f"that is recovered on held-out text is {', '.join(at)} entries of QK and as many of OV.{said}{composition}"
     ]
+
+
+def _more(config: ModelConfig | None) -> list[str]:
+    """What a model has beside heads whose positions stand beside the stream."""
+    there = (
+        {}
+        if config is None
+        else {
+            "layer norm": config.normalization_type is not None,
+            "MLPs": not config.attn_only,
+            "rotary positions": config.rotary,
+            "positions in the residual stream": config.positional_embedding_type == "standard",
+        }
+    )
+    return [name for name, held in there.items() if held] or ["constants that its layers add"]
 
 
 def _ladder(ladder: pd.DataFrame) -> Table:
@@ -215,30 +238,31 @@ def _skip_trigrams(table: pd.DataFrame) -> Table:
     )
 
 
+PANELS = {
+    "both": ("entries of both circuits", "entries kept of each circuit"),
+    "ov": ("of OV, QK whole", "entries kept"),
+    "qk": ("of QK, OV whole", "entries kept"),
+}
+
+
 def draw_curve(curve: pd.DataFrame) -> str:
-    """The share recovered against the number of entries, by order; and for one circuit with the other whole."""
-    with canvas(9.0, 4.0) as drawn:
-        left, right = drawn.subplots(1, 2, sharey=True, width_ratios=[1.5, 1])
-        both = curve[curve["circuit"] == "both"]
-        for order, (label, colour, marker) in ORDERS.items():
-            _line(left, both[both["order"] == order], label, colour, marker)
-        mined = both[both["order"] == "mined rows"]
-        left.plot(mined["entries"], mined["recovered"], "D", ms=6, mfc="white", mec="black", ls="", label="mined rows")
-        left.set(title="entries of both circuits", xlabel="entries kept of each circuit", ylabel="share recovered")
-        left.legend(fontsize=7.5, loc="upper left")
-        for circuit, label, colour, marker in (
-            ("ov", "OV, with QK whole", COLOURS[0], "o"),
-            ("qk", "QK, with OV whole", COLOURS[1], "s"),
-        ):
-            each = curve[(curve["circuit"] == circuit) & (curve["order"] == "rounds")]
-            _line(right, each, label, colour, marker)
-        right.set(title="of one circuit", xlabel="entries kept of it")
-        right.legend(fontsize=7.5, loc="upper left")
-        for axes in (left, right):
-            axes.set_xscale("log")
+    """The share recovered against the number of entries, by order: of both circuits, and of one, the other whole."""
+    with canvas(10.0, 4.4) as drawn:
+        panels = drawn.subplots(1, len(PANELS), sharey=True, width_ratios=[1.4, 1, 1])
+        for axes, (circuit, (title, along)) in zip(panels, PANELS.items(), strict=True):
+            points = curve[curve["circuit"] == circuit]
+            for order, (label, colour, marker) in ORDERS.items():
+                _line(axes, points[points["order"] == order], label, colour, marker)
+            axes.set(title=title, xlabel=along, xscale="log")
             axes.axhline(0, color=GREY, lw=0.8)
             axes.axhline(1, color=GREY, lw=0.8, ls=":")
             axes.xaxis.set_major_formatter(PLAIN)
+        mined = curve[curve["order"] == MINED]
+        panels[0].plot(
+            mined["entries"], mined["recovered"], "D", ms=6, mfc="white", mec="black", ls="", label="mined rows"
+        )
+        panels[0].set(ylabel="share recovered")
+        panels[0].legend(fontsize=7.5, loc="upper left")
     return drawn.svg
 
 

@@ -27,6 +27,7 @@ from skiptrace.report.rendering.figures import (
 )
 
 SHOWN = 12  # rows of the longer tables
+THROUGH = {"K": "keys", "Q": "queries", "V": "values"}
 
 KIND_COLOURS = {"Q": COLOURS[0], "K": COLOURS[1], "V": COLOURS[2]}
 
@@ -38,19 +39,16 @@ def composition(study: Study) -> Section | None:
         return None
     table, params = model.composed.composition, settings.scoring
     found = table[table["significant"]].assign(above=lambda t: t["score"] - t["null_mean"])
-    through = {"K": "keys", "Q": "queries", "V": "values"}
-    counts = ", ".join(f"{(found['kind'] == kind).sum()} through {what}" for kind, what in through.items())
     largest = table.groupby("kind")["impossible_max"].first()
     impossible = ", ".join(f"{kind} {largest[kind]:.3f}" for kind in "QKV")
-    lower = table.loc[table["below"], "kind"].value_counts()
-    below = "Below chance: " + (", ".join(f"{lower[kind]} {kind}" for kind in "QKV" if kind in lower) or "none")
+    below = _through(table[table["below"]])
     tried = f"{params.null_sd:g} standard deviations above random matrices of the same shapes"
     text = prose(f"""
         A later head composes with an earlier one when its queries (Q), keys (K) or values (V) read the directions
         that the earlier one writes. {len(found)} of {len(table)} pairs compose, counting each of two heads through
-        keys, queries and values: {counts}. They score {tried} and above these weights rotated at random, which
+        keys, queries and values: {_through(found)}. They score {tried} and above these weights rotated at random, which
         keeps the singular values of each matrix, and above every pair that cannot compose, because the reader is
-        not later than the writer (largest: {impossible}). {below}.
+        not later than the writer (largest: {impossible}). Below chance by as much: {below}.
     """)
     if len(found):
         best = found.loc[found["above"].idxmax()]
@@ -73,7 +71,7 @@ def composition(study: Study) -> Section | None:
         )
         for r in found.nlargest(SHOWN, "above").to_dict("records")
     ]
-    told = Table(
+    pairs = Table(
         prose(f"""
             The significant pairs, strongest first. Score: ‖W_QKᵀ W_OV‖ (Q), ‖W_QK W_OV‖ (K) or ‖W_OV W_OV‖ (V), the
             later head's matrix first, over the product of the norms; random and rotated: {params.null_draws} draws, ±
@@ -111,9 +109,15 @@ def composition(study: Study) -> Section | None:
                 draw_graph,
                 table,
             ),
-            told,
+            pairs,
         ],
     )
+
+
+def _through(pairs: pd.DataFrame) -> str:
+    """How many of the pairs compose through what: `4 through keys, 1 through queries`."""
+    counts = {what: (pairs["kind"] == kind).sum() for kind, what in THROUGH.items()}
+    return ", ".join(f"{count} through {what}" for what, count in counts.items() if count) or "none"
 
 
 def _z(value: float | None) -> str:

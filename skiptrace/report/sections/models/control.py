@@ -33,7 +33,7 @@ def control_study(study: Study) -> Section | None:
     return Section(
         f"{study.name}-control",
         "Weights against counts where rules share words",
-        [_told(tables, rules)],
+        [_verdict(tables, rules)],
         [_summary(rankings, accepted), _by_kind(rules), *_drawn(tables), _measures(tables)],
     )
 
@@ -43,7 +43,7 @@ def _agreement(first: np.ndarray, second: np.ndarray) -> float:
     return float(spearmanr(first, second).statistic) if np.ptp(first) and np.ptp(second) else math.nan
 
 
-def _told(tables: dict[str, pd.DataFrame], rules: pd.DataFrame) -> str:
+def _verdict(tables: dict[str, pd.DataFrame], rules: pd.DataFrame) -> str:
     found, ranges = control(tables), control_intervals(tables)
     seeds = sorted(tables["rankings"]["grammar"].unique())
     ours, theirs = found["average_precision"], found["best_baseline_average_precision"]
@@ -61,9 +61,9 @@ def _told(tables: dict[str, pd.DataFrame], rules: pd.DataFrame) -> str:
         {_bracketed(theirs, ranges["best_baseline_average_precision"])} against
         {_bracketed(ours, ranges["average_precision"])} for the weights, and of the rows that are accepted as rules
         {found["best_baseline_precision"]:.0%} are planted against {found["precision"]:.0%}. What stands in the text
-        can be counted; these small models learned only {found["learned"]:.0%} of the rules. What weights, and the
-        tests of what is read from them on the running model, tell is which: of the rules that a model has learned
-        (without the source its log p(out) falls by ¼ nat or more) the accepted rows hold
+        can be counted; these small models learned only {found["learned"]:.0%} of the rules. Weights, with the
+        tests on the running model, say which ones: of the rules that a model has learned (without the source its log
+        p(out) falls by ¼ nat or more) the rows accepted from weights hold
         {found["learned_recall"]:.0%}, of the others {found["unlearned_recall"]:.0%}; counting accepts
         {found["best_baseline_learned_recall"]:.0%} and {found["best_baseline_unlearned_recall"]:.0%}. The order of
         rules and decoys by weights agrees with what the model does with a rank correlation of

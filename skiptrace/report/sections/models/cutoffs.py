@@ -35,12 +35,12 @@ def cutoffs(study: Study) -> Section | None:
     both = own.assign(copies=model.heads["copies"].to_numpy())
     agree = int((both["copies"] == both["beyond_chance"]).sum())
     text = prose(f"""
-        A count of heads is a score and a cut-off. By its eigenvalues {_of(both["copies"])} copy
-        ({scoring.null_sd:g} standard deviations above random heads: that these do not copy follows from the
-        cut-off); {_of(both["beyond_chance"])} put tokens first in their own OV row more often than chance. The two
-        agree on {agree}. Eigenvalues sum over the whole vocabulary: a head that copies a few tokens and lowers the
-        others scores below zero and is found by its own tokens alone; a head may also score high and put hardly any
-        token first. Where a curve falls steeply at the cut-off in use, the count is a matter of convention.
+        A count of heads depends on a score and on a cut-off. By their eigenvalues {_of(both["copies"])} copy: they
+        score {scoring.null_sd:g} standard deviations above random heads. Token by token
+        {_of(both["beyond_chance"])} copy: in their OV circuit more tokens raise themselves most than chance gives.
+        The two agree on {agree}. Eigenvalues sum over the whole vocabulary, so a head that copies a few tokens and
+        lowers the others is found token by token alone; a head may also score high and raise hardly any token most.
+        Where a curve falls steeply at the cut-off in use, the count is a matter of convention.
     """)
     rows = [
         (
@@ -53,7 +53,7 @@ def cutoffs(study: Study) -> Section | None:
         for row in both.itertuples(index=False)
     ]
     table = Table(
-        f"Copying called by eigenvalues, and token by token: the share of tokens that are first in their own OV row "
+        f"Copying by eigenvalues, and token by token: the share of tokens that are first in their own OV row "
         f"with its 95 % interval (tokens taken as independent; chance is {1 / model.d_vocab:.2%}).",
         (*words("Head", "By eigenvalues"), *numbers("Own token first", "Interval"), *words("Beyond chance")),
         rows,
@@ -62,7 +62,7 @@ def cutoffs(study: Study) -> Section | None:
         f"cutoffs_{name}",
         "Heads counted, against the cut-off",
         "How many heads reach each cut-off of a score. Dashed: the cut-off in use; grey: what chance or uniform "
-        "attention gives. The position share counts whatever the head's attention, and the reverse.",
+        "attention gives. Of the two criteria for positional heads each is counted by itself.",
         draw_cutoffs,
         model,
         scoring,

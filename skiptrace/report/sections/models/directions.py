@@ -79,8 +79,8 @@ def said(whole: pd.DataFrame) -> list[str]:
         prose("""
             The circuit of a head is a sum of directions: what one reads of a token, times what it then writes. A
             direction has two poles: a token at one raises (or attends to) what stands at the same pole across from it,
-            and lowers what stands at the other. Entries are weighed by how often their tokens occur. Values too near to
-            each other to be told apart are read as one group, without poles.
+            and lowers what stands at the other. Entries are weighted by how often their tokens occur. Directions with
+            singular values too close to tell apart are read as one group, without poles.
         """),
         f"Effective rank: {'; '.join(parts)}. {_copying(ranks['ov'])}",
     ]
@@ -97,10 +97,10 @@ def _copying(ov: pd.DataFrame) -> str:
     if copying[0] <= copying[1] + BEYOND * copying[2]:
         return f"No head copies beyond chance: {best['name']} comes nearest {beside}."
     many = by[0] > by[1] + BEYOND * by[2]
-    told = "it copies by many directions, not by one" if many else "no more than by chance"
+    verdict = "it copies by many directions, not by one" if many else "no more than by chance"
     return (
         f"{best['name']} lies furthest above random heads in copying {beside}, and the effective number of directions "
-        f"that do it is {by[0]:.1f} (random heads {by[1]:.1f} ± {by[2]:.1f}): {told}."
+        f"that do it is {by[0]:.1f} (random heads {by[1]:.1f} ± {by[2]:.1f}): {verdict}."
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from skiptrace.config.verification import VerificationParams
+from skiptrace.evidence.support import Support
 from skiptrace.evidence.tables import CHECKED, FUNNEL
 from skiptrace.evidence.used import Use
 from skiptrace.report.inputs import ModelResult, Study
@@ -46,28 +47,35 @@ def evidence(study: Study) -> Section | None:
     )
     use = checked["use"].value_counts(normalize=True)
     support = checked["support"].value_counts(normalize=True)
-    text = prose(f"""
-        {len(checked):,} mined rows were checked in {params.contexts} constructed contexts each: held-out text that
-        ends in the destination, with the source written in before it. The effect is the change in log p(output)
-        when the head may not attend from the destination to the source (edge ablation). A row is causally
-        consistent when its effect is above zero and above that of {params.null_rows} random rows per head of
-        similar frequency (false-discovery rate {params.fdr:.0%}): {checked["consistent"].mean():.1%} are. That
-        alone says little, since mined rows are the largest entries of the product that the model computes: of rows
-        mined by the same rule from heads whose weights are rotated at random {matched.get("rotated", np.nan):.1%}
-        are consistent too, from Gaussian heads {matched.get("gaussian", np.nan):.1%}. The training text supports
-        {support.get("supported", 0):.1%} of the rows (A … B C comes more often than B C alone predicts, errors
-        clustered by document), contradicts {support.get("contradicted", 0):.1%}, and is too small to decide for the
-        others: the model can do what the training text does not show. The effect exceeds that at each of
-        {params.other_destinations} other destinations of similar frequency for {checked["specific"].mean():.0%} of
-        the rows (chance {1 / (1 + params.other_destinations):.0%}); a row whose destination does not matter is a
-        skip-bigram. On held-out text as it is, with nothing written in, cutting the edge raises the loss on the
-        true next token for {use.get("used", 0):.1%} of the rows (used), lowers it for {use.get("harmful", 0):.1%}
-        (harmful), shows no effect for {use.get("no effect seen", 0):.1%}, and {use.get("too rare to say", 0):.1%}
-        are too rare to say: errors are clustered by document, and false discoveries controlled. The same
-        measurement calls {used.get("rotated", np.nan):.1%} of the rows mined from rotated heads used, and
-        {harmful.get("rotated", np.nan):.1%} harmful; of those from Gaussian heads
-        {used.get("gaussian", np.nan):.1%} and {harmful.get("gaussian", np.nan):.1%}.
-    """)
+    texts = [
+        prose(f"""
+            {len(checked):,} mined rows were checked in {params.contexts} constructed contexts each: held-out text that
+            ends in the destination, with the source written in before it. The effect is the change in log p(output)
+            when the head may not attend from the destination to the source (edge ablation). A row is causally
+            consistent when its effect is above zero and above that of {params.null_rows} random rows per head of
+            similar frequency (false-discovery rate {params.fdr:.0%}): {checked["consistent"].mean():.1%} are. That
+            alone says little, since mined rows are the largest entries of the product that the model computes: of rows
+            mined by the same rule from heads whose weights are rotated at random {matched.get("rotated", np.nan):.1%}
+            are consistent too, from Gaussian heads {matched.get("gaussian", np.nan):.1%}.
+        """),
+        prose(f"""
+            The training text supports {support.get("supported", 0):.1%} of the rows (A … B C comes more often than B C
+            alone predicts, errors clustered by document), contradicts {support.get("contradicted", 0):.1%}, and is too
+            small to decide for the others: the model can do what the training text does not show. The effect exceeds
+            that at each of {params.other_destinations} other destinations of similar frequency for
+            {checked["specific"].mean():.0%} of the rows (chance {1 / (1 + params.other_destinations):.0%}); a row whose
+            destination does not matter is a skip-bigram.
+        """),
+        prose(f"""
+            On held-out text as it is, with nothing written in, cutting the edge raises the loss on the true next token
+            for {use.get("used", 0):.1%} of the rows (used), lowers it for {use.get("harmful", 0):.1%} (harmful), and
+            shows no effect for {use.get("no effect seen", 0):.1%}; the other {use.get("too rare to say", 0):.1%} are
+            too rare there to say. Errors are clustered by document, and false discoveries controlled. Of rows mined
+            from rotated heads the same measurement calls {used.get("rotated", np.nan):.1%} used and
+            {harmful.get("rotated", np.nan):.1%} harmful, of those from Gaussian heads
+            {used.get("gaussian", np.nan):.1%} and {harmful.get("gaussian", np.nan):.1%}.
+        """),
+    ]
     best = checked.sort_values("rank_evidence").head(settings.report.bigrams)
     table = Table(
         prose("""
@@ -80,14 +88,14 @@ def evidence(study: Study) -> Section | None:
         explained(
             (
                 *words("Head", "Skip-trigram"),
-                *numbers("Effect", "Replaced", "Random rows", "p(out)", "A … B C", "Expected", "Lift"),
-                *words("Corpus", "On text"),
+                *numbers("Effect", "Replaced", "Random rows", "p(out)", "A … B C (expected)", "Lift"),
+                *words("Consistent", "On text", "Corpus"),
                 *numbers("Loss there"),
                 *words("Survives"),
             ),
             CHECKED,
-            "- - effect_nats replaced_nats null_mean p_out corpus_count corpus_expected corpus_lift support use "
-            "used_nats survives",
+            "- - effect_nats replaced_nats null_mean p_out corpus_count corpus_lift consistent use support used_nats "
+            "survives",
         ),
         [_row(r) for r in best.to_dict("records")],
     )
@@ -96,15 +104,16 @@ def evidence(study: Study) -> Section | None:
         f"effects_{name}",
         "Effect against lift",
         "To the right of zero the attention edge raises the output token, as the weights say; above the dashed line "
-        "the training text has the skip-trigram more often than expected. Rows that the training text does not "
-        "contain are left out.",
+        "the training text has the skip-trigram more often than expected. Colours: what the corpus says; filled where "
+        "the row is consistent, ringed in black where it is used on held-out text. Rows that the training text does "
+        "not contain are left out.",
         draw_effects,
         checked,
     )
     return Section(
         f"{name}-evidence",
         f"{name}: which skip-trigrams survive",
-        [text],
+        texts,
         [_funnel(model, params), table, _rankings(checked), drawn],
     )
 
@@ -119,11 +128,11 @@ def _row(row: dict[str, Any]) -> tuple[Cell, ...]:
         f"{row['replaced_nats']:+.2f} ± {row['replaced_se']:.2f}",
         f"{row['null_mean']:.2f} ± {row['null_sd']:.2f}",
         f"{row['p_out']:.2f}",
-        f"{row['corpus_count']:,}",
-        f"{row['corpus_expected']:,.0f}",
+        f"{row['corpus_count']:,} ({row['corpus_expected']:,.0f})",
         lift if np.isfinite(row["corpus_lift"]) else "–",
-        row["support"],
+        "yes" if row["consistent"] else "no",
         row["use"],
+        row["support"],
         f"{row['used_nats']:+.3f} ± {row['used_se']:.3f}" if np.isfinite(row["used_se"]) else "–",
         "yes" if row["survives"] else "no",
     )
@@ -161,17 +170,15 @@ def _rankings(checked: pd.DataFrame) -> Table:
     rankings = {"published rule": "rank_published", "expected gain": "rank_expected", "by evidence": "rank_evidence"}
     rows: list[tuple[Cell, ...]] = []
     for label, column in rankings.items():
-        shares = []
         for leading in LEADING:
             top = checked[checked[column] <= leading]
-            kept = [top["support"] == "supported", top["survives"].astype(bool)]
-            shares += [f"{each.mean():.0%}" if len(top) else "–" for each in kept]
-        rows.append((label, *shares))
-    heads = [f"{what}, first {n:,}" for n in LEADING for what in ("Supported", "Survive")]
+            passed = (top["consistent"], top["use"] == Use.USED, top["support"] == Support.SUPPORTED, top["survives"])
+            shares = (f"{each.astype(bool).mean():.0%}" if len(top) else "–" for each in passed)
+            rows.append((label, f"{leading:,}", *shares))
     return Table(
-        "The share of the first rows of each ranking that survives. The ranking by evidence uses the results of the "
-        "check.",
-        (*words("Ranking"), *numbers(*heads)),
+        "The share of the first rows of each ranking that is consistent, used on text as it is, supported by the "
+        "corpus, and that survives. The ranking by evidence uses the results of the check.",
+        (*words("Ranking"), *numbers("First rows", "Consistent", "Used", "Supported", "Survive")),
         rows,
     )
 
@@ -188,15 +195,17 @@ def draw_effects(checked: pd.DataFrame) -> str:
         axes = drawn.subplots()
         for label, chosen, colour in groups:
             part = seen[chosen]
+            consistent, used = part["consistent"].astype(bool), (part["use"] == Use.USED).to_numpy()
             axes.scatter(
                 part["effect_nats"],
                 part["corpus_lift"],
-                s=9,
+                s=9 + 11 * used,
                 alpha=0.6,
-                color=colour,
-                lw=0,
-                label=f"{label} ({len(part)})",
+                facecolors=[colour if each else "none" for each in consistent],
+                edgecolors=["black" if each else colour for each in used],
+                lw=0.6,
             )
+            axes.scatter([], [], s=9, color=colour, label=f"{label} ({len(part)})")
         axes.axhline(1, color=GREY, lw=1, ls="--")
         axes.axvline(0, color=GREY, lw=1, ls="--")
         axes.set_yscale("log")

@@ -26,12 +26,14 @@ from skiptrace.report.rendering.tokens import visible
 PLANE_PAIRS = 8  # pairs of each family that are drawn
 
 
-def features(study: Study) -> Section:
+def features(study: Study) -> Section | None:
     """Whether families of token pairs differ by one direction."""
     name, model, settings = study.name, study.model, study.settings
     texts = study.corpus.vocabulary["token"]
     table = model.composed.directions
     known = table[table["cosine"].notna()]
+    if known.empty:  # as in planted text, which has no words with capitals or plurals
+        return None
     text = prose(f"""
         If features are directions, tokens that differ in one respect differ by one vector: differences within a
         family point the same way, and a + (b′ − a′) leads to b.
@@ -59,7 +61,7 @@ def features(study: Study) -> Section:
         )
         for r in table.itertuples(index=False)
     ]
-    told = Table(
+    families = Table(
         prose("""
             Families of token pairs. Cosine: mean between the differences of two pairs. Apart: the same for mismatched
             pairs, with first tokens from one random half of the pairs and second tokens from the other. Parallelogram:
@@ -76,7 +78,7 @@ def features(study: Study) -> Section:
         ),
         rows,
     )
-    blocks: list[Block] = [told]
+    blocks: list[Block] = [families]
     if len(model.composed.plane):
         blocks.append(
             figure(
@@ -109,8 +111,10 @@ def _verdict(known: pd.DataFrame, null_sd: float) -> str:
     shown, rest = (
         ", ".join(f"{r.family} ({r.matrix})" for r in known[kept].itertuples(index=False)) for kept in (both, ~both)
     )
+    if not shown:
+        return "Both tests together, by more than two standard errors over pairs, show one direction for none of them."
     return (
-        f"One direction is shown, by both tests and more than two standard errors over pairs, for {shown or 'none'}. "
+        f"One direction is shown, by both tests and more than two standard errors over pairs, for {shown}. "
         + (f"It is not shown for {rest}." if rest else "")
     ).rstrip()
 

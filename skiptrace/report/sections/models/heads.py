@@ -61,13 +61,13 @@ SCORES = (
         lambda h: with_error(h.previous_token, NORMAL * h.previous_token_se),
         "previous_token",
     ),
-    Score(Column("Even", numeric=True), lambda h: f"{h.previous_token_uniform:.2f}", "previous_token_uniform"),
+    Score(Column("Uniform", numeric=True), lambda h: f"{h.previous_token_uniform:.2f}", "previous_token_uniform"),
     Score(
         Column("Prefix matching", numeric=True),
         lambda h: with_error(h.prefix_matching, NORMAL * h.prefix_matching_se),
         "prefix_matching",
     ),
-    Score(Column("Even", numeric=True), lambda h: f"{h.prefix_matching_uniform:.2f}", "prefix_matching_uniform"),
+    Score(Column("Uniform", numeric=True), lambda h: f"{h.prefix_matching_uniform:.2f}", "prefix_matching_uniform"),
     Score(Column("Attention to start", numeric=True), lambda h: f"{h.bos_attention:.2f}", "bos_attention"),
 )
 
@@ -86,8 +86,8 @@ def heads(study: Study) -> Section | None:
             {scoring.null_draws} random heads. Position share: r² of the position term with the attention scores on
             text, beside that of random heads. Previous token: mean attention to the token before, on text. Prefix
             matching: mean attention to what followed earlier occurrences, on {length} random tokens repeated
-            {scoring.repeats} times. Uniform: the same for uniform attention. Attention sink: mean attention to the
-            first token of the context.
+            {scoring.repeats} times. Uniform: the same for uniform attention. Attention to start: mean attention
+            to the first token of the context, which holds nothing to be read.
         """),
         explained((s.column for s in SCORES), HEADS, " ".join(s.shown for s in SCORES)),
         rows,

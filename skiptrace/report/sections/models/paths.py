@@ -86,7 +86,7 @@ def _examples(model: ModelResult, texts: pd.Series) -> Table:
     return Table(
         "Right predictions on held-out text, split into paths: the paths that add most to the logit of the next "
         "token, and the token that most of it comes from. For each number of heads, the predictions to which such a "
-        "path contributes most.",
+        "path contributes most, in sentences where the text has any.",
         explained(
             (*words("Text", "Next"), *numbers("p(next)"), *words("Path"), *numbers("Logit"), *words("From", "Where")),
             EXAMPLES,

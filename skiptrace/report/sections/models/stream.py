@@ -35,7 +35,6 @@ def residual(study: Study) -> Section | None:
     weights, deletion = composed.virtual_weights, composed.deletion
     strongest = weights.loc[weights["z"].idxmax()]
     deleting = deletion[deletion["deletes"]]
-    shrinking = deleting[deleting["after"] < deleting["before"]]
     between = weights[weights["impossible_max"].notna()]
     among = "" if between.empty else _between_heads(between, params.null_sd)
     d_model = model.params.d_model
@@ -49,11 +48,11 @@ def residual(study: Study) -> Section | None:
         + among,
         prose(f"""
             A head can delete what an earlier writer wrote: read it and write its negative. Of {len(deletion)} pairs of
-            a head and an earlier writer, {len(deleting)} pass every test: the share of negative eigenvalues lies
+            a head and an earlier writer, {_passing(deleting)} every test: the share of negative eigenvalues lies
             {params.null_sd:g} standard deviations above random heads; on text the output points against what the stream
             holds there, with a cosine as many standard deviations below that of the same outputs at shuffled positions;
             and both are more extreme than in every pair in which the writer is not earlier, so that nothing can be
-            deleted. In {len(shrinking)} of them the output leaves the stream smaller than before.
+            deleted.
         """)
         + _strongest(deleting),
     ]
@@ -135,14 +134,22 @@ def _between_heads(weights: pd.DataFrame, null_sd: float) -> str:
     )
 
 
+def _passing(pairs: pd.DataFrame) -> str:
+    """How many pairs pass: `none passes`, `one passes`, `3 pass`."""
+    return {0: "none passes", 1: "one passes"}.get(len(pairs), f"{len(pairs)} pass")
+
+
 def _strongest(deleting: pd.DataFrame) -> str:
+    """The pair that deletes most, and whether what the stream holds gets smaller; nothing where none passes."""
     if deleting.empty:
         return ""
     one = deleting.loc[deleting["cosine"].idxmin()]
+    smaller = (deleting["after"] < deleting["before"]).sum()
     return (
-        f" The most: {one['head']} on what {one['writer']} wrote (cosine {one['cosine']:+.2f}; norm "
-        f"{one['before']:.2f} before, {one['after']:.2f} after, {one['after_shuffled']:.2f} with its outputs at "
-        "shuffled positions)."
+        f" The clearest is {one['head']} on what {one['writer']} wrote (cosine {one['cosine']:+.2f}): the norm of the "
+        f"stream there is {one['before']:.2f} before and {one['after']:.2f} after, {one['after_shuffled']:.2f} with "
+        "the head's outputs at shuffled positions."
+        + (f" {smaller or 'None'} of the {len(deleting)} leave it smaller than before." if len(deleting) > 1 else "")
     )
 
 

@@ -45,7 +45,7 @@ def terms(study: Study) -> Section | None:
         given = ("–",) if paper else ()
         rows.append((f"heads of layer {r.name}", str(r.paths), added, f"{r.added / r.paths:.4f}", removed, *given))
     columns = numbers("Paths", "Added", "Each", "Removed", *(["Published model"] if paper else []))
-    told = Table(
+    reductions = Table(
         "Reduction of the loss in nats per token, ± standard error over contexts. Added: when all lower orders are "
         "present; each: per path. Removed: how much the loss rises when the term alone is removed from the whole model."
         + (" Published: 24 heads and 144 virtual heads of the authors' two-layer model." if paper else ""),
@@ -62,7 +62,7 @@ def terms(study: Study) -> Section | None:
         table,
         paper,
     )
-    return Section(f"{name}-terms", f"{name}: term importance", [text], [told, drawn])
+    return Section(f"{name}-terms", f"{name}: term importance", [text], [reductions, drawn])
 
 
 def _of_virtual_heads(orders: pd.DataFrame, paper: bool) -> str:
@@ -71,8 +71,8 @@ def _of_virtual_heads(orders: pd.DataFrame, paper: bool) -> str:
     if virtual.empty:
         return ""
     one = virtual.iloc[0]
-    told = f" Virtual heads lower the loss by {one['added']:.2f} nats per token here"
-    return told + (f", by {published.TERMS[2].nats:g} in the published model." if paper else ".")
+    gain = f" Virtual heads lower the loss by {one['added']:.2f} nats per token here"
+    return gain + (f", by {published.TERMS[2].nats:g} in the published model." if paper else ".")
 
 
 def order_name(order: int) -> str:

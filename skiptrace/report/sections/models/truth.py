@@ -43,7 +43,7 @@ def truth(study: Study) -> Section | None:
             )
         )
     table = Table(
-        "K is the number planted, of accepted skip-trigrams the number accepted. False rows among the first K: "
+        "K is the number planted; for accepted skip-trigrams, the number accepted. False rows among the first K: "
         "crossings that the factored form forces / other rows "
         "that are causally consistent in the running model / rows that are not, or that were not checked.",
         (
@@ -76,7 +76,7 @@ def _against_counting(scores: pd.DataFrame) -> str:
     return (
         f"The best of these counts ({best['ranking']}, recall {best['recall']:.2f} at K) {verdict} than the weights "
         f"({own:.2f})".replace("as many than", "as many as")
-        + ": what stands in the text can be counted. What the weights tell and counts cannot is what the model does: "
+        + ": what stands in the text can be counted. What weights can say and counts cannot is what the model does: "
         "which head carries a rule, which planted rules it never learned, and the crossings that its factored form "
         "forces, which the text does not contain."
     )

@@ -36,8 +36,8 @@ def virtual(study: Study) -> Section | None:
     terms = composed.terms.set_index("name")
     copies = composed.virtual_heads[composed.virtual_heads["copies"]]
     text = prose(f"""
-        Two heads in sequence act as one: a virtual head with pattern A^h₂A^h₁ and OV circuit W_E W_OV^h₁ W_OV^h₂
-        W_U. Of the {len(composed.virtual_heads)} strongest, {len(copies)} have the eigenvalues of copying
+        Two heads in sequence act as one, a virtual head, whose pattern and OV circuit are products of theirs. Of the
+        {len(composed.virtual_heads)} strongest, {len(copies)} have the eigenvalues of copying
         ({settings.scoring.null_sd:g} standard deviations above random heads); of all tokens, at most
         {composed.virtual_heads["own_top1"].max():.1%} are first in their own row. Their K-composition circuits say
         instead what the later head looks for through the earlier one: an induction head looks for its own token, so

@@ -16,7 +16,7 @@ NOTED = {
     "replaced": ("Not UTF-8, replaced", "not UTF-8, replaced"),
     "skipped": ("Not UTF-8, skipped", "not UTF-8 text, skipped"),
     "unparsed": ("Not parsed", "not parsed, skipped"),
-    "repeated": ("Docstrings repeated", "has docstrings, or paragraphs of them, that stand earlier"),
+    "repeated": ("Docstrings repeated", "repeats docstrings, or paragraphs of them"),
     "separators": ("With a separator", "holds a separator of documents"),
 }
 
@@ -65,7 +65,7 @@ def cards(found: dict[str, Card]) -> list[Table]:
         (name, what, visible(source))
         for name, card in found.items()
         for kind, (_, what) in NOTED.items()
-        for source in getattr(card.notes, kind).examples
+        for source in dict.fromkeys(getattr(card.notes, kind).examples)
     ]
     if first:
         tables.append(Table("The first files of each kind above.", words("Corpus", "What", "File"), first))

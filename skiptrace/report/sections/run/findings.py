@@ -64,18 +64,18 @@ def attention(study: Study) -> Finding | None:
     ngrams = study.results.corpora[model.params.corpus].ngram_losses
     trigrams, longest = ngrams[2], ngrams[-1]
     entries = (
-        f"; of the rest, the mined rows shown first recover {mined:.1%}, {largest:,} entries chosen by loss "
+        f"; of the rest the first mined rows recover {mined:.1%}, {largest:,} entries chosen by loss "
         f"{shares[largest]:.0%}"
         if largest is not None and mined is not None
         else ""
     )
     return Finding(
-        f"{salience_left(model):.0%} of what attention adds needs no token to look for another",
+        f"{salience_left(model):.0%} of what attention adds needs no matching of tokens",
         bracketed(gain, gain - error, gain + error, "nats"),
-        f"per token is what attention adds to model {name}; that share is left when attention scores are one number "
-        f"for the source plus one for the destination{entries}",
-        f"loss {numbers['direct']:.2f} without heads, {numbers['whole']:.2f} with them; a smoothed model of the two "
-        f"tokens before {trigrams:.2f}, of the four before {longest:.2f}",
+        f"per token is what attention adds to model {name}; that share is left when every attention score is one "
+        f"number for the source plus one for the destination{entries}",
+        f"loss {numbers['direct']:.2f} without heads, {numbers['whole']:.2f} with them; smoothed trigrams "
+        f"{trigrams:.2f}, 5-grams {longest:.2f}",
         _example(study, model, 0),
         Link("what attention adds", f"{name}-account"),
     )
@@ -115,7 +115,7 @@ def heads(study: Study) -> Finding | None:
     return Finding(
         f"{copying} of {len(model.heads)} heads copy: what they attend to becomes likelier",
         share(own.share, own.low, own.high),
-        f"of all tokens are raised most by themselves in {own.name}, the head that copies most tokens",
+        f"of all tokens raise themselves most in {own.name}, the head that copies most tokens",
         f"chance {1 / model.d_vocab:.2%}; a copying score {study.settings.scoring.null_sd:g} standard deviations above "
         "random heads counts",
         _copy(study, model),
@@ -133,9 +133,8 @@ def composition(study: Study) -> Finding | None:
     assert cut is not None
     uniform = model.composed.induction["prefix_matching_uniform"].max()
     error = NORMAL * cut.change_se
-    makers = "Two layers make" if model.params.n_layers == 2 else "Heads in turn make"
     return Finding(
-        f"{makers} an induction head: {cut.induction} finds what came next last time, through {cut.before}",
+        f"{cut.before} makes {cut.induction} an induction head: it repeats what came next",
         f"{cut.intact:.2f} → {cut.without:.2f}",
         f"of its attention is on what followed earlier occurrences, with {cut.before} and without it: a change of "
         f"{bracketed(cut.change, cut.change - error, cut.change + error)}",
@@ -151,11 +150,11 @@ def features(study: Study) -> Finding | None:
         if isinstance(dictionary.params, ModelDictionaryParams) and len(dictionary.shown):
             shown = dictionary.shown.iloc[0]
             return Finding(
-                f"{shown['l0']:.0f} sparse features a token keep {shown['loss_recovered']:.0%} of what the "
-                f"{SITES.get(shown['site'], shown['site'])} adds",
+                f"{shown['l0']:.0f} sparse features keep {shown['loss_recovered']:.0%} of the "
+                f"{SITES.get(shown['site'], shown['site'])}",
                 _recovered(shown),
-                f"of the loss between mean ablation and the model, with {shown['l0']:.1f} entries of a dictionary in "
-                f"place of the {SITES.get(shown['site'], shown['site'])}",
+                f"of the loss between mean ablation and the model, with {shown['l0']:.1f} entries of a dictionary at "
+                f"each token in place of the {SITES.get(shown['site'], shown['site'])}",
                 f"the mean for the current token alone {shown['token_mean_recovered']:.0%}, as many principal "
                 f"components {shown['pca_recovered']:.0%}",
                 _feature(dictionary.contexts),
@@ -204,8 +203,8 @@ def _text(study: Study, model: ModelResult) -> tuple[Positions, list[str]] | Non
 
 def _first(rows: pd.DataFrame, tokens: tuple[str, ...], find: Callable[..., Excerpt | None]) -> Excerpt | None:
     """Text for the first of the rows whose tokens a reader recognises, else for the first that the text has."""
-    told = rows.head(TRIED).to_dict("records")
-    for row in sorted(told, key=lambda row: -sum(_readable(str(row[token])) for token in tokens)):
+    first = rows.head(TRIED).to_dict("records")
+    for row in sorted(first, key=lambda row: -sum(_readable(str(row[token])) for token in tokens)):
         if (found := find(*(int(row[f"{token}_id"]) for token in tokens))) is not None:
             return found
     return None

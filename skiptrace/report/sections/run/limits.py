@@ -16,12 +16,19 @@ STUDIES = {
 
 def limits(study: Study) -> Section | None:
     """What the studies of a model leave out so that they fit the time budget, and this page its size."""
+    over = [
+        f"{name}, {STUDIES[which]}: {plan.over()}."
+        for name, found in study.limited.items()
+        for which, plan in found.items()
+        if plan.over()
+    ]
     rows = [
         (name, STUDIES[cut.study], cut.size.replace("_", " "), f"{cut.kept:,}", f"{cut.asked:,}")
         for name, found in study.limited.items()
-        for cut in found
+        for plan in found.values()
+        for cut in plan.cuts
     ]
-    if not rows:
+    if not rows and not over:
         return None
     table = Table(
         "Sizes that were lowered, the others are those of the parameters. Heads are drawn at random, always the same; "
@@ -29,8 +36,8 @@ def limits(study: Study) -> Section | None:
         (*words("Model", "Of", "What"), *numbers("Looked at", "Asked for")),
         rows,
     )
-    told = (
+    chosen = (
         "Studies fit `budget.minutes` by estimate, operations at a stated rate, so that the same is left out on every "
         "machine; a larger budget leaves out less. Look-ups are as many as keep this page small."
     )
-    return Section("limits", "What the budget leaves out", [told], [table])
+    return Section("limits", "What the budget leaves out", [chosen, *over], [table])

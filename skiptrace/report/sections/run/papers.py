@@ -26,7 +26,7 @@ def beside_the_papers(results: Results, settings: Settings) -> Table:
         "What the papers found and what this run found, each beside what chance or a baseline gives. The models of the "
         "papers differ in size, text and training: twelve heads of 64 a layer, contexts of 2,048, some 50,000 tokens. "
         "Numbers that differ are no contradiction; the kinds of heads are what to compare.",
-        words("Question", "Papers", "This run", "Beside it", "Evidence"),
+        words("Question", "Papers", "This run", "For comparison", "Evidence"),
         rows,
     )
 

@@ -34,7 +34,7 @@ def provenance(study: Study) -> Section:
         ],
         [
             Table(
-                "Files under revision, by git object id.",
+                "Files in git, by object id.",
                 words("File", "Git object"),
                 [(p.as_posix(), git_blob(p)) for p in revisioned],
             ),

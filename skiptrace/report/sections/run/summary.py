@@ -28,36 +28,38 @@ NAMED = 4  # packages of a corpus that are named; of more, their number is
 def lead(study: Study) -> str:
     """What was trained on what, with the losses: a sentence for every corpus, planted text last."""
     results = study.results
-    told = []
+    sentences = []
     for name in sorted(results.corpora, key=lambda name: results.corpora[name].params.kind == "planted"):
         models = {m: model for m, model in results.models.items() if model.params.corpus == name}
         if not models:
             continue
         corpus = results.corpora[name]
         size = corpus.train.characters + corpus.valid.characters
-        losses = ", ".join(f"{m} {model.valid_loss:.2f}" for m, model in models.items())
         imported = any(m.config is not None and m.config.imported_from is not None for m in models.values())
-        verb = "are studied on" if imported and len(models) > 1 else "is studied on" if imported else "read"
-        said = f"{_models(models)} {verb} {_amount(size)} characters of {_text(name, corpus)}"
+        plural = len(models) > 1
+        verb = ("are" if plural else "is") + " studied on" if imported else "read" if plural else "reads"
+        shapes = _joined([_model(m, model) for m, model in models.items()])
+        said = f"model{'s' * plural} {shapes} {verb}"
         if corpus.params.kind == "planted":
-            told.append(f"As a control, {_models(models).partition(' of ')[0]} read {_text(name, corpus)}.")
+            sentences.append(f"As a control, {said} {_text(name, corpus)}.")
         else:
-            beside = f"a smoothed bigram model {corpus.bigram_loss:.2f}"
-            told.append(f"{said}; loss on held-out text in nats per token: {losses}; {beside}.")
-    return " ".join(line[0].upper() + line[1:] for line in told)
+            read = f"{said[0].upper()}{said[1:]} {_amount(size)} characters of {_text(name, corpus)}"
+            sentences.append(f"{read} (smoothed bigrams: {corpus.bigram_loss:.2f}).")
+    bare = all(m.config is None or m.config.attn_only for m in results.models.values())
+    kind = "Attention-only transformers" if bare else "Transformers"
+    return " ".join([f"{kind}, with their loss on held-out text in nats per token.", *sentences])
 
 
-def _models(models: dict[str, ModelResult]) -> str:
-    counts = [model.params.n_layers for model in models.values()]
-    depths = [("zero", "one", "two", "three")[n] if n < 4 else str(n) for n in counts]
-    said = f"{', '.join(depths[:-1])} and {depths[-1]}" if depths[1:] else depths[0]
-    layers = f"{said} layer" if said == "one" else f"{said} layers"
-    shapes = {(m.params.n_heads, m.params.d_head) for m in models.values() if m.params.n_layers > 0}
-    of = " of " + " or ".join(f"{n} heads of {d}" for n, d in sorted(shapes)) if shapes else ""
-    bare = all(m.config is None or m.config.attn_only for m in models.values())
-    kind = "attention-only transformers" if bare else "transformers"
-    kind = kind if len(models) > 1 else f"{'an' if bare else 'a'} {kind[:-1]}"
-    return f"{kind} with {layers}{of}"
+def _model(name: str, model: ModelResult) -> str:
+    """A model, its size and its loss: `one (one layer of 8 heads of 16: 4.17)`."""
+    p = model.params
+    count = ("no", "one", "two", "three")[p.n_layers] if p.n_layers < 4 else str(p.n_layers)
+    heads = f" of {p.n_heads} heads of {p.d_head}" if p.n_layers else ""
+    return f"{name} ({count} layer{'s' * (p.n_layers != 1)}{heads}: {model.valid_loss:.2f})"
+
+
+def _joined(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if names[1:] else names[0]
 
 
 def _amount(characters: int) -> str:
@@ -66,15 +68,15 @@ def _amount(characters: int) -> str:
 
 def _text(name: str, corpus: CorpusResult) -> str:
     """What a corpus is, in a few words."""
-    params, tokens = corpus.params, f"{len(corpus.vocabulary):,} kinds of tokens"
+    params = corpus.params
     if isinstance(params, PackagesCorpus):
         packages = [package.partition("==")[0] for package in params.packages]
         what = {"all": "the source text", "strings": "the string literals"}.get(params.extract, f"the {params.extract}")
-        named = f"{', '.join(packages[:-1]) + ' and ' if packages[1:] else ''}{packages[-1]}"
-        return f"{what} of {named if len(packages) <= NAMED else f'{len(packages)} Python packages'} ({tokens})"
+        named = _joined(packages) if len(packages) <= NAMED else f"{len(packages)} Python packages"
+        return f"{what} of {named}"
     if isinstance(params, PlantedCorpus):
         return "text with planted rules"
-    return f"corpus {name} ({tokens})"
+    return f"corpus {name}"
 
 
 def summary(study: Study) -> Section:

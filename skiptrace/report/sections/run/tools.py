@@ -20,10 +20,18 @@ EXPLORER = prose("""
 """)
 
 SKIPS = (
-    "Sort by any column, filter by head, by what survives every test, by copying (the output is the source, spaces "
-    "and case aside), by words alone, by the least effect and lift; a token leads to the explorer. What is chosen "
+    "Sort by any column, filter by head, by what is consistent, used on text as it is or supported by the corpus, by "
+    "what survives every test, by copying (the output is the source, spaces and case aside), by words alone, by the "
+    "least effect and lift; a token leads to the explorer. What is chosen "
     "stands in the page's address; CSV saves the rows that are left."
 )
+# The three words of evidence, which stand together wherever one is said, and whether all tests were passed.
+VERDICTS = {
+    "Consistent": CHECKED["consistent"],
+    "On text": CHECKED["use"],
+    "Corpus": CHECKED["support"],
+    "Survives": CHECKED["survives"],
+}
 SHOWN = {
     "Mined": SKIP_TRIGRAMS["rank"],
     "Saves": ROWS["nats"],
@@ -32,7 +40,7 @@ SHOWN = {
     "Score": SKIP_TRIGRAMS["score"],
     "Effect": CHECKED["effect_nats"],
     "Lift": CHECKED["corpus_lift"],
-    "Survives": CHECKED["survives"],
+    **VERDICTS,
 }
 # Beside those, in the tables of the explorer.
 LOOKED_UP = {
@@ -43,7 +51,7 @@ LOOKED_UP = {
     "p(out)": CHECKED["p_out"],
     "A … B C": CHECKED["corpus_count"],
     "Lift": CHECKED["corpus_lift"],
-    "Survives": CHECKED["survives"],
+    **VERDICTS,
 }
 
 PATTERNS = prose("""
@@ -78,7 +86,8 @@ def all_skip_trigrams(study: Study) -> Section | None:
     columns = tuple(Column(heading, False, meaning(column)) for heading, column in SHOWN.items())
     table = (
         f"At most {study.settings.report.explorer_rows:,} rows a model: those with evidence, supported by the corpus "
-        f"and worth most first, then the others in the order in which they were mined, one click away (Mined). {SKIPS}"
+        "and worth most first, then the others in the order in which they were mined (sort by Mined for that order "
+        f"alone). {SKIPS}"
     )
     return Section("skip-trigrams", "All skip-trigrams", [], [Tool("skips", table, columns)])
 

@@ -29,7 +29,7 @@ def norms(study: Study) -> Section:
     counts["per_dimension"] = counts["kept"] / counts["key"].map(_dimensions(tables["norms"]))
 
     mean = counts.groupby(["size", "sparsity"])["kept"].mean()
-    told = "; ".join(
+    kept = "; ".join(
         f"{size}: {mean[size].iloc[0]:.0f} at S = {mean[size].index[0]:g}, {mean[size].iloc[-1]:.0f} at "
         f"{mean[size].index[-1]:g}"
         for size in counts["size"].unique()
@@ -37,7 +37,7 @@ def norms(study: Study) -> Section:
     text = (
         "Expected: dense features are kept up to the number of dimensions, each in a direction of its own; the "
         "sparser they are, the more are kept, and the more they interfere. Measured, features kept on average over "
-        f"seeds: {told}."
+        f"seeds: {kept}."
     )
     return Section(
         "superposition-norms",

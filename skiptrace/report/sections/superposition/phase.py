@@ -54,7 +54,7 @@ def phase(study: Study) -> Section:
         if np.isfinite(found.density)
         else "no trained model of two features is antipodal"
     )
-    told = "; ".join(
+    agreement = "; ".join(
         f"{n} features: {share[n]:.1%} of cells agree with the optimum ({ideal[n]:.1%} with the ideal weights), and "
         f"training costs at most {excess.max()[n]:.2%} more than it (median {excess.median()[n]:.3%})"
         for n in share.index
@@ -64,8 +64,8 @@ def phase(study: Study) -> Section:
         importance and on density. Expected: with ideal weights, unit columns that stay fixed, the losses L = r(p/3
         − p²/4), p/3 − p²/4 and (1 + r)p²/6 meet at the triple point r = {theory.TRIPLE.importance:g}, p = 4/7 =
         {theory.TRIPLE.density:.3f}. The optimum moves norms and biases too: it is found by descent on the exact
-        expected loss from every configuration and from the trained weights. Measured: {told}; {reached}. Losses are
-        expected exactly, over which features are active, so that rare features that meet count as often as they do.
+        expected loss from every configuration and from the trained weights. Measured: {agreement}; {reached}. Losses
+        are expected exactly, over which features are active, so that rare features that meet count as often as they do.
     """)
     return Section("superposition-phase", "Superposition: phase diagrams", [text], blocks)
 

@@ -28,7 +28,7 @@ def vectors(study: Study) -> Section:
     capped = int((table["optimised"] >= table["largest"]).sum())
     text = prose(f"""
         Expected: the number of vectors whose cosines all stay within ε grows exponentially with the dimension; at
-        least e^{{dε²/4}} fit, and Welch's bound says how many at most, while dε² < 1. Measured: optimisation
+        least exp(dε²/4) fit, and Welch's bound says how many at most, while dε² < 1. Measured: optimisation
         reaches {(finite["optimised"] / finite["welch"]).mean():.0%} of Welch's bound on average over the
         {len(finite)} cells where it is finite and never exceeds
         it{"" if (finite["optimised"] <= finite["welch"]).all() else ", except by rounding"}; it finds
@@ -77,7 +77,7 @@ def draw_vectors(table: pd.DataFrame) -> str:
             axes.plot(
                 mine["d"], mine["drawn"], marker="s", ms=4, color=COLOURS[1], label="random draws, kept if they fit"
             )
-            axes.plot(mine["d"], mine["exponential"], color=COLOURS[2], lw=1.2, ls="--", label="e^{dε²/4}: at least")
+            axes.plot(mine["d"], mine["exponential"], color=COLOURS[2], lw=1.2, ls="--", label="exp(dε²/4): at least")
             axes.plot(
                 mine["d"],
                 mine["johnson_lindenstrauss"],
