@@ -16,13 +16,14 @@ from skiptrace.account.rows import saved_by
 from skiptrace.config.mining import MiningParams
 from skiptrace.dictionary import sites
 from skiptrace.evidence.causal import frequency_matched, log_p
-from skiptrace.evidence.used import judged, measured
+from skiptrace.evidence.used import measured
 from skiptrace.features.parts import Parts
 from skiptrace.mining.skip_trigrams import ROLES, average_draws, expected, published
 from skiptrace.mining.vocabulary import Vocabulary
 
 KEYS = ["head", "source", "destination", "out"]
 MINED, RANDOM = "mined", "random"
+ORDERS = ("published", "expected")  # the rules of mining
 
 
 def mine(split: Parts, features: Vocabulary, tokens: Vocabulary, params: MiningParams, most: int) -> pd.DataFrame:
@@ -35,7 +36,7 @@ def mine(split: Parts, features: Vocabulary, tokens: Vocabulary, params: MiningP
     `rank_expected`.
     """
     within, outs = features.eligible_ids(params.min_count), tokens.eligible_ids(params.min_count)
-    found = []
+    parts = []
     for head, (qk, ov) in enumerate(zip(split.qk, split.ov, strict=True)):
         ov = ov.centred().restricted(within, outs)
         rules = {
@@ -43,6 +44,8 @@ def mine(split: Parts, features: Vocabulary, tokens: Vocabulary, params: MiningP
             "expected": expected(qk, ov, features, params, average_draws(qk, features, params)),
         }
         for name, made in rules.items():
+            if made.selected.empty:
+                continue
             places = [torch.from_numpy(made.selected[role].to_numpy().astype(np.int64)) for role in ROLES]
             raised = ov.entries(places[0], places[2])
             each = {
@@ -56,12 +59,17 @@ def mine(split: Parts, features: Vocabulary, tokens: Vocabulary, params: MiningP
                 "rule": name,
             }
             table = pd.DataFrame(each)
-            found.append(table[(table["ov"] > 0) & (table["score"] > 0)])
-    every = pd.concat(found, ignore_index=True)
+            parts.append(table[(table["ov"] > 0) & (table["score"] > 0)])
+    if not parts:
+        return pd.DataFrame(columns=[*KEYS, "qk", "ov", *(f"rank_{name}" for name in ORDERS)])
+    every = pd.concat(parts, ignore_index=True)
     every["rank"] = 1 + every.sort_values("score", ascending=False, kind="stable").groupby("rule").cumcount()
-    ranks = every[every["rank"] <= most].pivot_table(index=KEYS, columns="rule", values="rank")
-    ranks = ranks.reindex(columns=["published", "expected"]).add_prefix("rank_").reset_index()
-    return ranks.merge(every[[*KEYS, "qk", "ov"]].drop_duplicates(KEYS), on=KEYS)
+    first = every[every["rank"] <= most]
+    found = every[[*KEYS, "qk", "ov"]].drop_duplicates(KEYS)
+    for name in ORDERS:
+        ranks = first.loc[first["rule"] == name, [*KEYS, "rank"]].rename(columns={"rank": f"rank_{name}"})
+        found = found.merge(ranks, on=KEYS, how="left")
+    return found.dropna(subset=[f"rank_{name}" for name in ORDERS], how="all").reset_index(drop=True)
 
 
 def matched(split: Parts, rows: pd.DataFrame, features: Vocabulary, tokens: Vocabulary, seed: int) -> pd.DataFrame:
@@ -207,14 +215,13 @@ def edges(
     document: Int[np.ndarray, "batch places"],
     least: Float[Tensor, " features"],
     places: int,
-    fdr: float,
 ) -> Cut:
     """What happens where the head may no longer attend from the destination to places where the source is active.
 
     At up to `places` places where the destination's activation is at least `least`, with the source's at least that
     before it in the document, those edges are cut and the rest of the attention is scaled up to one, as
     `evidence.causal` does for tokens; only the last layer's output at the destination changes. Columns:
-    `evidence.tables.USED`, errors clustered by document.
+    `evidence.tables.USED` without `use`, and `documents`, by which errors are clustered.
     """
     head, source, _, out = _ids(rows)
     at = where(split, rows, windows, document, least, places)
@@ -240,7 +247,7 @@ def edges(
         target = window[1:][place]
         loss[mine_] = (log_p(intact, target) - log_p(without, target)).double().numpy()
         fall[mine_] = (log_p(intact, out[row]).exp() - log_p(without, out[row]).exp()).double().numpy()
-    found = judged(measured(at.row, loss, fall, document[at.window, at.place - 1], len(rows)), fdr)
+    found = measured(at.row, loss, fall, document[at.window, at.place - 1], len(rows))
     return Cut(found.set_axis(rows.index), at, most, loss)
 
 

@@ -21,6 +21,7 @@ from skiptrace.config.mining import MiningParams
 from skiptrace.dictionary import sites
 from skiptrace.dictionary.language import documents, token_means
 from skiptrace.dictionary.measures import statistics
+from skiptrace.evidence.used import judged
 from skiptrace.features import orders, rows
 from skiptrace.features.dictionary import Features, learned, random
 from skiptrace.features.parts import Parts, Running, losses, parts
@@ -304,21 +305,21 @@ def checked(
     Of held-out text as many contexts as the features are learned on, since most rows stand in few of them.
     A feature is strongly active where it is above the median of its activations on training text.
     """
+    if mined.empty:
+        return ROWS.frame()
     f = split_.features.activations(x)
     least = torch.where(f > 0, f, torch.nan).nanmedian(0).values.nan_to_num(torch.inf)
     held_out, per = spread_windows(text.valid, split_.model.n_ctx, params.windows), split_.model.n_ctx - 1
     document = documents(text.valid, split_.model.n_ctx, len(held_out)).reshape(-1, per)
-    every = []
-    for kind in (rows.MINED, rows.RANDOM):
-        mine = mined if kind == rows.MINED else rows.matched(split_, mined, known, tokens, params.seed)
-        cut = rows.edges(split_, mine, held_out, document, least, params.places, fdr)
-        measured = rows.worth(split_, mine, held_out)
-        mine = mine.assign(
-            kind=kind, n=measured.n, nats=measured.nats, nats_se=measured.se, rank=np.arange(1, len(mine) + 1)
-        )
-        shown = examples(len(mine), cut, held_out, text.token)
-        every.append(pd.concat([mine, cut.found, shown], axis=1))
-    both = pd.concat(every, ignore_index=True)
+    drawn = rows.matched(split_, mined, known, tokens, params.seed)
+    both = pd.concat({rows.MINED: mined, rows.RANDOM: drawn}, names=["kind"]).reset_index("kind").reset_index(drop=True)
+    cut, measured = (
+        rows.edges(split_, both, held_out, document, least, params.places),
+        rows.worth(split_, both, held_out),
+    )
+    use = pd.concat([judged(part, fdr) for _, part in cut.found.groupby(both["kind"])]).sort_index()
+    both = both.assign(n=measured.n, nats=measured.nats, nats_se=measured.se, rank=1 + both.groupby("kind").cumcount())
+    both = pd.concat([both, use, examples(len(both), cut, held_out, text.token)], axis=1)
     renamed = {"source": "source_feature", "destination": "destination_feature", "out": "out_id"}
     both = both.rename(columns=renamed).rename(columns=lambda name: str(name).removeprefix("example_"))
     layer = split_.model.n_layers - 1

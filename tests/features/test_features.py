@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from skiptrace.account.entries import NO_ENTRIES, Entries, context_losses, split
+from skiptrace.account.entries import Entries, context_losses, split
 from skiptrace.account.entries import Running as RunningTokens
 from skiptrace.account.study import Text
 from skiptrace.account.tables import ENTRIES
@@ -17,10 +17,11 @@ from skiptrace.config.mining import MiningParams
 from skiptrace.dictionary import sites
 from skiptrace.dictionary.autoencoder import Autoencoders
 from skiptrace.evidence.causal import run_to_end, without_edges
+from skiptrace.evidence.used import judged
 from skiptrace.features import orders, rows
 from skiptrace.features.dictionary import Features, learned, random
 from skiptrace.features.parts import Running, losses, parts
-from skiptrace.features.study import study
+from skiptrace.features.study import study, vocabulary
 from skiptrace.features.tables import LEARNED, RANDOM, ROUNDS
 from skiptrace.mining.vocabulary import Vocabulary
 from skiptrace.models.evaluation import window_losses
@@ -228,13 +229,43 @@ def test_the_built_row_is_mined_first_and_used_and_a_random_one_is_not(make_mode
     one = mined[(mined[rows.KEYS] == [1, 1, 2, 20]).all(1)].reset_index(drop=True)
     other = one.assign(head=0)
     least = torch.full((4,), 0.5)
-    cut = rows.edges(found, one, text, document, least, 9, 0.05)
-    assert cut.found["use"].item() == "used" and cut.found["used_places"].item() == 9
+    cut = rows.edges(found, one, text, document, least, 9)
+    assert judged(cut.found, 0.05)["use"].item() == "used" and cut.found["used_places"].item() == 9
     assert cut.found["used_p"].item() > 0.3 and (cut.source == 2).all() and (cut.at.place == 4).all()
-    beside = rows.edges(found, other, text, document, least, 9, 0.05).found
+    beside = rows.edges(found, other, text, document, least, 9).found
     assert abs(beside["used_nats"].item()) < 0.1 * cut.found["used_nats"].item()
     saved = rows.worth(found, one, text)
     assert saved.nats.item() > 20 * abs(rows.worth(found, other, text).nats.item()) and saved.n.item() >= 12
+
+
+def test_heads_that_move_nothing_leave_no_row(make_model, frequency):
+    model, features = classes(make_model)
+    model.blocks[0].v.data.zero_()
+    found = parts(model, features, frequency @ model.W_E, frequency)
+    assert rows.mine(found, *vocabularies(frequency), MiningParams(sources=3, destinations=2, outs=2), 9).empty
+
+
+def test_what_follows_a_feature_is_counted_by_the_double_loop(rough, windows, frequency):
+    x = torch.randn(30, 10, generator=seeded(6))
+    tokens = Vocabulary(pd.Series([f"t{i} " for i in range(23)]), pd.Series(np.arange(23)), frequency)
+    mining = MiningParams(min_count=3, min_pairs=2)
+    found = vocabulary(rough, x, windows, tokens, tokens.token, mining)
+    active = rough.activations(x) > 0
+    assert found.count.tolist() == [0, *active[:, 1:].sum(0).tolist()]
+    assert found.probability.sum() == pytest.approx(1) and found.probability[0] == 0
+    wanted = {}
+    for place in range(30):
+        window, at = divmod(place, 6)
+        for feature in range(1, 7):
+            following = int(windows[window, at + 2])
+            if active[place, feature] and following >= 3 and found.count[feature] >= 3:
+                wanted[feature, following] = wanted.get((feature, following), 0) + 1
+    within, outs = found.eligible_ids(3), tokens.eligible_ids(3)
+    pairs = found.pairs(3, 2)
+    at = zip(within[pairs.destination].tolist(), outs[pairs.out].tolist(), strict=True)
+    counts = (30 * pairs.share).round().int().tolist()
+    assert dict(zip(at, counts, strict=True)) == {pair: n for pair, n in wanted.items() if n >= 2}
+    assert len(counts) > 3
 
 
 def test_edges_are_cut_as_those_of_tokens(made, windows):
@@ -243,7 +274,7 @@ def test_edges_are_cut_as_those_of_tokens(made, windows):
     document = np.repeat([[0, 0, 0, 1, 1, 1]], 5, 0)
     row = pd.DataFrame({"head": [0, 2, 1], "source": [1, 3, 2], "destination": [2, 2, 5], "out": [4, 9, 7]})
     least = torch.full((7,), 0.2)
-    cut = rows.edges(made, row, windows, document, least, 99, 0.05)
+    cut = rows.edges(made, row, windows, document, least, 99)
     wanted = {}
     for r in row.itertuples():
         for number, window in enumerate(windows):
@@ -368,4 +399,3 @@ def test_a_study_ranks_measures_and_names(make_model, layers, frequency):
     again = run()
     for one, other in zip(found, again, strict=True):
         pd.testing.assert_frame_equal(one, other)
-    assert NO_ENTRIES.head.size == 0

@@ -1,5 +1,7 @@
 """Skip-trigrams of features: what they recover of attention beside those of tokens, and the rows that save most."""
 
+from typing import Any
+
 import pandas as pd
 
 from skiptrace.features.tables import LEARNED, MINED, RANDOM, ROUNDS, ROWS, RUNGS, TOKENS
@@ -7,6 +9,7 @@ from skiptrace.report.inputs import Featured, Study
 from skiptrace.report.rendering.document import (
     Block,
     Cell,
+    Examples,
     Excerpt,
     Part,
     Section,
@@ -90,21 +93,36 @@ def _said(study: Study, found: Featured) -> list[str]:
 def _compared(curve: pd.DataFrame) -> str:
     """Features beside tokens and random features at the same numbers of entries, and of mined rows."""
     rounds = curve[curve["order"] == ROUNDS].set_index(["basis", "entries"])
+    counts = sorted(rounds.loc[LEARNED].index)
     parts = []
-    for n in sorted(rounds.loc[LEARNED].index):
-        beside = [
-            f"{label} {rounds.loc[(basis, n), 'recovered']:.1%} (features are ahead by "
-            f"{rounds.loc[(basis, n), 'ahead']:+.1%} ± {rounds.loc[(basis, n), 'ahead_se']:.1%})"
-            for basis, label in ((TOKENS, "tokens"), (RANDOM, "random features"))
-            if (basis, n) in rounds.index
-        ]
-        if n in (1000, 10_000, 100_000) or len(rounds.loc[LEARNED]) <= 2:
-            parts.append(
-                f"with {n:,} entries features recover {rounds.loc[(LEARNED, n), 'recovered']:.1%}, " + ", ".join(beside)
-            )
+    for n in (counts[0], counts[-1]):
+        told = [f"with {n:,} entries of QK and of OV features recover {rounds.loc[(LEARNED, n), 'recovered']:.1%}"]
+        for basis, label in ((TOKENS, "tokens"), (RANDOM, "random features")):
+            if (basis, n) in rounds.index:
+                beside = rounds.loc[(basis, n)]
+                difference = f"{100 * beside['ahead']:+.1f} ± {100 * beside['ahead_se']:.1f} points for features"
+                told.append(f"{label} {beside['recovered']:.1%} ({difference})")
+        parts.append(", ".join(told))
     mined = curve[(curve["basis"] == LEARNED) & (curve["order"] == MINED)].sort_values("entries")
     rows = ", ".join(f"{r.entries:,} mined rows {r.recovered:.1%} ± {r.recovered_se:.1%}" for r in mined.itertuples())
-    return "On the same contexts, " + "; ".join(parts) + (f". {rows}." if rows else ".")
+    verdict = _verdict(rounds, counts)
+    return f"On the same contexts, {'; '.join(parts)}.{verdict}" + (f" The entries of {rows}." if rows else "")
+
+
+def _verdict(rounds: pd.DataFrame, counts: list[int]) -> str:
+    """Whether features recover more than tokens at every count, at none, or at some."""
+    if TOKENS not in rounds.index.get_level_values("basis"):
+        return ""
+    ahead = rounds.loc[TOKENS]
+    wins = int((ahead["ahead"] > 2 * ahead["ahead_se"]).sum())
+    if wins == len(ahead):
+        return " At each of these counts and those between, features say more of attention than tokens."
+    if wins:
+        return f" At {wins} of {len(counts)} counts features say more of attention than tokens."
+    return prose("""
+        At no count do features say more than tokens, by twice the error. A token is the sum of several features, so
+        that what one entry between tokens says takes the entries of many pairs of features.
+    """).join((" ", ""))
 
 
 def _used(rows: pd.DataFrame) -> str:
@@ -164,17 +182,7 @@ def _rows(found: Featured) -> Table:
             f"{r.nats:.2f} ± {r.nats_se:.2f}",
             f"{r.used_nats:+.4f} ± {r.used_se:.4f}",
             r.use,
-            Excerpt(
-                (
-                    Part(r.before),
-                    Part(r.source, "source"),
-                    Part(r.between),
-                    Part(r.destination, "destination"),
-                    Part(r.after),
-                )
-            )
-            if r.destination
-            else "–",
+            Examples((_excerpt(r),)) if r.destination else "–",
         )
         for r in kept.itertuples()
     ]
@@ -196,6 +204,18 @@ def _rows(found: Featured) -> Table:
     )
 
 
+def _excerpt(row: Any) -> Excerpt:
+    """The text of a row, with its source and its destination marked."""
+    marked = (
+        (row.before, ""),
+        (row.source, "source"),
+        (row.between, ""),
+        (row.destination, "destination"),
+        (row.after, ""),
+    )
+    return Excerpt(tuple(Part(*each) for each in marked))
+
+
 def draw_curve(found: Featured) -> str:
     """The share recovered against the number of entries, by basis."""
     curve, every = found.curve, found.rungs[found.rungs["rung"] == "every entry"].set_index("basis")["recovered"]
@@ -215,5 +235,5 @@ def draw_curve(found: Featured) -> str:
         axes.axhline(0, color=GREY, lw=0.8)
         axes.set(xscale="log", xlabel="entries kept of each circuit", ylabel="share recovered")
         axes.xaxis.set_major_formatter(PLAIN)
-        axes.legend(fontsize=8, loc="upper left")
+        axes.legend(fontsize=8, loc="center left")
     return drawn.svg
