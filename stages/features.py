@@ -1,7 +1,7 @@
 """Read skip-trigrams between features of what the heads of a last layer read, and measure what they recover.
 
 Reads   params.yaml  features, account, mining, verification
-        data/models/<m>/, data/tokens/<corpus of m>/, data/account/<m>/entries.parquet
+        data/models/<m>/, data/tokens/<corpus of m>/
 Writes  data/features/<m>/rungs.parquet      the loss with features in the place of the stream
         data/features/<m>/curve.parquet      what kept entries recover, beside random features and tokens
         data/features/<m>/features.parquet   what each feature is of
@@ -12,7 +12,6 @@ import numpy as np
 
 from skiptrace.account.entries import splits
 from skiptrace.account.study import Text
-from skiptrace.account.tables import ENTRIES
 from skiptrace.config.account import AccountParams
 from skiptrace.config.base import load
 from skiptrace.config.features import FeaturesParams
@@ -23,7 +22,7 @@ from skiptrace.errors import InputError
 from skiptrace.features import tables
 from skiptrace.features.study import study
 from skiptrace.files import atomic_folder, read_tokens
-from skiptrace.layout import ACCOUNT, FEATURED, MODELS, PARAMS, TOKENS
+from skiptrace.layout import FEATURED, MODELS, PARAMS, TOKENS
 from skiptrace.mining import vocabulary
 from skiptrace.models import checkpoint
 from skiptrace.tables import made, write_all
@@ -60,7 +59,6 @@ def main() -> None:
         account,
         load(MiningParams, "mining", PARAMS),
         load(VerificationParams, "verification", PARAMS).fdr,
-        ENTRIES.read(ACCOUNT / name),
     )
     with atomic_folder(FEATURED / name) as folder:
         write_all(folder, tables, found._asdict())

@@ -11,10 +11,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from skiptrace.account import orders as of_tokens
 from skiptrace.account.entries import NO_ENTRIES, Entries, applies, losses_of, split
 from skiptrace.account.entries import Running as RunningTokens
 from skiptrace.account.orders import Ranked
-from skiptrace.account.study import Text, entries_of
+from skiptrace.account.study import Text
 from skiptrace.config.account import AccountParams
 from skiptrace.config.features import FeaturesParams
 from skiptrace.config.mining import MiningParams
@@ -78,12 +79,11 @@ def study(
     account: AccountParams,
     mining: MiningParams,
     fdr: float,
-    kept: pd.DataFrame,
 ) -> Study:
     """Study a model that `account.entries.splits`, on the held-out contexts of its account.
 
-    `kept` has the entries between tokens in the order in which `account` keeps them, which features stand beside in
-    models of one layer, where both start from the same additive parts.
+    In models of one layer, where both start from the same additive parts, entries between tokens stand beside those
+    between features, ranked in as many rounds of the same training text.
     """
     seen = random_windows(text.train, model.n_ctx, params.windows, params.seed, 0)
     x = sites.read_by_last(model, seen)
@@ -100,6 +100,11 @@ def study(
     counts = [n for n in account.entries if n <= params.most] or account.entries[:1]
     steps = _steps(counts)
     ranked = {name: orders.rounds(each, draw, steps) for name, each in every.items()}
+    if applies(model):
+        tokenwise = split(model, text.frequency)
+        among = of_tokens.ranked_tokens(model.n_heads, text.frequency)
+        _, first = of_tokens.attribution(tokenwise, draw, among, steps[0], steps[0])
+        ranked[TOKENS] = of_tokens.rounds(tokenwise, draw, among, steps, first)
     mine = every[LEARNED]
     known = vocabulary(found, x, seen, tokens, text.token, mining)
     mined = rows.mine(mine, known, tokens, mining, params.rows)
@@ -107,7 +112,7 @@ def study(
     mined = mined.assign(chosen_nats=chosen.nats).sort_values("chosen_nats", ascending=False, kind="stable")
     mined = mined.reset_index(drop=True)
     at, rungs = measure(every, held_out)
-    curved = curve(every, ranked, mined, held_out, at, counts, account.shown_rows, text, kept)
+    curved = curve(every, ranked, mined, held_out, at, counts, account.shown_rows, text)
     listed = checked(mine, mined.head(params.checked), known, tokens, x, text, params, fdr)
     return Study(rungs, curved, describe(found, x, seen, mine, held_out, text, params), listed)
 
@@ -203,7 +208,6 @@ def curve(
     counts: Sequence[int],
     shown_rows: int,
     text: Text,
-    kept: pd.DataFrame,
 ) -> pd.DataFrame:
     """The share that the first entries of each basis recover: `features.tables.CURVE`."""
     found: dict[tuple[str, str, int], np.ndarray] = {}
@@ -213,14 +217,10 @@ def curve(
             for n in dict.fromkeys(min(n, len(mined)) for n in (shown_rows, len(mined)) if len(mined)):
                 asked[name, MINED, n] = of_rows(split_, mined.head(n))
         found |= dict(zip(asked, losses([Running(split_, *each) for each in asked.values()], held_out), strict=True))
-    model = every[LEARNED].model
-    if applies(model) and len(kept):
-        tokens = split(model, text.frequency)
-        of = [entries_of(kept, circuit, model.n_heads) for circuit in ("qk", "ov")]
-        counts = [n for n in counts if n <= min(len(each.head) for each in of)]
-        running = [RunningTokens(tokens, *(each.first(n) for each in of)) for n in counts]
-        if running:
-            found |= dict(zip(((TOKENS, ROUNDS, n) for n in counts), losses_of(running, held_out), strict=True))
+    if TOKENS in ranked:
+        tokens, of = split(every[LEARNED].model, text.frequency), ranked[TOKENS]
+        running = [RunningTokens(tokens, of.qk.first(n), of.ov.first(n)) for n in counts]
+        found |= dict(zip(((TOKENS, ROUNDS, n) for n in counts), losses_of(running, held_out), strict=True))
     table = []
     for (name, order, n), loss in found.items():
         beside = found.get((LEARNED, order, n))

@@ -77,10 +77,12 @@ def of_texts(tokens: Sequence[str], marks: Mapping[int, str]) -> Excerpt:
     return Excerpt(tuple(_joined([Part(left_out.get(i, text), marks.get(i, "")) for i, text in enumerate(tokens)])))
 
 
-def of_row(row: Mapping[Any, Any]) -> Excerpt:
-    """A row of data/account/<m>/examples: the text is what its columns make together."""
+WRITTEN = ("before", "source", "between", "destination", "out", "after")  # columns of a table of examples
+
+
+def of_row(row: Mapping[Any, Any], columns: Sequence[str] = WRITTEN) -> Excerpt:
+    """A row of a table of examples: the text is what these of its columns make together."""
     roles = {"source": SOURCE, "destination": DESTINATION, "out": OUT}
-    columns = ("before", "source", "between", "destination", "out", "after")
     return Excerpt(tuple(_joined([Part(row[name], roles.get(name, "")) for name in columns])))
 
 

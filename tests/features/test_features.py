@@ -10,7 +10,6 @@ import torch
 from skiptrace.account.entries import Entries, context_losses, split
 from skiptrace.account.entries import Running as RunningTokens
 from skiptrace.account.study import Text
-from skiptrace.account.tables import ENTRIES
 from skiptrace.config.account import AccountParams
 from skiptrace.config.features import FeaturesParams
 from skiptrace.config.mining import MiningParams
@@ -380,7 +379,7 @@ def test_a_study_ranks_measures_and_names(make_model, layers, frequency):
     tokens = Vocabulary(names, counts, frequency)
 
     def run():
-        return study(copy.deepcopy(model), text, tokens, PARAMS, account, mining, 0.05, ENTRIES.frame())
+        return study(copy.deepcopy(model), text, tokens, PARAMS, account, mining, 0.05)
 
     found = run()
     rungs = found.rungs.set_index(["basis", "rung"])

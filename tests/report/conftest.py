@@ -180,7 +180,7 @@ def result(model, tokens, vocabulary) -> ModelResult:
         "overlaps": overlaps(model, mined, recur, text, 0),
         "headlines": headlines(accounted.ladder, [twin for twin, _ in recur], text, ACCOUNT),
     }
-    of_words = [model, text, vocabulary, FEATURES, ACCOUNT, MINING, 0.5, accounted.entries]
+    of_words = [model, text, vocabulary, FEATURES, ACCOUNT, MINING, 0.5]
     featured = study_features(*of_words) if applies(model) else None
     return ModelResult(
         params=params,

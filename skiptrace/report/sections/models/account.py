@@ -173,7 +173,7 @@ def _more(config: ModelConfig | None) -> list[str]:
             "layer norm": config.normalization_type is not None,
             "MLPs": not config.attn_only,
             "rotary positions": config.rotary,
-        "relative positions": config.by_distance and not config.rotary,
+            "relative positions": config.by_distance and not config.rotary,
             "positions in the residual stream": config.positional_embedding_type == "standard",
         }
     )

@@ -1,17 +1,16 @@
 """Skip-trigrams of features: what they recover of attention beside those of tokens, and the rows that save most."""
 
-from typing import Any
+import math
 
 import pandas as pd
 
 from skiptrace.features.tables import LEARNED, MINED, RANDOM, ROUNDS, ROWS, RUNGS, TOKENS
+from skiptrace.report.excerpts import of_row
 from skiptrace.report.inputs import Featured, Study
 from skiptrace.report.rendering.document import (
     Block,
     Cell,
     Examples,
-    Excerpt,
-    Part,
     Section,
     Table,
     Tokens,
@@ -25,6 +24,7 @@ from skiptrace.report.rendering.figures import COLOURS, GREY, PLAIN, canvas
 
 SHOWN = 16  # rows of the table
 NAMED = 4  # tokens that a feature is named by
+PLACE = ("before", "source", "between", "destination", "after")  # columns that a text is written in
 BASES = {
     LEARNED: ("features", COLOURS[0], "o", "-"),
     TOKENS: ("tokens", COLOURS[1], "s", "-"),
@@ -44,7 +44,8 @@ def feature_rows(study: Study) -> Section | None:
             "Features beside tokens",
             "Share of what the interactions of tokens add to the additive model that is recovered when so many entries "
             "of QK and as many of OV are kept, on held-out text; bands are two standard errors. Dotted lines: every "
-            "entry kept, which features cannot exceed. Diamond: the entries that the first mined rows use.",
+            "entry kept, which features cannot exceed. All are ranked on the same contexts of training "
+            "text, fewer than in the account of attention. Diamond: the entries that the first mined rows use.",
             draw_curve,
             found,
         ),
@@ -106,7 +107,8 @@ def _compared(curve: pd.DataFrame) -> str:
     mined = curve[(curve["basis"] == LEARNED) & (curve["order"] == MINED)].sort_values("entries")
     rows = ", ".join(f"{r.entries:,} mined rows {r.recovered:.1%} ± {r.recovered_se:.1%}" for r in mined.itertuples())
     verdict = _verdict(rounds, counts)
-    return f"On the same contexts, {'; '.join(parts)}.{verdict}" + (f" The entries of {rows}." if rows else "")
+    said = f"Ranked and measured on the same contexts, {'; '.join(parts)}.{verdict}"
+    return said + (f" The entries of {rows}." if rows else "")
 
 
 def _verdict(rounds: pd.DataFrame, counts: list[int]) -> str:
@@ -180,9 +182,9 @@ def _rows(found: Featured) -> Table:
             Tokens(tuple(tokens[r.destination_feature][:NAMED])),
             Tokens((r.out,)),
             f"{r.nats:.2f} ± {r.nats_se:.2f}",
-            f"{r.used_nats:+.4f} ± {r.used_se:.4f}",
+            f"{r.used_nats:+.4f} ± {r.used_se:.4f}" if math.isfinite(r.used_se) else "–",
             r.use,
-            Examples((_excerpt(r),)) if r.destination else "–",
+            Examples((of_row(r._asdict(), PLACE),)) if r.destination else "–",
         )
         for r in kept.itertuples()
     ]
@@ -202,18 +204,6 @@ def _rows(found: Featured) -> Table:
         ),
         rows,
     )
-
-
-def _excerpt(row: Any) -> Excerpt:
-    """The text of a row, with its source and its destination marked."""
-    marked = (
-        (row.before, ""),
-        (row.source, "source"),
-        (row.between, ""),
-        (row.destination, "destination"),
-        (row.after, ""),
-    )
-    return Excerpt(tuple(Part(*each) for each in marked))
 
 
 def draw_curve(found: Featured) -> str:
