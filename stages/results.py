@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from skiptrace.account import tables as account
-from skiptrace.circuits.tables import HEADS, OFFSETS
+from skiptrace.circuits.tables import HEADS, OFFSETS, SPREADS
 from skiptrace.composition import tables as composition
 from skiptrace.config.base import load
 from skiptrace.config.dictionaries import ToyDictionaryParams
@@ -70,7 +70,7 @@ from skiptrace.tokens.tables import BIGRAMS as COUNTS
 from skiptrace.tokens.tables import VOCAB
 
 MINED = (
-    HEADS, OFFSETS, LOSSES, BIGRAMS, AGREEMENT, SKIP_TRIGRAMS, POSITIONAL, COPIES, VIRTUAL_OV, K_COMPOSITION,
+    HEADS, OFFSETS, LOSSES, SPREADS, BIGRAMS, AGREEMENT, SKIP_TRIGRAMS, POSITIONAL, COPIES, VIRTUAL_OV, K_COMPOSITION,
 )  # fmt: skip
 
 

@@ -1,16 +1,18 @@
 """Score every head, and measure the model's loss on the validation text.
 
 Reads   params.yaml  scoring, budget
-        data/models/<m>/
+        data/models/<m>/ and its twins
         data/tokens/<corpus of m>/valid.npy
 Writes  data/tables/<m>/heads.parquet     one row per head, each score beside its null
+        data/tables/<m>/spreads.parquet   headline numbers of the model and of its twins
         data/tables/<m>/offsets.parquet   mean attention by distance, on text and by position alone
         data/tables/<m>/losses.parquet    valid loss by position in the context, nats
 """
 
 from skiptrace import budget
+from skiptrace.circuits import seeds
 from skiptrace.circuits.scores import score_heads
-from skiptrace.circuits.tables import HEADS, OFFSETS
+from skiptrace.circuits.tables import HEADS, OFFSETS, SPREADS
 from skiptrace.config.base import load
 from skiptrace.config.budget import BudgetParams
 from skiptrace.config.models import load_model
@@ -24,7 +26,7 @@ from skiptrace.models.tables import LOSSES
 from skiptrace.models.windows import spread_windows
 from skiptrace.tables import made
 from stages import needs
-from stages.common import asked_for, run, wrote
+from stages.common import asked_for, run, twins_of, wrote
 
 BOUNDED_BY = "scoring.loss_contexts and scoring.sequences"
 
@@ -44,7 +46,13 @@ def main() -> None:
     needs.state(f"score {name}", needs.of_scoring(plan, model, ROWS), BOUNDED_BY)
     heads, offsets = score_heads(model, texts, params)
     losses = losses_by_position(model, valid, params.loss_contexts)
-    for table, content in ((HEADS, heads), (OFFSETS, offsets), (LOSSES, losses)):
+    others = []
+    for folder in twins_of(name):
+        twin = checkpoint.load(folder)
+        theirs, _ = score_heads(twin, texts, params)
+        others.append(seeds.numbers(theirs, losses_by_position(twin, valid, params.loss_contexts)))
+    varied = seeds.spreads(seeds.numbers(heads, losses), others)
+    for table, content in ((HEADS, heads), (OFFSETS, offsets), (LOSSES, losses), (SPREADS, varied)):
         table.write(TABLES / name, content)
     copying = f"{int(heads['copies'].sum())} of {len(heads)} heads copy" if len(heads) else "no heads"
     wrote(TABLES / name, f"validation loss {losses['loss'].mean():.3f} nats, {copying}")

@@ -3,6 +3,7 @@
 from skiptrace.tables import HEAD, LAYER, Column, Table, chance
 
 NAME = Column("name", "string", "the head as L<layer>H<head>")
+MIXED = "nats per token, heads, attention"
 RANDOM = "over heads of the same shape with Gaussian weights"
 HEADS = Table(
     "tables/<m>/heads",
@@ -46,5 +47,15 @@ OFFSETS = Table(
         Column("text", "float64", "mean attention on validation text"),
         Column("position_only", "float64", "mean attention by the position term alone"),
         Column("uniform", "float64", "mean attention where it is spread evenly"),
+    ],
+)
+SPREADS = Table(
+    "tables/<m>/spreads",
+    "Headline numbers of a model and of its twins, models of other seeds; a row is a number, none without twins.",
+    [
+        Column("name", "string", "as in reports/metrics.json"),
+        Column("value", "float64", "in the model", MIXED),
+        Column("twins", "float64", "mean over its twins", MIXED),
+        Column("spread", "float64", "standard deviation over the model and its twins", MIXED),
     ],
 )

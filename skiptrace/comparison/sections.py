@@ -128,8 +128,8 @@ def _metrics(found: Comparison, rows: int) -> Section:
     caption = (
         "Metrics that differ: those beyond the noise, of unknown noise, within it. Noise: a difference that two seeds "
         "of the same parameters exceed at most once in twenty times, from the models of either version that differ in "
-        "their seed alone, and of what attention adds from the twins trained beside a model; without these it is "
-        "unknown."
+        "their seed alone, and of the loss, of heads and of what attention adds from the twins trained beside a model; "
+        "without these it is unknown."
     )
     said = [f"{_count(same, 'metric')} {'is' if same == 1 else 'are'} the same."] if same else []
     return Section("metrics", "Metrics", said, [_table(caption, columns, differing, rows, _measure)])

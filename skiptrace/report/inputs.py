@@ -128,6 +128,7 @@ class ModelResult:
     heads: pd.DataFrame
     offsets: pd.DataFrame
     losses: pd.DataFrame
+    spreads: pd.DataFrame
     curve: pd.DataFrame
     bigrams: pd.DataFrame
     agreement: pd.DataFrame

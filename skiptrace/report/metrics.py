@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from skiptrace.account.tables import BY_LOSS, GREEDY, HEADLINE_RUNGS, MINED
+from skiptrace.circuits import seeds
 from skiptrace.config.dictionaries import ToyDictionaryParams
 from skiptrace.evidence import factoring
 from skiptrace.evidence.intervals import clustered
@@ -153,13 +154,11 @@ def _model(model: ModelResult, results: Results, min_p_out: float) -> dict[str, 
         scored = model.composed.induction
         matching = scored["prefix_matching"] > scored["prefix_matching_uniform"]
         numbers["induction_heads"] = int((scored["in_corner"] & matching).sum())
-    return numbers | {
-        "copying_heads": int(heads["copies"].sum()),
-        "positional_heads": int(heads["positional"].sum()),
-        "previous_token_max": rounded(heads["previous_token"].max()),
-        "prefix_matching_max": rounded(heads["prefix_matching"].max()),
-        "in_context_learning": rounded(in_context_learning(model)),
+    first = {
+        name: value if isinstance(value, int) else rounded(value)
+        for name, value in seeds.numbers(heads, model.losses).items()
     }
+    return numbers | first | {"in_context_learning": rounded(in_context_learning(model))}
 
 
 def around(value: float, error: float) -> list[float]:
@@ -234,14 +233,15 @@ def account(model: ModelResult) -> dict[str, Any]:
 
 def twins(model: ModelResult) -> dict[str, Any]:
     """By ranking the share of the first rows that recur in a twin, and by chance; of headline numbers the spread."""
-    overlap, headlines = twin_overlap(model), model.accounted.headlines
-    if overlap.empty:
-        return {}
-    return {
-        "twin_overlap": {ranking: rounded(share) for ranking, share in overlap["overlap"].items()},
-        "twin_overlap_matched_null": {ranking: rounded(share) for ranking, share in overlap["chance_matched"].items()},
-        "twin_spread": _nested(zip(headlines["name"], headlines["spread"].map(rounded), strict=True)),
-    }
+    overlap, known = twin_overlap(model), [model.spreads, model.accounted.headlines]
+    spread = pd.concat([each[["name", "spread"]] for each in known])
+    found: dict[str, Any] = {}
+    if len(overlap):
+        for name, column in (("twin_overlap", "overlap"), ("twin_overlap_matched_null", "chance_matched")):
+            found[name] = {ranking: rounded(share) for ranking, share in overlap[column].items()}
+    if len(spread):
+        found["twin_spread"] = _nested(zip(spread["name"], spread["spread"].map(rounded), strict=True))
+    return found
 
 
 def _nested(named: Iterable[tuple[str, Any]]) -> dict[str, Any]:

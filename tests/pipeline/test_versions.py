@@ -59,8 +59,11 @@ def test_the_workspace_is_compared_with_a_commit(ask, project):
 def test_twins_of_a_revision_are_the_noise_floor_and_one_that_is_missing_leaves_the_others(ask, project):
     """Two twins make three pairs of seeds; without the first, the model and its second twin are left."""
     project.set("models.one.twins", 2)
-    project.dvc("repro", "--single-item", "train@one", "verify@one")
+    project.dvc("repro", "--single-item", "train@one", "score@one", "verify@one", "summarise")
     commit(project)
+    varied = pq.read_table(project.path / "data/tables/one/spreads.parquet").to_pandas().set_index("name")["spread"]
+    measured = json.loads((project.path / "reports/metrics.json").read_text())["models"]["one"]["twin_spread"]
+    assert varied["valid_loss"] > 0 and measured["valid_loss"] == pytest.approx(varied["valid_loss"], abs=1e-6)
 
     def two_seeds(*versions: str) -> dict:
         told = ask(project, "compare", *versions, "--json")

@@ -11,6 +11,7 @@ from skiptrace.account.entries import applies, split
 from skiptrace.account.listing import listed, with_chosen
 from skiptrace.account.orders import Published
 from skiptrace.account.twins import headlines, overlaps
+from skiptrace.circuits import seeds
 from skiptrace.circuits.factored import direct, heads, ov, qk
 from skiptrace.circuits.scores import score_heads
 from skiptrace.composition.induction import formation
@@ -182,11 +183,13 @@ def result(model, tokens, vocabulary) -> ModelResult:
     }
     of_words = [model, text, vocabulary, FEATURES, ACCOUNT, MINING, 0.5]
     featured = study_features(*of_words) if applies(model) else None
+    of_heads = seeds.numbers(table, losses)
     return ModelResult(
         params=params,
         heads=table,
         offsets=offsets,
         losses=losses,
+        spreads=seeds.spreads(of_heads, [of_heads] * len(recur)),
         curve=curve,
         bigrams=top.to_pandas(),
         agreement=agreement.to_pandas(),
