@@ -13,7 +13,7 @@ from skiptrace.circuits import seeds
 from skiptrace.config.dictionaries import ToyDictionaryParams
 from skiptrace.evidence import factoring
 from skiptrace.evidence.intervals import clustered
-from skiptrace.features.tables import LEARNED, RANDOM, ROUNDS
+from skiptrace.features.tables import LEARNED, RANDOM, ROUNDS, TOKENS
 from skiptrace.models import evaluation
 from skiptrace.report.grammars import control_intervals, planted
 from skiptrace.report.inputs import DictionaryResult, ModelResult, Results
@@ -202,10 +202,11 @@ def features(model: ModelResult) -> dict[str, Any]:
         return {}
     rungs = model.featured.rungs.set_index(["basis", "rung"])["recovered"]
     curve = model.featured.curve[model.featured.curve["order"] == ROUNDS].set_index("basis")
-    names = {LEARNED: "recovered", RANDOM: "recovered_random"}
+    names = {LEARNED: "recovered", RANDOM: "recovered_random", TOKENS: "recovered_tokens"}
     found: dict[str, Any] = {"every_entry": rounded(rungs[LEARNED, "every entry"])}
     for basis, name in names.items():
-        found[name] = {str(r.entries): rounded(r.recovered) for r in curve.loc[[basis]].itertuples()}
+        rows = curve[curve.index == basis]  # tokens stand beside features in models of one layer alone
+        found[name] = {str(r.entries): rounded(r.recovered) for r in rows.itertuples()}
     return {"features": found}
 
 

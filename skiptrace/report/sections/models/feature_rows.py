@@ -112,19 +112,15 @@ def _compared(curve: pd.DataFrame) -> str:
 
 
 def _verdict(rounds: pd.DataFrame, counts: list[int]) -> str:
-    """Whether features recover more than tokens at every count, at none, or at some."""
+    """At how many counts features recover more than tokens, or less, by more than twice the error."""
     if TOKENS not in rounds.index.get_level_values("basis"):
         return ""
     ahead = rounds.loc[TOKENS]
-    wins = int((ahead["ahead"] > 2 * ahead["ahead_se"]).sum())
-    if wins == len(ahead):
-        return " At each of these counts and those between, features say more of attention than tokens."
-    if wins:
-        return f" At {wins} of {len(counts)} counts features say more of attention than tokens."
-    return prose("""
-        At no count do features say more than tokens, by twice the error. A token is the sum of several features, so
-        that what one entry between tokens says takes the entries of many pairs of features.
-    """).join((" ", ""))
+    more, less = (int((side * ahead["ahead"] > 2 * ahead["ahead_se"]).sum()) for side in (1, -1))
+    if not more and not less:
+        return " At no count do they differ from tokens by twice the error: features say as much, not more."
+    said = f" By twice the error features recover more than tokens at {more} of the {len(counts)} counts and less at {less}"
+    return said + ("." if more + less == len(counts) else "; at the others they do not differ.")
 
 
 def _used(rows: pd.DataFrame) -> str:
