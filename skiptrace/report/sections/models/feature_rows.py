@@ -119,7 +119,7 @@ def _verdict(rounds: pd.DataFrame, counts: list[int]) -> str:
     more, less = (int((side * ahead["ahead"] > 2 * ahead["ahead_se"]).sum()) for side in (1, -1))
     if not more and not less:
         return " At no count do they differ from tokens by twice the error: features say as much, not more."
-    said = f" By twice the error features recover more than tokens at {more} of the {len(counts)} counts and less at {less}"
+    said = f" By twice the error features recover more than tokens at {more} of {len(counts)} counts and less at {less}"
     return said + ("." if more + less == len(counts) else "; at the others they do not differ.")
 
 
