@@ -57,6 +57,8 @@ def _columns(source: str, file: Any, kind: Format, field: str) -> Iterator[pa.Ar
         batches = (_parquet if kind is Format.PARQUET else _arrow)(source, file, field, size)
     except ValueError as error:
         raise InputError(f"{source}: cannot be read ({error})") from None
+    except MemoryError:  # what is read so far is no longer than the file, but for a length in it that is damaged
+        raise InputError(f"{source}: cannot be read (it says to be longer than memory)") from None
     for batch in batches:
         column = batch.column(field)
         column = column.storage if isinstance(column, pa.ExtensionArray) else column
