@@ -29,7 +29,7 @@ from skiptrace.features.parts import Parts, Running, losses, parts
 from skiptrace.features.tables import CURVE, FEATURES, LEARNED, MINED, RANDOM, ROUNDS, ROWS, RUNGS, TOKENS
 from skiptrace.mining.vocabulary import Pairs, Vocabulary
 from skiptrace.models.transformer import Transformer
-from skiptrace.models.windows import random_windows, spread_windows
+from skiptrace.models.windows import BOS_ID, random_windows, spread_windows
 
 FINE = 10_000  # entries up to which the rounds take a step between the counts of the curve
 TOP = 0.9  # the quantile of a feature's activations from which on a place is one where it is most active
@@ -335,12 +335,15 @@ def examples(count: int, cut: rows.Cut, windows: Int[Tensor, "batch width"], tok
     for row, window, place, source, loss in zip(*cut.at, cut.source, cut.loss, strict=True):
         if loss > best[row] and place - source <= APART:
             best[row], ids = loss, windows[window].numpy()
+            ends = np.flatnonzero(ids == BOS_ID)  # documents: source and destination are of one
+            start = max(source - AROUND, 1 + ends[ends <= source].max(initial=0))
+            stop = min(place + 1 + AROUND, ends[ends > place].min(initial=len(ids)))
             spans = {
-                "before": ids[max(1, source - AROUND) : source],
+                "before": ids[start:source],
                 "source": ids[source : source + 1],
                 "between": ids[source + 1 : place],
                 "destination": ids[place : place + 1],
-                "after": ids[place + 1 : place + 1 + AROUND],
+                "after": ids[place + 1 : stop],
             }
             found[row] = {name: "".join(names[span]) for name, span in spans.items()}
     return pd.DataFrame(found).add_prefix("example_")
