@@ -127,7 +127,9 @@ def section(measured: Measured, name: str, tasks: int, seconds: float) -> list[s
         "## What a cluster adds",
         "",
         f"Measured: {CIRCUITS} circuits of V = {D_VOCAB:,} and rank {RANK}, one a task, on Dask workers of one thread on this machine.",
-        f"A task that does nothing takes {1000 * measured.overhead:.1f} ms.",
+        f"A task that does nothing takes {1000 * measured.overhead:.1f} ms; one of these takes {1 / rates[ALONE]:.2f} s alone and "
+        f"carries its factors, {8 * D_VOCAB * RANK / 1e6:.0f} MB, which is most of what is lost. Heads of large models take",
+        "a minute, and their workers read the factors from a folder.",
         "",
         "| workers | circuits a second | × one thread of one process | of what the cores can give |",
         "|---|---|---|---|",
