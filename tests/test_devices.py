@@ -84,7 +84,7 @@ def test_an_accelerator_writes_the_same_parts(monkeypatch, name, tmp_path):
 
 
 def test_parts_of_another_device_are_not_kept():
-    made = [writer._made_of("factors", Part(0, 4, "x"), PARTS, torch.device(where)) for where in ("cpu", "mps")]
+    made = [writer._made_of("factors", Part(0, 4, "x"), PARTS, torch.device(where), {}) for where in ("cpu", "mps")]
     assert made[0] != made[1]
 
 

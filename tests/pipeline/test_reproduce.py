@@ -87,11 +87,13 @@ def test_lanes_that_are_stopped_go_on_where_they_were(project):
         ) as running:  # fmt: skip
             assert running.stdout is not None
             started: set[str] = set()
+            said = ""
             while started != {"one", "two"} and (line := running.stdout.readline()):
                 started |= set(re.findall(r"\] train@(one|two): takes", line))
-            assert started == {"one", "two"}
+                said += line
+            assert started == {"one", "two"}, said
             stop(running)
-            running.communicate(timeout=60)
+            running.communicate(timeout=240)
         assert running.returncode != 0
         with pytest.raises(ProcessLookupError):  # nothing of it runs on
             for _ in range(100):

@@ -48,7 +48,7 @@ ALWAYS = {"check", "document"}  # both look at all of params.yaml
         ("expansion.chunk_rows", 100, {"expand@zero", "expand@one", "expand@two"}),
         ("expansion.store", "none", {"expand@zero", "expand@one", "expand@two"}),
         ("expansion.heads", ["L0H1"], {f"{s}@{m}" for s in ("expand", "mine") for m in KEYS["models"]}),
-        ("expansion.offsets", [3], {f"{s}@{m}" for s in ("expand", "mine") for m in KEYS["models"]}),
+        ("expansion.offsets", [3], {f"{s}@{m}" for s in ("expand", "mine", "verify") for m in KEYS["models"]}),
         ("expansion.virtual_heads", 1, {f"{s}@{m}" for s in ("expand", "mine", "compose") for m in KEYS["models"]}),
         (
             "mining.outs",
@@ -101,7 +101,7 @@ def test_touching_a_users_file_changes_its_corpus(project):
 
 def test_a_change_runs_what_is_downstream_and_going_back_runs_nothing(project):
     project.set("verification.contexts", 5)
-    again = {f"{stage}@{model}" for stage in ("verify", "account") for model in KEYS["models"]}
+    again = {f"{stage}@{model}" for stage in ("verify", "account") for model in KEYS["models"]} | {"features@two"}
     assert project.repro("summarise") == {"check", "summarise"} | again
     assert project.repro("summarise") == set()
     project.set("verification.contexts", 4)

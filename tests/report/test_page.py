@@ -131,7 +131,9 @@ def test_search_sort_and_filter_find_the_rows_of_the_payload(visit, two):
     largest = sorted(skips["mined"]["qk"], reverse=True)[:15]
     assert [row[6] for row in rows(page, "skip-trigrams")] == [f"{v / 100:.2f}" for v in largest]
 
-    head, survives, copying = (section.locator(".filters select").nth(i) for i in range(3))
+    head, survives, copying = (
+        section.locator(".filters label", has_text=label).locator("select") for label in ("Head", "Survives", "Copying")
+    )
     chosen = skips["head"][0]
     head.select_option(two["heads"][chosen])
     assert {row[0] for row in rows(page, "skip-trigrams")} == {two["heads"][chosen]}
