@@ -46,8 +46,10 @@ class Plan:
     """The stages that are due, the lanes they run in, and the seconds that each has left."""
 
     def __init__(self, due: Sequence[Due], shipped: Mapping[str, float], lanes: Sequence[Sequence[str]] = ()) -> None:
-        """`shipped` holds seconds of stages that `due` has none for; a stage that neither knows counts as nothing."""
-        self.left = {d.stage: d.seconds if d.seconds is not None else shipped.get(d.stage, 0.0) for d in due}
+        """`shipped` holds seconds of stages that `due` has none for; one that neither knows counts as none."""
+        known = {d.stage: shipped.get(d.stage) if d.seconds is None else d.seconds for d in due}
+        self.untimed = {stage for stage, seconds in known.items() if seconds is None}
+        self.left = {stage: seconds or 0.0 for stage, seconds in known.items()}
         self.count = len(self.left)
         self.lanes = [set(lane) for lane in lanes]
         self._lock = threading.Lock()
@@ -60,9 +62,12 @@ class Plan:
                 yield line if found is None or found[0] not in self.left else self._place(*found)
 
     def _place(self, stage: str, how: str) -> str:
-        place, rest = f"[{self.count - len(self.left) + 1} of {self.count}]", self._seconds()
+        place, rest = f"[{self.count - len(self.left) + 1} of {self.count}]", f"{duration(self._seconds())} left in all"
+        if untimed := self.untimed & self.left.keys():
+            rest += f", without {len(untimed)} not timed yet"
         took = self.left.pop(stage)
-        return f"{place} {stage}: {how or f'takes {duration(took)}, {duration(rest)} left in all'}\n"
+        takes = "not timed yet" if stage in untimed else f"takes {duration(took)}"
+        return f"{place} {stage}: {how or f'{takes}, {rest}'}\n"
 
     def _seconds(self) -> float:
         """The longest lane, and what comes after the lanes."""

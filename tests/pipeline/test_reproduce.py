@@ -33,6 +33,17 @@ def test_every_stage_that_is_due_says_its_place_and_what_is_left():
     ]
 
 
+def test_a_stage_that_was_never_timed_says_so_and_so_do_the_stages_before_it():
+    due = [Due(stage, "new", seconds) for stage, seconds in [("a", 20.0), ("b", None), ("c", None), ("d", 1.0)]]
+    lines = [f"Running stage '{stage}':\n" for stage in "abcd"]
+    assert list(Plan(due, {"c": 3.0}).annotated(lines)) == [
+        "[1 of 4] a: takes about 20 s, about 24 s left in all, without 1 not timed yet\n",
+        "[2 of 4] b: not timed yet, about 4 s left in all, without 1 not timed yet\n",
+        "[3 of 4] c: takes about 3 s, about 4 s left in all\n",
+        "[4 of 4] d: takes about 1 s, about 1 s left in all\n",
+    ]
+
+
 # b and c need a; d needs nothing; x joins c and d, and y needs x alone. z needs b, and e what is not to run.
 GRAPH = {
     "check": set(), "a": {"check"}, "b": {"a"}, "c": {"a"}, "d": {"check"}, "done": set(), "e": {"done"},
