@@ -51,7 +51,7 @@ def of_dictionaries(model: Transformer, params: "ModelDictionaryParams", at_once
 
     Losses hold `rows` positions of logits at once.
     """
-    d, count = model.d_model, len(params.penalties) + len(params.k)
+    d, count = model.d_model, len(params.penalties) + len(params.k) + len(params.batch_k)
     trained, checked = (windows * (model.n_ctx - 1.0) for windows in (params.windows, params.check_windows))
     training = params.steps * params.batch_size * count * 12.0 * d * params.entries
     losses = (3 + 2 * count) * 2.0 * checked * d * model.d_vocab

@@ -11,6 +11,7 @@ from skiptrace.arithmetic import on_one_thread
 from skiptrace.config.features import FeaturesParams
 from skiptrace.dictionary.autoencoder import Autoencoders
 from skiptrace.dictionary.language import Setting, fit
+from skiptrace.dictionary.tables import Kind
 
 RIDGE = 1e-4  # of the least squares of random features, as a share of the mean square of an activation
 
@@ -40,7 +41,7 @@ class Features:
 
 def learned(x: Float[Tensor, "places d_model"], params: FeaturesParams, name: str) -> Features:
     """The features of a TopK autoencoder that is trained on x."""
-    coder = fit(x.T.contiguous(), params, [Setting(0.0, params.k)], name)
+    coder = fit(x.T.contiguous(), params, [Setting(Kind.TOP_K, 0.0, params.k)], name)
     unit, mean = _scales(coder, x)
     columns = coder.decoder[0].T * unit[:, None]
     constant = coder.decoder_bias + mean[None, 1:] @ columns
