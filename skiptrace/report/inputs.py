@@ -104,6 +104,7 @@ class Featured:
     curve: pd.DataFrame
     features: pd.DataFrame
     rows: pd.DataFrame
+    kinds: pd.DataFrame
 
 
 @dataclass(frozen=True)
