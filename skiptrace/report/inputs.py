@@ -118,6 +118,7 @@ class Accounted:
     skip_trigrams: pd.DataFrame
     rows: pd.DataFrame
     examples: pd.DataFrame
+    formed: pd.DataFrame
     overlaps: pd.DataFrame
     headlines: pd.DataFrame
 
