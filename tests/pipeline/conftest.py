@@ -100,8 +100,8 @@ def tiny_params() -> dict[str, dict]:
         "penalties": [0.0, 0.1], "steps": 3, "batch_size": 8, "dictionary_steps": [2],
     }  # fmt: skip
     params["dictionaries"]["one"] |= tiny | {
-        "data": "data/tokens/planted", "entries": 6, "k": [2, 4], "shown": 2, "windows": 4, "check_windows": 4,
-        "contexts": 2, "outs": 3,
+        "data": "data/tokens/planted", "entries": 6, "k": [2, 4], "batch_k": [2], "shown": 2, "windows": 4,
+        "check_windows": 4, "contexts": 2, "outs": 3,
     }  # fmt: skip
     return params
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from skiptrace import budget
-from skiptrace.account.orders import MOST
+from skiptrace.account.orders import MOST, PATH
 from skiptrace.composition.study import IDENTITY_CONTEXTS, IDENTITY_TOKENS
 from skiptrace.config.account import AccountParams
 from skiptrace.config.base import Params, load
@@ -89,7 +89,7 @@ def everything(model: Transformer) -> dict[str, Needs]:
         "train": needs.of_training(model, TRAINING, ROWS),
         "directions": needs_of_studies.of_directions(plan["directions"], model, DIRECTIONS, ROWS, 1),
         "dictionary": needs_of_studies.of_dictionaries(model, DICTIONARY, 2, ROWS),
-        "features": needs_of_studies.of_features(model, FEATURES, ACCOUNT),
+        "features": needs_of_studies.of_features(model, FEATURES, ACCOUNT, len(PATH)),
     }
 
 
@@ -182,7 +182,7 @@ def at_60_000_tokens(name: str) -> dict[str, Needs]:
         "account": needs.of_accounting(plan["account"], model, MOST),
         "directions": needs_of_studies.of_directions(plan["directions"], model, DIRECTIONS, ROWS, params.twins),
         "dictionary": needs_of_studies.of_dictionaries(model, DICTIONARY, 2, ROWS),
-        "features": needs_of_studies.of_features(model, FEATURES, ACCOUNT),
+        "features": needs_of_studies.of_features(model, FEATURES, ACCOUNT, len(PATH)),
     }
 
 
