@@ -28,6 +28,7 @@ from skiptrace.report.sections.models import (
     induction,
     paths,
     positional,
+    rules,
     skip_trigrams,
     stream,
     terms,
@@ -78,6 +79,7 @@ ATTENTION = Part(
     (
         account.account,
         terms.terms,
+        rules.rules,
         paths.expansion,
     ),
     "attention",
