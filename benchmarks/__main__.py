@@ -1,15 +1,13 @@
 """Measure everything, print it, and write benchmarks/RESULTS.md, benchmarks/results.json and docs/scaling.md."""
 
 import json
-import platform
 import sys
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from benchmarks import cluster, scaling, training, ways
-from benchmarks.measure import in_turns, peak_memory
+from benchmarks.measure import in_turns, machine, peak_memory
 from skiptrace.mining.scan import Request
 
 HERE = Path(__file__).parent
@@ -70,18 +68,6 @@ def write(results: dict[str, Any]) -> None:
 def tell(what: str) -> None:
     """Say on standard error what is being measured."""
     print(f"==> {what}", file=sys.stderr, flush=True)
-
-
-def machine() -> str:
-    """What this ran on."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [
-            line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-        ]
-        model = f"{len(names)} cores of {names[0]}" if names else model
-    return f"{model}, Python {platform.python_version()}, torch {version('torch')}, pyarrow {version('pyarrow')}"
 
 
 def page(results: dict[str, Any]) -> str:

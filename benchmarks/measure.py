@@ -1,11 +1,14 @@
-"""Timing in turns, and memory beside what was there before."""
+"""Timing in turns, memory beside what was there before, and the machine that both are of."""
 
 import gc
 import multiprocessing
+import platform
 import statistics
 import threading
 import time
 from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -56,3 +59,15 @@ def _watch(way: Callable[..., Callable[[], Any]], arguments: tuple[Any, ...]) ->
     done.set()
     watcher.join()
     return peak - before
+
+
+def machine() -> str:
+    """What this ran on."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [
+            line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
+        model = f"{len(names)} cores of {names[0]}" if names else model
+    return f"{model}, Python {platform.python_version()}, torch {version('torch')}, pyarrow {version('pyarrow')}"

@@ -1,5 +1,6 @@
 """What a pass over a circuit costs at any size: a model fitted to measured points, and what it says of large models."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.optimize import nnls
 
-from benchmarks import cluster
+from benchmarks import cluster, large
 
 WAY = "rows + columns + whole"
 HELD_OUT = "50257 128"
@@ -117,6 +118,8 @@ def page(results: dict[str, Any]) -> str:
         "store none: reading a circuit back takes longer than computing it again.",
         "",
     ]
+    if large.FOUND.exists():
+        lines += large.section(json.loads(large.FOUND.read_text()))
     largest = MODELS[-1]
     heads, seconds = largest.layers * largest.heads, 2 * found.seconds(largest.d_vocab, largest.d_head)
     lines += cluster.section(cluster.Measured(**results["cluster"]), largest.name, heads, seconds)

@@ -10,6 +10,7 @@ Writes  data/account/<m>/ladder.parquet          the loss with parts of attentio
         data/account/<m>/skip_trigrams.parquet   the rows whose destination saves most on text
         data/account/<m>/rows.parquet            mined rows and these, in the order a reader meets them
         data/account/<m>/examples.parquet        the first that can be read, each where it stands in held-out text
+        data/account/<m>/formed.parquet          how the first rows formed along the training
         data/account/<m>/overlaps.parquet        how many of the first rows recur in its twins
         data/account/<m>/headlines.parquet       headline numbers of the ladder in its twins
         data/account/<m>/additive.safetensors    with the entries, a model of tables (skiptrace.account.lookup)
@@ -21,6 +22,7 @@ import pandas as pd
 from skiptrace import budget
 from skiptrace.account import examples, lookup, tables
 from skiptrace.account.entries import applies, split
+from skiptrace.account.formed import formed
 from skiptrace.account.listing import listed, with_chosen
 from skiptrace.account.orders import MOST, Published
 from skiptrace.account.study import Text, account, of_shown_rows
@@ -39,6 +41,7 @@ from skiptrace.files import atomic_folder, read_tokens
 from skiptrace.layout import ACCOUNT, EVIDENCE, MODELS, PARAMS, TOKENS
 from skiptrace.mining import vocabulary
 from skiptrace.models import checkpoint
+from skiptrace.models.along import along
 from skiptrace.tables import made, write_all
 from skiptrace.tokens.tables import VOCAB
 from stages import needs
@@ -84,6 +87,7 @@ def main() -> None:
         "curve": pd.concat([found.curve, of_shown_rows(model, text, rows[rows["mined"]], params)], ignore_index=True),
         "rows": rows,
         "examples": shown,
+        "formed": formed(along(MODELS / name), rows, streams, checks),
         "overlaps": overlaps(model, mine, others, text, params.seed),
         "headlines": headlines(found.ladder, twins, text, params),
     }

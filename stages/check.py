@@ -64,8 +64,10 @@ def main() -> None:
 
 
 def forget(pipeline: Pipeline) -> None:
-    """Remove what stages wrote for keys that params.yaml no longer has."""
+    """Remove what stages wrote for keys that params.yaml no longer has; what is empty then stays as an empty folder."""
     for group, roots in KEYED.items():
+        for root in roots:
+            root.mkdir(parents=True, exist_ok=True)
         known = getattr(pipeline, group).keys()
         for folder in sorted(folder for root in roots for folder in root.glob("*/") if folder.name not in known):
             print(f"params.yaml no longer names {folder.name}: removing {folder}")

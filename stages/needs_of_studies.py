@@ -53,7 +53,7 @@ def of_dictionaries(model: Transformer, params: "ModelDictionaryParams", at_once
 
     Losses hold `rows` positions of logits at once.
     """
-    d, count = model.d_model, len(params.penalties) + len(params.k)
+    d, count = model.d_model, len(params.penalties) + len(params.k) + len(params.batch_k)
     trained, checked = (windows * (model.n_ctx - 1.0) for windows in (params.windows, params.check_windows))
     training = params.steps * params.batch_size * count * 12.0 * d * params.entries
     losses = (3 + 2 * count) * 2.0 * checked * d * model.d_vocab
@@ -64,14 +64,18 @@ def of_dictionaries(model: Transformer, params: "ModelDictionaryParams", at_once
     return Needs(2 * (training + losses), at_once * (held + vocabulary))
 
 
-def of_features(model: Transformer, params: "FeaturesParams", account: "AccountParams") -> Needs:
-    """To train one autoencoder of what heads read, and rank the entries between its features and random ones."""
+def of_features(model: Transformer, params: "FeaturesParams", account: "AccountParams", places: int) -> Needs:
+    """To train one autoencoder of what heads read, and rank the entries between its features and random ones.
+
+    The first entries are ranked at so many `places` of the path from the additive parts to the model.
+    """
     d, n, ctx = model.d_model, params.entries + 1.0, model.n_ctx
     training = params.steps * params.batch_size * 12.0 * d * params.entries
     fitted = 2.0 * params.windows * ctx * n**2
     entries = model.n_heads * n * model.d_vocab
     # What is attended times ∂loss/∂logits, where most features are active somewhere in a context.
-    rounds = (2.0 * sum(n <= params.most for n in account.entries) - 1) * params.selection * 2.0 * ctx * entries
+    steps = places + 2.0 * sum(n <= params.most for n in account.entries) - 2
+    rounds = steps * params.selection * 2.0 * ctx * entries
     # Slopes of OV and what its entries save; where those above zero stand. Activations, once in double precision.
     ranking = entries * (2.0 * SINGLE + 1)
     held = params.windows * ctx * (2.0 * SINGLE + DOUBLE) * n

@@ -124,6 +124,23 @@ EXAMPLES = Table(
         Column("after", "string", "the text after the output"),
     ],
 )
+FORMED = Table(
+    "account/<m>/formed",
+    "How the first rows formed; a row is a skip-trigram at a checkpoint of the training, of models that have these.",
+    [
+        Column("step", "int32", "updates of the weights so far"),
+        RANK,
+        LAYER,
+        HEAD,
+        *_ROLES,
+        Column("effect_nats", "float64", "fall of log p(output) where its edge is cut in constructed contexts", "nats"),
+        Column("effect_se", "float64", "its standard error over contexts", "nats"),
+        Column(
+            "null_mean", "float64", "mean of that over random rows of the same heads and as frequent tokens", "nats"
+        ),
+        Column("null_sd", "float64", "its standard deviation over these rows", "nats"),
+    ],
+)
 # Headline numbers: their names below `account` in reports/metrics.json, and the rung and column of the ladder.
 HEADLINE_RUNGS = {
     "direct": ("direct path", "loss"),

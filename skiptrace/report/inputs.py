@@ -18,6 +18,7 @@ from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.config.verification import VerificationParams
 from skiptrace.corpora.card import Card, Survival
+from skiptrace.dictionary.tables import Kind
 from skiptrace.evidence.support import Positions
 from skiptrace.models.config import ModelConfig
 
@@ -103,6 +104,7 @@ class Featured:
     curve: pd.DataFrame
     features: pd.DataFrame
     rows: pd.DataFrame
+    kinds: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ class Accounted:
     skip_trigrams: pd.DataFrame
     rows: pd.DataFrame
     examples: pd.DataFrame
+    formed: pd.DataFrame
     overlaps: pd.DataFrame
     headlines: pd.DataFrame
 
@@ -188,7 +191,7 @@ class DictionaryResult:
         if isinstance(self.params, ToyDictionaryParams):
             at = (self.sweep["penalty"] == self.params.shown) & (self.sweep["entries"] == self.params.entries)
         else:
-            at = (self.sweep["penalty"] == 0) & (self.sweep["k"] == self.params.shown)
+            at = (self.sweep["kind"] == Kind.TOP_K) & (self.sweep["k"] == self.params.shown)
         return self.sweep[at]
 
 

@@ -24,6 +24,7 @@ from skiptrace.report.sections.models import (
     evidence,
     feature_rows,
     features,
+    formation,
     heads,
     induction,
     paths,
@@ -124,6 +125,7 @@ DIRECTIONS = Part(
 COMPOSITION = Part(
     (
         induction.induction,
+        formation.formation,
         composition.composition,
         virtual.virtual,
         stream.residual,

@@ -39,7 +39,7 @@ PHASES = "theory and training alike"
 
 # Nguyen: next-token distributions of a transformer trained on TinyStories whose likeliest token is that of the closest
 # rule made of n-grams.
-RULES = "79 %"
+RULES = "79%"
 
 
 class Paper(NamedTuple):

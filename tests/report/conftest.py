@@ -1,5 +1,7 @@
 """Results on random weights and hostile tokens, small enough to be reported in seconds."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,13 +10,15 @@ import torch
 from skiptrace.account import examples
 from skiptrace.account import study as account
 from skiptrace.account.entries import applies, split
+from skiptrace.account.formed import formed
 from skiptrace.account.listing import listed, with_chosen
 from skiptrace.account.orders import Published
 from skiptrace.account.twins import headlines, overlaps
 from skiptrace.circuits import seeds
 from skiptrace.circuits.factored import direct, heads, ov, qk
 from skiptrace.circuits.scores import score_heads
-from skiptrace.composition.induction import formation
+from skiptrace.composition.formation import formation
+from skiptrace.composition.heads import strongest_keys
 from skiptrace.composition.study import study
 from skiptrace.config.account import AccountParams
 from skiptrace.config.composition import CompositionParams
@@ -115,11 +119,21 @@ def study_of(results, settings=SETTINGS, **subject) -> Study:
     return Study(results, settings, NOWHERE, **subject)
 
 
+def on_the_way(model):
+    """Checkpoints of a training whose heads began with nothing to say."""
+    first = copy.deepcopy(model)
+    for block in first.blocks:
+        block.q.data.zero_()
+        block.o.data.mul_(0.1)
+    return [(1, first), (4, first), (9, model)]
+
+
 def composed(model, stream, vocabulary, scored) -> Composition:
     words = pd.DataFrame({"token": vocabulary.token, "count": vocabulary.count})
     tables = {table.name: rows for table, rows in study(model, stream, words, scored, SCORING, COMPOSITION)}
-    kept = [(1, model), (2, model)] if model.n_layers > 1 else []
-    return Composition(formation=formation(kept, stream, SCORING), **tables)
+    kept = on_the_way(model) if model.n_layers > 1 else []
+    along = formation(kept, stream, SCORING, strongest_keys(tables["composition"]))
+    return Composition(formation=along, **tables)
 
 
 def best_outs(circuits, vocabulary):
@@ -182,6 +196,7 @@ def result(model, tokens, vocabulary) -> ModelResult:
         "curve": pd.concat([accounted.curve, shown], ignore_index=True),
         "rows": rows,
         "examples": examples.first(tested, Positions(stream, 23, 5), vocabulary.token),
+        "formed": formed(on_the_way(model) if model.n_layers > 1 else [], rows, streams, VERIFICATION),
         "overlaps": overlaps(model, mined, recur, text, 0),
         "headlines": headlines(accounted.ladder, [twin for twin, _ in recur], text, ACCOUNT),
     }

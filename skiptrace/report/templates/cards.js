@@ -16,7 +16,7 @@ const SCORES = {
   prefix_matching: ["Prefix matching", "spread evenly"],
   bos_attention: ["Attention to the start token", ""],
 };
-const FORMED = { previous_token: "attention to the token before", prefix_matching: "prefix matching" };
+const FORMED = { previous_token: "attention to the token before", prefix_matching: "prefix matching", copying: "copying" };
 const ENDS = { ov: ["OV", "reads sources", "raises outputs"], qk: ["QK", "reads destinations", "attends to sources"] };
 const NOT_MEASURED = "–";
 

@@ -63,7 +63,7 @@ def _said(last: pd.DataFrame) -> list[str]:
     whole, ngram = last.loc[CLOSEST], last.loc[CLOSEST_NGRAM]
     return [
         prose(f"""
-            At {share(*_interval(whole, "agrees"))} of {whole["places"]:,} places of held-out text the model's likeliest
+            At {share(*_interval(whole, "agrees"))} of {int(whole["places"]):,} places of held-out text the model's likeliest
             next token is what a rule says that is counted in the training text, or read in the context: at each place
             the rule whose distribution is closest to the model's. {NGRAMS.link} finds {RULES} on TinyStories in this
             way. The rule is chosen after the prediction is seen, so part of that is the choice: of predictions
@@ -76,9 +76,7 @@ def _said(last: pd.DataFrame) -> list[str]:
         prose(f"""
             The two numbers are not one measure. His rules are n-grams of up to seven tokens of context, with any of
             them left out; here they are n-grams of up to five tokens, one skip-trigram, copying, one mined row and two
-            of induction. His models are larger and read other text, and he reports no exchange. A rule is not what
-            computes the prediction: where the text says something else than the closest rule, the model still says it
-            at {whole["wrong"]:.0%} of places (exchanged {whole["wrong_chance"]:.0%}). {_induction(last)}
+            of induction. His models are larger and read other text, and he reports no exchange. {_induction(last)}
         """),
     ]
 
@@ -99,7 +97,8 @@ def _induction(last: pd.DataFrame) -> str:
     return (
         f"Where the current token has stood in the document before, at {row['applies']:.0%} of places, the model says "
         f"what followed it last time at {row['agrees']:.0%} (exchanged {row['chance']:.0%}), and the text at "
-        f"{row['right']:.0%}."
+        f"{row['right']:.0%}; where the text does not, the model still does at {row['wrong']:.0%} (exchanged "
+        f"{row['wrong_chance']:.0%})."
     )
 
 
@@ -152,7 +151,8 @@ def draw_rules(found: pd.DataFrame) -> str:
             axes.fill_between(seen, rows["agrees_low"], rows["agrees_high"], color=colour, alpha=0.15, lw=0)
             axes.plot(seen, rows["chance"], color=colour, lw=1.1, ls="--")
         axes.plot([], [], color=GREY, lw=1.1, ls="--", label="with predictions exchanged")
-        axes.set(xscale="log", xlabel="training tokens (millions, logarithmic)", ylabel="share of places", ylim=(0, 1))
+        axes.set(xscale="log", xlabel="training tokens (millions, logarithmic)", ylabel="share of places")
+        axes.set_ylim(bottom=0)
         axes.xaxis.set_major_formatter(PLAIN)
         drawn.legend(fontsize=8, loc="outside lower center", ncols=2)
     return drawn.svg
