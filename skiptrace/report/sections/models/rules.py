@@ -63,10 +63,10 @@ def _said(last: pd.DataFrame) -> list[str]:
     whole, ngram = last.loc[CLOSEST], last.loc[CLOSEST_NGRAM]
     return [
         prose(f"""
-            At {share(*_interval(whole, "agrees"))} of {int(whole["places"]):,} places of held-out text the model's likeliest
-            next token is what a rule says that is counted in the training text, or read in the context: at each place
-            the rule whose distribution is closest to the model's. {NGRAMS.link} finds {RULES} on TinyStories in this
-            way. The rule is chosen after the prediction is seen, so part of that is the choice: of predictions
+            At {share(*_interval(whole, "agrees"))} of {int(whole["places"]):,} places of held-out text the model's
+            likeliest next token is what a rule says that is counted in the training text, or read in the context: at
+            each place the rule whose distribution is closest to the model's. {NGRAMS.link} finds {RULES} on TinyStories
+            in this way. The rule is chosen after the prediction is seen, so part of that is the choice: of predictions
             exchanged at random between places of one current token, which know nothing else of the context, the
             closest rule says {whole["chance"]:.0%}; exchanged with the place nearest in position
             {whole["chance_position"]:.0%}. What is left, {100 * whole["ahead"]:.0f} points
