@@ -6,10 +6,8 @@ Writes  data/rules/<m>/shares.parquet   how often the model's likeliest token is
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from skiptrace.config.base import load
 from skiptrace.config.models import load_model
@@ -18,10 +16,10 @@ from skiptrace.files import read_tokens
 from skiptrace.layout import MODELS, PARAMS, RULES, TABLES, TOKENS
 from skiptrace.mining.tables import SKIP_TRIGRAMS
 from skiptrace.models import checkpoint
+from skiptrace.models.along import along
 from skiptrace.models.loss import ROWS
 from skiptrace.models.tables import CURVE
 from skiptrace.models.transformer import Transformer
-from skiptrace.progress import progress
 from skiptrace.rules.estimates import BLOCK
 from skiptrace.rules.study import Checkpoint, study
 from skiptrace.rules.tables import CLOSEST, SHARES
@@ -43,13 +41,11 @@ def main() -> None:
     train, valid = (
         np.asarray(read_tokens(TOKENS / corpus / f"{part}.npy", model.d_vocab)) for part in ("train", "valid")
     )
-    kept = sorted((MODELS / name).glob("checkpoints/step-*"))
-    needed = needs_of_studies.of_rules(model, params, 1 + len(kept), min(len(train), MOST), BLOCK, ROWS)
+    models = 1 + len(list((MODELS / name).glob("checkpoints/step-*")))
+    needed = needs_of_studies.of_rules(model, params, models, min(len(train), MOST), BLOCK, ROWS)
     needs.state(f"rules {name}", needed, BOUNDED_BY, "the length of the text")
     rows = SKIP_TRIGRAMS.read(TABLES / name)
-    curve = CURVE.read(MODELS / name)
-    points = along_the_way(kept, curve, model)
-    found = study(points, train, valid, rows, model.n_ctx, model.d_vocab, params)
+    found = study(checkpoints(name, model), train, valid, rows, model.n_ctx, model.d_vocab, params)
     SHARES.write(RULES / name, found)
     last = found[found["rule"] == CLOSEST].iloc[-1]
     wrote(
@@ -59,13 +55,13 @@ def main() -> None:
     )
 
 
-def along_the_way(kept: list[Path], curve: pd.DataFrame, model: Transformer) -> Iterator[Checkpoint]:
-    """Every checkpoint that training kept on the way, and the model itself, last."""
+def checkpoints(name: str, model: Transformer) -> Iterator[Checkpoint]:
+    """Every model that training kept on its way, and the model itself, last."""
+    curve = CURVE.read(MODELS / name)
     steps, tokens = (int(curve[column].max()) if len(curve) else 0 for column in ("step", "tokens"))
-    for place in progress(kept, "checkpoints"):
-        step = int(place.name.removeprefix("step-"))
+    for step, kept in along(MODELS / name):
         if step < steps:
-            yield Checkpoint(step, step * tokens // steps, checkpoint.load(place))
+            yield Checkpoint(step, step * tokens // steps, kept)
     yield Checkpoint(steps, tokens, model)
 
 
