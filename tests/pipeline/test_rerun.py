@@ -17,6 +17,7 @@ KEYS = {
     "models": ("zero", "one", "two"),
     "dictionaries": ("toy", "one"),
     "features.models": ("two",),
+    "rules.models": ("two",),
 }
 
 
@@ -66,6 +67,7 @@ ALWAYS = {"check", "document"}  # both look at all of params.yaml
         ("dictionaries.toy.shown", 2.0, {"dictionary@toy", "summarise"}),
         ("account.contexts", 4, {"account@zero", "account@one", "account@two", "features@two"}),
         ("features.k", 3, {"features@two"}),
+        ("rules.window", 3, {"rules@two"}),
         ("directions.gap", 0.1, {"directions@zero", "directions@one", "directions@two"}),
         ("exploration.corner", 5, {"explore@zero", "explore@one", "explore@two"}),
         ("report.bigrams", 5, set()),
@@ -160,7 +162,9 @@ def test_a_second_run_elsewhere_gives_the_same_hashes(request, tmp_path):
     """
     other = create(tmp_path / "somewhere" / "else")
     other.repro(
-        "expand@two", "account@two", "directions@two", "explore@two", "features@two", "dictionary@toy", "control"
+        *(f"{stage}@two" for stage in ("expand", "account", "directions", "explore", "features", "rules")),
+        "dictionary@toy",
+        "control",
     )
     # Asked for only now, so that two test processes reproduce at the same time.
     reproduced = request.getfixturevalue("reproduced")
