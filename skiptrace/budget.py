@@ -8,7 +8,7 @@ in the order in which they stand in `LEAST`, each as little as is enough and non
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
@@ -34,8 +34,10 @@ ONE_THREAD = 2.0  # what one thread takes, as a multiple of two
 DOUBLE = 2.0  # a number in double precision, as a multiple of one in single precision
 PASSES = 100.0  # looking several times at an entry of a pattern, in small tensors
 FACTORING = 20.0  # a QR or eigenvalue decomposition of n × n, as a multiple of n³: on one thread, in double precision
-# Of the minutes of the budget, what each study may take; the rest is for import, look-ups, summary and report.
-SHARES = {"score": 0.07, "mine": 0.27, "verify": 0.28, "compose": 0.09, "account": 0.08, "directions": 0.06}
+# Of the minutes of the budget, what each study may take; the rest is for import, summary and report.
+SHARES = {
+    "score": 0.07, "mine": 0.27, "verify": 0.28, "compose": 0.09, "account": 0.08, "directions": 0.06, "explore": 0.06,
+}  # fmt: skip
 HEADS = "heads"  # the size that stands for how many heads are looked at
 # Sizes below which a study does not go, in the order in which they are lowered.
 LEAST: dict[str, dict[str, int]] = {
@@ -269,11 +271,25 @@ def directions(c: "ModelConfig", params: "DirectionsParams", budget: "BudgetPara
     return fit("directions", budget, _sizes("directions", params, **{HEADS: heads}), operations)
 
 
-def looked_up(c: "ModelConfig", params: "ExplorationParams") -> Plan:
-    """How many tokens a page can look up in every head: as many as keep it below ten megabytes."""
-    most = max(LEAST["explore"]["tokens"], LOOKED_UP // max(1, c.n_layers * c.n_heads))
-    kept = min(params.tokens, most)
-    return Plan({"tokens": kept}, (Cut("explore", "tokens", params.tokens, kept),) if kept < params.tokens else ())
+def exploration(c: "ModelConfig", words: Words, params: "ExplorationParams", budget: "BudgetParams") -> Plan:
+    """To look tokens up in every head, as many as keep the page below ten megabytes."""
+    heads, entry = c.n_layers * c.n_heads, 2 * c.d_head + PER_ENTRY
+
+    def operations(n: Mapping[str, int]) -> float:
+        pairs = float(min(n["tokens"], c.d_vocab)) * words.eligible
+        # Largest entries and corners make factors of QK and of OV each; layers look at all their heads at once.
+        factors, views = 5 * _factors(c), 4.0 * pairs * entry
+        layers = c.n_layers * min(c.d_vocab, 4096) * float(c.d_vocab) * (2 * c.n_heads * c.d_head + 20)
+        return heads * (factors + views) + layers + 2.0 * pairs * (2 * c.d_model + PER_ENTRY)
+
+    plan = fit("explore", budget, {"tokens": min(params.tokens, on_page(c))}, operations)
+    kept = plan.sizes["tokens"]
+    return replace(plan, cuts=(Cut("explore", "tokens", params.tokens, kept),) if kept < params.tokens else ())
+
+
+def on_page(c: "ModelConfig") -> int:
+    """How many tokens a page can look up in every head without growing beyond ten megabytes."""
+    return max(LEAST["explore"]["tokens"], LOOKED_UP // max(1, c.n_layers * c.n_heads))
 
 
 class Asked(NamedTuple):
@@ -304,5 +320,5 @@ def plans(c: "ModelConfig", count: pd.Series, asked: Asked, twins: int = 0) -> d
         "compose": composition(c, asked.scoring, asked.expansion.virtual_heads, most),
         "account": accounting(c, asked.account, most),
         "directions": directions(c, asked.directions, most),
-        "explore": looked_up(c, asked.exploration),
+        "explore": exploration(c, words, asked.exploration, most),
     }

@@ -127,6 +127,13 @@ def tiny_superposition(params: dict) -> dict:
     return found
 
 
+class Plain(yaml.CSafeDumper):
+    """Writes a list that stands in two places twice: for aliases a file is read once more."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
 @dataclass(frozen=True)
 class Project:
     """A folder with a pipeline in it."""
@@ -193,7 +200,7 @@ class Project:
         self.write_params(params)
 
     def write_params(self, params: dict[str, dict]) -> None:
-        (self.path / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+        (self.path / "params.yaml").write_text(yaml.dump(params, Dumper=Plain, sort_keys=False))
 
 
 def create(path: Path, python: Path = Project.python) -> Project:
@@ -229,7 +236,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def reproduced(tmp_path_factory: pytest.TempPathFactory, python: Path) -> Project:
     """A project after it was first reproduced, in two lanes, and committed; not to be changed.
 
-    Test processes share it.
+    Test processes share it. What the run said lies beside it (`first_run`).
     """
     base = tmp_path_factory.getbasetemp()
     # Without test processes of pytest-xdist the folder above is that of other test runs.
@@ -239,10 +246,17 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory, python: Path) -> Projec
             project = create(folder.with_suffix(".partial"), python)
             done = project.call("python", "-m", "skiptrace.command.reproduce", JOBS="2")
             assert done.returncode == 0, done.stdout + done.stderr
+            folder.with_suffix(".said").write_text(done.stdout)
             project.call("git", "add", "--all")
             project.call("git", "commit", "--quiet", "--message", "reproduced")
             project.path.rename(folder)
     return Project(folder, python)
+
+
+@pytest.fixture(scope="session")
+def first_run(reproduced: Project) -> str:
+    """What the run of `reproduced` printed."""
+    return reproduced.path.with_suffix(".said").read_text()
 
 
 @pytest.fixture

@@ -178,7 +178,7 @@ def at_60_000_tokens(name: str) -> dict[str, Needs]:
         "mine": needs.of_mining(plan["mine"], model, every + pairs, 2, PAIRS),
         "verify": needs.of_verification(plan["verify"], model, batch, 8_000_000, stand_ins, VERIFICATION),
         "compose": needs.of_composition(plan["compose"], model, positions, SCORING),
-        "explore": needs.of_exploration(model, 0, PAIRS),
+        "explore": needs.of_exploration(plan["explore"], model, 0, PAIRS),
         "account": needs.of_accounting(plan["account"], model, MOST),
         "directions": needs_of_studies.of_directions(plan["directions"], model, DIRECTIONS, ROWS, params.twins),
         "dictionary": needs_of_studies.of_dictionaries(model, DICTIONARY, 2, ROWS),
@@ -258,7 +258,7 @@ LIMITED = """
 import sys
 from skiptrace.errors import run
 from skiptrace.memory import available
-from skiptrace.models.transformer import sinusoids
+from skiptrace.models.positions import sinusoids
 
 def main():
     left = available()
@@ -273,5 +273,5 @@ def test_an_allocation_that_fails_is_one_line_that_names_what_to_lower():
     command = f"ulimit -v {2 * 2**20}; exec {sys.executable} -c '{LIMITED}'"
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, text=True, capture_output=True, check=False)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert done.stderr.startswith("error: out of memory in models.transformer.sinusoids (")
+    assert done.stderr.startswith("error: out of memory in models.positions.sinusoids (")
     assert "lower models.one.n_ctx in params.yaml" in done.stderr
