@@ -126,7 +126,10 @@ class Accounted:
 
 @dataclass(frozen=True)
 class ModelResult:
-    """A model: its parameters and its tables; `featured` for those that `features.models` names."""
+    """A model: its parameters and its tables.
+
+    `featured` is there for those that `features.models` names, `rules` for those of `rules.models`.
+    """
 
     params: ModelShape
     heads: pd.DataFrame
@@ -154,6 +157,7 @@ class ModelResult:
     d_vocab: int
     config: ModelConfig | None = None
     featured: Featured | None = None
+    rules: pd.DataFrame | None = None
 
     def cost(self, what: str) -> pd.Series | None:
         """The estimate of that name in data/evidence/<m>/costs; None where there was nothing to measure."""

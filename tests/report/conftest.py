@@ -29,6 +29,7 @@ from skiptrace.config.features import FeaturesParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import ModelParams
 from skiptrace.config.report import ReportParams
+from skiptrace.config.rules import RulesParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.config.verification import VerificationParams
@@ -61,6 +62,8 @@ from skiptrace.report.inputs import (
     Split,
     Study,
 )
+from skiptrace.rules.study import Checkpoint
+from skiptrace.rules.study import study as study_rules
 from tests.report.test_tokens import HOSTILE
 
 SCORING = ScoringParams(
@@ -102,6 +105,7 @@ FEATURES = FeaturesParams(
     models={}, seed=0, entries=6, k=2, steps=9, batch_size=8, learning_rate=0.01, resample_every=3, windows=6,
     selection=2, rows=6, checked=4, places=4, tokens=3,
 )  # fmt: skip
+RULES = RulesParams(models={}, contexts=9, window=3, places=400, min_count=2)
 REPORT = ReportParams(bigrams=5, sources_per_head=2, offsets=5, explorer_rows=60)
 COUNTS = pd.DataFrame({"token_id": [1, 1, 1, 2], "next_id": [2, 3, 4, 1], "count": [5, 2, 1, 4]})
 COMPOSITION = CompositionParams(examples=1, example_tokens=5, word_pairs={}, pairs_per_family=5, min_count=0)
@@ -199,6 +203,8 @@ def result(model, tokens, vocabulary) -> ModelResult:
     }
     of_words = [model, text, vocabulary, FEATURES, ACCOUNT, MINING, 0.5]
     featured = study_features(*of_words) if applies(model) else None
+    points = [Checkpoint(step, 6 * step, model) for step in (1, 2)]
+    ruled = study_rules(points, stream, stream[:200], mined, model.n_ctx, model.d_vocab, RULES)
     of_heads = seeds.numbers(table, losses)
     return ModelResult(
         params=params,
@@ -225,6 +231,7 @@ def result(model, tokens, vocabulary) -> ModelResult:
         accounted=Accounted(**(accounted._asdict() | listing)),
         directed=directed(model, vocabulary, stream),
         featured=Featured(**featured._asdict()) if featured else None,
+        rules=ruled if model.n_layers else None,
         d_vocab=model.d_vocab,
     )
 
