@@ -26,7 +26,7 @@ from skiptrace.report.targets import targets
 def lead(study: Study) -> str:
     """What was trained on what: a clause for every corpus, planted text last."""
     results = study.results
-    clauses = []
+    clauses = list[str]()
     for name in sorted(results.corpora, key=lambda name: results.corpora[name].params.kind == "planted"):
         models = {m: model for m, model in results.models.items() if model.params.corpus == name}
         if not models:
