@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -12,6 +13,22 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 # What torch, C++ libraries and the interpreter's threads raise as RuntimeError.
 NO_MEMORY = re.compile(r"allocate memory|not enough memory|out of memory|start new thread|bad_alloc", re.IGNORECASE)
+
+
+NAMELESS = "standard output, or another file without a name"
+FULL = "free some of its disk, or of your share of it, and run the same command again"
+# What to do about errors of the system, by number; of others the system's own words have to do.
+REMEDIES = {
+    errno.ENOSPC: FULL,
+    errno.EDQUOT: FULL,
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+    errno.EACCES: "give yourself the right to read and write it",
+    errno.EPERM: "give yourself the right to read and write it",
+    errno.EROFS: "run it in a folder that can be written",
+    errno.EIO: "the disk or the connection to it fails; see what the system says of it (dmesg)",
+    errno.ENOENT: "make it again, or correct its name",
+}
 
 
 class InputError(Exception):
@@ -63,6 +80,10 @@ def described(error: Exception, bounded_by: str = "") -> str:
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, InputError):
         return one_line(error)
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in REMEDIES):
+        # Whoever writes a result gives its name; print has none to give.
+        name = NAMELESS if error.filename is None else printable(str(error.filename))
+        return f"{name}: {error.strerror}; {REMEDIES.get(error.errno or 0, 'SKIPTRACE_DEBUG=1 shows where')}"
     return f"{type(error).__name__}: {one_line(error)} (SKIPTRACE_DEBUG=1 shows where)"
 
 
@@ -75,6 +96,8 @@ def run(main: Callable[[], None], bounded_by: str = "") -> None:
     as an escape; if its reader has gone, as after `| head`, or there is none, as after `>&-`, nothing is reported.
     """
     _open_standard_files()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
@@ -80,22 +81,43 @@ def atomic(path: Path, sealed: bool = False) -> Iterator[Path]:
     A device, a pipe or a terminal is yielded itself. `sealed` says that the block writes `UNSEALED` for the checksum.
     """
     if path.exists() and (not path.is_file() or Path("/dev") in path.absolute().parents):
-        yield path
+        with _naming(path, path):
+            yield path
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
-    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
-    mode = temporary.stat().st_mode
+    with _naming(path, temporary):
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
+        mode = temporary.stat().st_mode
+        try:
+            yield temporary
+            temporary.chmod(mode)  # safetensors replaces the file by one that nobody else may read
+            if sealed:
+                seal(temporary)
+            _sync(temporary)
+            os.replace(temporary, path)
+            _sync(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _naming(path: Path, temporary: Path) -> Iterator[None]:
+    """Give the name of what is written to errors of the system that have none, or that of the temporary file."""
     try:
-        yield temporary
-        temporary.chmod(mode)  # safetensors replaces the file by one that nobody else may read
-        if sealed:
-            seal(temporary)
-        _sync(temporary)
-        os.replace(temporary, path)
-        _sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.filename not in (None, str(temporary), temporary):
+            raise
+        said = os.strerror(error.errno) if error.errno else str(error)  # Arrow has a sentence of its own there
+        raise OSError(error.errno, said, str(path)) from error
+    except InputError:
+        raise
+    except Exception as error:
+        # Libraries in Rust have errors of their own, which end in the number.
+        if (found := re.search(r"\(os error (\d+)\)", str(error))) is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
 
 
 @contextlib.contextmanager
@@ -103,7 +125,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder that replaces `path` only if the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
-    temporary.mkdir()
+    with _naming(path, temporary):
+        temporary.mkdir()
     try:
         yield temporary
         shutil.rmtree(path, ignore_errors=True)
@@ -152,8 +175,11 @@ def read_json(path: Path) -> Any:
 
 def write_array(path: Path, array: np.ndarray) -> None:
     """Write one NumPy array to `path` (.npy), whole or not at all."""
+    array = np.ascontiguousarray(array)
     with atomic(path, sealed=True) as temporary, temporary.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
+        # As NumPy does, whose own writing says no more of an error than how much was written.
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(array.tobytes())
         file.write(UNSEALED)
 
 

@@ -96,16 +96,22 @@ def of_scoring(plan: "Plan", model: Transformer, rows: int) -> Needs:
 
 
 def of_verification(
-    plan: "Plan", model: Transformer, at_once: int, tokens: int, mined: float, params: "VerificationParams"
+    plan: "Plan",
+    model: Transformer,
+    at_once: int,
+    tokens: int,
+    mined: float,
+    params: "VerificationParams",
+    counted: float = 0.0,
 ) -> Needs:
-    """To check mined rows; `mined` are the bytes it takes to mine stand-ins and twins.
+    """To check mined rows; `mined` are the bytes it takes to mine stand-ins and twins, `counted` those of triples.
 
     `at_once` contexts run together; `tokens` of training text are indexed by token.
     """
     ctx = min(params.context_tokens, model.n_ctx)
     # Logits intact, with the edge cut, and their exponentials, beside the residual stream before every layer.
     running = SINGLE * at_once * (3.0 * model.d_vocab + model.n_layers * ctx * model.d_model)
-    return Needs(plan.operations, max(running + INTEGER * tokens, mined))
+    return Needs(plan.operations, max(running + INTEGER * tokens, mined, counted))
 
 
 def of_composition(plan: "Plan", model: Transformer, positions: int, params: "ScoringParams") -> Needs:

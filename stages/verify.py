@@ -75,7 +75,9 @@ def main() -> None:
     batch = at_once(model, min(params.context_tokens, model.n_ctx))
     others = len(StandIn) * len(among) + len(paths) * model.n_layers * model.n_heads
     to_mine = needs.memory_of_mining(model, others, 1, COUNTS.size(COUNTS.file(NGRAMS / corpus)))
-    needed = needs.of_verification(plan, model, batch, len(streams.train), to_mine, params)
+    planted, window = TRUTH.file(CORPORA / corpus), model.n_ctx - 1
+    counted = truth.memory(model.d_vocab, len(streams.train), window) if planted.exists() else 0.0
+    needed = needs.of_verification(plan, model, batch, len(streams.train), to_mine, params, counted)
     needs.state(f"verify {name}", needed, BOUNDED_BY)
     words = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab, COUNTS.file(NGRAMS / corpus))
     offsets = load(ExpansionParams, "expansion", PARAMS).offsets
@@ -93,13 +95,12 @@ def main() -> None:
     checked = on_text(model, verify(model, mined, streams, params))
     checked = judged(checked, arms[StandIn.ROTATED], theirs, params)
     arms = {kind: judged(rows, arms[StandIn.ROTATED], theirs, params) for kind, rows in arms.items()}
-    positions = Positions(streams.train, len(vocab), model.n_ctx - 1)
+    positions = Positions(streams.train, len(vocab), window)
     found = bugs.measure(model, bugs.find(checked, positions, params), streams, params)
-    planted = TRUTH.file(CORPORA / corpus)
     scores = []
     if planted.exists():
         known, counts = truth.Known(TRUTH.read_file(planted), vocab), COUNTS.read(NGRAMS / corpus)
-        scores = truth.evaluate(known, tables, checked, found, counts, streams.train, model.n_ctx - 1)
+        scores = truth.evaluate(known, tables, checked, found, counts, streams.train, window)
 
     stood = pd.concat([rows.assign(heads=kind) for kind, rows in arms.items()], ignore_index=True)
     MATCHED.write(out, stood)

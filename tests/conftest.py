@@ -7,7 +7,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import stages  # noqa: F401  chooses the arithmetic, before torch is imported
 
 # isort: split
-from collections.abc import Callable
+import contextlib
+import resource
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -52,6 +55,24 @@ def make_model() -> Callable[..., Transformer]:
 def tokens() -> torch.Tensor:
     """A batch of two contexts, each token below `d_vocab`."""
     return torch.randint(0, SIZES["d_vocab"], (2, SIZES["n_ctx"]), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def full_disk() -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """A context in which files of this process may have 1 kB, as if the disk were full."""
+
+    @contextlib.contextmanager
+    def full() -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, handler)
+
+    return full
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,7 @@
 """How a command ends: real processes, real pipes."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -47,7 +48,8 @@ run(main)"""
 def test_a_full_disk_behind_standard_output_is_one_line():
     done = call(PRINTS.format(text="row\n", times=1), '"$@" > /dev/full')
     assert done.returncode == 1
-    assert done.stderr.startswith("error: OSError: ") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: standard output, or another file without a name: No space left on device; ")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -99,6 +101,34 @@ errors.run(lambda: files.read_json(Path({str(path)!r})))"""
     for place in ("mmap.mmap", "Path.read_text"):
         error = failing(code.replace("{place}", place).replace("mmap.mmap", "seals.mmap.mmap"))
         assert "out of memory in " in error and "reproduce" not in error and error.count("\n") == 1, error
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("open('/nowhere/x')", "/nowhere/x: No such file or directory; make it again, or correct its name"),
+        ("open('/', 'w')", "/: Is a directory; SKIPTRACE_DEBUG=1 shows where"),
+        (
+            "files.write_text(Path('/dev/full'), 'x' * 10**6)",
+            "/dev/full: No space left on device; free some of its disk",
+        ),
+        ("(Path('/proc/nowhere')).mkdir()", "/proc/nowhere: No such file or directory; "),
+    ],
+    ids=["missing", "folder", "full", "elsewhere"],
+)
+def test_an_error_of_the_system_names_its_file_and_what_to_do(code, said):
+    error = failing(f"def main():\n    {code}\nerrors.run(main)")
+    assert error.startswith(f"error: {said}") and error.count("\n") == 1
+
+
+def test_an_interrupt_while_a_stage_is_imported_ends_it_at_once():
+    """A KeyboardInterrupt there would be a traceback, or be lost in what a library catches."""
+    slow = "import os, signal, sys; sys.argv[:] = ['-m']; import stages; os.kill(os.getpid(), signal.SIGINT)"
+    done = call(slow, 'trap - INT; exec "$@"')
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+    ends = "from skiptrace import errors; errors.run(lambda: os.kill(os.getpid(), signal.SIGINT))"
+    done = call(slow.rpartition(";")[0] + "\n" + ends)
+    assert (done.returncode, done.stderr) == (1, "interrupted: run the same command again to continue\n")
 
 
 def test_other_errors_keep_their_type():

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from skiptrace import files
-from skiptrace.errors import InputError
+from skiptrace.errors import InputError, described
 from skiptrace.seals import MARK
 
 
@@ -308,6 +309,35 @@ def test_what_a_killed_process_left_lies_outside_outputs_and_is_removed_by_the_n
         assert len(list((tmp_path / "scratch").iterdir())) == 1
     assert list((tmp_path / "scratch").iterdir()) == []
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["two"]
+
+
+WRITERS = {
+    "text": lambda path: files.write_text(path, "x" * 9000),
+    "json": lambda path: files.write_json(path, {"a": "x" * 9000}, sealed=True),
+    "array": lambda path: files.write_array(path, np.arange(9000)),
+    "stream": lambda path: files.write_stream(path, np.dtype(np.int64), [np.arange(9000)]),
+    "table": lambda path: files.write_table(path, pa.table({"a": np.random.default_rng(0).random(9000)})),
+    "tensors": lambda path: files.write_tensors(path, {"a": torch.zeros(9000)}),
+}
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_a_full_disk_names_what_could_not_be_written(tmp_path, full_disk, write):
+    """Not the temporary file, and not nothing, as the system and libraries in C++ and Rust do."""
+    path = tmp_path / "out" / "result"
+    with files.temporaries_in(tmp_path / "scratch"), full_disk(), pytest.raises(OSError) as caught:
+        write(path)
+    assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(path))
+    assert described(caught.value) == f"{path}: File too large; raise the limit on the size of files (ulimit -f)"
+    assert list(path.parent.iterdir()) == []
+
+
+def test_an_error_of_another_file_keeps_its_name(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught, files.atomic(tmp_path / "result"):
+        (tmp_path / "source").read_text()
+    assert caught.value.filename == str(tmp_path / "source")
+    with pytest.raises(InputError, match=r"^hub: gone \(os error 2\)$"), files.atomic(tmp_path / "result"):
+        raise InputError("hub: gone (os error 2)")
 
 
 def test_another_disk_has_its_own_temporaries(tmp_path):

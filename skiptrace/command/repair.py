@@ -14,6 +14,7 @@ import fcntl
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,9 @@ def repair() -> list[str]:
     """
     if not broken():
         return []
-    with _nobody_else():
+    with nobody_writes(0.0) as alone:
+        if not alone:
+            raise InputError(f"{' and '.join(broken())}, but another dvc runs here; wait for it to end")
         return [f"{what}: {_restore_lock() if what.startswith(str(DVC_LOCK)) else _remove()}" for what in broken()]
 
 
@@ -118,15 +121,25 @@ def _how(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _nobody_else() -> Iterator[None]:
-    """Hold DVC's own lock, under which it writes both files."""
+def nobody_writes(seconds: float) -> Iterator[bool]:
+    """Hold DVC's own lock, under which it writes both files, if that can be had in so many seconds; say whether.
+
+    A `dvc repro` that is inside meanwhile runs a stage, or waits for this.
+    """
     DVC_TEMPORARY.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + seconds
     with (DVC_TEMPORARY / "lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"{' and '.join(broken())}, but another dvc runs here; wait for it to end") from None
-        yield
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                if time.monotonic() < end:
+                    time.sleep(0.02)
+                    continue
+                yield False
+                return
+            yield True
+            return
 
 
 def main() -> None:

@@ -18,14 +18,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import IO
 
-import psutil
-
 from skiptrace import arithmetic, errors
 from skiptrace.command.doctor import SAME_OUTPUT, Due, pipeline_graph, stages_due
+from skiptrace.command.repair import nobody_writes
 from skiptrace.errors import InputError
 from skiptrace.files import read_json, write_json
 from skiptrace.layout import SHIPPED_TIMES, TIMES
@@ -33,6 +33,8 @@ from skiptrace.layout import SHIPPED_TIMES, TIMES
 JOBS = "JOBS"  # the variable of `make report JOBS=2`
 DEFAULT_JOBS = 2
 THREADS = "OMP_NUM_THREADS"
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+PATIENCE = 10.0  # seconds in which DVC is to be between two writes, and an interrupted lane to end
 
 # What dvc says of a stage, and what that is called here.
 SAYS = {
@@ -86,8 +88,9 @@ def lanes(graph: Mapping[str, set[str]], seconds: Mapping[str, float], jobs: int
 
     `graph` has what each stage needs, in an order in which they can run, and `seconds` those that are to run. A stage
     that needs several parts makes one of them, unless that would take more than a lane's share of the time: it is then
-    in no lane, nor is what needs it.
+    in no lane, nor is what needs it. Where no times are known, all stages take as long.
     """
+    seconds = {stage: max(took, 1e-3) for stage, took in seconds.items()}
     due = [stage for stage in graph if stage in seconds and stage not in SAME_OUTPUT]
     share = sum(seconds[stage] for stage in due) / jobs
     part: dict[str, list[str] | None] = {}  # of each stage, the stages of its part
@@ -110,7 +113,7 @@ def lanes(graph: Mapping[str, set[str]], seconds: Mapping[str, float], jobs: int
 
 
 def reproduce(jobs: int) -> int:
-    """Run `dvc repro` in lanes and return its exit status; interrupts and terminations are left to DVC."""
+    """Run `dvc repro` in lanes and return its exit status."""
     due, graph = stages_due(), pipeline_graph()
     plan = Plan(due, read_json(SHIPPED_TIMES) if SHIPPED_TIMES.exists() else {})
     divided = lanes(graph, plan.left, jobs)
@@ -125,33 +128,50 @@ def reproduce(jobs: int) -> int:
 
 
 def run(commands: Sequence[Sequence[str]], plan: Plan) -> int:
-    """Run one `dvc repro` with each list of arguments, at the same time; the first that fails stops the others."""
-    with ExitStack() as stack:
-        started = [stack.enter_context(_start(arguments, len(commands))) for arguments in commands]
-        failed: list[int] = []
+    """Run one `dvc repro` with each list of arguments, at the same time; the first that fails stops the others.
 
-        def stop(*_: object) -> None:
-            for process in started:
-                interrupt(process)
+    Each has a process group of its own: an interrupt from a terminal comes here alone, and is passed on when no DVC
+    writes what it keeps. A second one is passed on at once.
+    """
+    started: list[subprocess.Popen[str]] = []
+    failed: list[int] = []
+    stopped: list[float] = []  # when lanes were interrupted
+    signals: list[object] = []
 
-        def follow(process: subprocess.Popen[str]) -> None:
-            _relay(plan.annotated(process.stdout or ()), sys.stdout)
-            if process.wait() and not failed:
-                failed.append(process.returncode)
+    def stop(*signalled: object) -> None:
+        stopped.append(time.monotonic())
+        signals.extend(signalled[:1])
+        interrupt(started, 0.0 if signalled and len(signals) > 1 else PATIENCE)
+
+    def follow(process: subprocess.Popen[str]) -> None:
+        _relay(plan.annotated(process.stdout or ()), sys.stdout)
+        if process.wait():
+            failed.append(process.returncode)
+            if not stopped:
                 stop()
 
-        # A terminal interrupts every process of its group by itself.
-        handlers = {signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN)}
-        handlers[signal.SIGTERM] = signal.signal(signal.SIGTERM, stop)
-        threads = [threading.Thread(target=follow, args=[process]) for process in started]
-        threads += [threading.Thread(target=_relay, args=[p.stderr, sys.stderr]) for p in started if p.stderr]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    # Under nohup a hangup stays ignored.
+    asked = [number for number in STOPS if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN]
+    handlers = {number: signal.signal(number, stop) for number in asked}
+    try:
+        with ExitStack() as stack:
+            for arguments in commands:
+                if not stopped:
+                    started.append(stack.enter_context(_start(arguments, len(commands))))
+            threads = [threading.Thread(target=follow, args=[process]) for process in started]
+            threads += [threading.Thread(target=_relay, args=[p.stderr, sys.stderr]) for p in started if p.stderr]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                while thread.is_alive():
+                    thread.join(PATIENCE)
+                    # An interrupt can be lost, as in a library that is being imported.
+                    if thread.is_alive() and stopped and stopped[-1] + PATIENCE < time.monotonic():
+                        stop()
+    finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    return failed[0] if failed else 0
+    return failed[0] if failed else int(bool(stopped))
 
 
 def _start(arguments: Sequence[str], count: int) -> subprocess.Popen[str]:
@@ -163,6 +183,7 @@ def _start(arguments: Sequence[str], count: int) -> subprocess.Popen[str]:
         stderr=None if count == 1 else subprocess.PIPE,
         text=True,
         errors="replace",
+        process_group=0,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
@@ -175,17 +196,19 @@ def threads(count: int) -> dict[str, str]:
 
 
 def _relay(lines: Iterable[str], to: IO[str]) -> None:
+    """Pass lines on, and go on reading where nobody takes them: who writes them would wait."""
     for line in lines:
-        to.write(line)
-        to.flush()
+        with contextlib.suppress(OSError):
+            to.write(line)
+            to.flush()
 
 
-def interrupt(process: subprocess.Popen[str]) -> None:
-    """Interrupt a process and all that it started, as a terminal does."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        for each in [*psutil.Process(process.pid).children(recursive=True), process]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                each.send_signal(signal.SIGINT)
+def interrupt(lanes: Iterable[subprocess.Popen[str]], seconds: float) -> None:
+    """Interrupt lanes and all that they run, while no DVC writes, or after so many seconds in which one always did."""
+    with nobody_writes(seconds):
+        for lane in lanes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(lane.pid, signal.SIGINT)
 
 
 def jobs() -> int:

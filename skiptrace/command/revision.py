@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.repo import Repo
 
-from skiptrace.config.base import LARGEST, bounded_yaml, read_yaml
+from skiptrace.config.base import LARGEST, read_yaml
 from skiptrace.config.pipeline import KEYED, entries
 from skiptrace.errors import InputError, one_line
 from skiptrace.files import open_table, read_table
@@ -107,9 +107,7 @@ class Revision:
                 self._check_hash(f"{path}/{name}", value)
 
     def _yaml(self, path: Path) -> dict[str, Any]:
-        local = self.fetch(path)
-        bounded_yaml(local)
-        return read_yaml(local)
+        return read_yaml(self.fetch(path))
 
     def fetch(self, path: Path) -> Path:
         """A local copy of a file.

@@ -1,5 +1,6 @@
 """Versions of a run: any git revision, any experiment, or the workspace; nothing is checked out."""
 
+import functools
 import hashlib
 import json
 import tempfile
@@ -123,6 +124,7 @@ def changed_stages() -> dict[str, list[str]]:
         InputError: there is no pipeline here.
     """
     found: dict[str, list[str]] = {}
+    written = functools.cache(functools.partial(closure.written, Path()))  # instances of a stage share their code
     try:
         with Repo(".") as repo:
             status = {name.rpartition(":")[2]: entries for name, entries in repo.status().items()}
@@ -134,7 +136,7 @@ def changed_stages() -> dict[str, list[str]]:
                     causes = [NEVER_RAN]
                 elif locked.get(code.as_posix()):
                     causes = [what for what in causes if what != code.as_posix()]
-                    causes += _changed_modules(repo, name.partition("@")[0], locked[code.as_posix()])
+                    causes += _changed_modules(repo, written(code.stem), locked[code.as_posix()])
                 if causes:
                     found[name] = causes
     except DvcException as error:
@@ -142,9 +144,8 @@ def changed_stages() -> dict[str, list[str]]:
     return found
 
 
-def _changed_modules(repo: Repo, stage: str, locked: str) -> list[str]:
+def _changed_modules(repo: Repo, now: str, locked: str) -> list[str]:
     """The modules of a stage that are not as when it ran; `its code` where DVC's cache has lost what they were."""
-    now = closure.written(Path(), stage)
     if hashlib.md5(now.encode(), usedforsecurity=False).hexdigest() == locked:
         return []
     kept = Path(repo.cache.local.oid_to_path(locked))

@@ -1,4 +1,4 @@
-"""Induction heads: what they attend to, what they copy, which earlier head they need, and how they form.
+"""Induction heads: what they attend to, what they copy, and which earlier head they need.
 
 Definitions of "In-context Learning and Induction Heads" (Olsson et al. 2022) and of "A Mathematical
 Framework", section "How Induction Heads Work". Every sequence starts with BOS, which is neither a
@@ -6,7 +6,7 @@ destination nor a match; attention that rests on it counts as attention elsewher
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -24,12 +24,10 @@ from skiptrace.circuits.scores import (
     eigenvalue_null,
     matching_by_sequence,
     own_row,
-    previous_token_on_text,
     repeated,
 )
-from skiptrace.composition.tables import FORMATION, INDUCTION, KNOCKOUTS, SCORED
+from skiptrace.composition.tables import INDUCTION, KNOCKOUTS, SCORED
 from skiptrace.config.scoring import ScoringParams
-from skiptrace.models.evaluation import in_context_learning, window_losses
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import spread_windows
 
@@ -170,32 +168,3 @@ def eigenvalue_nulls(model: Transformer, in_turn: int, params: ScoringParams) ->
     E, U = model.reads(max(0, model.n_layers - 1)).double(), model.W_U.double()
     draws = (model.d_head, params.null_draws, params.seed)
     return eigenvalue_null(U @ E, in_turn, *draws), eigenvalue_null(E.T @ E, 2, *draws)
-
-
-@torch.no_grad()
-def formation(
-    checkpoints: Iterable[tuple[int, Transformer]], stream: Integer[np.ndarray, " n"], params: ScoringParams
-) -> pd.DataFrame:
-    """Scores of (step, model) along a training: one row per score of a head or of the model.
-
-    `previous_token` and `prefix_matching` of every head; `loss` (nats) and `in_context_learning` of `model`.
-    """
-    rows = []
-    for step, model in checkpoints:
-        windows = spread_windows(stream, model.n_ctx, params.sequences)
-        losses = window_losses(model, windows).double().mean(0)
-        learning = in_context_learning(np.arange(1, model.n_ctx), losses.numpy(), model.n_ctx)
-        rows += [
-            (step, "model", "loss", losses.mean().item()),
-            (step, "model", "in_context_learning", learning),
-        ]
-        if model.n_layers == 0:
-            continue
-        before = previous_token_on_text(model, windows[:, :-1])
-        tokens, length = repeated(model, params)
-        matching = matching_by_sequence(model, tokens, length, params.repeats, model.patterns)
-        for layer, head in heads(model):
-            name = head_name((layer, head))
-            one, other = before[layer][head].item(), matching[layer][:, head].mean().item()
-            rows += [(step, name, "previous_token", one), (step, name, "prefix_matching", other)]
-    return FORMATION.frame(rows)

@@ -10,7 +10,7 @@ from skiptrace.circuits.factored import Head
 from skiptrace.circuits.paths import MOST, Path, path_count
 from skiptrace.composition import examples, features, stream, tables
 from skiptrace.composition.deletion import deletion
-from skiptrace.composition.heads import composition
+from skiptrace.composition.heads import composition, strongest_keys
 from skiptrace.composition.identities import identities
 from skiptrace.composition.induction import induction, knockouts
 from skiptrace.composition.terms import term_importance
@@ -76,14 +76,11 @@ def study(
 def _shown(composed: pd.DataFrame, logits: examples.Logits) -> dict[str, tuple[Path, examples.Contributions]]:
     """The pair with the strongest K-composition, and the virtual head that contributes most of all others."""
     virtual = {path: values for path, values in logits.items() if len(path) == 2}
-    if not virtual:
+    pair = strongest_keys(composed)
+    if not virtual or pair is None:
         return {}
-    keys = composed[composed["kind"] == "K"]
-    best = keys.loc[keys["score"].idxmax()]
-    then: Head = (int(best["to_layer"]), int(best["to_head"]))
-    pair = ((int(best["from_layer"]), int(best["from_head"])), then)
     # A later head does its own work through the keys: its text is the one where it contributes alone.
-    shown: dict[str, tuple[Path, examples.Contributions]] = {"strongest K-composition": (pair, logits[(then,)])}
+    shown: dict[str, tuple[Path, examples.Contributions]] = {"strongest K-composition": (pair, logits[pair[1:]])}
     others = [path for path in virtual if path != pair]
     if others:
         most = max(others, key=lambda path: virtual[path].abs().mean(1).mean().item())

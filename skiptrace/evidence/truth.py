@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Int, Integer
+from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
 from skiptrace.arithmetic import log
@@ -16,9 +16,10 @@ from skiptrace.evidence.tables import SCORES
 
 Row = tuple[int, ...]
 FACTORS = (1, 2, 5, 20)
-CELLS = 2**28  # counts of triples that are held at once, in 1 GB
-SPARSE = 200_000  # tokens whose triples are counted where that many do not fit
+CELLS = 2**28  # counts of triples, one for each that there could be, that are held at once, in 1 GB
+PLACES = 2**26  # triples of the text that are held where those do not fit, in 0.5 GB
 ACCEPTED, CONSISTENT, SURVIVING = "accepted skip-trigrams", "all that are consistent", "all that survive"
+INTEGER = 8  # bytes of a number
 RANKED = 20_000  # rows of a ranking by counts that are looked at
 
 
@@ -158,27 +159,23 @@ def corpus_rankings(
 
     All triples within `window` that occur at least `min_count` times: by lift p(C | A … B)/p(C | B), by the difference
     of these shares, by the likelihood ratio G² of C and A … B among places of B, and by pointwise mutual information
-    log p(C | A … B)/p(C). Where d_vocab³ counts do not fit, the text is cut to the tokens whose triples do.
+    log p(C | A … B)/p(C). Where d_vocab³ counts do not fit, the text is cut to its first `PLACES` triples.
     """
-    text = torch.from_numpy(np.asarray(stream).astype(np.int64))
+    text = np.asarray(stream).astype(np.int64)
     if d_vocab**3 > CELLS:
-        text = text[: SPARSE + window]
+        text = text[: PLACES // window + window]
     here, after = text[window:-1], text[window + 1 :]
-    pairs, triples = _counted(text, here, after, d_vocab, window)
-    kept = triples[1] >= min_count
-    keys, n_abc = triples[0][kept], triples[1][kept].double()
-    n_ab = pairs[keys // d_vocab].double()
-    b, c = keys // d_vocab % d_vocab, keys % d_vocab
-    n_b, n_c = (torch.bincount(ids, minlength=d_vocab).double() for ids in (here, after))
-    n_bc = torch.bincount(here * d_vocab + after, minlength=d_vocab**2).double()
-    share, alone = n_abc / n_ab, n_bc[b * d_vocab + c] / n_b[b]
+    key, n_abc, n_ab, n_bc = _counted(text, here, after, d_vocab, window, min_count)
+    b, c = key // d_vocab % d_vocab, key % d_vocab
+    n_b, n_c = (torch.from_numpy(np.bincount(ids, minlength=d_vocab)).double() for ids in (here, after))
+    share, alone = n_abc / n_ab, n_bc / n_b[b]
     scores = {
         "lift": share / alone,
         "share difference": share - alone,
         "G²": 2 * n_abc * log(share / alone) * (share > alone),
         "PMI": log(share) - log(n_c[c] / len(after)),
     }
-    a = keys // d_vocab**2
+    a = key // d_vocab**2
     found: dict[str, list[Row]] = {}
     for name, score in scores.items():
         best = score.argsort(descending=True, stable=True)[:RANKED]
@@ -186,26 +183,61 @@ def corpus_rankings(
     return found
 
 
+class Counts(NamedTuple):
+    """Triples by A·V² + B·V + C, in order, and how often A … B C, A … B and B C stand in the text."""
+
+    key: Int[Tensor, " k"]
+    n_abc: Float[Tensor, " k"]
+    n_ab: Float[Tensor, " k"]
+    n_bc: Float[Tensor, " k"]
+
+
 def _counted(
-    text: Int[Tensor, " n"], here: Int[Tensor, " m"], after: Int[Tensor, " m"], d_vocab: int, window: int
-) -> tuple[Int[Tensor, " pairs"], tuple[Int[Tensor, " k"], Int[Tensor, " k"]]]:
-    """How often A stands within the window before B, by A·V + B, and the keys and counts of A … B C that occur."""
-    pairs = torch.zeros(d_vocab**2, dtype=torch.int32)
-    dense = torch.zeros(d_vocab**3, dtype=torch.int32) if d_vocab**3 <= CELLS else None
-    sparse = []
-    one = torch.ones(len(here), dtype=torch.int32)
-    for back in range(1, window + 1):
-        pair = text[window - back : -1 - back] * d_vocab + here
-        pairs.scatter_add_(0, pair, one)
-        if dense is not None:
-            dense.scatter_add_(0, pair * d_vocab + after, one)
-        else:
-            sparse.append(pair * d_vocab + after)
-    if dense is not None:
-        keys = dense.nonzero()[:, 0]
-        return pairs, (keys, dense[keys])
-    keys, counts = torch.cat(sparse).unique(return_counts=True)
-    return pairs, (keys, counts)
+    text: Int[np.ndarray, " n"],
+    here: Int[np.ndarray, " m"],
+    after: Int[np.ndarray, " m"],
+    d_vocab: int,
+    window: int,
+    min_count: int,
+) -> Counts:
+    """Count the triples that occur at least `min_count` times, A within the window before B."""
+    follows = here * d_vocab + after
+    sources = (text[window - back : -1 - back] for back in range(1, window + 1))
+    if d_vocab**3 <= CELLS:
+        dense, one = torch.zeros(d_vocab**3, dtype=torch.int32), torch.ones(len(here), dtype=torch.int32)
+        for source in sources:
+            dense.scatter_add_(0, torch.from_numpy(source * d_vocab**2 + follows), one)
+        key = (dense >= min_count).nonzero()[:, 0]
+        n_ab = dense.view(-1, d_vocab).sum(1)[key // d_vocab]
+        n_bc = torch.from_numpy(np.bincount(follows, minlength=d_vocab**2))[key % d_vocab**2]
+        return Counts(key, dense[key].double(), n_ab.double(), n_bc.double())
+    places = np.concatenate([source * d_vocab**2 + follows for source in sources])
+    places.sort()
+    # The first of its kind that is still the same so many places on occurs so often.
+    first = places[min_count - 1 :] == places[: max(0, len(places) - min_count + 1)]
+    first[1:] &= places[1 : len(first)] != places[: max(0, len(first) - 1)]
+    key = places[: len(first)][first]
+    pair, following = key // d_vocab * d_vocab, key % d_vocab**2
+    follows.sort()
+    counts = (
+        _between(places, key, key + 1),
+        _between(places, pair, pair + d_vocab),
+        _between(follows, following, following + 1),
+    )
+    return Counts(torch.from_numpy(key), *(torch.from_numpy(count).double() for count in counts))
+
+
+def _between(
+    values: Int[np.ndarray, " n"], low: Int[np.ndarray, " k"], high: Int[np.ndarray, " k"]
+) -> Int[np.ndarray, " k"]:
+    """How many of the ordered values are at least `low` and below `high`."""
+    return np.searchsorted(values, high) - np.searchsorted(values, low)
+
+
+def memory(d_vocab: int, tokens: int, window: int) -> float:
+    """Bytes that `corpus_rankings` holds of a text of so many tokens."""
+    of_text, counted = 4 * INTEGER * float(tokens), 2 * INTEGER * float(PLACES)
+    return of_text + (5.0 * d_vocab**3 if d_vocab**3 <= CELLS else min(counted, 2 * INTEGER * float(tokens) * window))
 
 
 def triples(table: pd.DataFrame) -> list[Row]:

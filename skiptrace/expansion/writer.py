@@ -141,6 +141,8 @@ def write_part(
             raise InputError(
                 f"{path}: no space left on the disk; the finished parts are kept, so free some and run it again"
             ) from None
+        if error.filename is None:
+            raise OSError(error.errno, error.strerror or str(error), path) from error
         raise
     finally:
         if files.exists(temporary):

@@ -30,7 +30,8 @@ from skiptrace.models.tables import CURVE
 from skiptrace.models.transformer import Transformer
 from skiptrace.tables import Column, Table, declared
 from tests.attack.outcome import Attempt, Outcome, Part
-from tests.pipeline.conftest import tiny_superposition
+from tests.pipeline import conftest
+from tests.pipeline.conftest import MODEL, ZERO, tiny_superposition
 
 ROOT = Path(__file__).parents[2]
 D_VOCAB = 60_000
@@ -42,6 +43,7 @@ OF_CORPUS = [(stage, "--corpus", CORPUS) for stage in ("corpus", "tokens", "ngra
 OF_MODELS = ("train", "score", "expand", "mine", "verify", "compose", "explore", "account", "directions")
 ALONE = (
     ("features", "--model", "one"),
+    ("rules", "--model", "one"),
     ("control",), ("superposition",), ("dictionary", "--dictionary", "toy"), ("dictionary", "--dictionary", "one"),
     ("summarise",), ("document",),
 )  # fmt: skip
@@ -82,6 +84,7 @@ def create(folder: Path, d_vocab: int, tokens: int, seed: int) -> None:
     params["tokenizers"][CORPUS]["vocab_size"] = d_vocab
     params["dictionaries"]["one"]["data"] = f"data/tokens/{CORPUS}"
     params["features"]["models"] = {"one": CORPUS}
+    params["rules"]["models"] = {"one": CORPUS}
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     (folder / "requirements.lock").write_bytes((ROOT / "requirements.lock").read_bytes())
     frequency = 1 / np.arange(1, d_vocab + 1)
@@ -116,12 +119,17 @@ def create(folder: Path, d_vocab: int, tokens: int, seed: int) -> None:
 
 def run(folder: Path, *stage: str, memory: int | None = MEMORY, seconds: float | None = None) -> Ran:
     """One stage in so many kB of address space, ended after so many seconds."""
+    return module(folder, f"stages.{stage[0]}", *stage[1:], memory=memory, seconds=seconds)
+
+
+def module(folder: Path, *arguments: str, memory: int | None, seconds: float | None = None, **environment: str) -> Ran:
+    """What `python -m` does with some arguments, and all that it starts, in so many kB of address space each."""
     limit = "" if memory is None else f"ulimit -v {memory}; "
-    command = f"{limit}exec {sys.executable} -m stages.{' '.join(stage)}"
+    command = f"{limit}exec {sys.executable} -m {' '.join(arguments)}"
     started, peak = time.monotonic(), 0
     with tempfile.TemporaryFile("w+") as errors:
         running = subprocess.Popen(
-            ["bash", "-c", command], cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True,
+            ["bash", "-c", command], cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)} | environment, text=True,
             stdout=subprocess.DEVNULL, stderr=errors, process_group=0,
         )  # fmt: skip
         while running.poll() is None and (seconds is None or time.monotonic() < started + seconds):
@@ -206,6 +214,32 @@ def limits(count: int, seed: int) -> Iterator[Attempt]:
                 studied(folder, stage[-1], "account" if stage[0] == "account" else "evidence", seed)
 
 
+def pages(count: int, seed: int) -> Iterator[Attempt]:
+    """All stages of a small pipeline whose planted words are as many, and what condenses and shows their results."""
+    with tempfile.TemporaryDirectory() as name:
+        project = conftest.create(Path(name) / "project")
+        project.write_params(planted(project.params(), D_VOCAB, seed))
+        environment = project.environment(JOBS="1", PYTHONPATH=str(project.path))
+        yield outcome(
+            "the whole pipeline", module(project.path, "skiptrace.command.reproduce", memory=MEMORY, **environment)
+        )
+        for stage in ("summarise", "document", "report")[: count - 1]:
+            yield outcome(stage, module(project.path, f"stages.{stage}", memory=MEMORY, **environment))
+
+
+def planted(params: dict[str, Any], words: int, seed: int) -> dict[str, Any]:
+    """Parameters of three models of one planted corpus with so many words; what grows with them has its defaults."""
+    corpus = params["corpora"]["planted"] | {"seed": seed, "words": words, "length": 100, "valid_share": 0.1}
+    params["corpora"] = {"planted": corpus | {"documents": max(60, words // 3)}}
+    params["tokenizers"] = {"planted": {"kind": "words"}}
+    params["models"] = {"zero": ZERO, "one": MODEL, "two": MODEL | {"n_layers": 2, "checkpoints": 3}}
+    params["models"] = {name: model | {"corpus": "planted"} for name, model in params["models"].items()}
+    params["expansion"] |= {"store": "none", "virtual_heads": 1}
+    params["mining"] |= {"min_count": 5}
+    params["features"]["models"] = {}
+    return params
+
+
 def outcome(what: str, ran: Ran) -> Attempt:
     """A stage that ends in any other way than success or a refusal is wrong, running out of memory included."""
     ended = "still running after" if ran.code is None else "ended after"
@@ -218,4 +252,7 @@ def outcome(what: str, ran: Ran) -> Attempt:
     return Attempt(what, Outcome.noticed if REFUSED.search(line) else Outcome.wrong, line)
 
 
-PARTS = [Part("limits: stages at V = 60,000", len(STAGES), limits)]
+PARTS = [
+    Part("limits: stages at V = 60,000", len(STAGES), limits),
+    Part("limits: pages at V = 60,000", 4, pages),
+]

@@ -1,6 +1,5 @@
 """A few attempts of every attack that `make attack` repeats by the hundred."""
 
-import re
 import sys
 
 import pytest
@@ -52,16 +51,11 @@ def test_a_signal_to_dvc_is_recovered_from(project):
 
 def test_a_stage_in_too_little_memory_is_refused_and_one_in_enough_works(tmp_path):
     limits.create(tmp_path, 2000, 20_000, 1)
-    params = tmp_path / "params.yaml"
-    few = re.sub(r"(loss_contexts|null_draws): \d+", r"\1: 4", params.read_text())
-    params.write_text(few.replace("sequences: 64", "sequences: 4"))
-    score = ("score", "--model", "two")  # whose heads compose reads
-    assert limits.outcome("enough", limits.run(tmp_path, *score)).outcome is Outcome.same
-    unlimited = params.read_text().replace("minutes: 25.0\n", "minutes: 100000.0\n")  # or the budget takes fewer
-    params.write_text(unlimited.replace("sequences: 4\n", "sequences: 4096\n"))
-    refused = limits.run(tmp_path, "compose", "--model", "two")
+    assert limits.outcome("enough", limits.run(tmp_path, "ngrams", "--corpus", "code")).outcome is Outcome.same
+    with limits.reduced(tmp_path, {"models.two.batch_size": 10**6}):
+        refused = limits.run(tmp_path, "train", "--model", "two")
     assert limits.outcome("too little", refused).outcome is Outcome.noticed, refused.errors
-    assert refused.errors.startswith("error: compose two: at least ") and refused.errors.count("\n") == 1
+    assert refused.errors.startswith("error: train two: at least ") and refused.errors.count("\n") == 1
 
 
 def test_the_attacks_see_what_is_wrong():

@@ -179,6 +179,24 @@ def test_rankings_by_counts_equal_their_definitions(monkeypatch, cells):
         assert np.allclose(ordered, sorted(ordered, reverse=True)), name
 
 
+def test_triples_that_are_sorted_are_those_that_are_counted_in_cells(monkeypatch):
+    text = np.random.default_rng(2).zipf(1.3, 3000) % 11
+    dense = [truth.corpus_rankings(text, 11, 4, min_count=count) for count in (1, 2, 9, 10**6)]
+    monkeypatch.setattr(truth, "CELLS", 1)
+    assert [truth.corpus_rankings(text, 11, 4, min_count=count) for count in (1, 2, 9, 10**6)] == dense
+    assert len(dense[0]["corpus lift, no model"]) > len(dense[2]["corpus lift, no model"]) > 0
+
+
+def test_of_a_large_vocabulary_nothing_is_held_for_pairs_that_do_not_occur():
+    """All pairs of a million words would take terabytes."""
+    text = streams([1, 9, 2, 3], [2, 10], length=4000).train
+    wide = text.astype(np.int64) * 90_000
+    found = truth.corpus_rankings(wide, 2**20, 5)["corpus PMI, no model"]
+    assert found == [
+        tuple(90_000 * i for i in row) for row in truth.corpus_rankings(text, 12, 5)["corpus PMI, no model"]
+    ]
+
+
 def test_known_rows_are_looked_up_by_word():
     vocabulary = pd.DataFrame({"token_id": [0, 1, 2, 3], "token": ["<bos>", "a", "b", "c"]})
     rows = [("skip_trigram", "a", "b", "c"), ("copy", "a", None, "a"), ("bigram", "a", None, "zz")]

@@ -1,6 +1,4 @@
 import contextlib
-import resource
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -220,20 +218,7 @@ def test_a_damaged_checkpoint_on_the_way_is_started_over_from(tmp_path, monkeypa
         assert files == {p.name: p.read_bytes() for p in (tmp_path / "a" / "checkpoints").rglob("*") if p.is_file()}
 
 
-@contextlib.contextmanager
-def full_disk():
-    """Files of this process may have 1 kB, as if the disk were full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
-
-
-def test_a_full_disk_at_a_state_is_warned_of_and_training_goes_on(tmp_path, monkeypatch, capsys):
+def test_a_full_disk_at_a_state_is_warned_of_and_training_goes_on(tmp_path, monkeypatch, capsys, full_disk):
     whole, _ = training.train(PARAMS, stream(5000, 0), stream(500, 1), 11, tmp_path / "a", "m")
     monkeypatch.setenv("SKIPTRACE_CHECKPOINT_SECONDS", "0")
     with full_disk():
@@ -249,7 +234,7 @@ def checkpoints(scratch: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("room", [7, 40], ids=["in time", "never"])
-def test_a_full_disk_at_a_checkpoint_that_is_kept_loses_none_of_them(tmp_path, monkeypatch, capsys, room):
+def test_a_full_disk_at_a_checkpoint_that_is_kept_loses_none_of_them(tmp_path, monkeypatch, capsys, full_disk, room):
     """`room`: the step from which on there is room again."""
     params = PARAMS.model_copy(update={"checkpoints": 4})
     arguments = params, stream(5000, 0), stream(500, 1), 11

@@ -66,6 +66,7 @@ def tiny_params() -> dict[str, dict]:
     params["verification"] |= {"rows": 20, "contexts": 4, "null_rows": 10}
     params["composition"] |= {"min_count": 2}
     params["account"] |= {"contexts": 3, "selection": 2, "entries": [3, 10], "rows": 4, "shown_rows": 5}
+    params["account"] |= {"edges": 8, "edge_places": 8}
     params["directions"] |= {
         "null_draws": 3,
         "shown": 2,
@@ -79,6 +80,7 @@ def tiny_params() -> dict[str, dict]:
         "models": {"two": "notes"}, "entries": 6, "k": 2, "steps": 5, "batch_size": 8, "resample_every": 2,
         "windows": 4, "selection": 2, "rows": 10, "checked": 5, "places": 4, "tokens": 3,
     }  # fmt: skip
+    params["rules"] |= {"models": {"two": "notes"}, "contexts": 3, "window": 4, "min_count": 2}
     params["expansion"] |= {"chunk_rows": 128, "row_group_rows": 50, "virtual_heads": 3}
     params["mining"] |= {
         "bigrams": 20,
@@ -100,8 +102,8 @@ def tiny_params() -> dict[str, dict]:
         "penalties": [0.0, 0.1], "steps": 3, "batch_size": 8, "dictionary_steps": [2],
     }  # fmt: skip
     params["dictionaries"]["one"] |= tiny | {
-        "data": "data/tokens/planted", "entries": 6, "k": [2, 4], "shown": 2, "windows": 4, "check_windows": 4,
-        "contexts": 2, "outs": 3,
+        "data": "data/tokens/planted", "entries": 6, "k": [2, 4], "batch_k": [2], "shown": 2, "windows": 4,
+        "check_windows": 4, "contexts": 2, "outs": 3,
     }  # fmt: skip
     return params
 
@@ -125,6 +127,13 @@ def tiny_superposition(params: dict) -> dict:
     found["vectors"]["steps"] = 20
     del found["sensing"]["seed"]  # left to its default
     return found
+
+
+class Plain(yaml.CSafeDumper):
+    """Writes a list that stands in two places twice: for aliases a file is read once more."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
 
 
 @dataclass(frozen=True)
@@ -193,7 +202,7 @@ class Project:
         self.write_params(params)
 
     def write_params(self, params: dict[str, dict]) -> None:
-        (self.path / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+        (self.path / "params.yaml").write_text(yaml.dump(params, Dumper=Plain, sort_keys=False))
 
 
 def create(path: Path, python: Path = Project.python) -> Project:
@@ -229,7 +238,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def reproduced(tmp_path_factory: pytest.TempPathFactory, python: Path) -> Project:
     """A project after it was first reproduced, in two lanes, and committed; not to be changed.
 
-    Test processes share it.
+    Test processes share it. What the run said lies beside it (`first_run`).
     """
     base = tmp_path_factory.getbasetemp()
     # Without test processes of pytest-xdist the folder above is that of other test runs.
@@ -239,10 +248,17 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory, python: Path) -> Projec
             project = create(folder.with_suffix(".partial"), python)
             done = project.call("python", "-m", "skiptrace.command.reproduce", JOBS="2")
             assert done.returncode == 0, done.stdout + done.stderr
+            folder.with_suffix(".said").write_text(done.stdout)
             project.call("git", "add", "--all")
             project.call("git", "commit", "--quiet", "--message", "reproduced")
             project.path.rename(folder)
     return Project(folder, python)
+
+
+@pytest.fixture(scope="session")
+def first_run(reproduced: Project) -> str:
+    """What the run of `reproduced` printed."""
+    return reproduced.path.with_suffix(".said").read_text()
 
 
 @pytest.fixture

@@ -39,22 +39,22 @@ def test_plots_draw_every_models_loss(reproduced, tmp_path):
 def test_an_experiment_in_a_folder_of_its_own_changes_one_parameter_and_can_be_compared(project, ask):
     """As docs/comparing.md gives it: with what neither git nor DVC carries."""
     (command,) = re.findall(r"^dvc (exp run --temp[^#\n]*)", (ROOT / "docs" / "comparing.md").read_text(), re.MULTILINE)
-    for part, own in (("models.one.n_heads=8", "verification.fdr=0.95"), ("data/raw/mine", "data/raw/notes")):
+    for part, own in (("models.one.n_heads=8", "dictionaries.one.steps=6"), ("data/raw/mine", "data/raw/notes")):
         assert part in command
         command = command.replace(part, own)
     project.dvc(*shlex.split(command), "--name", "wide", "summarise")
-    assert project.params()["verification"]["fdr"] == 0.05  # the workspace is as it was
-    assert "verification.fdr" in project.dvc("params", "diff", "HEAD", "wide")
-    assert "matched_null" in project.dvc("metrics", "diff", "HEAD", "wide")
+    assert project.params()["dictionaries"]["one"]["steps"] == 5  # the workspace is as it was
+    assert "dictionaries.one.steps" in project.dvc("params", "diff", "HEAD", "wide")
+    assert "dictionary.one.loss_recovered" in project.dvc("metrics", "diff", "HEAD", "wide")
     shown = project.dvc("exp", "show", "--csv")
     assert "wide" in shown
-    assert "verification.fdr" in shown
+    assert "dictionaries.one.steps" in shown
     told = ask(project, "compare", "HEAD", "wide", "--json")
     assert told.code == 0, told.error
     found = json.loads(told.out)
-    assert found["parameters"] == [{"key": "verification.fdr", "a": 0.05, "b": 0.95}] and found["notes"] == []
+    assert found["parameters"] == [{"key": "dictionaries.one.steps", "a": 5, "b": 6}] and found["notes"] == []
     changed = {m["key"].rpartition(".")[2] for m in found["metrics"] if m["difference"]}
-    assert "matched_null" in changed and "valid_loss" not in changed
+    assert "loss_recovered" in changed and "valid_loss" not in changed
 
 
 def test_the_report_is_one_page_that_fetches_nothing(reproduced):

@@ -146,11 +146,13 @@ def test_a_folder_as_remote_and_then_what_ci_runs(ask, project, tmp_path):
     """Push; a fresh clone pulls and has nothing to do; a change is compared with where it came from.
 
     What the pipeline only reads goes along: a user's text, and a model made elsewhere, here of a name like a number.
+    Two models are enough for that.
     """
     tokens = len(pq.read_table(project.path / "data/tokens/planted/vocab.parquet"))
     write_gpt2(project.path / "imports" / "theirs", vocab_size=tokens, n_positions=16)
     params = project.params()
-    params["models"]["3"] = {"corpus": "planted", "import": "imports/theirs"}
+    params["models"] = {"one": params["models"]["one"], "3": {"corpus": "planted", "import": "imports/theirs"}}
+    params["features"]["models"] = {}
     project.write_params(params)
     for command in (
         ("add", "data/raw/notes"), ("add", "imports/theirs"), ("repro",),
@@ -183,7 +185,7 @@ def test_a_folder_as_remote_and_then_what_ci_runs(ask, project, tmp_path):
     for said in ("models.one.seed", "origin/HEAD → workspace", "1 parameter changed"):
         assert said in text and said in page
     assert re.search(r"models\.one\.valid.*loss \|.*\| unknown \|", text)
-    assert "one: heads" in text and "two: heads" not in text
+    assert "one: heads" in text and "3: heads" not in text
     assert len(text.encode()) <= 60_000 and "<script" not in page
     assert clone.call("git", "status", "--porcelain", "reports/comparison.md").stdout == ""
 
