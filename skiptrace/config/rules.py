@@ -13,7 +13,7 @@ class RulesParams(Params):
     """Which models are compared with rules of the corpus, and how these are counted."""
 
     models: dict[str, str] = Field(
-        {"one": "prose", "two": "code"},
+        {"zero": "prose", "one": "prose", "two": "code"},
         description="models that are compared, at every checkpoint, each with its corpus; {} for none",
     )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of the exchange of predictions that gives what is chance")
