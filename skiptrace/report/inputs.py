@@ -119,6 +119,7 @@ class Accounted:
     rows: pd.DataFrame
     examples: pd.DataFrame
     formed: pd.DataFrame
+    confirmed: pd.DataFrame
     overlaps: pd.DataFrame
     headlines: pd.DataFrame
 

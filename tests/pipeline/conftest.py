@@ -66,6 +66,7 @@ def tiny_params() -> dict[str, dict]:
     params["verification"] |= {"rows": 20, "contexts": 4, "null_rows": 10}
     params["composition"] |= {"min_count": 2}
     params["account"] |= {"contexts": 3, "selection": 2, "entries": [3, 10], "rows": 4, "shown_rows": 5}
+    params["account"] |= {"edges": 8, "edge_places": 8}
     params["directions"] |= {
         "null_draws": 3,
         "shown": 2,

@@ -98,7 +98,7 @@ MINING = MiningParams(
     largest=4,
     bins=8,
 )
-ACCOUNT = AccountParams(contexts=3, selection=2, entries=[3, 10], rows=4, shown_rows=5)
+ACCOUNT = AccountParams(contexts=3, selection=2, entries=[3, 10], rows=4, shown_rows=5, edges=8, edge_places=8)
 EXPLORATION = ExplorationParams(tokens=20, entries=3, corner=6)
 DIRECTIONS = DirectionsParams(null_draws=3, shown=3, tokens=3, removed=2, random_directions=2, contexts=2, gap=0.1)
 FEATURES = FeaturesParams(
@@ -189,7 +189,7 @@ def result(model, tokens, vocabulary) -> ModelResult:
     parts = split(model, frequency) if applies(model) else None
     asked = with_chosen(model, evidence, accounted.skip_trigrams, streams, VERIFICATION)
     rows = listed(asked, parts, text, 0).assign(readable=True, support="supported")  # of random text hardly any would
-    tested = rows.assign(used_places=40, used_nats=0.25, used_se=0.05)
+    tested = rows.assign(chosen_use="used", used_places=40, used_nats=0.25, used_se=0.05)
     recur = [(model, mined)] if model.n_layers == 1 else []
     shown = account.of_shown_rows(model, text, rows[rows["mined"]], ACCOUNT)
     listing = {
@@ -197,6 +197,7 @@ def result(model, tokens, vocabulary) -> ModelResult:
         "rows": rows,
         "examples": examples.first(tested, Positions(stream, 23, 5), vocabulary.token),
         "formed": formed(on_the_way(model) if model.n_layers > 1 else [], rows, streams, VERIFICATION),
+        "confirmed": examples.tested(model, rows, text, ACCOUNT, 6, 0.5).confirmed,
         "overlaps": overlaps(model, mined, recur, text, 0),
         "headlines": headlines(accounted.ladder, [twin for twin, _ in recur], text, ACCOUNT),
     }

@@ -73,6 +73,7 @@ def params() -> dict[str, dict]:
     found["verification"] |= {"rows": 20, "contexts": 4, "null_rows": 10, "context_tokens": 48}
     found["scoring"] |= {"null_draws": 20, "sequences": 16}
     found["account"] |= {"contexts": 4, "selection": 4, "entries": [30, 300], "rows": 10, "shown_rows": 10}
+    found["account"] |= {"edges": 10, "edge_places": 8}
     found["mining"] |= {"sources": 20}
     found["dictionaries"]["one"] |= {"steps": 20, "batch_size": 256, "entries": 64, "windows": 16, "check_windows": 16}
     found["superposition"]["five"] |= {"steps": 40, "batch_size": 64}

@@ -81,9 +81,9 @@ def _said(study: Study, found: Featured) -> list[str]:
         """
         if study.model.params.n_layers == 1
         else f"""
-        The token explains {explained_by:.0%} of a feature on held-out text, the position
-        {features["position_explained"].median():.0%} (medians over features): the rest comes from what earlier layers
-        wrote.
+        The token explains {explained_by:.0%} of the median feature on held-out text, but less than half of
+        {(features["token_explained"] < 0.5).mean():.0%} of the features, and the position
+        {max(0.0, features["position_explained"].median()):.0%}: the rest comes from what earlier layers wrote.
         """
     )
     return [
@@ -173,8 +173,9 @@ def _selected(kinds: pd.DataFrame) -> str:
         else "which is no difference: selection among any directions does as much"
     )
     return prose(f"""
-        Rows are mined by the rules of tokens and ordered by what they save on training text. One of the first
-        {own["rows"]} saves {own["nats"]:.3f} ± {own["nats_se"]:.3f} nats per 1,000 tokens of held-out text
+        Rows are mined by the rules of tokens and ordered by what each alone saves on training text, taken from the
+        model as it is. One of the first
+        {int(own["rows"])} saves {own["nats"]:.3f} ± {own["nats_se"]:.3f} nats per 1,000 tokens of held-out text
         ({own["chosen_nats"]:.3f} on the text that chose it). Rows that the same rules find between random features, as
         often active, and that are chosen in the same way save {like["nats"]:.3f} ± {like["nats_se"]:.3f} (a mined row
         {like["ahead"]:+.3f} ± {like["ahead_se"]:.3f}, {verdict}); rows that nothing was selected for

@@ -42,7 +42,10 @@ LOSS, LEARNING, KEYS, ROW = "loss", "loss late in the context", "K-composition",
 
 
 class Followed(NamedTuple):
-    """What is followed along the training: above chance by `value`, in whatever unit, with its rise by share."""
+    """What is followed along the training: above chance by `value`, in whatever unit, with its rise by share.
+
+    `leads`: no other of its kind ends higher.
+    """
 
     kind: str
     which: Cell
@@ -52,6 +55,7 @@ class Followed(NamedTuple):
     at_end: str
     by_chance: str
     rises: dict[float, Rise | None]
+    leads: bool = True
 
 
 def formation(study: Study) -> Section | None:
@@ -137,7 +141,8 @@ def followed(study: Study) -> list[Followed]:
             end = ends[head]
             spread = f" ± {end['chance_sd']:.2f}" if end["chance_sd"] else ""
             told = f"{end['value']:.2f}", f"{end['chance']:.2f}{spread}"
-            made.append(_follow(kind, head, f"{head}: {kind}", scores[head, score], *told))
+            one = _follow(kind, head, f"{head}: {kind}", scores[head, score], *told)
+            made.append(one._replace(leads=head == most[0]))
     for (pair, score), each in scores.items():
         if score == "k_composition":
             end = each.iloc[-1]
@@ -166,7 +171,8 @@ def _told(found: Rise | None) -> str:
 
 def _said(every: list[Followed], seed: int) -> list[str]:
     """Which rises first, by each threshold, and which of these orders the ranges tell apart."""
-    halves = [(half.step, n) for n, each in enumerate(every) if each.label != ROW and (half := each.rises[HALF])]
+    shown = [n for n, each in enumerate(every) if each.label != ROW and each.kind != LOSS and each.leads]
+    halves = [(half.step, n) for n in shown if (half := every[n].rises[HALF])]
     kinds = [every[n] for _, n in sorted(halves)]
     if not kinds:
         return ["Nothing that is followed has risen above chance between the first checkpoint and the last."]
@@ -194,8 +200,8 @@ def _said(every: list[Followed], seed: int) -> list[str]:
     )
     return [
         prose(f"""
-            Half of the way from chance to the end is reached at step, in order: {", ".join(said)}. {alike}{threshold}
-            {of_rows}
+            Of each kind, what ends highest is half of the way from chance to the end at step, in order:
+            {", ".join(said)}. {alike}{threshold}{of_rows}
         """),
         prose(f"""
             This is one training run, of seed {seed}: twins, models of other seeds, keep no checkpoints, so that the
@@ -222,7 +228,7 @@ def draw_rises(every: list[Followed], loss: pd.DataFrame) -> str:
         above.plot(loss["step"], loss["value"], color=COLOURS[6], lw=1.6, marker="o", ms=3)
         above.set_ylabel("loss\n(nats per token)")
         shown = [each for each in every if each.kind != LOSS and each.rises[HALF] is not None]
-        named = [each for each in shown if each.label != ROW]
+        named = [each for each in shown if each.label != ROW and each.leads]
         for each in shown:
             if each.label == ROW:
                 axes.plot(each.step, each.value / each.value[-1], color=GREY, lw=0.9, alpha=0.7)
@@ -231,7 +237,8 @@ def draw_rises(every: list[Followed], loss: pd.DataFrame) -> str:
             axes.plot(each.step, each.value / each.value[-1], lw=1.6, marker="o", ms=3, label=each.label, **style)
         axes.axhline(HALF, color=INK, lw=0.8, ls=":")
         axes.axhline(0, color=GREY, lw=0.8)
-        axes.set(ylabel="share of what it is at the end", ylim=(-0.35, 1.45), xlabel="optimiser steps (logarithmic)")
+        low = max(-1.0, min((float((each.value / each.value[-1]).min()) for each in named), default=0.0))
+        axes.set(ylabel="share of what it is at the end", ylim=(low - 0.1, 1.6), xlabel="optimiser steps (logarithmic)")
         axes.legend(fontsize=7, loc="upper left", ncols=2)
         _steps(axes)
     return drawn.svg
