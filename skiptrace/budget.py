@@ -38,6 +38,7 @@ FACTORING = 20.0  # a QR or eigenvalue decomposition of n × n, as a multiple of
 SHARES = {
     "score": 0.07, "mine": 0.27, "verify": 0.28, "compose": 0.09, "account": 0.08, "directions": 0.06, "explore": 0.06,
 }  # fmt: skip
+CUT_IN = 64  # tokens of a context in which an edge is cut, by default
 HEADS = "heads"  # the size that stands for how many heads are looked at
 # Sizes below which a study does not go, in the order in which they are lowered.
 LEAST: dict[str, dict[str, int]] = {
@@ -46,7 +47,7 @@ LEAST: dict[str, dict[str, int]] = {
     "verify": {HEADS: 6, "matched_rows": 40, "rows": 96, "context_tokens": 16, "text_places": 8, "contexts": 4,
                "other_destinations": 3, "null_rows": 80, "bound_places": 8, "quartets": 8},
     "compose": {HEADS: 12, "sequences": 4, "null_draws": 20},
-    "account": {"layers": 0, "contexts": 8, "selection": 16},
+    "account": {"edges": 24, "layers": 0, "contexts": 8, "selection": 16},
     "directions": {HEADS: 4, "contexts": 4, "random_directions": 2, "removed": 1, "null_draws": 4},
     "explore": {"tokens": 64},
 }  # fmt: skip
@@ -243,7 +244,7 @@ def composition(c: "ModelConfig", params: "ScoringParams", pairs: int, budget: "
 
 
 def accounting(c: "ModelConfig", params: "AccountParams", budget: "BudgetParams") -> Plan:
-    """To measure the rungs of the ladder, in all layers together and in some by themselves."""
+    """To measure the rungs of the ladder, in all layers together and in some by themselves, and to cut edges."""
 
     def operations(n: Mapping[str, int]) -> float:
         context = c.n_ctx * (_place(c, c.n_ctx) + _logits(c) + 40.0 * c.n_ctx * c.n_heads)
@@ -252,7 +253,10 @@ def accounting(c: "ModelConfig", params: "AccountParams", budget: "BudgetParams"
         rounds = min(n["selection"], max(1, params.selection_tokens // c.n_ctx))
         along = (50.0 * n["contexts"] + 32.0 * rounds) * c.n_layers * (c.linear and not c.by_distance)
         entries = along * 2.0 * c.n_ctx * c.d_vocab * (c.d_model + c.n_heads * c.d_head)
-        return n["contexts"] * rungs * context + n["selection"] * c.n_ctx * _place(c, c.n_ctx) + entries
+        # Edges of rows, and half as many random ones, on training text, and those that it uses on held-out text.
+        ctx = min(CUT_IN, c.n_ctx)
+        edges = 2.5 * n["edges"] * params.edge_places * (ctx * _place(c, ctx) + 2 * _logits(c))
+        return n["contexts"] * rungs * context + n["selection"] * c.n_ctx * _place(c, c.n_ctx) + entries + edges
 
     return fit("account", budget, _sizes("account", params, layers=c.n_layers if c.n_layers > 1 else 0), operations)
 

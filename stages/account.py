@@ -11,6 +11,7 @@ Writes  data/account/<m>/ladder.parquet          the loss with parts of attentio
         data/account/<m>/rows.parquet            mined rows and these, in the order a reader meets them
         data/account/<m>/examples.parquet        the first that can be read, each where it stands in held-out text
         data/account/<m>/formed.parquet          how the first rows formed along the training
+        data/account/<m>/confirmed.parquet       how many of those used on training text are used on held-out text
         data/account/<m>/overlaps.parquet        how many of the first rows recur in its twins
         data/account/<m>/headlines.parquet       headline numbers of the ladder in its twins
         data/account/<m>/additive.safetensors    with the entries, a model of tables (skiptrace.account.lookup)
@@ -77,8 +78,8 @@ def main() -> None:
     checked = with_chosen(model, mined, found.skip_trigrams, streams, checks)
     rows = listed(checked, parts, text, params.seed)
     context = min(checks.context_tokens, model.n_ctx)
-    tested = examples.tested(model, rows, valid, context, checks.fdr)
-    shown = examples.first(tested, Positions(valid, model.d_vocab, model.n_ctx - 1), text.token)
+    tested = examples.tested(model, rows, text, params, context, checks.fdr)
+    shown = examples.first(tested.rows, Positions(valid, model.d_vocab, model.n_ctx - 1), text.token)
     twins = [checkpoint.load(path) for path in twins_of(name)]
     theirs = TWINS.read(EVIDENCE / name)
     others = [(twin, theirs[theirs["twin"] == number]) for number, twin in enumerate(twins)]
@@ -88,6 +89,7 @@ def main() -> None:
         "rows": rows,
         "examples": shown,
         "formed": formed(along(MODELS / name), rows, streams, checks),
+        "confirmed": tested.confirmed,
         "overlaps": overlaps(model, mine, others, text, params.seed),
         "headlines": headlines(found.ladder, twins, text, params),
     }

@@ -13,8 +13,10 @@ if TYPE_CHECKING:  # so that a stage depends on the parameters of no other
     from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams
     from skiptrace.config.directions import DirectionsParams
     from skiptrace.config.features import FeaturesParams
+    from skiptrace.config.rules import RulesParams
 
 TRIPLE = 32  # numbers that counting holds of a triple of words: cells, what chance would give, and every measure
+COUNTED = 12  # whole numbers that counting what follows holds for a token of the text
 TEXT = 300  # bytes of a token of a vocabulary, as it is read and as a page shows it
 
 
@@ -78,6 +80,17 @@ def of_features(model: Transformer, params: "FeaturesParams", account: "AccountP
     ranking = entries * (2.0 * SINGLE + 1)
     held = params.windows * ctx * (2.0 * SINGLE + DOUBLE) * n
     return Needs(training + fitted + 2 * rounds, ranking + held)
+
+
+def of_rules(model: Transformer, params: "RulesParams", models: int, text: int, block: int, rows: int) -> Needs:
+    """To count rules in so many tokens of text, and compare a model at so many points of its training with them.
+
+    Sources of `block` places are held at once, and `rows` positions of logits.
+    """
+    places = params.contexts * (model.n_ctx - 1.0)
+    running = models * places * 2.0 * model.d_model * model.d_vocab
+    counting = INTEGER * max(float(COUNTED) * text, 4.0 * min(block, params.places) * params.window)
+    return Needs(running, counting + 3.0 * SINGLE * rows * model.d_vocab + INTEGER * params.window * places)
 
 
 def of_toy_dictionaries(params: "ToyDictionaryParams", hosts: int, m: int, inputs: int, at_once: int) -> Needs:

@@ -263,13 +263,14 @@ def _named_positions(content: dict[str, Any], source: Source) -> dict[str, Any]:
 def _read(c: LensConfig, tensors: Tensors, source: Source) -> Original:
     scale = c.attn_scale if c.use_attn_scale and c.attn_scale > 0 else c.d_head**0.5 if c.use_attn_scale else 1.0
     weighted = c.normalization_type in ("LN", "RMS")
-    rotary, by_slopes = (c.positional_embedding_type == kind for kind in ("rotary", "alibi"))
-    relative = by_slopes or c.positional_embedding_type == "relative_positional_bias"
-    if by_slopes:  # vectors that the library keeps, and never reads
+    kind = c.positional_embedding_type
+    positions = "relative" if kind == "alibi" or kind == "relative_positional_bias" else kind
+    rotary, relative = positions == "rotary", positions == "relative"
+    if kind == "alibi":  # vectors that the library keeps, and never reads
         tensors.optional("pos_embed.W_pos", c.n_ctx, c.d_model)
     if rotary or relative:
         W_pos = nowhere(c.n_ctx, c.d_model)
-    elif c.positional_embedding_type == "none":
+    elif kind == "none":
         W_pos = torch.zeros(c.n_ctx, c.d_model)
     else:
         W_pos = tensors.take("pos_embed.W_pos", c.n_ctx, c.d_model)
@@ -280,7 +281,7 @@ def _read(c: LensConfig, tensors: Tensors, source: Source) -> Original:
         W_U=tensors.take("unembed.W_U", c.d_model, c.d_vocab),
         b_U=tensors.optional("unembed.b_U", c.d_vocab),
         layers=[],
-        positions="relative" if relative else c.positional_embedding_type,
+        positions=positions,
         norm=None if c.normalization_type is None else "LN" if c.normalization_type.startswith("LN") else "RMS",
         eps=c.eps,
         ln_final=layer_norm(tensors, "ln_final", c.d_model) if weighted else None,

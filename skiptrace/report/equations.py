@@ -16,6 +16,7 @@ FORMULAS = {
     "models.heads": "copying = Σ_i λ_i / Σ_i | λ_i | ,   W_E W_V W_O W_U v_i = λ_i v_i",
     "models.directions": "W_E W_V W_O W_U = Σ_k s_k u_k v_k^⊤ ,   W_E W_Q W_K^⊤ W_E^⊤ = Σ_k s_k u_k v_k^⊤",
     "models.feature_rows": "QK = D W_Q W_K^⊤ D^⊤ ,   OV = D W_V W_O W_U ,   x ≈ Σ_a f_a D_a",
+    "models.rules": "closest = argmax_r Σ_w min ( p ( w ) , q_r ( w ) )",
     "models.composition": "‖ W_QK^{h₂} W_OV^{h₁} ‖ / ( ‖ W_QK^{h₂} ‖ ‖ W_OV^{h₁} ‖ )",
     "models.virtual": "A^{h₂} A^{h₁} ⊗ W_E W_OV^{h₁} W_OV^{h₂} W_U",
     "models.induction": "A^{h₂} = softmax ( W_E W_QK^{h₂} ( A^{h₁} W_E W_OV^{h₁} )^⊤ )",

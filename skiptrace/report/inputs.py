@@ -119,13 +119,17 @@ class Accounted:
     rows: pd.DataFrame
     examples: pd.DataFrame
     formed: pd.DataFrame
+    confirmed: pd.DataFrame
     overlaps: pd.DataFrame
     headlines: pd.DataFrame
 
 
 @dataclass(frozen=True)
 class ModelResult:
-    """A model: its parameters and its tables; `featured` for those that `features.models` names."""
+    """A model: its parameters and its tables.
+
+    `featured` is there for those that `features.models` names, `rules` for those of `rules.models`.
+    """
 
     params: ModelShape
     heads: pd.DataFrame
@@ -153,6 +157,7 @@ class ModelResult:
     d_vocab: int
     config: ModelConfig | None = None
     featured: Featured | None = None
+    rules: pd.DataFrame | None = None
 
     def cost(self, what: str) -> pd.Series | None:
         """The estimate of that name in data/evidence/<m>/costs; None where there was nothing to measure."""

@@ -29,6 +29,7 @@ from skiptrace.report.sections.models import (
     induction,
     paths,
     positional,
+    rules,
     skip_trigrams,
     stream,
     terms,
@@ -79,6 +80,7 @@ ATTENTION = Part(
     (
         account.account,
         terms.terms,
+        rules.rules,
         paths.expansion,
     ),
     "attention",

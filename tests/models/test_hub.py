@@ -165,9 +165,10 @@ def test_the_lines_of_known_models_in_the_docs_are_well_formed(tmp_path):
     page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
     (lines,) = re.findall(r"^```yaml known-models\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     ours = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(ours | yaml.safe_load(lines.replace("COMMIT", COMMIT))))
+    pasted = yaml.safe_load(lines.replace("COMMIT", COMMIT))
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(ours | {k: {**ours[k], **v} for k, v in pasted.items()}))
     pipeline = load_pipeline(tmp_path / "params.yaml")
-    named = {repository(model.source.path).name for model in pipeline.models.values()}
+    named = {repository(pipeline.models[name].source.path).name for name in pasted["models"]}
     table = page[page.index("| Repository |") : page.index("The lines to paste")]
     assert len(named) == 20 and {name.split("/")[0] for name in named} == set(
         re.findall(r"^\| `([\w-]+)/", table, re.MULTILINE)

@@ -66,6 +66,7 @@ def tiny_params() -> dict[str, dict]:
     params["verification"] |= {"rows": 20, "contexts": 4, "null_rows": 10}
     params["composition"] |= {"min_count": 2}
     params["account"] |= {"contexts": 3, "selection": 2, "entries": [3, 10], "rows": 4, "shown_rows": 5}
+    params["account"] |= {"edges": 8, "edge_places": 8}
     params["directions"] |= {
         "null_draws": 3,
         "shown": 2,
@@ -79,6 +80,7 @@ def tiny_params() -> dict[str, dict]:
         "models": {"two": "notes"}, "entries": 6, "k": 2, "steps": 5, "batch_size": 8, "resample_every": 2,
         "windows": 4, "selection": 2, "rows": 10, "checked": 5, "places": 4, "tokens": 3,
     }  # fmt: skip
+    params["rules"] |= {"models": {"two": "notes"}, "contexts": 3, "window": 4, "min_count": 2}
     params["expansion"] |= {"chunk_rows": 128, "row_group_rows": 50, "virtual_heads": 3}
     params["mining"] |= {
         "bigrams": 20,

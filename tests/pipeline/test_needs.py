@@ -23,6 +23,7 @@ from skiptrace.config.exploration import ExplorationParams
 from skiptrace.config.features import FeaturesParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import ModelParams
+from skiptrace.config.rules import RulesParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.verification import VerificationParams
 from skiptrace.control.study import WINDOWS
@@ -34,6 +35,7 @@ from skiptrace.models.config import ModelConfig
 from skiptrace.models.loss import ROWS
 from skiptrace.models.training import config
 from skiptrace.models.transformer import Transformer
+from skiptrace.rules.estimates import BLOCK
 from stages import needs, needs_of_studies
 from stages.needs import Needs
 from tests.pipeline.conftest import ROOT
@@ -45,6 +47,7 @@ ACCOUNT = load(AccountParams, "account", PARAMS)
 CONTROL = load(ControlParams, "control", PARAMS)
 DIRECTIONS = load(DirectionsParams, "directions", PARAMS)
 FEATURES = load(FeaturesParams, "features", PARAMS)
+RULES = load(RulesParams, "rules", PARAMS)
 DICTIONARY = load(ModelDictionaryParams, "dictionaries.one", PARAMS)
 TOYS = load(ToyDictionaryParams, "dictionaries.toy", PARAMS)
 TRAINING = load(ModelParams, "models.two", PARAMS)
@@ -90,6 +93,7 @@ def everything(model: Transformer) -> dict[str, Needs]:
         "directions": needs_of_studies.of_directions(plan["directions"], model, DIRECTIONS, ROWS, 1),
         "dictionary": needs_of_studies.of_dictionaries(model, DICTIONARY, 2, ROWS),
         "features": needs_of_studies.of_features(model, FEATURES, ACCOUNT, len(PATH)),
+        "rules": needs_of_studies.of_rules(model, RULES, 41, 8_000_000, BLOCK, ROWS),
     }
 
 
@@ -183,6 +187,7 @@ def at_60_000_tokens(name: str) -> dict[str, Needs]:
         "directions": needs_of_studies.of_directions(plan["directions"], model, DIRECTIONS, ROWS, params.twins),
         "dictionary": needs_of_studies.of_dictionaries(model, DICTIONARY, 2, ROWS),
         "features": needs_of_studies.of_features(model, FEATURES, ACCOUNT, len(PATH)),
+        "rules": needs_of_studies.of_rules(model, RULES, 1 + params.checkpoints, 8_000_000, BLOCK, ROWS),
     }
 
 

@@ -29,6 +29,7 @@ from skiptrace.config.features import FeaturesParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import ModelParams
 from skiptrace.config.report import ReportParams
+from skiptrace.config.rules import RulesParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.config.verification import VerificationParams
@@ -61,6 +62,8 @@ from skiptrace.report.inputs import (
     Split,
     Study,
 )
+from skiptrace.rules.study import Checkpoint
+from skiptrace.rules.study import study as study_rules
 from tests.report.test_tokens import HOSTILE
 
 SCORING = ScoringParams(
@@ -95,13 +98,14 @@ MINING = MiningParams(
     largest=4,
     bins=8,
 )
-ACCOUNT = AccountParams(contexts=3, selection=2, entries=[3, 10], rows=4, shown_rows=5)
+ACCOUNT = AccountParams(contexts=3, selection=2, entries=[3, 10], rows=4, shown_rows=5, edges=8, edge_places=8)
 EXPLORATION = ExplorationParams(tokens=20, entries=3, corner=6)
 DIRECTIONS = DirectionsParams(null_draws=3, shown=3, tokens=3, removed=2, random_directions=2, contexts=2, gap=0.1)
 FEATURES = FeaturesParams(
     models={}, seed=0, entries=6, k=2, steps=9, batch_size=8, learning_rate=0.01, resample_every=3, windows=6,
     selection=2, rows=6, checked=4, places=4, tokens=3,
 )  # fmt: skip
+RULES = RulesParams(models={}, contexts=9, window=3, places=400, min_count=2)
 REPORT = ReportParams(bigrams=5, sources_per_head=2, offsets=5, explorer_rows=60)
 COUNTS = pd.DataFrame({"token_id": [1, 1, 1, 2], "next_id": [2, 3, 4, 1], "count": [5, 2, 1, 4]})
 COMPOSITION = CompositionParams(examples=1, example_tokens=5, word_pairs={}, pairs_per_family=5, min_count=0)
@@ -185,7 +189,7 @@ def result(model, tokens, vocabulary) -> ModelResult:
     parts = split(model, frequency) if applies(model) else None
     asked = with_chosen(model, evidence, accounted.skip_trigrams, streams, VERIFICATION)
     rows = listed(asked, parts, text, 0).assign(readable=True, support="supported")  # of random text hardly any would
-    tested = rows.assign(used_places=40, used_nats=0.25, used_se=0.05)
+    tested = rows.assign(chosen_use="used", used_places=40, used_nats=0.25, used_se=0.05)
     recur = [(model, mined)] if model.n_layers == 1 else []
     shown = account.of_shown_rows(model, text, rows[rows["mined"]], ACCOUNT)
     listing = {
@@ -193,11 +197,14 @@ def result(model, tokens, vocabulary) -> ModelResult:
         "rows": rows,
         "examples": examples.first(tested, Positions(stream, 23, 5), vocabulary.token),
         "formed": formed(on_the_way(model) if model.n_layers > 1 else [], rows, streams, VERIFICATION),
+        "confirmed": examples.tested(model, rows, text, ACCOUNT, 6, 0.5).confirmed,
         "overlaps": overlaps(model, mined, recur, text, 0),
         "headlines": headlines(accounted.ladder, [twin for twin, _ in recur], text, ACCOUNT),
     }
     of_words = [model, text, vocabulary, FEATURES, ACCOUNT, MINING, 0.5]
     featured = study_features(*of_words) if applies(model) else None
+    points = [Checkpoint(step, 6 * step, model) for step in (1, 2)]
+    ruled = study_rules(points, stream, stream[:200], mined, model.n_ctx, model.d_vocab, RULES)
     of_heads = seeds.numbers(table, losses)
     return ModelResult(
         params=params,
@@ -224,6 +231,7 @@ def result(model, tokens, vocabulary) -> ModelResult:
         accounted=Accounted(**(accounted._asdict() | listing)),
         directed=directed(model, vocabulary, stream),
         featured=Featured(**featured._asdict()) if featured else None,
+        rules=ruled if model.n_layers else None,
         d_vocab=model.d_vocab,
     )
 

@@ -17,6 +17,7 @@ from skiptrace.report.inputs import ModelResult, Study
 from skiptrace.report.intervals import bracketed, share
 from skiptrace.report.metrics import NORMAL, account, by_source, recovered, salience_left
 from skiptrace.report.rendering.document import Excerpt, Finding, Findings, Link
+from skiptrace.report.sections.run.corpora import described
 from skiptrace.report.targets import best_knockout
 
 SITES = {"residual": "residual stream", "heads": "output of the heads"}
@@ -133,11 +134,12 @@ def composition(study: Study) -> Finding | None:
     assert cut is not None
     uniform = model.composed.induction["prefix_matching_uniform"].max()
     error = NORMAL * cut.change_se
+    read = described(model.params.corpus, study.results.corpora[model.params.corpus])
     return Finding(
         f"{cut.before} makes {cut.induction} an induction head: it repeats what came next",
         f"{cut.intact:.2f} → {cut.without:.2f}",
         f"of its attention is on what followed earlier occurrences, with {cut.before} and without it: a change of "
-        f"{bracketed(cut.change, cut.change - error, cut.change + error)}",
+        f"{bracketed(cut.change, cut.change - error, cut.change + error)}; model {name} reads {read}",
         f"uniform attention {uniform:.2f}",
         _induction(study, model, cut.induction),
         Link("induction heads", f"{name}-induction"),
