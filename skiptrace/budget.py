@@ -36,7 +36,11 @@ PASSES = 100.0  # looking several times at an entry of a pattern, in small tenso
 FACTORING = 20.0  # a QR or eigenvalue decomposition of n × n, as a multiple of n³: on one thread, in double precision
 # Of the minutes of the budget, what each study may take; the rest is for import, summary and report.
 SHARES = {
-    "score": 0.07, "mine": 0.27, "verify": 0.28, "compose": 0.09, "account": 0.08, "directions": 0.06, "explore": 0.06,
+    "score": 0.1, "mine": 0.245, "verify": 0.15, "compose": 0.13, "account": 0.1, "directions": 0.137, "explore": 0.072,
+}  # fmt: skip
+# What a study of GPT-2's shape took, as a multiple of the operations that are counted here (docs/models.md).
+MEASURED = {
+    "score": 1.43, "mine": 1.06, "verify": 0.53, "compose": 1.43, "account": 1.29, "directions": 2.1, "explore": 0.96,
 }  # fmt: skip
 CUT_IN = 64  # tokens of a context in which an edge is cut, by default
 HEADS = "heads"  # the size that stands for how many heads are looked at
@@ -116,12 +120,16 @@ class Plan:
 
 
 def fit(
-    study: str, budget: "BudgetParams", asked: Mapping[str, int], operations: Callable[[Mapping[str, int]], float]
+    study: str, budget: "BudgetParams", asked: Mapping[str, int], counted: Callable[[Mapping[str, int]], float]
 ) -> Plan:
     """The sizes of a study that its share of the budget allows, at most those `asked`; those of `LEAST` at the least.
 
-    `operations` estimates what it takes at given sizes, and has to grow with each of them.
+    `counted` are the operations that it takes at given sizes, and have to grow with each of them.
     """
+
+    def operations(sizes: Mapping[str, int]) -> float:
+        return MEASURED[study] * counted(sizes)
+
     most = 60 * budget.minutes * SHARES[study] * RATE
     sizes = dict(asked)
     for name, least in LEAST[study].items():
@@ -236,7 +244,7 @@ def composition(c: "ModelConfig", params: "ScoringParams", pairs: int, budget: "
         )
         written = DOUBLE * some * (4.0 * places * c.d_model**2 + FACTORING * cube)
         deleted = DOUBLE * some**2 * (4.0 * places * c.d_model * c.d_head + FACTORING * c.d_head**3)
-        circuits = (heads + 2.0 * pairs) * (_own_row(c) + _factors(c)) if c.n_layers > 1 else 0.0
+        circuits = (some + 2.0 * pairs) * (_own_row(c) + _factors(c)) if c.n_layers > 1 else 0.0
         losses = terms * places * _logits(c)
         return ONE_THREAD * (losses + nulls + text + written + deleted + circuits)
 

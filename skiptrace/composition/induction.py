@@ -117,11 +117,13 @@ def induction(
     scored: pd.DataFrame,
     composed: pd.DataFrame,
     params: ScoringParams,
+    most: int | None = None,
 ) -> pd.DataFrame:
     """The 2022 scores of every head, and the eigenvalue test on its OV and its K-composition circuit.
 
     What `scored` (`HEADS`) has measured is taken from there. The K-composition circuit is taken through the earlier
-    head with the largest K-composition score in `composed`; heads of the first layer have none, and nulls there.
+    head with the largest K-composition score in `composed`; heads of the first layer have none, and nulls there, as do
+    all but the `most` heads that match prefixes best.
     `in_corner`: both eigenvalue scores are `null_sd` standard deviations above those of random heads.
     """
     if model.n_layers == 0:
@@ -132,6 +134,7 @@ def induction(
     share = copying_share(model, tokens, length)
     _, k_null = eigenvalue_nulls(model, 1, params)
     rows = []
+    asked = set(scored[scored["layer"] > 0].nlargest(most or len(scored), "prefix_matching")["name"])
     for known in scored.to_dict("records"):
         layer, head = int(known["layer"]), int(known["head"])
         text = on_text[layer][:, head].double()
@@ -144,7 +147,7 @@ def induction(
             "in_corner": False,
         }
         earlier = composed[(composed["kind"] == "K") & (composed["to"] == row["name"])]
-        if len(earlier):
+        if len(earlier) and known["name"] in asked:
             best = earlier.loc[earlier["score"].idxmax()]
             circuit = k_composition(model, (int(best["from_layer"]), int(best["from_head"])), (layer, head))
             own = copying(circuit)

@@ -38,7 +38,8 @@ def study(
     """(table, rows) of all that needs the model, validation text, `vocabulary` (`token, count`) and `scored` (`HEADS`).
 
     What needs more layers than there are is a table without rows. Of virtual heads, the `pairs` strongest are studied;
-    what heads write on text, and what later ones lack without them, is measured of those `among` all.
+    what heads write on text, and what later ones lack without them, is measured of those `among` all; as many of those
+    that match prefixes best have their K-composition circuit.
     """
     windows = spread_windows(valid, model.n_ctx, scoring.sequences)
     texts = windows[:, :-1]
@@ -57,7 +58,7 @@ def study(
     yield tables.COMPOSITION, composed
     yield tables.VIRTUAL_HEADS, virtual_heads(model, scoring, pairs)
     yield tables.PATTERNS, examples.shown_patterns(model, windows, _shown(composed, logits), sure, spoken, params)
-    yield tables.INDUCTION, induction(model, valid, scored, composed, scoring)
+    yield tables.INDUCTION, induction(model, valid, scored, composed, scoring, None if among is None else len(among))
     yield tables.KNOCKOUTS, knockouts(model, scoring, among)
     yield tables.TERMS, term_importance(model, windows)
 

@@ -13,10 +13,19 @@ STREAM = np.random.default_rng(0).integers(1, V, 400).astype(np.uint16)
 EVEN = prefix_matching(softmax_causal(torch.zeros(CTX, CTX)), 4, 3).item()
 
 
-def found(model, stream, params):
+def found(model, stream, params, most=None):
     texts = spread_windows(stream, model.n_ctx, params.sequences)[:, :-1]
     scored, _ = score_heads(model, texts, params)
-    return induction.induction(model, stream, scored, composition(model, params), params)
+    return induction.induction(model, stream, scored, composition(model, params), params, most)
+
+
+def test_of_a_sample_the_heads_that_match_prefixes_best_have_their_circuit(wired, params):
+    every, some = found(wired, STREAM, params), found(wired, STREAM, params, 1)
+    later = every[every["earlier"].notna()]
+    best = later["prefix_matching"].idxmax()
+    assert len(later) > 1 and some["k_eigenvalues"].notna().sum() == 1
+    assert some.loc[best].equals(every.loc[best])
+    assert some["prefix_matching"].equals(every["prefix_matching"])
 
 
 @pytest.fixture
