@@ -108,5 +108,5 @@ $(INSTALLED): $(LOCKS) pyproject.toml
 clean:  ## remove the environment and what was reproduced; your text in data/raw and DVC's cache stay
 	rm -rf $(VENV)
 	find data -mindepth 1 -maxdepth 1 ! -name raw ! -name README.md ! -name .gitignore -exec rm -rf {} +
-	git checkout --quiet -- data/features/.keep
+	git checkout --quiet -- data/features data/rules
 	rm -rf docs/api reports/installed.json reports/index.html reports/report.md reports/figures $(COMPARISON).html $(COMPARISON).md

@@ -8,7 +8,7 @@ in the order in which they stand in `LEAST`, each as little as is enough and non
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
@@ -34,8 +34,15 @@ ONE_THREAD = 2.0  # what one thread takes, as a multiple of two
 DOUBLE = 2.0  # a number in double precision, as a multiple of one in single precision
 PASSES = 100.0  # looking several times at an entry of a pattern, in small tensors
 FACTORING = 20.0  # a QR or eigenvalue decomposition of n × n, as a multiple of n³: on one thread, in double precision
-# Of the minutes of the budget, what each study may take; the rest is for import, look-ups, summary and report.
-SHARES = {"score": 0.07, "mine": 0.27, "verify": 0.28, "compose": 0.09, "account": 0.08, "directions": 0.06}
+# Of the minutes of the budget, what each study may take; the rest is for import, summary and report.
+SHARES = {
+    "score": 0.1, "mine": 0.245, "verify": 0.15, "compose": 0.13, "account": 0.1, "directions": 0.137, "explore": 0.072,
+}  # fmt: skip
+# What a study of GPT-2's shape took, as a multiple of the operations that are counted here (docs/models.md).
+MEASURED = {
+    "score": 1.43, "mine": 1.06, "verify": 0.53, "compose": 1.43, "account": 1.29, "directions": 2.1, "explore": 0.96,
+}  # fmt: skip
+CUT_IN = 64  # tokens of a context in which an edge is cut, by default
 HEADS = "heads"  # the size that stands for how many heads are looked at
 # Sizes below which a study does not go, in the order in which they are lowered.
 LEAST: dict[str, dict[str, int]] = {
@@ -44,7 +51,7 @@ LEAST: dict[str, dict[str, int]] = {
     "verify": {HEADS: 6, "matched_rows": 40, "rows": 96, "context_tokens": 16, "text_places": 8, "contexts": 4,
                "other_destinations": 3, "null_rows": 80, "bound_places": 8, "quartets": 8},
     "compose": {HEADS: 12, "sequences": 4, "null_draws": 20},
-    "account": {"layers": 0, "contexts": 8, "selection": 16},
+    "account": {"edges": 24, "layers": 0, "contexts": 8, "selection": 16},
     "directions": {HEADS: 4, "contexts": 4, "random_directions": 2, "removed": 1, "null_draws": 4},
     "explore": {"tokens": 64},
 }  # fmt: skip
@@ -113,12 +120,16 @@ class Plan:
 
 
 def fit(
-    study: str, budget: "BudgetParams", asked: Mapping[str, int], operations: Callable[[Mapping[str, int]], float]
+    study: str, budget: "BudgetParams", asked: Mapping[str, int], counted: Callable[[Mapping[str, int]], float]
 ) -> Plan:
     """The sizes of a study that its share of the budget allows, at most those `asked`; those of `LEAST` at the least.
 
-    `operations` estimates what it takes at given sizes, and has to grow with each of them.
+    `counted` are the operations that it takes at given sizes, and have to grow with each of them.
     """
+
+    def operations(sizes: Mapping[str, int]) -> float:
+        return MEASURED[study] * counted(sizes)
+
     most = 60 * budget.minutes * SHARES[study] * RATE
     sizes = dict(asked)
     for name, least in LEAST[study].items():
@@ -233,7 +244,7 @@ def composition(c: "ModelConfig", params: "ScoringParams", pairs: int, budget: "
         )
         written = DOUBLE * some * (4.0 * places * c.d_model**2 + FACTORING * cube)
         deleted = DOUBLE * some**2 * (4.0 * places * c.d_model * c.d_head + FACTORING * c.d_head**3)
-        circuits = (heads + 2.0 * pairs) * (_own_row(c) + _factors(c)) if c.n_layers > 1 else 0.0
+        circuits = (some + 2.0 * pairs) * (_own_row(c) + _factors(c)) if c.n_layers > 1 else 0.0
         losses = terms * places * _logits(c)
         return ONE_THREAD * (losses + nulls + text + written + deleted + circuits)
 
@@ -241,7 +252,7 @@ def composition(c: "ModelConfig", params: "ScoringParams", pairs: int, budget: "
 
 
 def accounting(c: "ModelConfig", params: "AccountParams", budget: "BudgetParams") -> Plan:
-    """To measure the rungs of the ladder, in all layers together and in some by themselves."""
+    """To measure the rungs of the ladder, in all layers together and in some by themselves, and to cut edges."""
 
     def operations(n: Mapping[str, int]) -> float:
         context = c.n_ctx * (_place(c, c.n_ctx) + _logits(c) + 40.0 * c.n_ctx * c.n_heads)
@@ -250,7 +261,10 @@ def accounting(c: "ModelConfig", params: "AccountParams", budget: "BudgetParams"
         rounds = min(n["selection"], max(1, params.selection_tokens // c.n_ctx))
         along = (50.0 * n["contexts"] + 32.0 * rounds) * c.n_layers * (c.linear and not c.by_distance)
         entries = along * 2.0 * c.n_ctx * c.d_vocab * (c.d_model + c.n_heads * c.d_head)
-        return n["contexts"] * rungs * context + n["selection"] * c.n_ctx * _place(c, c.n_ctx) + entries
+        # Edges of rows, and half as many random ones, on training text, and those that it uses on held-out text.
+        ctx = min(CUT_IN, c.n_ctx)
+        edges = 2.5 * n["edges"] * params.edge_places * (ctx * _place(c, ctx) + 2 * _logits(c))
+        return n["contexts"] * rungs * context + n["selection"] * c.n_ctx * _place(c, c.n_ctx) + entries + edges
 
     return fit("account", budget, _sizes("account", params, layers=c.n_layers if c.n_layers > 1 else 0), operations)
 
@@ -269,11 +283,25 @@ def directions(c: "ModelConfig", params: "DirectionsParams", budget: "BudgetPara
     return fit("directions", budget, _sizes("directions", params, **{HEADS: heads}), operations)
 
 
-def looked_up(c: "ModelConfig", params: "ExplorationParams") -> Plan:
-    """How many tokens a page can look up in every head: as many as keep it below ten megabytes."""
-    most = max(LEAST["explore"]["tokens"], LOOKED_UP // max(1, c.n_layers * c.n_heads))
-    kept = min(params.tokens, most)
-    return Plan({"tokens": kept}, (Cut("explore", "tokens", params.tokens, kept),) if kept < params.tokens else ())
+def exploration(c: "ModelConfig", words: Words, params: "ExplorationParams", budget: "BudgetParams") -> Plan:
+    """To look tokens up in every head, as many as keep the page below ten megabytes."""
+    heads, entry = c.n_layers * c.n_heads, 2 * c.d_head + PER_ENTRY
+
+    def operations(n: Mapping[str, int]) -> float:
+        pairs = float(min(n["tokens"], c.d_vocab)) * words.eligible
+        # Largest entries and corners make factors of QK and of OV each; layers look at all their heads at once.
+        factors, views = 5 * _factors(c), 4.0 * pairs * entry
+        layers = c.n_layers * min(c.d_vocab, 4096) * float(c.d_vocab) * (2 * c.n_heads * c.d_head + 20)
+        return heads * (factors + views) + layers + 2.0 * pairs * (2 * c.d_model + PER_ENTRY)
+
+    plan = fit("explore", budget, {"tokens": min(params.tokens, on_page(c))}, operations)
+    kept = plan.sizes["tokens"]
+    return replace(plan, cuts=(Cut("explore", "tokens", params.tokens, kept),) if kept < params.tokens else ())
+
+
+def on_page(c: "ModelConfig") -> int:
+    """How many tokens a page can look up in every head without growing beyond ten megabytes."""
+    return max(LEAST["explore"]["tokens"], LOOKED_UP // max(1, c.n_layers * c.n_heads))
 
 
 class Asked(NamedTuple):
@@ -304,5 +332,5 @@ def plans(c: "ModelConfig", count: pd.Series, asked: Asked, twins: int = 0) -> d
         "compose": composition(c, asked.scoring, asked.expansion.virtual_heads, most),
         "account": accounting(c, asked.account, most),
         "directions": directions(c, asked.directions, most),
-        "explore": looked_up(c, asked.exploration),
+        "explore": exploration(c, words, asked.exploration, most),
     }

@@ -15,13 +15,14 @@ from skiptrace.exploration import tables as exploration
 from skiptrace.features import tables as features
 from skiptrace.mining import tables as mining
 from skiptrace.models import tables as models
+from skiptrace.rules import tables as rules
 from skiptrace.superposition import tables as superposition
 from skiptrace.tables import Table, declared
 from skiptrace.tokens import tables as tokens
 
 ROOMS = (
     corpora, tokens, models, expansion, circuits, mining, evidence, composition, account, directions, exploration,
-    control, superposition, dictionary, features,
+    control, superposition, dictionary, features, rules,
 )  # fmt: skip
 FOLDERS = list(dict.fromkeys(table.place.partition("/")[0] for table in declared(*ROOMS)))
 TABLES = sorted(declared(*ROOMS), key=lambda table: FOLDERS.index(table.place.partition("/")[0]))

@@ -22,12 +22,13 @@ ACCOUNT = Path("data/account")
 CONTROL = Path("data/control")
 DIRECTIONS = Path("data/directions")
 FEATURED = Path("data/features")
+RULES = Path("data/rules")
 SUPERPOSITION = Path("data/superposition")
 DICTIONARY = Path("data/dictionary")
 # Folders with one entry for each key of a group of params.yaml.
 KEYED = {
     "corpora": (CORPORA, TOKENS, NGRAMS),
-    "models": (MODELS, CIRCUITS, TABLES, EVIDENCE, COMPOSE, EXPLORE, DIRECTIONS, ACCOUNT, FEATURED),
+    "models": (MODELS, CIRCUITS, TABLES, EVIDENCE, COMPOSE, EXPLORE, DIRECTIONS, ACCOUNT, FEATURED, RULES),
     "dictionaries": (DICTIONARY,),
 }
 DOCUMENT = Path("data/document.json")  # what the report holds, before it is HTML or Markdown

@@ -10,6 +10,8 @@ Writes  data/account/<m>/ladder.parquet          the loss with parts of attentio
         data/account/<m>/skip_trigrams.parquet   the rows whose destination saves most on text
         data/account/<m>/rows.parquet            mined rows and these, in the order a reader meets them
         data/account/<m>/examples.parquet        the first that can be read, each where it stands in held-out text
+        data/account/<m>/formed.parquet          how the first rows formed along the training
+        data/account/<m>/confirmed.parquet       how many of those used on training text are used on held-out text
         data/account/<m>/overlaps.parquet        how many of the first rows recur in its twins
         data/account/<m>/headlines.parquet       headline numbers of the ladder in its twins
         data/account/<m>/additive.safetensors    with the entries, a model of tables (skiptrace.account.lookup)
@@ -21,6 +23,7 @@ import pandas as pd
 from skiptrace import budget
 from skiptrace.account import examples, lookup, tables
 from skiptrace.account.entries import applies, split
+from skiptrace.account.formed import formed
 from skiptrace.account.listing import listed, with_chosen
 from skiptrace.account.orders import MOST, Published
 from skiptrace.account.study import Text, account, of_shown_rows
@@ -39,6 +42,7 @@ from skiptrace.files import atomic_folder, read_tokens
 from skiptrace.layout import ACCOUNT, EVIDENCE, MODELS, PARAMS, TOKENS
 from skiptrace.mining import vocabulary
 from skiptrace.models import checkpoint
+from skiptrace.models.along import along
 from skiptrace.tables import made, write_all
 from skiptrace.tokens.tables import VOCAB
 from stages import needs
@@ -74,8 +78,8 @@ def main() -> None:
     checked = with_chosen(model, mined, found.skip_trigrams, streams, checks)
     rows = listed(checked, parts, text, params.seed)
     context = min(checks.context_tokens, model.n_ctx)
-    tested = examples.tested(model, rows, valid, context, checks.fdr)
-    shown = examples.first(tested, Positions(valid, model.d_vocab, model.n_ctx - 1), text.token)
+    tested = examples.tested(model, rows, text, params, context, checks.fdr)
+    shown = examples.first(tested.rows, Positions(valid, model.d_vocab, model.n_ctx - 1), text.token)
     twins = [checkpoint.load(path) for path in twins_of(name)]
     theirs = TWINS.read(EVIDENCE / name)
     others = [(twin, theirs[theirs["twin"] == number]) for number, twin in enumerate(twins)]
@@ -84,6 +88,8 @@ def main() -> None:
         "curve": pd.concat([found.curve, of_shown_rows(model, text, rows[rows["mined"]], params)], ignore_index=True),
         "rows": rows,
         "examples": shown,
+        "formed": formed(along(MODELS / name), rows, streams, checks),
+        "confirmed": tested.confirmed,
         "overlaps": overlaps(model, mine, others, text, params.seed),
         "headlines": headlines(found.ladder, twins, text, params),
     }

@@ -14,18 +14,16 @@ Writes  data/compose/<m>/
         each a .parquet; what needs more layers than the model has is a table without rows
 """
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pandas as pd
 
 from skiptrace import budget
 from skiptrace.arithmetic import on_one_thread
 from skiptrace.circuits.factored import heads
 from skiptrace.circuits.tables import HEADS
-from skiptrace.composition.induction import formation
+from skiptrace.composition.formation import formation
+from skiptrace.composition.heads import strongest_keys
 from skiptrace.composition.study import IDENTITY_CONTEXTS, IDENTITY_TOKENS, study
-from skiptrace.composition.tables import FORMATION
+from skiptrace.composition.tables import COMPOSITION, FORMATION
 from skiptrace.config.base import load
 from skiptrace.config.budget import BudgetParams
 from skiptrace.config.composition import CompositionParams
@@ -36,8 +34,7 @@ from skiptrace.files import atomic_folder, read_tokens
 from skiptrace.layout import COMPOSE, MODELS, PARAMS, TABLES, TOKENS
 from skiptrace.mining import vocabulary
 from skiptrace.models import checkpoint
-from skiptrace.models.transformer import Transformer
-from skiptrace.progress import progress
+from skiptrace.models.along import along
 from skiptrace.tables import made
 from skiptrace.tokens.tables import VOCAB
 from stages import needs
@@ -70,16 +67,13 @@ def compose() -> None:
     needs.state(f"compose {name}", needs.of_composition(plan, model, positions, scoring), BOUNDED_BY)
     scored = HEADS.read(TABLES / name)
     with atomic_folder(COMPOSE / name) as folder:
+        pair = None
         for table, rows in study(model, valid, words, scored, scoring, params, virtual_heads, plan.heads(heads(model))):
             table.write(folder, rows)
-        FORMATION.write(folder, formation(along_the_way(MODELS / name), valid, scoring))
+            if table is COMPOSITION:
+                pair = strongest_keys(rows)
+        FORMATION.write(folder, formation(along(MODELS / name), valid, scoring, pair))
     wrote(COMPOSE / name, f"{model.n_layers} layers, {len(heads(model))} heads studied")
-
-
-def along_the_way(folder: Path) -> Iterator[tuple[int, Transformer]]:
-    """(step, model) of every checkpoint that training kept."""
-    for place in progress(sorted(folder.glob("checkpoints/step-*")), "formation"):
-        yield int(place.name.removeprefix("step-")), checkpoint.load(place)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 Reads   params.yaml, requirements.lock
         data/corpora/, data/tokens/, data/ngrams/, data/models/, data/tables/, data/evidence/, data/compose/,
-        data/account/, data/control/, data/directions/, data/explore/, data/features/, data/superposition/,
-        data/dictionary/
+        data/account/, data/control/, data/directions/, data/explore/, data/features/, data/rules/,
+        data/superposition/, data/dictionary/
         reports/metrics.json, which says that `summarise` has run
 Writes  data/document.json
 

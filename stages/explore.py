@@ -1,6 +1,6 @@
 """Compute what the report's page looks up in a model.
 
-Reads   params.yaml  exploration, mining
+Reads   params.yaml  exploration, mining, budget
         data/models/<m>/, data/tables/<m>/heads.parquet, agreement.parquet, skip_trigrams.parquet
         data/tokens/<corpus of m>/, data/ngrams/<corpus of m>/bigrams.parquet, data/compose/<m>/example_texts.parquet
 Writes  data/explore/<m>/entries.parquet    the largest entries of every token in every head, by role
@@ -14,6 +14,7 @@ Writes  data/explore/<m>/entries.parquet    the largest entries of every token i
 """
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from skiptrace import budget
 from skiptrace.circuits.tables import HEADS
 from skiptrace.composition.tables import EXAMPLE_TEXTS
 from skiptrace.config.base import load
+from skiptrace.config.budget import BudgetParams
 from skiptrace.config.exploration import ExplorationParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import load_model
@@ -46,16 +48,19 @@ def main() -> None:
     corpus = load_model(name, PARAMS).corpus
     model = checkpoint.load(MODELS / name)
     made(**model.config.readings)
-    plan = budget.looked_up(model.config, params)
-    if plan.cuts:
-        print(f"explore {name}: {plan.said()} can be looked up, so that the page stays small", file=sys.stderr)
-    params = plan.of(params)
     words = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab)
+    seen = budget.Words.of(words.count, mining.min_count)
+    plan = budget.exploration(model.config, seen, params, load(BudgetParams, "budget", PARAMS))
+    if plan.cuts and plan.sizes["tokens"] == budget.on_page(model.config):
+        print(f"explore {name}: {plan.said()} can be looked up, so that the page stays small", file=sys.stderr)
+        plan = replace(plan, cuts=())
+    needs.within(f"explore {name}", plan)
+    params = plan.of(params)
     mined, examples = TABLES / name, EXAMPLE_TEXTS.read(COMPOSE / name)
     known = Known(HEADS.read(mined), SKIP_TRIGRAMS.read(mined), AGREEMENT.read(mined), examples)
     valid = np.asarray(read_tokens(TOKENS / corpus / "valid.npy", model.d_vocab))
     frequent = len(known.agreement) if model.n_layers == 0 else 0
-    needed = needs.of_exploration(model, frequent, BIGRAMS.size(BIGRAMS.file(NGRAMS / corpus)))
+    needed = needs.of_exploration(plan, model, frequent, BIGRAMS.size(BIGRAMS.file(NGRAMS / corpus)))
     needs.state(f"explore {name}", needed, BOUNDED_BY)
     text = Text(valid, BIGRAMS.read(NGRAMS / corpus))
 

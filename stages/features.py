@@ -5,12 +5,14 @@ Reads   params.yaml  features, account, mining, verification
 Writes  data/features/<m>/rungs.parquet      the loss with features in the place of the stream
         data/features/<m>/curve.parquet      what kept entries recover, beside random features and tokens
         data/features/<m>/features.parquet   what each feature is of
-        data/features/<m>/rows.parquet       skip-trigrams of features, and random rows, with their edges cut
+        data/features/<m>/rows.parquet       skip-trigrams of features, of random ones, and random rows, edges cut
+        data/features/<m>/kinds.parquet      these kinds of rows side by side
 """
 
 import numpy as np
 
 from skiptrace.account.entries import splits
+from skiptrace.account.orders import PATH
 from skiptrace.account.study import Text
 from skiptrace.config.account import AccountParams
 from skiptrace.config.base import load
@@ -46,7 +48,7 @@ def main() -> None:
             "MLPs, biases, or positions in the stream), or it has none; take it out"
         )
     made(**model.config.readings)
-    needs.state(f"features {name}", needs_of_studies.of_features(model, params, account), BOUNDED_BY)
+    needs.state(f"features {name}", needs_of_studies.of_features(model, params, account, len(PATH)), BOUNDED_BY)
     words = vocabulary.load(VOCAB.file(TOKENS / corpus), model.d_vocab)
     train, valid = (
         np.asarray(read_tokens(TOKENS / corpus / f"{part}.npy", model.d_vocab)) for part in ("train", "valid")
@@ -62,8 +64,7 @@ def main() -> None:
     )
     with atomic_folder(FEATURED / name) as folder:
         write_all(folder, tables, found._asdict())
-    used = int((found.rows["use"] == "used").sum())
-    wrote(FEATURED / name, f"{len(found.features)} features, {used} of {len(found.rows)} rows used")
+    wrote(FEATURED / name, f"{len(found.features)} features, {len(found.rows)} rows of {len(found.kinds)} kinds")
 
 
 if __name__ == "__main__":

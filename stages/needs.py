@@ -77,10 +77,10 @@ def of_accounting(plan: "Plan", model: Transformer, most: int) -> Needs:
     return Needs(plan.operations, ranking + running)
 
 
-def of_exploration(model: Transformer, frequent: int, pairs: int) -> Needs:
+def of_exploration(plan: "Plan", model: Transformer, frequent: int, pairs: int) -> Needs:
     """To look tokens up, and compare the direct path on so many `frequent` ones with the pairs of the training text."""
     rows = max(frequent, model.n_ctx)
-    operations = 2.0 * rows * model.d_model * model.d_vocab
+    operations = plan.operations + 2.0 * rows * model.d_model * model.d_vocab
     return Needs(operations, 2.0 * SINGLE * rows * model.d_vocab + PAIR * pairs)
 
 
@@ -131,8 +131,8 @@ def within(stage: str, plan: "Plan") -> None:
     """Say what a stage leaves out so that it fits its share of the time budget, and how far it goes beyond that."""
     if plan.cuts:
         print(f"{stage}: {plan.said()}, so that it fits budget.minutes of params.yaml", file=sys.stderr)
-    if told := plan.over():
-        print(f"{stage}: {told} of budget.minutes of params.yaml", file=sys.stderr)
+    if beyond := plan.over():
+        print(f"{stage}: {beyond} of budget.minutes of params.yaml", file=sys.stderr)
 
 
 def state(stage: str, needed: Needs, bounded_by: str, also: str = "the size of the vocabulary") -> None:

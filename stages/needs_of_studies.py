@@ -13,8 +13,10 @@ if TYPE_CHECKING:  # so that a stage depends on the parameters of no other
     from skiptrace.config.dictionaries import ModelDictionaryParams, ToyDictionaryParams
     from skiptrace.config.directions import DirectionsParams
     from skiptrace.config.features import FeaturesParams
+    from skiptrace.config.rules import RulesParams
 
 TRIPLE = 32  # numbers that counting holds of a triple of words: cells, what chance would give, and every measure
+COUNTED = 12  # whole numbers that counting what follows holds for a token of the text
 TEXT = 300  # bytes of a token of a vocabulary, as it is read and as a page shows it
 
 
@@ -51,7 +53,7 @@ def of_dictionaries(model: Transformer, params: "ModelDictionaryParams", at_once
 
     Losses hold `rows` positions of logits at once.
     """
-    d, count = model.d_model, len(params.penalties) + len(params.k)
+    d, count = model.d_model, len(params.penalties) + len(params.k) + len(params.batch_k)
     trained, checked = (windows * (model.n_ctx - 1.0) for windows in (params.windows, params.check_windows))
     training = params.steps * params.batch_size * count * 12.0 * d * params.entries
     losses = (3 + 2 * count) * 2.0 * checked * d * model.d_vocab
@@ -62,18 +64,33 @@ def of_dictionaries(model: Transformer, params: "ModelDictionaryParams", at_once
     return Needs(2 * (training + losses), at_once * (held + vocabulary))
 
 
-def of_features(model: Transformer, params: "FeaturesParams", account: "AccountParams") -> Needs:
-    """To train one autoencoder of what heads read, and rank the entries between its features and random ones."""
+def of_features(model: Transformer, params: "FeaturesParams", account: "AccountParams", places: int) -> Needs:
+    """To train one autoencoder of what heads read, and rank the entries between its features and random ones.
+
+    The first entries are ranked at so many `places` of the path from the additive parts to the model.
+    """
     d, n, ctx = model.d_model, params.entries + 1.0, model.n_ctx
     training = params.steps * params.batch_size * 12.0 * d * params.entries
     fitted = 2.0 * params.windows * ctx * n**2
     entries = model.n_heads * n * model.d_vocab
     # What is attended times ∂loss/∂logits, where most features are active somewhere in a context.
-    rounds = (2.0 * sum(n <= params.most for n in account.entries) - 1) * params.selection * 2.0 * ctx * entries
+    steps = places + 2.0 * sum(n <= params.most for n in account.entries) - 2
+    rounds = steps * params.selection * 2.0 * ctx * entries
     # Slopes of OV and what its entries save; where those above zero stand. Activations, once in double precision.
     ranking = entries * (2.0 * SINGLE + 1)
     held = params.windows * ctx * (2.0 * SINGLE + DOUBLE) * n
     return Needs(training + fitted + 2 * rounds, ranking + held)
+
+
+def of_rules(model: Transformer, params: "RulesParams", models: int, text: int, block: int, rows: int) -> Needs:
+    """To count rules in so many tokens of text, and compare a model at so many points of its training with them.
+
+    Sources of `block` places are held at once, and `rows` positions of logits.
+    """
+    places = params.contexts * (model.n_ctx - 1.0)
+    running = models * places * 2.0 * model.d_model * model.d_vocab
+    counting = INTEGER * max(float(COUNTED) * text, 4.0 * min(block, params.places) * params.window)
+    return Needs(running, counting + 3.0 * SINGLE * rows * model.d_vocab + INTEGER * params.window * places)
 
 
 def of_toy_dictionaries(params: "ToyDictionaryParams", hosts: int, m: int, inputs: int, at_once: int) -> Needs:

@@ -14,6 +14,7 @@ from skiptrace.config.dictionaries import ToyDictionaryParams
 from skiptrace.config.features import FeaturesParams
 from skiptrace.config.models import AnyModel, ModelShape
 from skiptrace.config.pipeline import load_pipeline
+from skiptrace.config.rules import RulesParams
 from skiptrace.control import tables as control
 from skiptrace.corpora import card
 from skiptrace.dictionary.tables import CONTEXTS, DENSITIES, FEATURES, HYBRID, SWEEP, TOY_SWEEP
@@ -36,6 +37,7 @@ from skiptrace.layout import (
     MODELS,
     NGRAMS,
     PARAMS,
+    RULES,
     SUPERPOSITION,
     TABLES,
     TOKENS,
@@ -64,6 +66,7 @@ from skiptrace.report.inputs import (
     Results,
     Split,
 )
+from skiptrace.rules.tables import SHARES
 from skiptrace.superposition import tables as superposition
 from skiptrace.tables import declared
 from skiptrace.tokens.tables import BIGRAMS as COUNTS
@@ -98,6 +101,7 @@ def read_results() -> Results:
         name: Featured(**{table.name: table.read(FEATURED / name) for table in declared(features)})
         for name in load(FeaturesParams, "features", PARAMS).models
     }
+    ruled = {name: SHARES.read(RULES / name) for name in load(RulesParams, "rules", PARAMS).models}
     models = {}
     for name, model in pipeline.models.items():
         tables = {table.name: table.read(TABLES / name) for table in MINED}
@@ -117,6 +121,7 @@ def read_results() -> Results:
             accounted=Accounted(**accounted),
             directed=Directed(**directed),
             featured=featured.get(name),
+            rules=ruled.get(name),
             **tables,
         )
     toys = {table.name: table.read(SUPERPOSITION) for table in declared(superposition)}

@@ -2,7 +2,7 @@
 
 Reads   params.yaml
         data/tokens/, data/ngrams/, data/models/, data/tables/, data/evidence/, data/compose/
-        data/account/, data/explore/, data/features/, data/control/, data/superposition/, data/dictionary/
+        data/account/, data/explore/, data/features/, data/rules/, data/control/, data/superposition/, data/dictionary/
 Writes  reports/headlines.json            what the first screen says, for `dvc metrics show` and `dvc metrics diff`
         reports/metrics.json              every number by which runs are compared, for programs and `skiptrace compare`
         reports/plots/loss/<m>.csv        for `dvc plots show`: loss against steps

@@ -68,7 +68,7 @@ def test_estimates_stay_within_the_share_or_at_the_least(study, monkeypatch):
     monkeypatch.setattr(budget, "fit", noted)
     cuts(GPT2, COUNTS, asked(60.0))
     plan, operations = seen[study]
-    share = 60 * 60 * budget.SHARES[study] * costs.RATE
+    share = 60 * 60 * budget.SHARES[study] * costs.RATE / budget.MEASURED[study]
     assert operations(plan.sizes) <= share or all(
         plan.sizes[name] <= least for name, least in budget.LEAST[study].items()
     )
@@ -104,7 +104,7 @@ def test_a_study_fits_its_share_or_looks_at_the_least_and_says_so(config, minute
 
 def test_all_studies_of_gpt2_together_fit_the_budget_that_is_the_default():
     total = sum(plan.operations for plan in budget.plans(GPT2, COUNTS, asked(25.0)).values())
-    assert total < 0.9 * 25 * 60 * costs.RATE  # the rest is for import, look-ups, summary and report
+    assert total < 0.95 * 25 * 60 * costs.RATE  # the rest is for import, summary and report
 
 
 def test_plans_depend_on_no_clock(monkeypatch):

@@ -43,6 +43,22 @@ class Entries(NamedTuple):
         """The first `n` of them."""
         return Entries(*(each[:n] for each in self))
 
+    @classmethod
+    def at(
+        cls,
+        circuits: Sequence[Circuit],
+        head: Integer[np.ndarray, " n"],
+        row: Integer[np.ndarray, " n"],
+        column: Integer[np.ndarray, " n"],
+    ) -> "Entries":
+        """Those at these places of the circuits of all heads."""
+        value = np.empty(len(head), dtype=np.float32)
+        for index, circuit in enumerate(circuits):
+            mine = np.flatnonzero(head == index)
+            places = (torch.from_numpy(each[mine].astype(np.int64)) for each in (row, column))
+            value[mine] = circuit.entries(*places).numpy()
+        return cls(head, row, column, value)
+
 
 NO_ENTRIES = Entries(*(np.empty(0, dtype=kind) for kind in (np.int64, np.int64, np.int64, np.float32)))
 

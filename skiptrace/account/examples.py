@@ -7,7 +7,10 @@ import pandas as pd
 from jaxtyping import Integer
 
 from skiptrace.account.readable import Kind, joined, kind, whole
-from skiptrace.account.tables import EXAMPLES
+from skiptrace.account.study import Text
+from skiptrace.account.tables import CONFIRMED, EXAMPLES
+from skiptrace.config.account import AccountParams
+from skiptrace.evidence.causal import frequency_matched
 from skiptrace.evidence.support import Positions, Support
 from skiptrace.evidence.used import Use, use
 from skiptrace.models.transformer import Transformer
@@ -17,9 +20,9 @@ CAPPED = 4  # of so many first rows, at most one of a kind: white space for a de
 TRIED = 200  # places of a row that are looked at
 BEFORE, AFTER = 8, 6  # tokens shown on either side, at most
 APART = 24  # tokens between source and destination, at most
-TESTED, PLACES = 64, 128  # edges, the first in order, that are cut at up to so many places of either half of the text
+RANDOM = 2  # edges for each of which there is a random one
 EDGE = ["layer", "head", "source_id", "destination_id"]
-ON_TEXT = ["used_places", "used_nats", "used_se"]
+ON_TEXT = ["used_places", "used_nats", "used_se", "use"]
 
 
 class Place(NamedTuple):
@@ -31,37 +34,69 @@ class Place(NamedTuple):
     after: str
 
 
+class Tested(NamedTuple):
+    """Rows with what their edges do on text, and how many edges are confirmed, beside random ones (`CONFIRMED`)."""
+
+    rows: pd.DataFrame
+    confirmed: pd.DataFrame
+
+
 def tested(
-    model: Transformer, rows: pd.DataFrame, valid: Integer[np.ndarray, " n"], context: int, fdr: float
-) -> pd.DataFrame:
-    """The supported rows that can be read and their edges, the first `TESTED`, on held-out text as it is.
+    model: Transformer, rows: pd.DataFrame, text: Text, params: AccountParams, context: int, fdr: float
+) -> Tested:
+    """The supported rows that can be read and their edges, the first `params.edges`, on text as it is.
 
     Thousands of rows are tested at few places each; these few edges, at more, so that less stays unsaid. Which are used
-    is decided on the first half of the text, false discoveries controlled among them, and by how much is measured on
-    the second: chosen and measured on the same places, effects would be too large. Rows of one edge share its test,
-    which no output token enters. Columns: those of `rows`, with `use` anew, and `used_places`, `used_nats`, `used_se`.
+    is decided on training text (`chosen_use`), of which there is more, false discoveries controlled among them. What is
+    used there is measured on held-out text, which chose nothing: `use` says whether it is used there as well, false
+    discoveries controlled among those measured, and `used_places`, `used_nats`, `used_se` by how much. Rows of one edge
+    share its test, which no output token enters. Beside every other one a random edge goes through the same: of the
+    same head and destination, from another source about as frequent.
     """
-    found = rows[(rows["support"] == Support.SUPPORTED) & rows["readable"]]
-    edges = found.drop_duplicates(EDGE).head(TESTED)
-    if edges.empty:
-        return found.assign(used_places=0, used_nats=np.nan, used_se=np.nan)
-    decided, measured = (use(model, edges, half, context, PLACES, fdr) for half in np.array_split(valid, 2))
-    on_text = measured[ON_TEXT].assign(use=decided["use"])
-    return found.drop(columns="use").merge(edges[EDGE].join(on_text), on=EDGE)
+    found = rows[(rows["support"] == Support.SUPPORTED) & rows["readable"]].drop(columns="use")
+    edges = found.drop_duplicates(EDGE).head(params.edges).reset_index(drop=True)
+    count = (text.frequency.double().numpy() * len(text.train)).round().astype(np.int64)
+    random = edges.iloc[::RANDOM].reset_index(drop=True)
+    random["source_id"] = frequency_matched(random["source_id"].to_numpy(), count, params.seed)
+
+    def on_text(arm: pd.DataFrame) -> pd.DataFrame:
+        decided = use(model, arm, text.train, context, params.edge_places, fdr)["use"].rename("chosen_use")
+        measured = use(model, arm[decided == Use.USED], text.valid, context, params.edge_places, fdr)[ON_TEXT]
+        return decided.to_frame().join(measured).fillna({"used_places": 0, "use": decided})
+
+    mine, others = on_text(edges), on_text(random)
+    counted = [_confirmed("rows", mine), _confirmed("random sources", others)]
+    return Tested(found.merge(edges[EDGE].join(mine), on=EDGE), CONFIRMED.frame(pd.DataFrame(counted)))
+
+
+def _confirmed(kind: str, arm: pd.DataFrame) -> dict[str, Any]:
+    """A row of `CONFIRMED`."""
+    chosen = arm[(arm["chosen_use"] == Use.USED) & (arm["use"] != Use.RARE)]
+    return {
+        "edges": kind,
+        "tested": len(arm),
+        "used": int((arm["chosen_use"] == Use.USED).sum()),
+        "measured": len(chosen),
+        "confirmed": int((chosen["use"] == Use.USED).sum()),
+        "raises": int((chosen["used_nats"] > 0).sum()),
+        "harmful": int((chosen["use"] == Use.HARMFUL).sum()),
+        "nats": float(chosen["used_nats"].mean()),
+        "nats_se": float(chosen["used_nats"].sem()),
+    }
 
 
 def first(rows: pd.DataFrame, positions: Positions, token: pd.Series, shown: int = SHOWN) -> pd.DataFrame:
     """The first of the rows of `tested`, one for each source and each output, with a place each.
 
-    `rows` are in their order; `positions` are those of held-out text. What is used on it comes before what is not seen
-    to be, and what calls for another word, or for a bracket, before copying and punctuation. Of the first 4, 8, 12, …
-    rows at most a quarter have white space for a destination, copy the source, or are brackets or quotes: those beyond
-    wait for others. Columns: `account.tables.EXAMPLES`.
+    `rows` are in their order; `positions` are those of held-out text. What is used on training text comes before what
+    is not seen to be, and what calls for another word, or for a bracket, before copying and punctuation. Of the first
+    4, 8, 12, … rows at most a quarter have white space for a destination, copy the source, or are brackets or quotes:
+    those beyond wait for others. Columns: `account.tables.EXAMPLES`.
     """
     found: list[dict[str, Any]] = []
     waiting: list[dict[str, Any]] = []
     seen: set[tuple[str, str]] = set()
-    for row in sorted(rows.to_dict("records"), key=lambda row: (row["use"] != Use.USED, not _calls(row))):
+    for row in sorted(rows.to_dict("records"), key=lambda row: (row["chosen_use"] != Use.USED, not _calls(row))):
         names = {("source", _plain(row["source"])), ("out", _plain(row["out"]))}
         if names & seen or (place := example(row, positions, token)) is None:
             continue

@@ -33,8 +33,12 @@ class Ranked(NamedTuple):
 
 def ranked_tokens(n_heads: int, frequency: Float[Tensor, " d_vocab"]) -> Int[Tensor, " n"]:
     """The tokens whose entries are ranked: all, or as many of the most frequent as `MOST` allows, in order of id."""
-    most = int((MOST / n_heads) ** 0.5)
-    return frequency.argsort(descending=True, stable=True)[:most].sort().values
+    return frequency.argsort(descending=True, stable=True)[: most_ranked(n_heads)].sort().values
+
+
+def most_ranked(n_heads: int) -> int:
+    """The tokens whose entries are ranked at most."""
+    return int((MOST / n_heads) ** 0.5)
 
 
 class Slopes(NamedTuple):
@@ -117,7 +121,8 @@ def empty(n_heads: int, n: int) -> Slopes:
     return Slopes(*(torch.zeros(n_heads, n, n) for _ in range(2)))
 
 
-def _scaled(circuits: Sequence[Circuit], by: float) -> list[Circuit]:
+def scaled(circuits: Sequence[Circuit], by: float) -> list[Circuit]:
+    """Circuits at a share of their size."""
     return [Circuit(c.name, c.layer, c.head, c.left * by, c.right) for c in circuits]
 
 
@@ -131,7 +136,7 @@ def attribution(
     """
     found = empty(split.n_heads, len(tokens))
     for number, (at, weight) in enumerate(progress(PATH, "attribution", leave=False)):
-        slopes(Running(split, _scaled(split.qk, at), _scaled(split.ov, at)), draw(number), tokens, found, weight)
+        slopes(Running(split, scaled(split.qk, at), scaled(split.ov, at)), draw(number), tokens, found, weight)
     worth = partial(saving, split, tokens, found, 1.0)
     return _both(split, tokens, worth, most, torch.abs), _both(split, tokens, worth, first)
 
@@ -297,10 +302,5 @@ def candidates(by: Float[Tensor, " n"], count: int) -> Integer[np.ndarray, " few
 
 def _at(circuits: Sequence[Circuit], tokens: Int[Tensor, " n"], flat: np.ndarray) -> Entries:
     """The entries at flat indices over (head, row, column) of the ranked tokens."""
-    n = len(tokens)
-    head, row, column = flat // (n * n), tokens.numpy()[flat // n % n], tokens.numpy()[flat % n]
-    value = np.empty(len(flat), dtype=np.float32)
-    for index, circuit in enumerate(circuits):
-        mine = np.flatnonzero(head == index)
-        value[mine] = circuit.entries(torch.from_numpy(row[mine]), torch.from_numpy(column[mine])).numpy()
-    return Entries(head, row, column, value)
+    n, ids = len(tokens), tokens.numpy()
+    return Entries.at(circuits, flat // (n * n), ids[flat // n % n], ids[flat % n])

@@ -33,7 +33,6 @@ from torch.nn import functional as F
 
 from skiptrace.account.threads import threads
 from skiptrace.arithmetic import log, on_one_thread, sqrt
-from skiptrace.models.loss import token_losses
 from skiptrace.models.transformer import Block, Transformer
 
 BATCH = 8  # contexts run together
@@ -170,7 +169,7 @@ def losses(
                 written = _written(layer, x, pos, means[index], qk, ov)
             x = layer.add(x, written)
         last = model.normalise(x)[:, 1:]
-        each = token_losses(last.flatten(0, 1), model.W_U, part[:, 2:].flatten())
+        each = model.losses(last.flatten(0, 1), part[:, 2:].flatten())
         return each.unflatten(0, last.shape[:2]).double().mean(1)
 
     with threads() as each:
@@ -203,7 +202,7 @@ def _written(
         score = layer.turned(query + at_query) @ layer.turned(key + at_key).transpose(2, 3)
         if qk is QK.SALIENCE:
             score = score - layer.turned(query - query_mean) @ layer.turned(key - key_mean).transpose(2, 3)
-    score = score / layer.d_head**0.5
+    score = layer.capped(score / layer.d_head**0.5)
     if qk is not QK.TOKENS:  # where what is added by distance is the same everywhere
         score = layer.biased(score)
     hidden = layer.hidden(ctx, score.device)
@@ -211,14 +210,16 @@ def _written(
         scaled = layer.at_distance(query + at_query, ctx) / layer.d_head**0.5
         pattern = alone(score, scaled, at_key, means, hidden, layer.biased(torch.zeros_like(score[:1])))
     else:
-        pattern = score.masked_fill(hidden, -torch.inf).softmax(-1)
+        pattern = layer.attended(score, hidden)
     if ov is OV.MEAN:
         value = value_mean.expand_as(value)
     elif ov is OV.RANK_ONE:
         size = ((value - value_mean) * means.read[:, None]).sum(-1, keepdim=True)
         value = value_mean + size * means.write[:, None]
     # The pattern of `alone` need not sum to one: what is missing, or too much, is the average's.
-    out = pattern @ value + (1 - pattern.sum(-1, keepdim=True)) * value_mean
+    out = pattern @ value
+    if layer.sinks is None or qk is QK.ALONE:
+        out = out + (1 - pattern.sum(-1, keepdim=True)) * value_mean
     return out.transpose(1, 2).flatten(2) @ layer.o
 
 

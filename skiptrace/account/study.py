@@ -25,6 +25,7 @@ from skiptrace.account.tables import (
     SKIP_TRIGRAMS,
 )
 from skiptrace.arithmetic import log
+from skiptrace.circuits.factored import Circuit
 from skiptrace.config.account import AccountParams
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import random_windows, spread_windows
@@ -233,7 +234,10 @@ def of_shown_rows(model: Transformer, text: Text, shown: pd.DataFrame, params: A
     if not counts or not splits(model):
         return CURVE.frame()
     parts = split(model, text.frequency)
-    asked = [Asked("both", MINED, n, Running(parts, *of_rows(parts, shown.head(n)))) for n in counts]
+    head = (shown["layer"] * model.n_heads + shown["head"]).to_numpy()
+    ids = [shown[f"{role}_id"].to_numpy() for role in ("source", "destination", "out")]
+    used = {n: of_rows(parts.qk, parts.ov, head[:n], *(each[:n] for each in ids)) for n in counts}
+    asked = [Asked("both", MINED, n, Running(parts, *kept)) for n, kept in used.items()]
     additive = {"both": Running(parts, NO_ENTRIES, NO_ENTRIES)}
     return _points(parts, spread_windows(text.valid, model.n_ctx, params.contexts), additive, asked)
 
@@ -270,19 +274,23 @@ def _point(
     return (circuit, order, entries, loss.mean(), share, _se(gained - share * possible) / abs(possible.mean()))
 
 
-def of_rows(parts: Split, mined: pd.DataFrame) -> tuple[Entries, Entries]:
-    """The entries QK[destination, source] and OV[source, out] that mined skip-trigrams use, each once."""
-    both = []
-    mined = mined.assign(head=mined["layer"] * parts.model.n_heads + mined["head"])
-    for circuits, row, column in ((parts.qk, "destination_id", "source_id"), (parts.ov, "source_id", "out_id")):
-        used = mined[["head", row, column]].drop_duplicates()
-        head, at, to = (used[name].to_numpy().astype(np.int64) for name in ("head", row, column))
-        value = np.empty(len(used), dtype=np.float32)
-        for index, circuit in enumerate(circuits):
-            mine = head == index
-            value[mine] = circuit.entries(torch.from_numpy(at[mine]), torch.from_numpy(to[mine])).numpy()
-        both.append(Entries(head, at, to, value))
-    return both[0], both[1]
+def of_rows(
+    qk: Sequence[Circuit],
+    ov: Sequence[Circuit],
+    head: Integer[np.ndarray, " rows"],
+    source: Integer[np.ndarray, " rows"],
+    destination: Integer[np.ndarray, " rows"],
+    out: Integer[np.ndarray, " rows"],
+) -> tuple[Entries, Entries]:
+    """The entries QK[destination, source] and OV[source, out] that skip-trigrams use, each once.
+
+    Circuits are of all heads, and `head` counts them; ends are tokens, or features in their place.
+    """
+
+    def once(circuits: Sequence[Circuit], row: np.ndarray, column: np.ndarray) -> Entries:
+        return Entries.at(circuits, *np.unique(np.stack([head, row, column]).astype(np.int64), axis=1))
+
+    return once(qk, destination, source), once(ov, source, out)
 
 
 def table(ranked: orders.Ranked, n_heads: int) -> pd.DataFrame:

@@ -117,11 +117,44 @@ EXAMPLES = Table(
     "The first supported rows that can be read, where they stand in held-out text; a row is a skip-trigram.",
     [
         *ROWS.without("mined", "readable"),
+        Column("chosen_use", "string", "what cutting its edge does on training text; decides what is first"),
         *(column for column in USED if column.name in ("used_places", "used_nats", "used_se")),
         Column("document", "int32", "the document of the held-out text, from 0"),
         Column("before", "string", "the text before the source"),
         Column("between", "string", "the text between source and destination; the output follows the destination"),
         Column("after", "string", "the text after the output"),
+    ],
+)
+FORMED = Table(
+    "account/<m>/formed",
+    "How the first rows formed; a row is a skip-trigram at a checkpoint of the training, of models that have these.",
+    [
+        Column("step", "int32", "updates of the weights so far"),
+        RANK,
+        LAYER,
+        HEAD,
+        *_ROLES,
+        Column("effect_nats", "float64", "fall of log p(output) where its edge is cut in constructed contexts", "nats"),
+        Column("effect_se", "float64", "its standard error over contexts", "nats"),
+        Column(
+            "null_mean", "float64", "mean of that over random rows of the same heads and as frequent tokens", "nats"
+        ),
+        Column("null_sd", "float64", "its standard deviation over these rows", "nats"),
+    ],
+)
+CONFIRMED = Table(
+    "account/<m>/confirmed",
+    "Edges that training text uses, confirmed on held-out text or not; a row is a kind of edges, all of them counted.",
+    [
+        Column("edges", "string", "of the rows, or from random sources of the same frequency"),
+        Column("tested", "int64", "edges, the first in the order of the rows"),
+        Column("used", "int64", "those used on training text, false discoveries controlled among the tested"),
+        Column("measured", "int64", "of these, those that five documents of held-out text or more have"),
+        Column("confirmed", "int64", "of the measured, those used on held-out text, false discoveries controlled"),
+        Column("raises", "int64", "of the measured, those that raise the loss at all when cut; by chance half"),
+        Column("harmful", "int64", "of the measured, those without which the loss is lower, the same controlled"),
+        Column("nats", "float64", "mean rise of the loss on held-out text without the edge, over the measured", "nats"),
+        Column("nats_se", "float64", "its standard error over edges", "nats"),
     ],
 )
 # Headline numbers: their names below `account` in reports/metrics.json, and the rung and column of the ladder.

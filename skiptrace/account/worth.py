@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
-from skiptrace.account.entries import Running, Split, by_token
+from skiptrace.account.entries import Entries, Running, Split, by_token
 from skiptrace.account.rows import saved_by
 from skiptrace.account.threads import threads
 
@@ -32,10 +32,7 @@ def worth(split: Split, rows: pd.DataFrame, windows: Int[Tensor, "batch width"])
     """
     running = Running(split, split.qk, split.ov)
     head, source, destination, out = (torch.from_numpy(rows[name].to_numpy().astype(np.int64)) for name in IDS[1:])
-    value = torch.empty(len(rows))
-    for index, circuit in enumerate(split.ov):
-        mine = head == index
-        value[mine] = circuit.entries(source[mine], out[mine])
+    value = torch.from_numpy(Entries.at(split.ov, *(each.numpy() for each in (head, source, out))).value)
 
     @torch.no_grad()
     def of_context(window: Tensor) -> tuple[np.ndarray, np.ndarray]:

@@ -106,14 +106,25 @@ def score_terms(model: Transformer, written: list[Part], head: Head) -> Float[Te
 
     Sources behind a destination are among them, which the head does not see.
     """
+    layer, found = model.blocks[head[0]], _uncapped(model, written, head)
+    if layer.soft_cap is not None:
+        found *= _capped_share(layer, found.sum((0, 1)))
+    if layer.distance_bias is not None:  # what relative positions add, with the part of positions, which comes first
+        found[0, 0] += layer.biased(found.new_zeros(layer.n_heads, *found.shape[2:]))[head[1]]
+    return found
+
+
+def _uncapped(model: Transformer, written: list[Part], head: Head) -> Float[Tensor, "parts parts ctx ctx"]:
     layer, (asks, answers) = model.blocks[head[0]], _sides(model, written, head)
     queries = torch.stack([part.looks @ (part.carried @ asks.weight) for part in written])
     keys = torch.stack([part.looks @ (part.carried @ answers.weight) for part in written])
     turned = (layer.turned(each * side.scale) for each, side in ((queries, asks), (keys, answers)))
-    found = torch.einsum("aid,bjd->abij", *turned)
-    if layer.distance_bias is not None:  # what relative positions add, with the part of positions, which comes first
-        found[0, 0] += layer.biased(found.new_zeros(layer.n_heads, *found.shape[2:]))[head[1]]
-    return found
+    return torch.einsum("aid,bjd->abij", *turned)
+
+
+def _capped_share(layer: Block, scores: Float[Tensor, "*cells"]) -> Float[Tensor, "*cells"]:
+    """What a soft cap leaves of scores: frozen at their values, so that terms add up to what is attended by."""
+    return layer.capped(scores) / torch.where(scores == 0, 1, scores)
 
 
 class _Side(NamedTuple):
@@ -149,8 +160,8 @@ def explain_attention(
 
     s_ij = Σ_a Σ_b (Σ_t A^a_it u^a_t) W_Q R W_Kᵀ (Σ_r A^b_jr u^b_r)ᵀ/√d_head over the paths a and b into the layer,
     with u the embedding carried along a path, A its attention, and R the rotation by j − i where positions are rotary.
-    Norms of queries and keys are frozen at their values. The sum over t and r is the part of each token; `most` of them
-    are kept of every term. In attention scores.
+    Norms of queries and keys, and soft caps of scores, are frozen at their values; a sink is part of the normaliser.
+    The sum over t and r is the part of each token; `most` of them are kept of every term. In attention scores.
 
     Raises:
         InputError: there is no such head or place, or the head does not see the source.
@@ -172,19 +183,26 @@ def explain_attention(
     asks, answers = _sides(model, written, head)
     each = score_terms(model, written, head)[:, :, destination]
     total, above = each.sum((0, 1))[seen], each[..., attended] - each[..., seen].mean(-1)
+    mean = total.mean()
+    shrunk = torch.ones(())
+    if weights.soft_cap is not None:
+        bare = _uncapped(model, written, head)[:, :, destination, attended].sum()
+        shrunk = _capped_share(weights, bare)
     terms = []
     for a, at_destination in enumerate(written):
         queries = _of_tokens(weights, at_destination, asks, destination)
         for b, at_source in enumerate(written):
             keys = _of_tokens(weights, at_source, answers, attended)
-            by_token = (queries @ keys.T).flatten()
+            by_token = (queries @ keys.T).flatten() * shrunk
             if weights.distance_bias is not None and at_destination.name == at_source.name == POSITION:
                 by_token[destination * len(here) + attended] += weights.distance_bias[place, destination - attended]
             largest = by_token.abs().topk(min(most, len(by_token))).indices.tolist()
             tokens_of = [TokenTerm(i // len(here), i % len(here), by_token[i].item()) for i in largest]
             names = (at_destination.name, at_source.name)
             terms.append(Term(*names, each[a, b, attended].item(), above[a, b].item(), tokens_of))
-    normaliser = (total - total.mean()).logsumexp(0).item()
+    if weights.sinks is not None:
+        total = torch.cat([total, weights.sinks[place, None]])
+    normaliser = (total - mean).logsumexp(0).item()
     return Attention(
         head,
         destination,

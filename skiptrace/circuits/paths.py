@@ -14,7 +14,8 @@ from torch import Tensor
 
 from skiptrace.circuits.factored import Head, head_name
 from skiptrace.errors import InputError
-from skiptrace.models.transformer import Norm, Transformer
+from skiptrace.models.parts import Norm
+from skiptrace.models.transformer import Transformer
 
 Path = tuple[Head, ...]
 MOST = 2_500  # paths that are listed

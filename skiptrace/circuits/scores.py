@@ -256,10 +256,10 @@ def matching_by_sequence(
     return [torch.cat(layer) for layer in zip(*parts, strict=True)]
 
 
-def previous_token_on_text(model: Transformer, texts: Int[Tensor, "batch ctx"]) -> list[Float[Tensor, " n_heads"]]:
-    """Mean attention to the previous token over texts, layer by layer; BOS is a source but no destination."""
+def previous_by_text(model: Transformer, texts: Int[Tensor, "batch ctx"]) -> list[Float[Tensor, "batch n_heads"]]:
+    """Mean attention to the previous token in every text, layer by layer; BOS is a source but no destination."""
     parts = [[previous_token(p) for p in model.patterns(part)] for part in batches(model, texts)]
-    return [torch.cat(layer).mean(0) for layer in zip(*parts, strict=True)]
+    return [torch.cat(layer) for layer in zip(*parts, strict=True)]
 
 
 class TextStatistics(NamedTuple):

@@ -50,6 +50,9 @@ def top(
     by_evidence: Annotated[
         bool, typer.Option("--by-evidence", help="those that survive every test first, then by their effect")
     ] = False,
+    text: Annotated[
+        bool, typer.Option("--text", help="below each row a sentence of the held-out text in which it stands")
+    ] = False,
     most: Annotated[int, typer.Option(min=1, help="rows to print")] = 20,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
@@ -61,9 +64,9 @@ def top(
     if saves and supported:
         raise typer.BadParameter("rows by what they save have no column of support; leave one of the two out")
     if saves:
-        by_saving(model, head or [], words, most, printed)
+        by_saving(model, head or [], words, text, most, printed)
     else:
-        answer(model, head or [], supported, words, by_evidence, most, printed)
+        answer(model, head or [], supported, words, by_evidence, text, most, printed)
 
 
 def explain(

@@ -4,6 +4,7 @@ Reads   params.yaml  models.<m>
         data/models/<m>/config.json, data/evidence/<m>/skip_trigrams.parquet
         data/account/<m>/rows.parquet
         data/account/<m>/skip_trigrams.parquet   with --saves
+        data/tokens/<corpus of m>/vocab.parquet, valid.npy   with --text
 """
 
 import math
@@ -17,10 +18,14 @@ from skiptrace.command.models import check_heads, in_pipeline, made
 from skiptrace.command.output import Form, console, print_csv, print_json, table, token
 from skiptrace.config.models import load_model
 from skiptrace.errors import InputError
+from skiptrace.evidence.support import Positions
 from skiptrace.evidence.tables import CHECKED
-from skiptrace.files import read_json
+from skiptrace.files import read_json, read_tokens
 from skiptrace.layout import ACCOUNT, EVIDENCE, MODELS, PARAMS
+from skiptrace.layout import TOKENS as STREAMS
+from skiptrace.report import excerpts
 from skiptrace.report.rendering.tokens import is_word
+from skiptrace.tokens.tables import VOCAB
 
 COLUMNS = (
     "rank", "head", "source", "destination", "out", "nats", "nats_se", "effect_nats", "effect_se", "p_out",
@@ -35,9 +40,18 @@ IDS = ["layer", "head", *(f"{name}_id" for name in TOKENS)]
 
 
 def answer(
-    model: str, asked: list[str], supported: bool, words: bool, by_evidence: bool, most: int, printed: Form
+    model: str,
+    asked: list[str],
+    supported: bool,
+    words: bool,
+    by_evidence: bool,
+    text: bool,
+    most: int,
+    printed: Form,
 ) -> None:
     """Print the mined rows that were checked: supported by text and worth most first, or by `rank_evidence`.
+
+    With `text`, each has a sentence of the held-out text in which it stands.
 
     Raises:
         InputError: there is no such model or head, or its rows have not been checked yet.
@@ -48,12 +62,12 @@ def answer(
     found = found.drop(columns="rank").merge(worth, on=IDS, how="left")
     found["head"] = "L" + found["layer"].astype(str) + "H" + found["head"].astype(str)
     found["rank"] = found["rank_evidence"] if by_evidence else found["rank"].rank().astype(int)
-    kept = found[chosen(found, asked, supported, words)].sort_values("rank")[list(COLUMNS)]
-    rows = [_plain(row) for row in kept.head(most).to_dict("records")]
+    kept = found[chosen(found, asked, supported, words)].sort_values("rank")
+    rows, columns = _rows(kept.head(most), COLUMNS, sentences(model, kept.head(most)) if text else None)
     if printed is Form.JSON:
         print_json({"model": model, "found": len(kept), "rows": rows})
     elif printed is Form.CSV:
-        print_csv(rows, COLUMNS)
+        print_csv(rows, columns)
     else:
         _print(model, rows)
         if any(row["offset"] is not None for row in rows):
@@ -68,7 +82,7 @@ def answer(
         )
 
 
-def by_saving(model: str, asked: list[str], words: bool, most: int, printed: Form) -> None:
+def by_saving(model: str, asked: list[str], words: bool, text: bool, most: int, printed: Form) -> None:
     """Print the rows whose destination saves most loss, in the order chosen on training text, and what they save.
 
     Raises:
@@ -82,12 +96,12 @@ def by_saving(model: str, asked: list[str], words: bool, most: int, printed: For
             "--saves out"
         )
     found["head"] = "L0H" + found["head"].astype(str)
-    kept = found[chosen(found, asked, False, words)].sort_values("rank")[list(SAVES)]
-    rows = [_plain(row) for row in kept.head(most).to_dict("records")]
+    kept = found[chosen(found, asked, False, words)].sort_values("rank")
+    rows, columns = _rows(kept.head(most), SAVES, sentences(model, kept.head(most)) if text else None)
     if printed is Form.JSON:
         print_json({"model": model, "found": len(kept), "rows": rows})
     elif printed is Form.CSV:
-        print_csv(rows, SAVES)
+        print_csv(rows, columns)
     else:
         numbers = ("rank", "places", "saves", "by destination")
         title = f"{model}: skip-trigrams by the loss they save, nats per 1,000 tokens of held-out text"
@@ -98,6 +112,7 @@ def by_saving(model: str, asked: list[str], words: bool, most: int, printed: For
                 str(row["rank"]), row["head"], *(token(row[name]) for name in TOKENS), f"{row['n']:,}", *saved
             )
         console().print(shown)
+        _print_text(rows)
         typer.echo(
             f"{len(rows)} of {len(kept):,} rows, chosen on training text in this order. saves: by how much the loss "
             "rises\nwithout the row. by destination: beyond what the head would attend to the source anywhere."
@@ -122,6 +137,38 @@ def chosen(rows: pd.DataFrame, heads: list[str], supported: bool, words: bool) -
     for name in TOKENS if words else []:
         kept &= rows[name].map(is_word).astype(bool)
     return kept
+
+
+def sentences(model: str, rows: pd.DataFrame) -> list[str]:
+    """Held-out text in which each row stands, its source, destination and output between ‹ ›; empty without any."""
+    corpus = load_model(model, PARAMS).corpus
+    texts = VOCAB.read(made(STREAMS / corpus), ["token"])["token"].tolist()
+    stream = read_tokens(STREAMS / corpus / "valid.npy", len(texts))
+    window = int(read_json(MODELS / model / "config.json")["n_ctx"]) - 1
+    positions = Positions(stream, len(texts), window)
+    found = []
+    for ids in rows[[f"{name}_id" for name in TOKENS]].astype(int).itertuples(index=False):
+        excerpt = excerpts.skip_trigram(positions, texts, *ids)
+        parts = () if excerpt is None else excerpt.parts
+        found.append("".join(f"‹{part.text}›" if part.role else part.text for part in parts))
+    return found
+
+
+def _rows(
+    kept: pd.DataFrame, columns: tuple[str, ...], text: list[str] | None
+) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    """Rows as they are printed, and their columns, with the text as the last one if there is any."""
+    rows = [_plain(row) for row in kept[list(columns)].to_dict("records")]
+    if text is None:
+        return rows, columns
+    return [row | {"text": said} for row, said in zip(rows, text, strict=True)], (*columns, "text")
+
+
+def _print_text(rows: list[dict[str, Any]]) -> None:
+    """The text of each row, where it was asked for."""
+    for row in rows:
+        if "text" in row:
+            typer.echo(f"{row['rank']:>6}  {row['text'] or 'stands nowhere in the held-out text'}")
 
 
 def _plain(row: dict[Any, Any]) -> dict[str, Any]:
@@ -169,3 +216,4 @@ def _print(model: str, rows: list[dict[str, Any]]) -> None:
             *([str(row["offset"])] if placed else []),
         )
     console().print(shown)
+    _print_text(rows)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from skiptrace.circuits.factored import head_name
+from skiptrace.circuits.factored import Head, head_name
 from skiptrace.composition import alignment
 from skiptrace.composition.alignment import Directions, Null, Scores
 from skiptrace.composition.tables import COMPOSITION
@@ -65,6 +65,15 @@ def composition(model: Transformer, params: ScoringParams) -> pd.DataFrame:
         for case, pair, null in zip(cases, pairs, nulls, strict=True)
     ]
     return COMPOSITION.frame(pd.concat(tables, ignore_index=True))
+
+
+def strongest_keys(composed: pd.DataFrame) -> tuple[Head, Head] | None:
+    """The pair with the largest K-composition in `COMPOSITION`, the earlier head first; None where there is none."""
+    keys = composed[composed["kind"] == "K"]
+    if keys.empty:
+        return None
+    best = keys.loc[keys["score"].idxmax()]
+    return (int(best["from_layer"]), int(best["from_head"])), (int(best["to_layer"]), int(best["to_head"]))
 
 
 def impossible_scores(model: Transformer, kind: str) -> Float[Tensor, " pairs"]:

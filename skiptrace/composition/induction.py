@@ -1,4 +1,4 @@
-"""Induction heads: what they attend to, what they copy, which earlier head they need, and how they form.
+"""Induction heads: what they attend to, what they copy, and which earlier head they need.
 
 Definitions of "In-context Learning and Induction Heads" (Olsson et al. 2022) and of "A Mathematical
 Framework", section "How Induction Heads Work". Every sequence starts with BOS, which is neither a
@@ -6,7 +6,7 @@ destination nor a match; attention that rests on it counts as attention elsewher
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -24,12 +24,10 @@ from skiptrace.circuits.scores import (
     eigenvalue_null,
     matching_by_sequence,
     own_row,
-    previous_token_on_text,
     repeated,
 )
-from skiptrace.composition.tables import FORMATION, INDUCTION, KNOCKOUTS, SCORED
+from skiptrace.composition.tables import INDUCTION, KNOCKOUTS, SCORED
 from skiptrace.config.scoring import ScoringParams
-from skiptrace.models.evaluation import in_context_learning, window_losses
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import spread_windows
 
@@ -119,11 +117,13 @@ def induction(
     scored: pd.DataFrame,
     composed: pd.DataFrame,
     params: ScoringParams,
+    most: int | None = None,
 ) -> pd.DataFrame:
     """The 2022 scores of every head, and the eigenvalue test on its OV and its K-composition circuit.
 
     What `scored` (`HEADS`) has measured is taken from there. The K-composition circuit is taken through the earlier
-    head with the largest K-composition score in `composed`; heads of the first layer have none, and nulls there.
+    head with the largest K-composition score in `composed`; heads of the first layer have none, and nulls there, as do
+    all but the `most` heads that match prefixes best.
     `in_corner`: both eigenvalue scores are `null_sd` standard deviations above those of random heads.
     """
     if model.n_layers == 0:
@@ -134,6 +134,7 @@ def induction(
     share = copying_share(model, tokens, length)
     _, k_null = eigenvalue_nulls(model, 1, params)
     rows = []
+    asked = set(scored[scored["layer"] > 0].nlargest(most or len(scored), "prefix_matching")["name"])
     for known in scored.to_dict("records"):
         layer, head = int(known["layer"]), int(known["head"])
         text = on_text[layer][:, head].double()
@@ -146,7 +147,7 @@ def induction(
             "in_corner": False,
         }
         earlier = composed[(composed["kind"] == "K") & (composed["to"] == row["name"])]
-        if len(earlier):
+        if len(earlier) and known["name"] in asked:
             best = earlier.loc[earlier["score"].idxmax()]
             circuit = k_composition(model, (int(best["from_layer"]), int(best["from_head"])), (layer, head))
             own = copying(circuit)
@@ -167,32 +168,3 @@ def eigenvalue_nulls(model: Transformer, in_turn: int, params: ScoringParams) ->
     E, U = model.reads(max(0, model.n_layers - 1)).double(), model.W_U.double()
     draws = (model.d_head, params.null_draws, params.seed)
     return eigenvalue_null(U @ E, in_turn, *draws), eigenvalue_null(E.T @ E, 2, *draws)
-
-
-@torch.no_grad()
-def formation(
-    checkpoints: Iterable[tuple[int, Transformer]], stream: Integer[np.ndarray, " n"], params: ScoringParams
-) -> pd.DataFrame:
-    """Scores of (step, model) along a training: one row per score of a head or of the model.
-
-    `previous_token` and `prefix_matching` of every head; `loss` (nats) and `in_context_learning` of `model`.
-    """
-    rows = []
-    for step, model in checkpoints:
-        windows = spread_windows(stream, model.n_ctx, params.sequences)
-        losses = window_losses(model, windows).double().mean(0)
-        learning = in_context_learning(np.arange(1, model.n_ctx), losses.numpy(), model.n_ctx)
-        rows += [
-            (step, "model", "loss", losses.mean().item()),
-            (step, "model", "in_context_learning", learning),
-        ]
-        if model.n_layers == 0:
-            continue
-        before = previous_token_on_text(model, windows[:, :-1])
-        tokens, length = repeated(model, params)
-        matching = matching_by_sequence(model, tokens, length, params.repeats, model.patterns)
-        for layer, head in heads(model):
-            name = head_name((layer, head))
-            one, other = before[layer][head].item(), matching[layer][:, head].mean().item()
-            rows += [(step, name, "previous_token", one), (step, name, "prefix_matching", other)]
-    return FORMATION.frame(rows)

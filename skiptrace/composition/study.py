@@ -10,7 +10,7 @@ from skiptrace.circuits.factored import Head
 from skiptrace.circuits.paths import MOST, Path, path_count
 from skiptrace.composition import examples, features, stream, tables
 from skiptrace.composition.deletion import deletion
-from skiptrace.composition.heads import composition
+from skiptrace.composition.heads import composition, strongest_keys
 from skiptrace.composition.identities import identities
 from skiptrace.composition.induction import induction, knockouts
 from skiptrace.composition.terms import term_importance
@@ -38,7 +38,8 @@ def study(
     """(table, rows) of all that needs the model, validation text, `vocabulary` (`token, count`) and `scored` (`HEADS`).
 
     What needs more layers than there are is a table without rows. Of virtual heads, the `pairs` strongest are studied;
-    what heads write on text, and what later ones lack without them, is measured of those `among` all.
+    what heads write on text, and what later ones lack without them, is measured of those `among` all; as many of those
+    that match prefixes best have their K-composition circuit.
     """
     windows = spread_windows(valid, model.n_ctx, scoring.sequences)
     texts = windows[:, :-1]
@@ -57,7 +58,7 @@ def study(
     yield tables.COMPOSITION, composed
     yield tables.VIRTUAL_HEADS, virtual_heads(model, scoring, pairs)
     yield tables.PATTERNS, examples.shown_patterns(model, windows, _shown(composed, logits), sure, spoken, params)
-    yield tables.INDUCTION, induction(model, valid, scored, composed, scoring)
+    yield tables.INDUCTION, induction(model, valid, scored, composed, scoring, None if among is None else len(among))
     yield tables.KNOCKOUTS, knockouts(model, scoring, among)
     yield tables.TERMS, term_importance(model, windows)
 
@@ -75,14 +76,11 @@ def study(
 def _shown(composed: pd.DataFrame, logits: examples.Logits) -> dict[str, tuple[Path, examples.Contributions]]:
     """The pair with the strongest K-composition, and the virtual head that contributes most of all others."""
     virtual = {path: values for path, values in logits.items() if len(path) == 2}
-    if not virtual:
+    pair = strongest_keys(composed)
+    if not virtual or pair is None:
         return {}
-    keys = composed[composed["kind"] == "K"]
-    best = keys.loc[keys["score"].idxmax()]
-    then: Head = (int(best["to_layer"]), int(best["to_head"]))
-    pair = ((int(best["from_layer"]), int(best["from_head"])), then)
     # A later head does its own work through the keys: its text is the one where it contributes alone.
-    shown: dict[str, tuple[Path, examples.Contributions]] = {"strongest K-composition": (pair, logits[(then,)])}
+    shown: dict[str, tuple[Path, examples.Contributions]] = {"strongest K-composition": (pair, logits[pair[1:]])}
     others = [path for path in virtual if path != pair]
     if others:
         most = max(others, key=lambda path: virtual[path].abs().mean(1).mean().item())

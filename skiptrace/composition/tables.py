@@ -166,14 +166,22 @@ KNOCKOUTS = Table(
         Column("change_se", "float64", "standard error of change over sequences"),
     ],
 )
+MODEL = "model"  # the name in FORMATION of what is measured of no single head
 FORMATION = Table(
     "compose/<m>/formation",
     "Scores during training; a row is a score of a head, or of the model, at a checkpoint.",
     [
         Column("step", "int32", "updates of the weights so far"),
-        Column("name", "string", "the head, or model"),
-        Column("score", "string", "previous_token or prefix_matching; of the model loss or in_context_learning (nats)"),
+        Column("name", "string", "the head, the pair that composes most through keys in the end, or model"),
+        Column(
+            "score",
+            "string",
+            "previous_token, prefix_matching, copying, k_composition; loss, in_context_learning (nats)",
+        ),
         Column("value", "float64", "its value"),
+        Column("se", "float64", "its standard error over texts or sequences; 0 for what is read from weights"),
+        Column("chance", "float64", "by chance: uniform attention, random heads, random matrices; null for the model"),
+        Column("chance_sd", "float64", "how far chance varies (standard deviation)"),
     ],
 )
 TERMS = Table(

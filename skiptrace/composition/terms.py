@@ -18,7 +18,6 @@ from torch import Tensor
 from skiptrace.circuits.factored import heads, pairs
 from skiptrace.circuits.paths import label, path_outputs
 from skiptrace.composition.tables import TERMS
-from skiptrace.models.loss import token_losses
 from skiptrace.models.transformer import Transformer
 from skiptrace.progress import progress
 
@@ -110,7 +109,7 @@ def _loss_of(
 
     def loss(x: Float[Tensor, "contexts ctx d_model"]) -> Float[Tensor, " contexts"]:
         # As everywhere, nothing is predicted from BOS alone.
-        each = token_losses(x[:, 1:].flatten(0, 1), model.W_U, targets.flatten())
+        each = model.losses(x[:, 1:].flatten(0, 1), targets.flatten())
         return each.unflatten(0, targets.shape).mean(1)
 
     return loss

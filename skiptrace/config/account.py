@@ -37,3 +37,9 @@ class AccountParams(Params):
     )
     rows: Count = Field(100, description="skip-bigrams, and skip-trigrams, that save most on text")
     shown_rows: Count = Field(200, description="rows of the mined table that a reader sees, as a point of the curve")
+    edges: Count = Field(
+        256, description="edges of rows that can be read, the first in order, that are tested on text as it is"
+    )
+    edge_places: Count = Field(
+        256, description="places of the training text, and of the held-out text, at which such an edge is cut"
+    )

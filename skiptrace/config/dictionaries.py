@@ -79,6 +79,9 @@ class ModelDictionaryParams(DictionaryParams):
     k: Annotated[tuple[Count, ...], Field(strict=False, min_length=1)] = Field(
         description="entries kept at each position by the TopK autoencoders, which have no penalty"
     )
+    batch_k: Annotated[tuple[Count, ...], Field(strict=False)] = Field(
+        (), description="entries kept on average over a batch by BatchTopK autoencoders beside them"
+    )
     shown: Count = Field(description="the k that is looked into")
     windows: Count = Field(description="contexts of training text that activations are drawn from")
     check_windows: Count = Field(description="contexts of validation text that everything is measured on")
@@ -90,8 +93,9 @@ class ModelDictionaryParams(DictionaryParams):
     def _listed(self) -> "ModelDictionaryParams":
         if self.shown not in self.k:
             raise ValueError(f"shown {self.shown} is none of k {', '.join(map(str, self.k))}")
-        if max(self.k) >= self.entries:
-            raise ValueError(f"k must be below entries, {self.entries}, not {max(self.k)}")
+        for name, kept in (("k", self.k), ("batch_k", self.batch_k)):
+            if max(kept, default=0) >= self.entries:
+                raise ValueError(f"{name} must be below entries, {self.entries}, not {max(kept)}")
         return self
 
     @property

@@ -104,7 +104,7 @@ class ImportedModel(Params):
     )
     layer_norm: Literal["leave_out", "mean"] = Field(
         "leave_out",
-        description="1/std of layer norm in circuits: leave_out | mean, its mean over validation text, the spread told",
+        description="1/std of layer norm in circuits: leave_out | mean, its mean over validation text, with its spread",
     )
     padding: Literal["drop", "keep"] = Field(
         "drop", description="rows of its vocabulary beyond the tokenizer's tokens: drop | keep, which no table mines"

@@ -19,6 +19,7 @@ from skiptrace.config.features import FeaturesParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import AnyModel, ModelParams, check_model
 from skiptrace.config.report import ReportParams
+from skiptrace.config.rules import RulesParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.superposition import SuperpositionParams
 from skiptrace.config.tokenizers import TokenizerParams
@@ -37,6 +38,7 @@ SINGLE: dict[str, type[Params]] = {
     "account": AccountParams,
     "directions": DirectionsParams,
     "features": FeaturesParams,
+    "rules": RulesParams,
     "exploration": ExplorationParams,
     "report": ReportParams,
 }
@@ -148,16 +150,21 @@ def _agree(pipeline: Pipeline, content: dict[str, Any], path: Path) -> None:
             )
         if model.corpus not in pipeline.corpora:
             raise InputError(f"{path}: models.{name}.corpus: no corpus {model.corpus!r}; there is {corpora}")
-    _check_features(pipeline, check(FeaturesParams, content["features"], "features", path), path)
+    features = check(FeaturesParams, content["features"], "features", path).models
+    for name in features:
+        named = pipeline.models.get(name)
+        if isinstance(named, ModelParams) and named.n_layers == 0:
+            raise InputError(f"{path}: features.models.{name}: it has no heads that read features; take it out")
+    _check_named(pipeline, "features", features, path)
+    _check_named(pipeline, "rules", check(RulesParams, content["rules"], "rules", path).models, path)
 
 
-def _check_features(pipeline: Pipeline, features: FeaturesParams, path: Path) -> None:
-    for name, corpus in features.models.items():
-        key, model = f"{path}: features.models.{name}", pipeline.models.get(name)
+def _check_named(pipeline: Pipeline, group: str, named: dict[str, str], path: Path) -> None:
+    """Check that models which a group names exist, and read the corpus that it says."""
+    for name, corpus in named.items():
+        key, model = f"{path}: {group}.models.{name}", pipeline.models.get(name)
         if model is None:
             raise InputError(f"{key}: no such model; there is {', '.join(pipeline.models)}")
-        if isinstance(model, ModelParams) and model.n_layers == 0:
-            raise InputError(f"{key}: it has no heads that read features; take it out")
         if model.corpus != corpus:
             raise InputError(f"{key}: the model reads corpus {model.corpus}, not {corpus!r}")
 

@@ -1,10 +1,12 @@
-"""Sparse autoencoders, several at once: with an L1 penalty or with a TopK activation.
+"""Sparse autoencoders, several at once: with an L1 penalty, or with a TopK or a BatchTopK activation.
 
 L1: Towards Monosemanticity (2023), "Sparse Autoencoder Training". TopK: Gao et al. (2024), "Scaling and Evaluating
-Sparse Autoencoders", without their auxiliary loss: entries that are never active start anew in both kinds.
+Sparse Autoencoders". BatchTopK: Bussmann et al. (2024), "BatchTopK Sparse Autoencoders". Both without their auxiliary
+loss: entries that are never active start anew in all kinds.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,7 +31,9 @@ class Gradients(NamedTuple):
 class Autoencoders:
     """f = TopK(ReLU(W_e(x − b_d) + b_e)), x̂ = W_d f + b_d: untied weights, unit columns of W_d.
 
-    TopK keeps the `k` largest activations of each input; with k = entries it is a plain ReLU.
+    TopK keeps the `k` largest activations of each input, or, of those `by_batch`, k times as many as there are inputs
+    among all of them; with k = entries it is a plain ReLU. Activations have to be above `floor`, if there is one
+    (JumpReLU).
     """
 
     encoder: Float[Tensor, "inst entries d"]
@@ -37,6 +41,8 @@ class Autoencoders:
     decoder: Float[Tensor, "inst d entries"]
     decoder_bias: Float[Tensor, "inst d"]
     k: tuple[int, ...]
+    by_batch: tuple[bool, ...] | None = None
+    floor: Float[Tensor, "inst entries"] | None = None
 
     @property
     def weights(self) -> list[Tensor]:
@@ -44,22 +50,25 @@ class Autoencoders:
         return [self.encoder, self.encoder_bias, self.decoder, self.decoder_bias]
 
     def named(self) -> dict[str, Tensor]:
-        """All that is learned, by name."""
-        return dict(zip(("encoder", "encoder_bias", "decoder", "decoder_bias"), self.weights, strict=True))
+        """All that encodes and decodes, by name."""
+        learned = dict(zip(("encoder", "encoder_bias", "decoder", "decoder_bias"), self.weights, strict=True))
+        return learned if self.floor is None else learned | {"floor": self.floor}
 
     def __getitem__(self, part: slice) -> "Autoencoders":
         """Some of the autoencoders."""
         encoder, encoder_bias, decoder, decoder_bias = (w[part] for w in self.weights)
-        return Autoencoders(encoder, encoder_bias, decoder, decoder_bias, self.k[part])
+        by_batch = None if self.by_batch is None else self.by_batch[part]
+        floor = None if self.floor is None else self.floor[part]
+        return Autoencoders(encoder, encoder_bias, decoder, decoder_bias, self.k[part], by_batch, floor)
 
     def features(self, x: Float[Tensor, "inst d batch"]) -> Float[Tensor, "inst entries batch"]:
         """Activations of the entries, f = TopK(ReLU(W_e(x − b_d) + b_e))."""
         centred = x - self.decoder_bias[:, :, None]
         f = torch.baddbmm(self.encoder_bias[:, :, None], self.encoder, centred).relu_()
-        for one, k in zip(f, self.k, strict=True):
+        for one, k, by_batch in zip(f, self.k, self.by_batch or (False,) * len(f), strict=True):
             if k < len(one):
-                one.copy_(largest(one, k))
-        return f
+                one.copy_(largest_of_all(one, k * one.shape[1]) if by_batch else largest(one, k))
+        return f if self.floor is None else f.mul_(f > self.floor[:, :, None])
 
     def decode(self, f: Float[Tensor, "inst entries batch"]) -> Float[Tensor, "inst d batch"]:
         """x̂ = W_d f + b_d."""
@@ -97,6 +106,13 @@ def largest(f: Float[Tensor, "entries batch"], k: int) -> Float[Tensor, "entries
     by_input = f.T.contiguous()  # topk is fast along the last axis alone
     values, places = by_input.topk(k, dim=1, sorted=False)
     return torch.zeros_like(by_input).scatter_(1, places, values).T
+
+
+def largest_of_all(f: Float[Tensor, "entries batch"], count: int) -> Float[Tensor, "entries batch"]:
+    """The `count` largest activations of all inputs together, zero in place of the others."""
+    flat = f.flatten()
+    least = flat.kthvalue(len(flat) - count + 1).values
+    return f * (f >= least)
 
 
 def initial(d: int, entries: int, k: tuple[int, ...], generator: torch.Generator) -> Autoencoders:
@@ -175,6 +191,15 @@ class Trainer:
         for weight in self.autoencoders.weights:
             weight.grad = None
         return self.autoencoders
+
+
+def join(parts: Sequence[Autoencoders]) -> Autoencoders:
+    """Trained autoencoders, none of them by batch, side by side."""
+    encoder, encoder_bias, decoder, decoder_bias = map(torch.cat, zip(*(part.weights for part in parts), strict=True))
+    floors = [torch.zeros_like(part.encoder_bias) if part.floor is None else part.floor for part in parts]
+    floor = None if all(part.floor is None for part in parts) else torch.cat(floors)
+    k = tuple(k for part in parts for k in part.k)
+    return Autoencoders(encoder, encoder_bias, decoder, decoder_bias, k, floor=floor)
 
 
 def scale_of(x: Float[Tensor, "d batch"]) -> float:

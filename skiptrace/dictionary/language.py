@@ -1,6 +1,7 @@
 """Dictionaries of a language model: a sweep of λ and of k at every site, and what each feature does."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,13 +13,15 @@ from torch import Tensor
 from skiptrace.arithmetic import on_one_thread
 from skiptrace.config.dictionaries import ModelDictionaryParams, TrainingParams
 from skiptrace.dictionary import sites
-from skiptrace.dictionary.autoencoder import Autoencoders, Trainer, initial, scale_of
+from skiptrace.dictionary.autoencoder import Autoencoders, Trainer, initial, join, scale_of
 from skiptrace.dictionary.measures import densities, recovered, statistics, variance_explained
 from skiptrace.dictionary.sites import BATCH, Site
-from skiptrace.dictionary.tables import CONTEXTS
+from skiptrace.dictionary.tables import CONTEXTS, Kind
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import BOS_ID, random_windows, spread_windows
 from skiptrace.progress import progress
+
+FLOOR_BATCHES = 64  # batches whose smallest kept activations give the floor of a BatchTopK autoencoder
 
 
 class Text(NamedTuple):
@@ -45,10 +48,12 @@ class Dictionaries(NamedTuple):
 
 
 def decompose(model: Transformer, text: Text, site: Site, params: ModelDictionaryParams) -> Dictionaries:
-    """Train autoencoders on a site of a model, one for each λ and each k, and measure them on validation text."""
+    """Train autoencoders on a site of a model, one for each of `settings`, and measure them on validation text."""
     windows = random_windows(text.train, model.n_ctx, params.windows, params.seed, 0)
     training = sites.activations(model, windows, site)
-    found = fit(training, params, settings(params), site)
+    # Those by batch apart, so that the others are the same without them: resampling draws from the same generator.
+    groups = [[s for s in settings(params) if (s.kind is Kind.BATCH_TOP_K) is apart] for apart in (False, True)]
+    found = join([fit(training, params, group, site) for group in groups if group])
     check = spread_windows(text.valid, model.n_ctx, params.check_windows)
     document = documents(text.valid, model.n_ctx, params.check_windows)
     x = sites.activations(model, check, site)
@@ -56,7 +61,7 @@ def decompose(model: Transformer, text: Text, site: Site, params: ModelDictionar
     ablated = training.mean(1, keepdim=True).expand_as(x)
     ablations = Ablations(ablated, means[:, check[:, 1:-1].flatten()])
     sweep, density = measure(model, check, document, site, x, found, ablations, params)
-    shown = settings(params).index(Setting(0.0, params.shown))
+    shown = settings(params).index(Setting(Kind.TOP_K, 0.0, params.shown))
     one = found[slice(shown, shown + 1)]
     f = one.features(x[None])[0]
     features = describe(model, site, one, f, text.tokens, params)
@@ -65,15 +70,20 @@ def decompose(model: Transformer, text: Text, site: Site, params: ModelDictionar
 
 
 class Setting(NamedTuple):
-    """What makes an autoencoder sparse: the weight of its L1 norm, or the entries that it keeps of each input."""
+    """How sparse an autoencoder is: the weight of its L1 norm, or the entries that it keeps of an input, on average."""
 
+    kind: Kind
     penalty: float
     k: int
 
 
 def settings(params: ModelDictionaryParams) -> list[Setting]:
-    """Every λ, without TopK, and then every k, without a penalty."""
-    return [*(Setting(p, params.entries) for p in params.penalties), *(Setting(0.0, k) for k in params.k)]
+    """Every λ, without TopK, and then every k, without a penalty, of each input and of batches."""
+    return [
+        *(Setting(Kind.L1, p, params.entries) for p in params.penalties),
+        *(Setting(Kind.TOP_K, 0.0, k) for k in params.k),
+        *(Setting(Kind.BATCH_TOP_K, 0.0, k) for k in params.batch_k),
+    ]
 
 
 def documents(stream: Integer[np.ndarray, " n"], n_ctx: int, count: int) -> Int[np.ndarray, " positions"]:
@@ -103,12 +113,15 @@ def token_means(
 def fit(x: Float[Tensor, "d positions"], params: TrainingParams, several: Sequence[Setting], name: str) -> Autoencoders:
     """Train on activations drawn at random, in units in which their mean squared norm is d; one for each setting.
 
-    The bias of the decoder starts as their mean.
+    The bias of the decoder starts as their mean. Those that keep k entries of an input on average keep k n of the n of
+    a batch while they are trained; then those above a floor, whatever else is in the batch: the mean over batches of
+    the smallest activation that is kept (Bussmann et al. 2024, section 3.1).
     """
     generator = torch.Generator().manual_seed(params.seed)
     scale, (d, positions) = scale_of(x), x.shape
-    penalties, k = zip(*several, strict=True)
-    start = initial(d, params.entries, k, generator)
+    kinds, penalties, k = zip(*several, strict=True)
+    by_batch = tuple(kind is Kind.BATCH_TOP_K for kind in kinds)
+    start = replace(initial(d, params.entries, k, generator), by_batch=by_batch)
     start.decoder_bias.copy_(x.mean(1) * scale)
     trainer = Trainer(start, torch.tensor(penalties), params.learning_rate, params.steps)
     rows = x.T.contiguous() * scale
@@ -122,7 +135,18 @@ def fit(x: Float[Tensor, "d positions"], params: TrainingParams, several: Sequen
             trainer.resample(batch(), generator)
         trainer.step(batch())
     found = trainer.finish()
-    return Autoencoders(found.encoder, found.encoder_bias / scale, found.decoder, found.decoder_bias / scale, k)
+    floor = None
+    if any(by_batch):
+        smallest = torch.stack([_smallest(found.features(batch())) for _ in range(FLOOR_BATCHES)]).mean(0)
+        floor = (smallest * torch.tensor(by_batch) / scale)[:, None].expand(-1, params.entries).contiguous()
+    k = tuple(params.entries if apart else each for each, apart in zip(k, by_batch, strict=True))
+    bias, decoder_bias = found.encoder_bias / scale, found.decoder_bias / scale
+    return Autoencoders(found.encoder, bias, found.decoder, decoder_bias, k, floor=floor)
+
+
+def _smallest(f: Float[Tensor, "inst entries batch"]) -> Float[Tensor, " inst"]:
+    """The smallest activation above zero."""
+    return torch.where(f > 0, f, torch.inf).flatten(1).amin(1).nan_to_num(posinf=0)
 
 
 def measure(

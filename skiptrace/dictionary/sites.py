@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from skiptrace.models.loss import token_losses
 from skiptrace.models.transformer import Transformer
 
 Site = Literal["residual", "heads"]
@@ -61,12 +60,12 @@ def losses_with(
     """The loss at every position (nats) when the site holds `instead`, in float64."""
     targets = windows[:, 2:].flatten()
     if site == "residual":
-        return token_losses(model.normalise(instead.T), model.W_U, targets).double()
+        return model.losses(model.normalise(instead.T), targets).double()
     losses, start = [], 0
     for batch in windows.split(BATCH):
         before = run(model, batch[:, :-1]).before[:, 1:].flatten(0, 1)
         after = model.blocks[-1].add(before, instead[:, start : start + len(before)].T)
-        losses.append(token_losses(model.normalise(after), model.W_U, batch[:, 2:].flatten()))
+        losses.append(model.losses(model.normalise(after), batch[:, 2:].flatten()))
         start += len(before)
     return torch.cat(losses).double()
 

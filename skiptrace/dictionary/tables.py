@@ -1,9 +1,21 @@
 """The tables of sparse autoencoders."""
 
+from enum import StrEnum
+
 from skiptrace.tables import Column, Table
 
-PENALTY = Column("penalty", "float64", "λ, the weight of the L1 penalty; 0 where TopK takes its place")
-K = Column("k", "int64", "entries that may be active at once: those that TopK keeps, or all")
+
+class Kind(StrEnum):
+    """What makes an autoencoder of a language model sparse."""
+
+    L1 = "L1"
+    TOP_K = "TopK"
+    BATCH_TOP_K = "BatchTopK"
+
+
+KIND = Column("kind", "string", "L1: penalty; TopK: k largest of each input; BatchTopK: k on average over a batch")
+PENALTY = Column("penalty", "float64", "λ, the weight of the L1 penalty; 0 without one")
+K = Column("k", "int64", "entries that may be active at once, in BatchTopK on average: those that are kept, or all")
 SITE = Column(
     "site", "string", "heads: what the last layer's heads together write; residual: the final residual stream"
 )
@@ -64,6 +76,7 @@ SWEEP = Table(
     "Autoencoders of a language model (`kind: model`); a row is a site at a penalty or a k.",
     [
         SITE,
+        KIND,
         PENALTY,
         K,
         *STATISTICS,
@@ -82,7 +95,7 @@ SWEEP = Table(
 DENSITIES = Table(
     "dictionary/<d>/densities",
     "How often entries are active; a row is an entry at a site and a penalty or a k.",
-    [SITE, PENALTY, K, FEATURE, Column("density", "float32", "share of positions at which it is active")],
+    [SITE, KIND, PENALTY, K, FEATURE, Column("density", "float32", "share of positions at which it is active")],
 )
 FEATURES = Table(
     "dictionary/<d>/features",

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from skiptrace.arithmetic import log
 from skiptrace.circuits.factored import Head
-from skiptrace.models.loss import token_losses
 from skiptrace.models.transformer import Transformer
 
 BATCH = 8  # contexts that are run together
@@ -69,8 +68,12 @@ class Runs:
                 moved.append(torch.zeros_like(run.loss))
             else:
                 score = (read @ (W_Q @ take)) @ (read @ (W_K @ give.T)).mT / self.model.d_head**0.5
-                # A cell that is zero, behind the destination or far below the largest score, stays so.
-                other = (log(pattern) - score).softmax(-1)
+                # A cell that is zero, behind the destination or far below the largest score, stays so; as does a sink.
+                before = log(pattern)
+                other = (before - score).softmax(-1)
+                if block.sinks is not None:
+                    sink = log(1 - pattern.sum(-1, keepdim=True))
+                    other = torch.cat([before - score, sink], -1).softmax(-1)[..., :-1]
                 change = (pattern - other) @ (read @ W_V) @ W_O
                 moved.append((pattern - other).abs().sum(-1)[:, 1:].double().mean(1) / 2)
             x = block.add(run.streams[layer], run.written[layer] - change)
@@ -85,5 +88,5 @@ class Runs:
     ) -> Float[Tensor, " batch"]:
         """The mean loss of each context; as everywhere, nothing is predicted from BOS alone."""
         last = self.model.normalise(x)[:, 1:]
-        each = token_losses(last.flatten(0, 1), self.model.W_U, windows[:, 2:].flatten())
+        each = self.model.losses(last.flatten(0, 1), windows[:, 2:].flatten())
         return each.unflatten(0, last.shape[:2]).double().mean(1)

@@ -172,11 +172,10 @@ def _layer(
         query, key, value = (F.embedding(tokens, first.tokens) + first.places[: len(pos)]).chunk(3, -1)
         query = query[:, -rows:]
     ctx = len(pos)
-    mask = layer.mask(ctx, read.device, ctx - rows)
     query, key, value = (layer.split(each) for each in (query, key, value))
     query = layer.turned(layer.normed(query, layer.q_norm), ctx - rows)
     key = layer.turned(layer.normed(key, layer.k_norm))
-    z = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
+    z = layer.mixed(query, key, value, ctx - rows)
     return z.transpose(1, 2).flatten(2) @ layer.o
 
 
@@ -186,11 +185,16 @@ def without_edges(
 ) -> Float[Tensor, "batch d_vocab"]:
     """Logits when the head's attention from the last token to `sources` is taken away, the rest scaled up to one.
 
+    A sink is part of the rest.
+
     From there on only the last token differs from the intact run, so only the last token is run again.
     """
     attention = end.attention[layer].clone()
     rest = attention[:, head].masked_fill(sources, 0)
-    attention[:, head] = rest / rest.sum(-1, keepdim=True).clamp(min=1e-30)
+    whole = rest.sum(-1, keepdim=True)
+    if model.blocks[layer].sinks is not None:
+        whole = whole + 1 - attention[:, head].sum(-1, keepdim=True)
+    attention[:, head] = rest / whole.clamp(min=1e-30)
     last = _add(model.blocks[layer], end.last[layer], end.read[layer], attention)
     pos = model.positions(end.read[0].shape[1])
     for after in range(layer + 1, model.n_layers):
@@ -209,10 +213,10 @@ def _attention(
     """
     x, ctx = read + pos, read.shape[1]
     placed = layer.frequencies is not None or layer.distance_bias is not None
-    if placed or layer.k_norm is not None or not layer.sees_all(ctx):
-        scores = layer.queries(x[:, -1:], ctx - 1) @ layer.keys(x).mT / math.sqrt(layer.d_head)
-        scores = layer.biased(scores, ctx - 1)[:, :, 0]
-        return scores.masked_fill(layer.hidden(ctx, x.device)[-1], -torch.inf).softmax(-1)
+    bent = layer.k_norm is not None or layer.soft_cap is not None or layer.sinks is not None
+    if placed or bent or not layer.sees_all(ctx):
+        scores = layer.scores(layer.queries(x[:, -1:], ctx - 1), layer.keys(x), ctx - 1)
+        return layer.attended(scores, layer.hidden(ctx, x.device)[-1:])[:, :, 0]
     query = torch.einsum("bd,hde->bhe", x[:, -1], layer.W_Q) / math.sqrt(layer.d_head)
     return (torch.einsum("bhe,hde->bhd", query, layer.W_K) @ x.transpose(1, 2)).softmax(-1)
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Integer
 from scipy.stats import false_discovery_control, t
 
 from skiptrace.evidence.bounds import ending_at
-from skiptrace.evidence.causal import at_once, first_layer, log_p, run_to_end, without_edges
+from skiptrace.evidence.causal import at_once, first_layer, run_to_end, without_edges
 from skiptrace.evidence.intervals import clustered
 from skiptrace.evidence.support import Positions
 from skiptrace.evidence.tables import CHECKED, USED
@@ -88,8 +88,10 @@ def _head(
         edges[:, -1] = False  # the destination may be the same token
         run = run_to_end(model, tokens, first)
         cut = without_edges(model, run, layer, head, edges)
-        loss[part] = (log_p(run.logits, following) - log_p(cut, following)).double().numpy()
-        fall[part] = (log_p(run.logits, out).exp() - log_p(cut, out).exp()).double().numpy()
+        both = torch.stack([following, out], 1)
+        log_p, without = (of.gather(1, both) - of.logsumexp(-1, keepdim=True) for of in (run.logits, cut))
+        loss[part] = (log_p - without)[:, 0].double().numpy()
+        fall[part] = (log_p.exp() - without.exp())[:, 1].double().numpy()
     return measured(of, loss, fall, positions.document(end), len(rows)).set_axis(rows.index)
 
 

@@ -9,6 +9,7 @@ import torch
 from skiptrace.circuits.factored import direct, heads, ov, qk
 from skiptrace.circuits.scores import own_row
 from skiptrace.exploration.tables import CORNERS, DIRECT, LAYERS
+from skiptrace.memory import give_back
 from skiptrace.mining.vocabulary import Vocabulary
 from skiptrace.models.transformer import Transformer
 
@@ -18,7 +19,10 @@ def corners(model: Transformer, mined: pd.DataFrame, vocabulary: Vocabulary, sid
 
     OV (logits): sources against themselves as outs. QK (attention scores): destinations against the sources.
     """
-    found = [_corner(model, (layer, head), mined, vocabulary, side) for layer, head in heads(model)]
+    found = []
+    for at in heads(model):
+        found.append(_corner(model, at, mined, vocabulary, side))
+        give_back()
     return CORNERS.frame(pd.concat(found, ignore_index=True) if found else ())
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from skiptrace.circuits.factored import Circuit, Head, direct, head_name, heads, ov, qk
 from skiptrace.exploration.tables import ENTRIES
+from skiptrace.memory import give_back
 from skiptrace.mining.scan import Request, scan
 from skiptrace.models.transformer import Transformer
 
@@ -109,6 +110,7 @@ def entries(
                 "value": top.values.flatten().numpy(),
             }
             found.append(pd.DataFrame(columns).assign(name=_name(head), role=view.partners))
+            give_back()
     return ENTRIES.frame(pd.concat(found, ignore_index=True) if found else ())
 
 

@@ -13,7 +13,6 @@ from torch import Tensor
 from skiptrace.circuits.factored import head_name, heads
 from skiptrace.composition.terms import frozen_runs
 from skiptrace.exploration.tables import PATTERNS, TEXTS
-from skiptrace.models.loss import token_losses
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import BOS_ID
 
@@ -45,7 +44,7 @@ def token_losses_of(model: Transformer, tokens: Int[Tensor, "1 ctx"]) -> tuple[l
             found.append([math.nan] * tokens.shape[1])
         else:
             last = model.normalise(stream)[0, 1:-1]
-            found.append([math.nan] * min(2, tokens.shape[1]) + token_losses(last, model.W_U, tokens[0, 2:]).tolist())
+            found.append([math.nan] * min(2, tokens.shape[1]) + model.losses(last, tokens[0, 2:]).tolist())
     return found[0], found[1]
 
 

@@ -11,7 +11,10 @@ from skiptrace.arithmetic import on_one_thread
 from skiptrace.config.features import FeaturesParams
 from skiptrace.dictionary.autoencoder import Autoencoders
 from skiptrace.dictionary.language import Setting, fit
+from skiptrace.dictionary.tables import Kind
 
+APART = 1e-6  # of all their range, below which two activations are those of the same input
+SORTED = 64  # random features whose activations are sorted at once
 RIDGE = 1e-4  # of the least squares of random features, as a share of the mean square of an activation
 
 
@@ -40,7 +43,7 @@ class Features:
 
 def learned(x: Float[Tensor, "places d_model"], params: FeaturesParams, name: str) -> Features:
     """The features of a TopK autoencoder that is trained on x."""
-    coder = fit(x.T.contiguous(), params, [Setting(0.0, params.k)], name)
+    coder = fit(x.T.contiguous(), params, [Setting(Kind.TOP_K, 0.0, params.k)], name)
     unit, mean = _scales(coder, x)
     columns = coder.decoder[0].T * unit[:, None]
     constant = coder.decoder_bias + mean[None, 1:] @ columns
@@ -48,24 +51,43 @@ def learned(x: Float[Tensor, "places d_model"], params: FeaturesParams, name: st
 
 
 def random(x: Float[Tensor, "places d_model"], like: Features, seed: int) -> Features:
-    """Features that are active along random directions, as many at once, of the same norms, with the best D for them.
+    """Features along random directions, each of the norm of one of `like` and active as often, with the best D.
 
-    Encoder rows are drawn evenly over the sphere and have the norms of those of `like`, without biases; D minimises
-    ‖x − x̂‖² on x. What they do not have is what an autoencoder learns: which tokens, or contexts, belong together.
+    Encoder rows are drawn evenly over the sphere, without biases, and active above a floor, where it leaves as many
+    places of x as that feature of `like` has, or the nearest number there is; D minimises ‖x − x̂‖² on x. What they do
+    not have is what an autoencoder learns: which tokens, or contexts, belong together.
     """
     known = like.coder
     generator = torch.Generator().manual_seed(seed)
     drawn = normalize(torch.randn(known.encoder[0].shape, generator=generator), dim=1)
     encoder = drawn * known.encoder[0].norm(dim=1, keepdim=True)
-    coder = Autoencoders(
-        encoder[None], torch.zeros_like(known.encoder_bias), known.decoder, known.decoder_bias, known.k
-    )
+    count = (like.activations(x)[:, 1:] > 0).sum(0).tolist()
+    centred = (x - known.decoder_bias).T
+    along = (each for rows in encoder.split(SORTED) for each in (rows @ centred).sort(1, descending=True).values)
+    floor = torch.stack([_leaving(each, n) for each, n in zip(along, count, strict=True)])
+    entries, bias = (len(encoder),), torch.zeros_like(known.encoder_bias)
+    coder = Autoencoders(encoder[None], bias, known.decoder, known.decoder_bias, entries, floor=floor[None])
     unit, mean = _scales(coder, x)
     f = Features(coder, unit, mean, like.directions).centred(x).double()
     square = f.T @ f
     square.diagonal().add_(RIDGE * float(square.diagonal().mean()))
     directions = on_one_thread(torch.linalg.solve, square, f.T @ x.double())
     return Features(coder, unit, mean, directions.to(x.dtype))
+
+
+def _leaving(falling: Float[Tensor, " n"], count: int) -> Float[Tensor, ""]:
+    """A value between two of these above which there are about `count`, and none where that is zero.
+
+    Where x is of tokens alone, places of one token are equal but for rounding: they are not parted.
+    """
+    if count == 0:
+        return falling[0] + 1
+    gap = falling[:-1] - falling[1:]
+    cuts = (gap > APART * (falling[0] - falling[-1])).nonzero()[:, 0]
+    if not len(cuts):
+        return falling[-1] - 1
+    nearest = cuts[(cuts + 1 - count).abs().argmin()]
+    return falling[nearest : nearest + 2].mean()
 
 
 def _scales(

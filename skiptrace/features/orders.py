@@ -1,6 +1,7 @@
 """Which entries between features are kept first: those that save most beside what is kept, as for tokens."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -9,12 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from skiptrace.account.entries import NO_ENTRIES, Entries
-from skiptrace.account.orders import MEMORY, Ranked, candidates
+from skiptrace.account.orders import MEMORY, PATH, Ranked, candidates, scaled
 from skiptrace.circuits.factored import Circuit
 from skiptrace.features.parts import Parts, Running
 from skiptrace.progress import progress
-
-HALF = 0.5  # the place on the path from the additive parts to the model where the first entries are ranked
 
 
 class Slopes(NamedTuple):
@@ -53,13 +52,14 @@ def slopes(running: Running, windows: Int[Tensor, "batch width"], into: Slopes, 
 
 
 def rounds(split: Parts, draw: Callable[[int], Int[Tensor, "batch width"]], counts: Sequence[int]) -> Ranked:
-    """In rounds, as `account.orders.rounds`: the entries that save most beside those that were kept before.
+    """In rounds: the entries that save most beside those that were kept before, as of tokens and on the same draws.
 
-    The first `counts[0]` of either circuit are those with the largest −entry × slope half way from the additive parts
-    to the model, where both circuits are whole at half their size.
+    The first `counts[0]` of either circuit are those that save most along the path from the additive parts to the model
+    (`account.orders.attribution`), the later ones those of `account.orders.rounds`.
     """
     found, weight = empty(split), 1.0
-    slopes(_halved(split), draw(0), found)
+    for number, (at, share) in enumerate(PATH):
+        slopes(_scaled(split, at), draw(number), found, share)
     kept = [NO_ENTRIES, NO_ENTRIES]
     worth = [np.empty(0) for _ in range(2)]
     for number, count in enumerate(progress(counts, "rounds of features", leave=False)):
@@ -90,16 +90,9 @@ def first(
     by = flat.numpy()[near]
     order = np.lexsort([near, -by])[:count]
     at = np.unravel_index(near[order], tuple(saved.shape))
-    value = np.empty(len(order), dtype=np.float32)
-    for index, circuit in enumerate(circuits):
-        mine = at[0] == index
-        value[mine] = circuit.entries(*(torch.from_numpy(each[mine]) for each in at[1:])).numpy()
-    head, row, column = at
-    return Entries(head, row, column, value), by[order].astype(np.float64)
+    return Entries.at(circuits, *at), by[order].astype(np.float64)
 
 
-def _halved(split: Parts) -> Running:
-    """Both circuits whole, at half their size."""
-    qk, ov = ([Circuit(c.name, c.layer, c.head, c.left * HALF, c.right) for c in each] for each in (split.qk, split.ov))
-    halved = Parts(split.model, split.features, split.centre, split.mean_output, qk, ov)
-    return Running(halved, None, None)
+def _scaled(split: Parts, by: float) -> Running:
+    """Both circuits whole, at a share of their size."""
+    return Running(replace(split, qk=scaled(split.qk, by), ov=scaled(split.ov, by)), None, None)

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 
+from skiptrace.account.entries import Entries
 from skiptrace.account.rows import saved_by
 from skiptrace.config.mining import MiningParams
 from skiptrace.dictionary import sites
@@ -22,7 +23,6 @@ from skiptrace.mining.skip_trigrams import ROLES, average_draws, expected, publi
 from skiptrace.mining.vocabulary import Vocabulary
 
 KEYS = ["head", "source", "destination", "out"]
-MINED, RANDOM = "mined", "random"
 ORDERS = ("published", "expected")  # the rules of mining
 
 
@@ -106,11 +106,21 @@ def run(split: Parts, tokens: Int[Tensor, " ctx"]) -> Run:
 
 
 class Worth(NamedTuple):
-    """Of every row: places of the text, and nats per 1,000 tokens with their standard error over contexts."""
+    """Of every row: places of the text, and nats per 1,000 tokens, of each context and of all with a standard error."""
 
     n: Integer[np.ndarray, " rows"]
-    nats: Float[np.ndarray, " rows"]
-    se: Float[np.ndarray, " rows"]
+    saved: Float[np.ndarray, "rows batch"]
+
+    @property
+    def nats(self) -> Float[np.ndarray, " rows"]:
+        """The mean over contexts."""
+        return self.saved.mean(1)
+
+    @property
+    def se(self) -> Float[np.ndarray, " rows"]:
+        """Its standard error."""
+        n = self.saved.shape[1]
+        return self.saved.std(1, ddof=1) / n**0.5 if n > 1 else np.full(len(self.saved), np.nan)
 
 
 @torch.no_grad()
@@ -122,10 +132,7 @@ def worth(split: Parts, rows: pd.DataFrame, windows: Int[Tensor, "batch width"])
     the source is active before them, or at them.
     """
     head, source, destination, out = _ids(rows)
-    value = torch.empty(len(rows))
-    for index, circuit in enumerate(split.ov):
-        mine_ = head == index
-        value[mine_] = circuit.entries(source[mine_], out[mine_])
+    value = torch.from_numpy(Entries.at(split.ov, *(each.numpy() for each in (head, source, out))).value)
     places, saved = (np.zeros((len(rows), len(windows))) for _ in range(2))
     for number, window in enumerate(windows):
         ran, targets = run(split, window[:-1]), window[1:]
@@ -141,9 +148,7 @@ def worth(split: Parts, rows: pd.DataFrame, windows: Int[Tensor, "batch width"])
         rise = saved_by(delta, probability[place, out[row]], targets[place] == out[row]).double().numpy()
         places[:, number] = np.bincount(row.numpy(), minlength=len(rows))
         saved[:, number] = np.bincount(row.numpy(), rise, minlength=len(rows))
-    per = 1000 / (windows.shape[1] - 2)
-    spread = saved.std(1, ddof=1) / len(windows) ** 0.5 if len(windows) > 1 else np.full(len(rows), np.nan)
-    return Worth(places.sum(1).astype(np.int64), per * saved.mean(1), per * spread)
+    return Worth(places.sum(1).astype(np.int64), 1000 / (windows.shape[1] - 2) * saved)
 
 
 class Where(NamedTuple):

@@ -12,28 +12,41 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from skiptrace.account import orders as of_tokens
-from skiptrace.account.entries import NO_ENTRIES, Entries, applies, losses_of, split
+from skiptrace.account.entries import NO_ENTRIES, applies, losses_of, split
 from skiptrace.account.entries import Running as RunningTokens
 from skiptrace.account.orders import Ranked
-from skiptrace.account.study import Text
+from skiptrace.account.study import Text, of_rows
 from skiptrace.config.account import AccountParams
 from skiptrace.config.features import FeaturesParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.dictionary import sites
 from skiptrace.dictionary.language import documents, token_means
 from skiptrace.dictionary.measures import statistics
-from skiptrace.evidence.used import judged
+from skiptrace.evidence.used import Use, judged
 from skiptrace.features import orders, rows
 from skiptrace.features.dictionary import Features, learned, random
 from skiptrace.features.parts import Parts, Running, losses, parts
-from skiptrace.features.tables import CURVE, FEATURES, LEARNED, MINED, RANDOM, ROUNDS, ROWS, RUNGS, TOKENS
+from skiptrace.features.tables import (
+    CURVE,
+    DRAWN,
+    FEATURES,
+    KINDS,
+    LEARNED,
+    MINED,
+    RANDOM,
+    ROUNDS,
+    ROWS,
+    RUNGS,
+    SELECTED,
+    TOKENS,
+)
 from skiptrace.mining.vocabulary import Pairs, Vocabulary
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import BOS_ID, random_windows, spread_windows
 
 FINE = 10_000  # entries up to which the rounds take a step between the counts of the curve
 TOP = 0.9  # the quantile of a feature's activations from which on a place is one where it is most active
-NAMED = 3  # tokens in the name of a feature, by which it is told from white space
+NAMED = 3  # tokens, without a letter or digit in which a feature counts as white space does (mining.plain_share)
 AROUND, APART = 8, 24  # tokens shown on either side of an example, and at most so many between source and destination
 
 
@@ -44,6 +57,7 @@ class Study(NamedTuple):
     curve: pd.DataFrame
     features: pd.DataFrame
     rows: pd.DataFrame
+    kinds: pd.DataFrame
 
 
 class Losses(NamedTuple):
@@ -83,7 +97,8 @@ def study(
     """Study a model that `account.entries.splits`, on the held-out contexts of its account.
 
     In models of one layer, where both start from the same additive parts, entries between tokens stand beside those
-    between features, ranked in as many rounds of the same training text.
+    between features, chosen in the same way on the same training text. Rows are mined between features and between
+    random ones alike.
     """
     seen = random_windows(text.train, model.n_ctx, params.windows, params.seed, 0)
     x = sites.read_by_last(model, seen)
@@ -105,16 +120,31 @@ def study(
         among = of_tokens.ranked_tokens(model.n_heads, text.frequency)
         _, first = of_tokens.attribution(tokenwise, draw, among, steps[0], steps[0])
         ranked[TOKENS] = of_tokens.rounds(tokenwise, draw, among, steps, first)
-    mine = every[LEARNED]
-    known = vocabulary(found, x, seen, tokens, text.token, mining)
-    mined = rows.mine(mine, known, tokens, mining, params.rows)
-    chosen = rows.worth(mine, mined, draw(len(steps)))
-    mined = mined.assign(chosen_nats=chosen.nats).sort_values("chosen_nats", ascending=False, kind="stable")
-    mined = mined.reset_index(drop=True)
+    known = {name: vocabulary(each, x, seen, tokens, text.token, mining) for name, each in bases.items()}
+    ordered_on = draw(max(len(steps), len(of_tokens.PATH)))
+    mined = {name: selected(each, known[name], tokens, mining, params, ordered_on) for name, each in every.items()}
     at, rungs = measure(every, held_out)
     curved = curve(every, ranked, mined, held_out, at, counts, account.shown_rows, text)
-    listed = checked(mine, mined.head(params.checked), known, tokens, x, text, params, fdr)
-    return Study(rungs, curved, describe(found, x, seen, mine, held_out, text, params), listed)
+    asked = {name: each.head(params.checked).assign(kind=SELECTED[name]) for name, each in mined.items()}
+    drawn = rows.matched(every[LEARNED], asked[LEARNED], known[LEARNED], tokens, params.seed)
+    asked[LEARNED] = pd.concat([asked[LEARNED], drawn.assign(kind=DRAWN, chosen_nats=np.nan)], ignore_index=True)
+    listed, kinds = checked(every, asked, x, text, params, fdr)
+    described = describe(found, x, seen, every[LEARNED], held_out, text, params)
+    return Study(rungs, curved, described, listed, kinds)
+
+
+def selected(
+    split_: Parts,
+    known: Vocabulary,
+    tokens: Vocabulary,
+    mining: MiningParams,
+    params: FeaturesParams,
+    windows: Int[Tensor, "batch width"],
+) -> pd.DataFrame:
+    """The mined rows, those first that save most on these contexts of training text (`chosen_nats`)."""
+    mined = rows.mine(split_, known, tokens, mining, params.rows)
+    mined = mined.assign(chosen_nats=rows.worth(split_, mined, windows).nats)
+    return mined.sort_values("chosen_nats", ascending=False, kind="stable", ignore_index=True)
 
 
 def _steps(counts: Sequence[int]) -> list[int]:
@@ -202,7 +232,7 @@ def _loss(model: Transformer, after: Float[Tensor, "ctx d_model"], window: Int[T
 def curve(
     every: dict[str, Parts],
     ranked: dict[str, Ranked],
-    mined: pd.DataFrame,
+    mined: dict[str, pd.DataFrame],
     held_out: Int[Tensor, "batch width"],
     at: Losses,
     counts: Sequence[int],
@@ -213,9 +243,10 @@ def curve(
     found: dict[tuple[str, str, int], np.ndarray] = {}
     for name, split_ in every.items():
         asked = {(name, ROUNDS, n): (ranked[name].qk.first(n), ranked[name].ov.first(n)) for n in counts}
-        if name == LEARNED:
-            for n in dict.fromkeys(min(n, len(mined)) for n in (shown_rows, len(mined)) if len(mined)):
-                asked[name, MINED, n] = of_rows(split_, mined.head(n))
+        own = mined[name]
+        for n in dict.fromkeys(min(n, len(own)) for n in (shown_rows, len(own)) if len(own)):
+            ends = (own[key].to_numpy()[:n] for key in rows.KEYS)
+            asked[name, MINED, n] = of_rows(split_.qk, split_.ov, *ends)
         found |= dict(zip(asked, losses([Running(split_, *each) for each in asked.values()], held_out), strict=True))
     if TOKENS in ranked:
         tokens, of = split(every[LEARNED].model, text.frequency), ranked[TOKENS]
@@ -227,20 +258,6 @@ def curve(
         ahead = (np.nan, np.nan) if beside is None or name == LEARNED else at.ahead(beside, loss)
         table.append((name, order, n, loss.mean(), *at.recovered(loss), *ahead))
     return CURVE.frame(table)
-
-
-def of_rows(split_: Parts, mined: pd.DataFrame) -> tuple[Entries, Entries]:
-    """The entries QK[destination, source] and OV[source, out] that rows use, each once."""
-    both = []
-    for circuits, row, column in ((split_.qk, "destination", "source"), (split_.ov, "source", "out")):
-        used = mined[["head", row, column]].drop_duplicates()
-        head, at, to = (used[name].to_numpy().astype(np.int64) for name in ("head", row, column))
-        value = np.empty(len(used), dtype=np.float32)
-        for index, circuit in enumerate(circuits):
-            mine = head == index
-            value[mine] = circuit.entries(torch.from_numpy(at[mine]), torch.from_numpy(to[mine])).numpy()
-        both.append(Entries(head, at, to, value))
-    return both[0], both[1]
 
 
 def describe(
@@ -291,40 +308,60 @@ def describe(
 
 
 def checked(
-    split_: Parts,
-    mined: pd.DataFrame,
-    known: Vocabulary,
-    tokens: Vocabulary,
+    every: dict[str, Parts],
+    given: dict[str, pd.DataFrame],
     x: Float[Tensor, "places d_model"],
     text: Text,
     params: FeaturesParams,
     fdr: float,
-) -> pd.DataFrame:
-    """Rows and matched random ones, measured on held-out text and with their edges cut there: `features.tables.ROWS`.
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of each basis, by `kind`, measured and with their edges cut on held-out text; and their kinds side by side.
 
-    Of held-out text as many contexts as the features are learned on, since most rows stand in few of them.
-    A feature is strongly active where it is above the median of its activations on training text.
+    Of held-out text as many contexts as the features are learned on, since most rows stand in few of them. A feature is
+    strongly active where it is above the median of its activations on training text. Columns: `features.tables.ROWS`,
+    `features.tables.KINDS`.
     """
-    if mined.empty:
-        return ROWS.frame()
-    f = split_.features.activations(x)
-    least = torch.where(f > 0, f, torch.nan).nanmedian(0).values.nan_to_num(torch.inf)
-    held_out, per = spread_windows(text.valid, split_.model.n_ctx, params.windows), split_.model.n_ctx - 1
-    document = documents(text.valid, split_.model.n_ctx, len(held_out)).reshape(-1, per)
-    drawn = rows.matched(split_, mined, known, tokens, params.seed)
-    both = pd.concat({rows.MINED: mined, rows.RANDOM: drawn}, names=["kind"]).reset_index("kind").reset_index(drop=True)
-    cut, measured = (
-        rows.edges(split_, both, held_out, document, least, params.places),
-        rows.worth(split_, both, held_out),
-    )
-    use = pd.concat([judged(part, fdr) for _, part in cut.found.groupby(both["kind"])]).sort_index()
-    both = both.assign(n=measured.n, nats=measured.nats, nats_se=measured.se, rank=1 + both.groupby("kind").cumcount())
-    both = pd.concat([both, use, examples(len(both), cut, held_out, text.token)], axis=1)
+    model = every[LEARNED].model
+    held_out, per = spread_windows(text.valid, model.n_ctx, params.windows), model.n_ctx - 1
+    document = documents(text.valid, model.n_ctx, len(held_out)).reshape(-1, per)
+    parts: list[pd.DataFrame] = []
+    saved: dict[str, Float[np.ndarray, " contexts"]] = {}
+    for basis, own in given.items():
+        if own.empty:
+            continue
+        split_ = every[basis]
+        f = split_.features.activations(x)
+        least = torch.where(f > 0, f, torch.nan).nanmedian(0).values.nan_to_num(torch.inf)
+        cut = rows.edges(split_, own, held_out, document, least, params.places)
+        measured = rows.worth(split_, own, held_out)
+        by_kind = own.groupby("kind", sort=False)
+        use = pd.concat([judged(cut.found.iloc[at], fdr) for at in by_kind.indices.values()]).sort_index()
+        more = own.assign(n=measured.n, nats=measured.nats, nats_se=measured.se, rank=1 + by_kind.cumcount())
+        parts.append(pd.concat([more, use, examples(len(own), cut, held_out, text.token)], axis=1))
+        saved |= {str(kind): measured.saved[at].mean(0) for kind, at in by_kind.indices.items()}
+    if not parts:
+        return ROWS.frame(), KINDS.frame()
+    found = pd.concat(parts, ignore_index=True)
+    kinds = _side_by_side(found, saved)
     renamed = {"source": "source_feature", "destination": "destination_feature", "out": "out_id"}
-    both = both.rename(columns=renamed).rename(columns=lambda name: str(name).removeprefix("example_"))
-    layer = split_.model.n_layers - 1
-    both["chosen_nats"] = both["chosen_nats"].where(both["kind"] == rows.MINED)
-    return ROWS.frame(both.assign(layer=layer, out=text.token.iloc[both["out_id"]].to_numpy()))
+    found = found.rename(columns=renamed).rename(columns=lambda name: str(name).removeprefix("example_"))
+    out = text.token.iloc[found["out_id"]].to_numpy()
+    return ROWS.frame(found.assign(layer=model.n_layers - 1, out=out)), kinds
+
+
+def _side_by_side(found: pd.DataFrame, saved: dict[str, Float[np.ndarray, " contexts"]]) -> pd.DataFrame:
+    """Of each kind of rows what one of them saves on average, and what becomes of their edges."""
+    table, own = [], saved.get(SELECTED[LEARNED])
+    for kind, each in saved.items():
+        mine = found[found["kind"] == kind]
+        edges = mine.drop_duplicates(["head", "source", "destination"])
+        behind = np.full_like(each, np.nan) if own is None else own - each
+        uses = ((edges["use"] == use).mean() for use in (Use.USED, Use.HARMFUL))
+        sizes = (len(mine), len(edges), mine["chosen_nats"].mean())
+        table.append(
+            (kind, *sizes, each.mean(), _se(each), behind.mean(), _se(behind), *uses, edges["used_nats"].mean())
+        )
+    return KINDS.frame(table)
 
 
 def examples(count: int, cut: rows.Cut, windows: Int[Tensor, "batch width"], token: pd.Series) -> pd.DataFrame:

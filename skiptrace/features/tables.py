@@ -6,10 +6,12 @@ from skiptrace.tables import HEAD, LAYER, RANK, Column, Table, token
 PER_TOKEN, PER_THOUSAND = "nats per token", "nats per 1,000 tokens"
 LEARNED, RANDOM, TOKENS = "features", "random features", "tokens"
 ROUNDS, MINED = "rounds", "mined rows"
+SELECTED = {LEARNED: "mined", RANDOM: "mined of random features"}  # kinds of rows
+DRAWN = "random"
 BASIS = Column(
     "basis",
     "string",
-    "features; random features: along random directions, with the best decoder; or tokens",
+    "features; random features: random directions, as often active, with the best decoder; or tokens",
 )
 RUNGS = Table(
     "features/<m>/rungs",
@@ -62,12 +64,16 @@ FEATURES = Table(
         Column("position_explained", "float64", "share of it that the position in the context explains"),
     ],
 )
-MATCH = "mined: by the rules of mining; random: with features and an output token about as frequent"
+KIND = Column(
+    "kind",
+    "string",
+    "mined; mined of random features: by the same rules; random: as frequent features and output token",
+)
 ROWS = Table(
     "features/<m>/rows",
     "Skip-trigrams of features, those that save most on training text first; a row is a skip-trigram.",
     [
-        Column("kind", "string", MATCH),
+        KIND,
         RANK,
         LAYER,
         HEAD,
@@ -86,5 +92,24 @@ ROWS = Table(
         Column("between", "string", "text between source and destination"),
         Column("destination", "string", "text of the destination there"),
         Column("after", "string", "text of what follows"),
+    ],
+)
+KINDS = Table(
+    "features/<m>/kinds",
+    "Mined skip-trigrams of features beside their nulls; a row is a kind of rows.",
+    [
+        KIND,
+        Column("rows", "int64", "rows of the kind, those that save most on training text"),
+        Column("edges", "int64", "distinct edges of theirs: a head, a source and a destination feature"),
+        Column("chosen_nats", "float64", "mean over rows of what one saves where they were chosen", PER_THOUSAND),
+        Column("nats", "float64", "mean over rows of what one saves on held-out text", PER_THOUSAND),
+        Column("nats_se", "float64", "its standard error over contexts", PER_THOUSAND),
+        Column(
+            "ahead", "float64", "what a mined row saves more than one of this kind, on the same contexts", PER_THOUSAND
+        ),
+        Column("ahead_se", "float64", "its standard error over contexts", PER_THOUSAND),
+        Column("used", "float64", "share of the edges that are used on held-out text"),
+        Column("harmful", "float64", "share of the edges that are harmful there"),
+        Column("used_nats", "float64", "mean over edges of the rise of the loss where they are cut", "nats"),
     ],
 )

@@ -5,10 +5,10 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from torch.nn import functional as F
 
-from skiptrace.models.alibi import distance_bias, slopes
 from skiptrace.models.foreign import Count, Foreign, Size, Source, because, check, enough, layer_norm
 from skiptrace.models.huggingface import GENERAL, divides, heads_of, mlp, nowhere, original, output
 from skiptrace.models.original import Original, OriginalLayer
+from skiptrace.models.relative import alibi, slopes
 from skiptrace.models.tensors import Tensors
 
 
@@ -67,7 +67,7 @@ def read(content: dict[str, Any], tensors: Tensors, source: Source) -> Original:
         (_layer(c, tensors, f"{before}h.{index}") for index in range(c.n_layer)),
         unembedded=embedded,
     )
-    made.bias = distance_bias(slopes(c.n_head), c.seq_length)
+    made.bias = alibi(slopes(c.n_head), c.seq_length).expand(c.n_layer, -1, -1)
     made.read_as.append("the layer norm of the embedding made part of it, exact for each token")
     tensors.done()
     return made

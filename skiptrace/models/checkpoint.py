@@ -38,7 +38,7 @@ def slots(model: Transformer) -> Iterator[Slot]:
         for name in ("W_Q", "W_K", "W_V", "W_O"):
             tensor = getattr(layer, name)
             yield Slot(f"blocks.{index}.attn.{name}", tuple(tensor.shape), tensor)
-        others = {"b_O": layer.b_O, "q_norm.w": layer.q_norm, "k_norm.w": layer.k_norm}
+        others = {"b_O": layer.b_O, "q_norm.w": layer.q_norm, "k_norm.w": layer.k_norm, "sinks": layer.sinks}
         for name, tensor in (others | {"distance_bias": layer.distance_bias}).items():
             if tensor is not None:
                 yield Slot(f"blocks.{index}.attn.{name}", tuple(tensor.shape), tensor)

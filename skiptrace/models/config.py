@@ -30,6 +30,10 @@ class ModelConfig:
     `gated_mlp`: MLPs have a second input matrix, W_gate; `use_qk_norm`: queries and keys are divided by their root mean
     square.
 
+    `attention_soft_cap` and `logits_soft_cap` are c of c · tanh(x/c), which attention scores and logits go through;
+    `use_attention_sinks`: a number of each head stands among the scores of every destination, and takes its part of
+    the attention.
+
     `embedding` and `norm_scales` say how circuits read the model, and change nothing of what it predicts: what layers
     after the first read of each token, and what 1/std of the layer norm before every layer and the unembedding stands
     for, None for 1.
@@ -51,6 +55,9 @@ class ModelConfig:
     gated_mlp: bool = False
     parallel_attn_mlp: bool = False
     use_qk_norm: bool = False
+    attention_soft_cap: Annotated[float, Field(gt=0)] | None = None
+    logits_soft_cap: Annotated[float, Field(gt=0)] | None = None
+    use_attention_sinks: bool = False
     rotary_frequencies: list[float] | None = None
     attention_windows: list[Size | None] | None = None
     embedding: Embedding = "token"
@@ -85,8 +92,12 @@ class ModelConfig:
 
     @property
     def linear(self) -> bool:
-        """Whether the logits are the sum over all paths once the patterns are given: neither layer norm nor MLPs."""
-        return self.normalization_type is None and self.attn_only
+        """Whether the logits are the sum over all paths once the patterns are given, and scores over all terms.
+
+        Neither layer norm nor MLPs, soft caps or sinks.
+        """
+        bent = self.attention_soft_cap or self.logits_soft_cap or self.use_attention_sinks
+        return self.normalization_type is None and self.attn_only and not bent
 
     @property
     def readings(self) -> dict[str, str]:

@@ -9,7 +9,6 @@ from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 
 from skiptrace.arithmetic import on_one_thread
-from skiptrace.models.loss import token_losses
 from skiptrace.models.transformer import Transformer
 from skiptrace.models.windows import BOS_ID, context_starts, tiled_windows
 from skiptrace.progress import progress
@@ -24,7 +23,7 @@ LATE, EARLY = 500 / 512, 50 / 512
 def window_losses(model: Transformer, tokens: Int[Tensor, "batch width"]) -> Float[Tensor, "batch targets"]:
     """The loss at each position from 1 on; nothing is predicted from BOS alone."""
     x = model.normalise(model.residual(tokens[:, :-1])[:, 1:])
-    return token_losses(x.flatten(0, 1), model.W_U, tokens[:, 2:].flatten()).unflatten(0, x.shape[:2])
+    return model.losses(x.flatten(0, 1), tokens[:, 2:].flatten()).unflatten(0, x.shape[:2])
 
 
 def mean_loss(model: Transformer, windows: Iterable[Int[Tensor, "batch width"]]) -> float:

@@ -22,12 +22,21 @@ def to_transformer_lens(model: Transformer, folder: Path, *, standard: bool = Fa
     Raises:
         InputError: the model's positions stand in dimensions of their own, for which TransformerLens has no model, or
             would have to with a layer norm between; or they are rotary or relative, or it has windows, norms of queries
-            and keys, or MLPs that are gated or beside the heads.
+            and keys, soft caps, sinks, or MLPs that are gated or beside the heads.
     """
     config = model.config
     more = [
         name
-        for name in ("rotary_frequencies", "attention_windows", "use_qk_norm", "gated_mlp", "parallel_attn_mlp")
+        for name in (
+            "rotary_frequencies",
+            "attention_windows",
+            "use_qk_norm",
+            "gated_mlp",
+            "parallel_attn_mlp",
+            "attention_soft_cap",
+            "logits_soft_cap",
+            "use_attention_sinks",
+        )
         if getattr(config, name)
     ]
     if config.positional_embedding_type == "relative":

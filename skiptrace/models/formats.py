@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from skiptrace.errors import InputError
 from skiptrace.files import read_json
-from skiptrace.models import bloom, gpt2, gpt_neo, gpt_neox, llama, mpt, opt, transformer_lens
-from skiptrace.models.foreign import Source
+from skiptrace.models import attention_only, bloom, gpt2, gpt_neo, gpt_neox, llama, mpt, opt, transformer_lens
+from skiptrace.models.foreign import Source, because
 from skiptrace.models.original import Original
 from skiptrace.models.tensors import Tensors, find
 
@@ -23,6 +23,15 @@ TRANSFORMERS: dict[str, Reader] = {  # by model_type
     **dict.fromkeys(llama.FAMILIES, llama.read),
 }
 TRANSFORMER_LENS = "transformer-lens"
+ENCODER = "every layer reads an encoder, so that no circuit leads from the tokens of a text to its logits"
+# Families of transformers that cannot be imported, with the reason.
+REFUSED: dict[str, str] = (
+    because(ENCODER, "t5 mt5 umt5 longt5 bart mbart pegasus")
+    | because("it is bidirectional, and predicts no next token", "bert roberta distilbert deberta-v2 modernbert mpnet")
+    | because("it normalises what layers write, and caps scores and logits", "gemma2 gemma3 gemma3_text")
+    | because("it is a mixture of experts", "gpt_oss mixtral qwen2_moe qwen3_moe")
+    | because("it has no attention, or other layers between", "mamba mamba2 rwkv recurrent_gemma")
+)
 
 # Configs of published models that are a state dict alone, whose config stands in a notebook.
 KNOWN: dict[str, dict[str, Any]] = {
@@ -84,11 +93,18 @@ def of_tensors(content: dict[str, Any], tensors: Tensors, source: Source) -> Rea
         InputError: as `read`.
     """
     if "model_type" not in content:
+        beside = tensors.first("encoder", "cross_attn")
+        if beside is not None:
+            raise InputError(f"{tensors.said}: tensor {beside} is of a model with an encoder: {ENCODER}")
         return Read(transformer_lens.read(content, tensors, source), TRANSFORMER_LENS)
     family = content["model_type"]
     if not isinstance(family, str) or family not in TRANSFORMERS:
+        if family in REFUSED:
+            raise InputError(f"{source.said}: model_type: {family!r} cannot be imported: {REFUSED[family]}")
         known = ", ".join(TRANSFORMERS)
         raise InputError(f"{source.said}: model_type: {family!r} cannot be imported; of transformers, {known} can")
+    if content.get("architectures") == [attention_only.ARCHITECTURE]:
+        return Read(attention_only.read(content, tensors, source), attention_only.ARCHITECTURE)
     return Read(TRANSFORMERS[family](content, tensors, source), family)
 
 

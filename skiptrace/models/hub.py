@@ -45,7 +45,7 @@ def fetch(repository: Repository, purpose: str, folder: Path, scratch: Path, key
     if folder.is_dir():
         return
     name = f"{HUB}{repository.name}@{repository.revision}"
-    with _told(f"{key}: {name}"):
+    with _one_line(f"{key}: {name}"):
         listed, commit, now = _listed(repository)
         if now != repository.name:
             raise InputError(f"the repository is named {now} now; write {HUB}{now}@{commit}")
@@ -148,7 +148,7 @@ def _download(repository: Repository, file: str, entry: Listed, scratch: Path) -
 
 
 @contextlib.contextmanager
-def _told(what: str) -> Iterator[None]:
+def _one_line(what: str) -> Iterator[None]:
     """Errors of the client as one line that begins with `what`.
 
     Raises:

@@ -54,7 +54,7 @@ def folded(read: formats.Read, n_ctx: int | None, bos_id: int, said: Path | str)
             raise InputError(f"{said}: has positions for {len(original.W_pos)} tokens, not for n_ctx = {n_ctx}")
         nowhere = original.positions in ("relative", "rotary")
         original.W_pos = original.W_pos[:n_ctx] if nowhere else original.W_pos[:n_ctx].clone()
-        original.bias = None if original.bias is None else original.bias[:, :n_ctx].clone()
+        original.bias = None if original.bias is None else original.bias[..., :n_ctx].clone()
     if bos_id >= len(original.W_E):
         raise InputError(f"{said}: has {len(original.W_E)} tokens, none with the id {bos_id} of the tokenizer's bos")
     _exchange(original, bos_id)
@@ -81,14 +81,14 @@ def read_as(
         InputError: it has no MLP, or no layer norm.
     """
     config = model.config
-    told = {each: each for each in config.approximate or []}
+    left_out = {each: each for each in config.approximate or []}
     scales = None
     if embedding == "effective":
         if config.attn_only:
             raise InputError(
                 "embedding: effective needs an MLP in the first layer, and the model has none; leave it out"
             )
-        told[WITHOUT_MLPS] = (
+        left_out[WITHOUT_MLPS] = (
             "circuits of layers after the first, and of the unembedding, read each token with what the first layer's "
             "MLP makes of it alone, its layer norm exact for that token (embedding: effective); they leave out the "
             "other MLPs, and what heads write into the first"
@@ -99,11 +99,11 @@ def read_as(
         scales, spread = norm_scales(model, tokens)
         names = [*(f"layer {index}" for index in range(model.n_layers)), "unembedding"]
         each = ", ".join(f"{n} {m:.3g} ± {sd:.2g}" for n, m, sd in zip(names, scales, spread, strict=True))
-        told[WITHOUT_STD] = (
+        left_out[WITHOUT_STD] = (
             f"circuits have 1/std of layer norm at its mean over {tokens[:, 1:].numel():,} tokens of validation text "
             f"(layer_norm: mean), and leave out how it differs from place to place: {each} (one standard deviation)"
         )
-    model.config = replace(config, embedding=embedding, norm_scales=scales, approximate=list(told.values()))
+    model.config = replace(config, embedding=embedding, norm_scales=scales, approximate=list(left_out.values()))
     return model
 
 

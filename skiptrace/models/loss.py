@@ -67,14 +67,19 @@ def cross_entropy(
 
 
 def token_losses(
-    x: Float[Tensor, "n d_model"], W_U: Float[Tensor, "d_model d_vocab"], targets: Int[Tensor, " n"]
+    x: Float[Tensor, "n d_model"],
+    W_U: Float[Tensor, "d_model d_vocab"],
+    targets: Int[Tensor, " n"],
+    cap: float | None = None,
 ) -> Float[Tensor, " n"]:
-    """−log softmax(x W_U)[target] for each row, in nats, without gradients."""
+    """−log softmax(x W_U)[target] for each row, in nats, without gradients; logits through a soft `cap` if any."""
     losses = torch.empty_like(x[:, 0])
     buffer = x.new_empty(min(ROWS, len(x)), W_U.shape[1])
     for start in range(0, len(x), ROWS):
         rows, wanted = x[start : start + ROWS], targets[start : start + ROWS, None]
         logits = torch.mm(rows, W_U, out=buffer[: len(rows)])
+        if cap is not None:
+            logits.div_(cap).tanh_().mul_(cap)
         logits -= logits.amax(1, keepdim=True)
         picked = logits.gather(1, wanted)[:, 0]
         losses[start : start + ROWS] = logits.exp_().sum(1).log_() - picked

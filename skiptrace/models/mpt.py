@@ -4,10 +4,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from skiptrace.models.alibi import distance_bias, slopes_in_turn
 from skiptrace.models.foreign import Count, Foreign, Size, Source, because, check, enough, layer_norm
 from skiptrace.models.huggingface import GENERAL, divides, heads_of, mlp, nowhere, original, output
 from skiptrace.models.original import Original, OriginalLayer
+from skiptrace.models.relative import alibi, slopes_in_turn
 from skiptrace.models.tensors import Tensors
 
 
@@ -82,7 +82,8 @@ def read(content: dict[str, Any], tensors: Tensors, source: Source) -> Original:
         layer_norm(tensors, f"{before}norm_f", d, "weight", "bias"),
         (_layer(c, how, tensors, f"{before}blocks.{index}") for index in range(c.n_layers)),
     )
-    made.bias = distance_bias(slopes_in_turn(c.n_heads, how.alibi_bias_max), c.max_seq_len)
+    steepest = how.alibi_bias_max
+    made.bias = alibi(slopes_in_turn(c.n_heads, steepest), c.max_seq_len).expand(c.n_layers, -1, -1)
     tensors.done()
     return made
 

@@ -57,6 +57,7 @@ class OriginalLayer:
     # Weights of the norms that queries and keys go through, those of all models of a family or of none.
     q_norm: Float[Tensor, " d_head"] | None = None
     k_norm: Float[Tensor, " d_head"] | None = None
+    sinks: Float[Tensor, " n_heads"] | None = None
 
 
 @dataclass
@@ -64,8 +65,8 @@ class Original:
     """A whole model; `norm` is what its layer norms do, their weights aside: LN centres and scales, RMS scales.
 
     `rotary`, `windows` and `parallel` are `rotary_frequencies`, `attention_windows` and `parallel_attn_mlp` of
-    `ModelConfig`; `bias` is what relative positions add to the scores of every layer, by head and distance. `read_as`
-    are sentences on how the checkpoint was read where it could have been read otherwise.
+    `ModelConfig`, as are the soft caps; `bias` is what relative positions add to scores, by layer, head and distance.
+    `read_as` are sentences on how the checkpoint was read where it could have been read otherwise.
     """
 
     W_E: Float[Tensor, "d_vocab d_model"]
@@ -79,19 +80,31 @@ class Original:
     ln_final: LayerNorm | None = None
     read_as: list[str] = field(default_factory=list)
     rotary: list[float] | None = None
-    bias: Float[Tensor, "n_heads n_ctx"] | None = None
+    bias: Float[Tensor, "n_layers n_heads n_ctx"] | None = None
     windows: list[int | None] | None = None
     parallel: bool = False
+    attention_soft_cap: float | None = None
+    logits_soft_cap: float | None = None
+
+    @property
+    def sinks(self) -> bool:
+        """Whether a part of the attention goes to no source."""
+        return any(layer.sinks is not None for layer in self.layers)
 
     @property
     def keeps_b_K(self) -> bool:
-        """Whether b_K adds more to the scores of a destination than a constant: keys are turned or scaled."""
-        return self.rotary is not None or any(layer.k_norm is not None for layer in self.layers)
+        """Whether softmax sees b_K: keys are turned or scaled, scores are capped, or a sink stands among them."""
+        return (
+            self.rotary is not None
+            or self.attention_soft_cap is not None
+            or any(layer.k_norm is not None or layer.sinks is not None for layer in self.layers)
+        )
 
     @property
     def linear(self) -> bool:
-        """Whether the stream passes neither layer norm nor MLPs."""
-        return self.norm is None and all(layer.mlp is None for layer in self.layers)
+        """As `ModelConfig.linear`."""
+        bent = self.attention_soft_cap or self.logits_soft_cap or self.sinks
+        return self.norm is None and all(layer.mlp is None for layer in self.layers) and not bent
 
 
 class Folded(NamedTuple):
@@ -122,14 +135,15 @@ def fold(original: Original) -> Folded:
     if o.norm == "LN":
         _centre_writers(o)
         steps.append("everything that writes to the residual stream centred, so that layer norm only scales it")
-    o.W_U -= o.W_U.mean(1, keepdim=True)
-    o.b_U -= o.b_U.mean()
-    steps.append("the unembedding centred over the vocabulary, which softmax ignores")
+    if o.logits_soft_cap is None:
+        o.W_U -= o.W_U.mean(1, keepdim=True)
+        o.b_U -= o.b_U.mean()
+        steps.append("the unembedding centred over the vocabulary, which softmax ignores")
     if any(bool(b.any()) for layer in o.layers for b in (layer.b_Q, layer.b_K, layer.b_V, layer.b_O)):
         steps.append(
             ("" if o.keeps_b_K else "b_K dropped, which softmax ignores; ")
-            + "b_V folded into "
-            + ("the bias of the unembedding" if o.linear else "the constant that a layer writes")
+            + ("b_V kept, of which a sink takes its part" if o.sinks else "b_V folded into ")
+            + ("" if o.sinks else "the bias of the unembedding" if o.linear else "the constant that a layer writes")
         )
     _fold_value_biases(o)
     model = _assemble(o)
@@ -140,30 +154,35 @@ def fold(original: Original) -> Folded:
 
 
 def _left_out(o: Original) -> list[str]:
-    told = []
+    parts = []
     if o.norm is not None:
-        told.append(WITHOUT_STD)
+        parts.append(WITHOUT_STD)
     if any(layer.mlp is not None for layer in o.layers):
-        told.append(WITHOUT_MLPS)
+        parts.append(WITHOUT_MLPS)
     if o.rotary is not None:
-        told.append(
+        parts.append(
             "QK depends on the distance between two tokens, by which rotary positions turn it: circuits have its mean "
             "over distances, the mined table the distance among `expansion.offsets` at which it is largest"
         )
+    for what, cap in (("attention scores", o.attention_soft_cap), ("logits", o.logits_soft_cap)):
+        if cap is not None:
+            parts.append(f"circuits leave out that {what} x become {cap:g} tanh(x/{cap:g})")
+    if o.sinks:
+        parts.append("circuits leave out the sinks, numbers that take their part of each head's attention")
     if o.bias is not None:
-        told.append(
+        parts.append(
             "circuits leave out what relative positions add to attention scores, a number for each head and distance; "
             "at a distance, as in qk_at_4, it is part of them"
         )
     seen = {} if o.windows is None else {i: w for i, w in enumerate(o.windows) if w is not None and w < len(o.W_pos)}
     if seen:
         layers = ", ".join(map(str, seen))
-        told.append(
+        parts.append(
             f"circuits leave out that heads of layers {layers} see the last {min(seen.values())} tokens alone"
             if len(set(seen.values())) == 1
             else f"circuits leave out that heads of layers {layers} see the last tokens alone"
         )
-    return told
+    return parts
 
 
 def _fold_layer_norm(o: Original) -> None:
@@ -203,7 +222,8 @@ def _fold_value_biases(o: Original) -> None:
             layer.b_Q += stands @ layer.W_Q
             layer.b_V += stands @ layer.W_V
             layer.b_K += stands @ layer.W_K
-        layer.b_O += torch.einsum("hk,hkd->d", layer.b_V, layer.W_O)
+        if layer.sinks is None:
+            layer.b_O += torch.einsum("hk,hkd->d", layer.b_V, layer.W_O)
         if o.linear:
             stands += layer.b_O
             layer.b_O.zero_()
@@ -217,6 +237,7 @@ def _assemble(o: Original) -> Transformer:
     apart = width if any(layer.from_positions is not None for layer in o.layers) else 0
     mlps = [layer.mlp for layer in o.layers if layer.mlp is not None]
     biases = [o.b_U, *(layer.b_Q for layer in o.layers), *(mlp.b_in for mlp in mlps)]
+    biases += [layer.b_V for layer in o.layers if layer.sinks is not None]
     biases += [layer.b_K for layer in o.layers if o.keeps_b_K] + [mlp.b_gate for mlp in mlps if mlp.b_gate is not None]
     one = int(any(bool(b.any()) for b in biases))
     mlp = mlps[0] if mlps else None
@@ -238,6 +259,9 @@ def _assemble(o: Original) -> Transformer:
         parallel_attn_mlp=o.parallel,
         use_qk_norm=any(layer.q_norm is not None for layer in o.layers),
         rotary_frequencies=o.rotary,
+        attention_soft_cap=o.attention_soft_cap,
+        logits_soft_cap=o.logits_soft_cap,
+        use_attention_sinks=o.sinks,
         attention_windows=None if o.windows is None or not any(o.windows) else o.windows,
     )
     model = Transformer(config)
@@ -254,7 +278,7 @@ def _assemble(o: Original) -> Transformer:
     fill(model.W_U, o.W_U, bias=o.b_U)
     if not config.by_distance:
         model.W_pos.zero_()[:, apart : apart + width] = o.W_pos
-    for layer, into in zip(o.layers, model.blocks, strict=True):
+    for index, (layer, into) in enumerate(zip(o.layers, model.blocks, strict=True)):
         query, key = layer.from_positions or (None, None)
         fill(into.W_Q, layer.W_Q, query, layer.b_Q)
         fill(into.W_K, layer.W_K, key, layer.b_K if o.keeps_b_K else None)
@@ -262,8 +286,10 @@ def _assemble(o: Original) -> Transformer:
             if getattr(into, name) is not None:
                 getattr(into, name).copy_(getattr(layer, name))
         if into.distance_bias is not None and o.bias is not None:
-            into.distance_bias.copy_(o.bias)
-        fill(into.W_V, layer.W_V)
+            into.distance_bias.copy_(o.bias[index])
+        fill(into.W_V, layer.W_V, bias=None if layer.sinks is None else layer.b_V)
+        if into.sinks is not None and layer.sinks is not None:
+            into.sinks.copy_(layer.sinks)
         fill(into.W_O.mT, layer.W_O.mT)
         if into.b_O is not None:
             into.b_O.copy_(F.pad(layer.b_O, (0, apart + one)))

@@ -4,6 +4,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,6 +23,14 @@ BESIDE = ("optimizer", "scheduler", "scaler", "training_args", "rng_state")
 WRAPPERS = ("_orig_mod.", "module.")
 
 Read = tuple[dict[str, tuple[int, ...]], Callable[[str], Tensor]]  # the shape of each tensor, and how to get one
+
+
+class Layout(NamedTuple):
+    """How a tensor is read in another format's place: its name and shape there, and how it gets that shape."""
+
+    name: str
+    shape: tuple[int, ...]
+    turn: Callable[[Tensor], Tensor]
 
 
 class Tensors:
@@ -49,8 +58,24 @@ class Tensors:
         """Those of a state dict in memory."""
         return cls(({name: tuple(t.shape) for name, t in state.items()}, lambda name: state[name].detach()), said)
 
+    def laid_out(self, layout: Callable[[str, tuple[int, ...]], Layout]) -> "Tensors":
+        """The same tensors in the layout of another format."""
+        read = {name: layout(name, shape) for name, shape in self._shapes.items()}
+        stored = {each.name: name for name, each in read.items()}
+        shapes = {each.name: each.shape for each in read.values()}
+        return Tensors((shapes, lambda name: read[stored[name]].turn(self._get(self._names[stored[name]]))), self.said)
+
     def __contains__(self, name: str) -> bool:
         return name in self._shapes
+
+    def first(self, *parts: str) -> str | None:
+        """A tensor whose name has one of these parts between dots, the first in alphabetical order."""
+        return next((name for name in sorted(self._shapes) if not set(parts).isdisjoint(name.split("."))), None)
+
+    def between(self, start: str, end: str) -> str:
+        """The name of the one tensor that begins and ends like this; where there is none or several, start + end."""
+        found = [name for name in self._shapes if name.startswith(start) and name.endswith(f".{end}")]
+        return found[0] if len(found) == 1 else start + end
 
     def __len__(self) -> int:
         return len(self._shapes)
@@ -199,8 +224,8 @@ def _open_torch(path: Path) -> Read:
             except RuntimeError:  # the format before 1.6 cannot be mapped
                 state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a file that is none fails anywhere in the loader
-        told = str(error).strip().partition("\n")[0]
-        raise InputError(f"{path}: not a state dict that can be read without unpickling ({told})") from None
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"{path}: not a state dict that can be read without unpickling ({reason})") from None
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) and isinstance(k, str) for k, v in state.items()):
         raise InputError(f"{path}: expected a state dict, a mapping from names to tensors; save model.state_dict()")
     return {name: tuple(tensor.shape) for name, tensor in state.items()}, state.__getitem__

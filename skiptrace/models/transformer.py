@@ -12,92 +12,20 @@ standard deviation that is left of layer norm, and MLPs are parts that a trained
 
 import copy
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, cast
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skiptrace.arithmetic import log, on_one_thread
-from skiptrace.models.config import Activation, ModelConfig
-
-
-def sinusoids(n_ctx: int, d_model: int) -> Float[Tensor, "n_ctx d_model"]:
-    """Sine and cosine of each position at geometric wavelengths 2π … 10 000·2π (Vaswani 2017, 3.5)."""
-    angle = torch.arange(n_ctx)[:, None] / 10_000 ** (torch.arange(0, d_model, 2) / d_model)
-    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
-
+from skiptrace.models import positions
+from skiptrace.models.config import ModelConfig
+from skiptrace.models.loss import token_losses
+from skiptrace.models.parts import MLP, Norm
 
 ROWS = 4096  # tokens whose MLP is run at once
-
-
-class Norm(NamedTuple):
-    """What layer norm does once its weights are folded away and every writer is centred.
-
-    The first `width` dimensions are divided by their root mean square; the others are constants.
-    """
-
-    width: int
-    eps: float
-
-    @classmethod
-    def of(cls, config: ModelConfig) -> "Norm | None":
-        """That of a model, or None."""
-        return None if config.d_normed is None or config.eps is None else cls(config.d_normed, config.eps)
-
-    def __call__(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """What layers and the unembedding read of a residual stream."""
-        stream, rest = x[..., : self.width], x[..., self.width :]
-        return torch.cat([stream * self.scale(x), rest], -1)
-
-    def scale(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch 1"]:
-        """What the first `width` dimensions are multiplied with."""
-        return (x[..., : self.width].square().mean(-1, keepdim=True) + self.eps).rsqrt()
-
-
-def gelu_new(x: Float[Tensor, "*batch d_mlp"]) -> Float[Tensor, "*batch d_mlp"]:
-    """GELU by the tanh approximation, as GPT-2 computes it (Hendrycks & Gimpel 2016)."""
-    return F.gelu(x, approximate="tanh")
-
-
-ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
-    "gelu_new": gelu_new,
-    "gelu": F.gelu,
-    "relu": F.relu,
-    "silu": F.silu,
-}
-
-
-class MLP(nn.Module):
-    """The MLP of an imported model: it runs, and no circuit goes through it.
-
-    A gated one multiplies what W_in reads with the activation of what W_gate reads (Shazeer 2020).
-    """
-
-    def __init__(self, d_model: int, d_mlp: int, activation: Activation, gated: bool = False) -> None:
-        super().__init__()
-        self.activation = activation
-        self.W_in = nn.Parameter(torch.empty(d_model, d_mlp))
-        self.W_gate = nn.Parameter(torch.empty(d_model, d_mlp)) if gated else None
-        self.W_out = nn.Parameter(torch.empty(d_mlp, d_model))
-        self.b_out = nn.Parameter(torch.empty(d_model))
-
-    def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """What the MLP writes to the residual stream; its input biases are the last rows of W_in and W_gate."""
-        activation = ACTIVATIONS[self.activation]
-        inner = activation(x @ self.W_in) if self.W_gate is None else activation(x @ self.W_gate) * (x @ self.W_in)
-        return inner @ self.W_out + self.b_out
-
-
-def rotate(
-    x: Float[Tensor, "*batch rows d_head"], cos: Float[Tensor, "*rows planes"], sin: Float[Tensor, "*rows planes"]
-) -> Float[Tensor, "*batch rows d_head"]:
-    """Turn rows by angles, given by cosine and sine, in planes of dimensions i and n + i: x R(θ) (Su et al. 2021)."""
-    n = cos.shape[-1]
-    one, two, rest = x.split([n, n, x.shape[-1] - 2 * n], -1)
-    return torch.cat([one * cos - two * sin, two * cos + one * sin, rest], -1)
 
 
 class Block(nn.Module):
@@ -113,6 +41,7 @@ class Block(nn.Module):
     q_norm: Float[Tensor, " d_head"] | None
     k_norm: Float[Tensor, " d_head"] | None
     distance_bias: Float[Tensor, "n_heads n_ctx"] | None
+    sinks: Float[Tensor, " n_heads"] | None
 
     def __init__(self, config: ModelConfig, window: int | None = None) -> None:
         super().__init__()
@@ -132,6 +61,8 @@ class Block(nn.Module):
             self.register_buffer(name, torch.empty(d_head) if config.use_qk_norm else None)
         relative = config.positional_embedding_type == "relative"
         self.register_buffer("distance_bias", torch.empty(n_heads, config.n_ctx) if relative else None)
+        self.register_buffer("sinks", torch.empty(n_heads) if config.use_attention_sinks else None)
+        self.soft_cap = config.attention_soft_cap
 
     @property
     def W_Q(self) -> Float[Tensor, "n_heads d_model d_head"]:
@@ -180,9 +111,44 @@ class Block(nn.Module):
         """What all heads together write to the residual stream."""
         x = self.normalise(x)
         query, key, value = self.queries(x + pos), self.keys(x + pos), self.split(x @ self.v)
-        mask = self.mask(x.shape[1], x.device)
-        z = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
-        return z.transpose(1, 2).flatten(2) @ self.o
+        return self.mixed(query, key, value).transpose(1, 2).flatten(2) @ self.o
+
+    def mixed(
+        self,
+        query: Float[Tensor, "batch n_heads rows d_head"],
+        key: Float[Tensor, "batch n_heads ctx d_head"],
+        value: Float[Tensor, "batch n_heads ctx d_head"],
+        first: int = 0,
+    ) -> Float[Tensor, "batch n_heads rows d_head"]:
+        """Values mixed as consecutive destinations from `first` on attend to them."""
+        ctx = key.shape[2]
+        if self.soft_cap is None and self.sinks is None:
+            mask = self.mask(ctx, key.device, first)
+            return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
+        return self.attended(self.scores(query, key, first), self.hidden(ctx, key.device)[first:]) @ value
+
+    def scores(
+        self,
+        query: Float[Tensor, "batch n_heads rows d_head"],
+        key: Float[Tensor, "batch n_heads ctx d_head"],
+        first: int = 0,
+    ) -> Float[Tensor, "batch n_heads rows ctx"]:
+        """Attention scores of consecutive destinations from `first` on, those of sources behind them too."""
+        return self.biased(self.capped(query @ key.transpose(-1, -2) / math.sqrt(self.d_head)), first)
+
+    def capped(self, scores: Float[Tensor, "*cells"]) -> Float[Tensor, "*cells"]:
+        """C · tanh(scores/c) of a model with a soft cap c."""
+        return scores if self.soft_cap is None else self.soft_cap * (scores / self.soft_cap).tanh()
+
+    def attended(
+        self, scores: Float[Tensor, "*batch n_heads rows ctx"], hidden: Bool[Tensor, "rows ctx"]
+    ) -> Float[Tensor, "*batch n_heads rows ctx"]:
+        """Attention to sources that are not hidden; of a model with sinks it sums to less than one."""
+        scores = scores.masked_fill(hidden, -torch.inf)
+        if self.sinks is None:
+            return scores.softmax(-1)
+        sink = self.sinks[:, None, None].expand(*scores.shape[:-1], 1)
+        return torch.cat([scores, sink], -1).softmax(-1)[..., :-1]
 
     def queries(
         self, read: Float[Tensor, "batch rows d_model"], first: int = 0
@@ -198,11 +164,7 @@ class Block(nn.Module):
 
     def turned(self, x: Float[Tensor, "*batch rows d_head"], first: int = 0) -> Float[Tensor, "*batch rows d_head"]:
         """Queries or keys of consecutive places, each turned by its angles where positions are rotary."""
-        if self.frequencies is None:
-            return x
-        places = torch.arange(first, first + x.shape[-2], device=x.device)
-        angles = places[:, None] * self.frequencies
-        return rotate(x, angles.cos(), angles.sin())
+        return x if self.frequencies is None else positions.turned(x, self.frequencies, first)
 
     def biased(self, scores: Float[Tensor, "*batch n_heads rows ctx"], first: int = 0) -> Float[Tensor, "..."]:
         """Scores of consecutive destinations from `first` on, with what relative positions add at each distance."""
@@ -233,13 +195,7 @@ class Block(nn.Module):
         """
         if self.frequencies is None:
             return query
-        there = torch.arange(1, self.farthest(ctx) + 1) if offset is None else torch.tensor([offset])
-        share = log(1 + 1 / there.double())
-        angles = there[:, None] * self.frequencies.double().cpu()
-        mean = [
-            on_one_thread(torch.matmul, share / share.sum(), wave).to(query) for wave in (angles.cos(), angles.sin())
-        ]
-        return rotate(query, *mean)
+        return positions.turned_for(query, self.frequencies, self.farthest(ctx), offset)
 
     def normed(
         self, x: Float[Tensor, "*batch d_head"], weight: Float[Tensor, " d_head"] | None
@@ -273,8 +229,7 @@ class Block(nn.Module):
         first = range(ctx)[destinations].start
         query = self.queries((self.normalise(x) + pos)[:, destinations], first)
         key = self.keys(self.normalise(x if keys is None else keys) + pos)
-        scores = self.biased(query @ key.transpose(-1, -2) / math.sqrt(self.d_head), first)
-        return scores.masked_fill(self.hidden(ctx, x.device)[destinations], -torch.inf).softmax(-1)
+        return self.attended(self.scores(query, key, first), self.hidden(ctx, x.device)[destinations])
 
     def head_outputs(
         self,
@@ -310,7 +265,7 @@ class Transformer(nn.Module):
         if self.config.positional_embedding_type == "none":
             return torch.zeros_like(W_pos)
         # A model of shapes alone has none; arithmetic on its device would import torch's compiler, which takes seconds.
-        return W_pos if W_pos.is_meta else sinusoids(self.n_ctx, self.d_model)[:, : self.d_model]
+        return W_pos if W_pos.is_meta else positions.sinusoids(self.n_ctx, self.d_model)[:, : self.d_model]
 
     def initialise(self, seed: int) -> None:
         """Draw all weights: W_Q, W_K and W_V keep the variance of their input, the others are small.
@@ -353,7 +308,12 @@ class Transformer(nn.Module):
 
     def logits(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:
         """The logits of a final residual stream."""
-        return self.normalise(x) @ self.W_U
+        found, cap = self.normalise(x) @ self.W_U, self.config.logits_soft_cap
+        return found if cap is None else cap * (found / cap).tanh()
+
+    def losses(self, last: Float[Tensor, "n d_model"], targets: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """−log p(target) in nats, given what W_U is multiplied with (`normalise`), without gradients."""
+        return token_losses(last, self.W_U, targets, self.config.logits_soft_cap)
 
     def patterns(self, tokens: Int[Tensor, "batch ctx"]) -> list[Float[Tensor, "batch n_heads ctx ctx"]]:
         """The attention patterns of every layer, the residual stream running as in `forward`."""

@@ -4,9 +4,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import BeforeValidator, Field
+from torch import Tensor
 
 from skiptrace.errors import InputError
-from skiptrace.models.alibi import distance_bias, slopes
 from skiptrace.models.foreign import (
     Count,
     Foreign,
@@ -20,7 +20,9 @@ from skiptrace.models.foreign import (
 )  # fmt: skip
 from skiptrace.models.huggingface import Rope, nowhere
 from skiptrace.models.original import Original, OriginalLayer, OriginalMLP
+from skiptrace.models.relative import alibi, bucketed, slopes
 from skiptrace.models.tensors import Tensors
+from skiptrace.models.transformer_lens_4 import MARK, NATIVE, as_in_3
 
 BUFFERS = ("attn.mask", "attn.IGNORE", "attn.rotary_sin", "attn.rotary_cos")
 
@@ -36,6 +38,7 @@ def _number(value: object) -> object:
 class LensConfig(Foreign):
     """The keys of a HookedTransformerConfig that are used; a value that cannot be run here is an error."""
 
+    architecture: str | None = None
     n_layers: Count
     n_heads: Size
     d_model: Size
@@ -48,7 +51,12 @@ class LensConfig(Foreign):
     act_fn: str | None = None
     normalization_type: Literal["LN", "LNPre", "RMS", "RMSPre"] | None = "LN"
     final_rms: bool = False
-    positional_embedding_type: Literal["alibi", "none", "rotary", "shortformer", "standard"] = "standard"
+    positional_embedding_type: Literal[
+        "alibi", "none", "relative_positional_bias", "rotary", "shortformer", "standard"
+    ] = "standard"
+    relative_attention_num_buckets: Annotated[int, Field(ge=4, le=2**16, multiple_of=2)] | None = None
+    relative_attention_max_distance: Annotated[int, Field(ge=3, lt=2**31)] | None = None
+    tie_word_embeddings: bool | None = None
     rotary_dim: int | None = None
     rotary_base: Annotated[float, Field(gt=0), BeforeValidator(_number)] = 10_000.0
     rotary_adjacent_pairs: bool = False
@@ -72,12 +80,22 @@ class LensConfig(Foreign):
     attn_types: list[Literal["global", "local"]] | None = None
     post_embedding_ln: Literal[False] = False
     use_qk_norm: bool = False
+    qk_norm_after_rope: Literal[False] = False
+    rotary_interleaved_cos_sin: Literal[False] = False
+    rmsnorm_uses_offset: Literal[False] = False
+    scale_embedding: Literal[False] | None = None
+    per_layer_head_dim: Literal[None] = None
+    per_layer_num_key_value_heads: Literal[None] = None
+    is_audio_model: Literal[False] = False
+    is_visual_model: Literal[False] = False
+    is_multimodal: Literal[False] = False
+    is_stateful: Literal[False] = False
     clip_qkv: Literal[None] = None
     use_logn_attn: Literal[False] = False
-    use_attention_sinks: Literal[False] = False
+    use_attention_sinks: bool = False
     use_normalization_before_and_after: Literal[False] = False
-    attn_scores_soft_cap: Annotated[float, Field(le=0)] = -1.0
-    output_logits_soft_cap: Annotated[float, Field(le=0)] = -1.0
+    attn_scores_soft_cap: float | None = -1.0
+    output_logits_soft_cap: float | None = -1.0
     num_experts: Literal[None] = None
     load_in_4bit: Literal[False] = False
     quantization_method: Literal[None] = None
@@ -87,11 +105,11 @@ class LensConfig(Foreign):
         because(
             "which activations hooks see, or how the same product is computed",
             "use_attn_result use_split_qkv_input use_hook_mlp_in use_attn_in use_hook_tokens "
-            "ungroup_grouped_query_attention use_bfloat16_matmul",
+            "ungroup_grouped_query_attention use_bfloat16_matmul attn_implementation",
         )
         | because(
             "where the model came from, how it was named, or its size once more",
-            "model_name original_architecture architecture from_checkpoint checkpoint_index checkpoint_label_type "
+            "model_name original_architecture from_checkpoint checkpoint_index checkpoint_label_type "
             "checkpoint_value n_params version",
         )
         | because(
@@ -100,19 +118,22 @@ class LensConfig(Foreign):
         )
         | because(
             "how text becomes tokens, which tokenizers.<corpus> says",
-            "tokenizer_name default_prepend_bos tokenizer_prepends_bos trust_remote_code",
+            "tokenizer_name default_prepend_bos tokenizer_prepends_bos tokenizer_appends_eos default_padding_side "
+            "trust_remote_code",
         )
         | because(
             "of positions, or of frequencies of rotary ones, that are refused",
             "NTK_by_parts_low_freq_factor NTK_by_parts_high_freq_factor NTK_by_parts_factor NTK_original_ctx_len "
             "train_seq_length yarn_factor yarn_attention_factor yarn_beta_fast yarn_beta_slow "
-            "yarn_original_max_position_embeddings yarn_truncate yarn_global_attn_only "
-            "relative_attention_max_distance relative_attention_num_buckets",
+            "yarn_original_max_position_embeddings yarn_truncate yarn_global_attn_only",
+        )
+        | because(
+            "of models of images and sound, which are refused",
+            "vision_hidden_size vision_num_layers vision_num_heads mm_tokens_per_image",
         )
         | because("of mixtures of experts, which are refused", "experts_per_token norm_topk_prob")
         | because("of a factored embedding, which is refused", "factor_size")
         | because("of encoders and decoders", "decoder_start_token_id")
-        | because("a state dict holds W_E and W_U each, tied or not", "tie_word_embeddings")
         | because("normalization_type says it", "uses_rms_norm layer_norm_folding")
         | because(
             "how the weights were drawn before training",
@@ -131,7 +152,8 @@ class LensConfig(Foreign):
         )
     )
     WHY: ClassVar = {
-        "positional_embedding_type": "only alibi, standard, rotary, shortformer and none can be expanded",
+        "positional_embedding_type": "only alibi, relative_positional_bias, standard, rotary, shortformer and none can "
+        "be expanded",
         "right_multiply_matrices": "its matrices are transposed; save it from TransformerLens, which turns them round",
     }
 
@@ -147,6 +169,19 @@ def read(content: dict[str, Any], tensors: Tensors, source: Source) -> Original:
         InputError: a key of its config or a tensor is not as it has to be; names it.
     """
     c = check(LensConfig, _named_positions(content, source), source)
+    if MARK in tensors:
+        if c.architecture not in (None, NATIVE):
+            raise InputError(
+                f"{source.said}: architecture: {c.architecture!r}: a bridge around a model of another library, which "
+                "may hold its weights in another layout; import that model's folder, or give it to from_transformers"
+            )
+        tensors = as_in_3(tensors, c.n_heads, c.n_key_value_heads)
+        c = c.model_copy(update={"rotary_dim": c.rotary_dim or c.d_head})
+        if not c.use_attn_scale:
+            raise InputError(
+                f"{source.said}: use_attn_scale: what false means differs in TransformerLens 4 from model to model; "
+                "set it to true, with attn_scale: 1.0 where scores are not divided by √d_head"
+            )
     enough(tensors, c.n_layers, source)
     if c.n_heads % (c.n_key_value_heads or c.n_heads):
         raise InputError(f"{source.said}: n_key_value_heads: {c.n_key_value_heads} does not divide n_heads {c.n_heads}")
@@ -166,7 +201,28 @@ def read(content: dict[str, Any], tensors: Tensors, source: Source) -> Original:
         raise InputError(f"{source.said}: use_qk_norm: without normalization_type there is no eps for it")
     if c.positional_embedding_type == "rotary" and not 0 < (c.rotary_dim or 0) <= c.d_head:
         raise InputError(f"{source.said}: rotary_dim: expected from 1 to d_head {c.d_head}, got {c.rotary_dim!r}")
+    if c.positional_embedding_type == "relative_positional_bias":
+        _check_buckets(c, source)
     return _read(c, tensors, source)
+
+
+def _check_buckets(c: LensConfig, source: Source) -> None:
+    """Do nothing where T5's positions are said in full.
+
+    Raises:
+        InputError: they are not, or the unembedding is tied, which T5 divides by √d_model and other models do not.
+    """
+    count, farthest = c.relative_attention_num_buckets, c.relative_attention_max_distance
+    if count is None or farthest is None or farthest <= count // 2:
+        raise InputError(
+            f"{source.said}: relative_positional_bias: needs relative_attention_num_buckets, and a "
+            "relative_attention_max_distance above half of it"
+        )
+    if c.tie_word_embeddings:
+        raise InputError(
+            f"{source.said}: tie_word_embeddings: T5 then divides what W_U reads by √d_model; do so to the W_U of the "
+            "state dict if this model does, and set it to false"
+        )
 
 
 def _windows(c: LensConfig, source: Source) -> list[int | None] | None:
@@ -207,12 +263,14 @@ def _named_positions(content: dict[str, Any], source: Source) -> dict[str, Any]:
 def _read(c: LensConfig, tensors: Tensors, source: Source) -> Original:
     scale = c.attn_scale if c.use_attn_scale and c.attn_scale > 0 else c.d_head**0.5 if c.use_attn_scale else 1.0
     weighted = c.normalization_type in ("LN", "RMS")
-    rotary, alibi = (c.positional_embedding_type == kind for kind in ("rotary", "alibi"))
-    if alibi:  # vectors that the library keeps, and never reads
+    kind = c.positional_embedding_type
+    positions = "relative" if kind == "alibi" or kind == "relative_positional_bias" else kind
+    rotary, relative = positions == "rotary", positions == "relative"
+    if kind == "alibi":  # vectors that the library keeps, and never reads
         tensors.optional("pos_embed.W_pos", c.n_ctx, c.d_model)
-    if rotary or alibi:
+    if rotary or relative:
         W_pos = nowhere(c.n_ctx, c.d_model)
-    elif c.positional_embedding_type == "none":
+    elif kind == "none":
         W_pos = torch.zeros(c.n_ctx, c.d_model)
     else:
         W_pos = tensors.take("pos_embed.W_pos", c.n_ctx, c.d_model)
@@ -223,14 +281,16 @@ def _read(c: LensConfig, tensors: Tensors, source: Source) -> Original:
         W_U=tensors.take("unembed.W_U", c.d_model, c.d_vocab),
         b_U=tensors.optional("unembed.b_U", c.d_vocab),
         layers=[],
-        positions="relative" if c.positional_embedding_type == "alibi" else c.positional_embedding_type,
+        positions=positions,
         norm=None if c.normalization_type is None else "LN" if c.normalization_type.startswith("LN") else "RMS",
         eps=c.eps,
         ln_final=layer_norm(tensors, "ln_final", c.d_model) if weighted else None,
         rotary=turned,
-        bias=distance_bias(slopes(c.n_heads), c.n_ctx) if alibi else None,
+        bias=_added(c, tensors) if relative else None,
         windows=_windows(c, source),
         parallel=c.parallel_attn_mlp,
+        attention_soft_cap=_cap(c.attn_scores_soft_cap),
+        logits_soft_cap=_cap(c.output_logits_soft_cap),
     )
     for index in range(c.n_layers):
         layer = _layer(c, tensors, f"blocks.{index}", weighted, source)
@@ -262,6 +322,7 @@ def _layer(c: LensConfig, tensors: Tensors, block: str, weighted: bool, source: 
         layer_norm(tensors, f"{block}.ln1", c.d_model) if weighted else None,
         q_norm=tensors.take(f"{attn}.q_norm.w", c.d_head) if c.use_qk_norm else None,
         k_norm=tensors.take(f"{attn}.k_norm.w", c.d_head) if c.use_qk_norm else None,
+        sinks=tensors.take(f"{attn}.sinks", c.n_heads) if c.use_attention_sinks else None,
     )
     if c.positional_embedding_type == "rotary" and c.rotary_adjacent_pairs:
         _part_pairs(layer, c.rotary_dim or 0)
@@ -281,6 +342,24 @@ def _layer(c: LensConfig, tensors: Tensors, block: str, weighted: bool, source: 
             mlp.b_out += mlp.b_in @ mlp.W_out
             mlp.b_in.zero_()
     return layer
+
+
+def _added(c: LensConfig, tensors: Tensors) -> Tensor | None:
+    """What relative positions add to scores, by layer, head and distance; layers without a table have the first's."""
+    if c.positional_embedding_type == "alibi":
+        return alibi(slopes(c.n_heads), c.n_ctx).expand(c.n_layers, -1, -1)
+    count, farthest = c.relative_attention_num_buckets, c.relative_attention_max_distance
+    if c.n_layers == 0 or count is None or farthest is None:
+        return None
+    names = [f"blocks.{index}.attn.rel_pos_bias.weight" for index in range(c.n_layers)]
+    own = [name for name in names if name == names[0] or name in tensors]
+    tables = {name: tensors.take(name, count, c.n_heads) for name in own}
+    return bucketed([tables.get(name, tables[names[0]]) for name in names], farthest, c.n_ctx)
+
+
+def _cap(value: float | None) -> float | None:
+    """A soft cap; zero and less stand for none."""
+    return None if value is None or value <= 0 else value
 
 
 def _part_pairs(layer: OriginalLayer, dim: int) -> None:

@@ -20,6 +20,8 @@ GLOSSARY = {
     "edge ablation": "the prediction is made again with one attention weight, of one head, set to zero",
     "rotated heads": "the model with each head's matrices turned at random: same singular values, other directions",
     "lift": "how often the output follows source … destination, over how often it follows the destination anyway",
+    "rule of the corpus": "what counts of the training text, or the context itself, say next without any model",
+    "n-gram": "so many tokens in a row; as a rule, what follows the first ones most often in the training text",
     "attention sink": "attention to the first token of the context, which holds nothing to be read",
     "monosemantic": "of a neuron or feature: stands for one thing; polysemantic: for several",
     "superposition": "more features than dimensions, in directions that are almost orthogonal",

@@ -18,6 +18,7 @@ from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.config.verification import VerificationParams
 from skiptrace.corpora.card import Card, Survival
+from skiptrace.dictionary.tables import Kind
 from skiptrace.evidence.support import Positions
 from skiptrace.models.config import ModelConfig
 
@@ -103,6 +104,7 @@ class Featured:
     curve: pd.DataFrame
     features: pd.DataFrame
     rows: pd.DataFrame
+    kinds: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -116,13 +118,18 @@ class Accounted:
     skip_trigrams: pd.DataFrame
     rows: pd.DataFrame
     examples: pd.DataFrame
+    formed: pd.DataFrame
+    confirmed: pd.DataFrame
     overlaps: pd.DataFrame
     headlines: pd.DataFrame
 
 
 @dataclass(frozen=True)
 class ModelResult:
-    """A model: its parameters and its tables; `featured` for those that `features.models` names."""
+    """A model: its parameters and its tables.
+
+    `featured` is there for those that `features.models` names, `rules` for those of `rules.models`.
+    """
 
     params: ModelShape
     heads: pd.DataFrame
@@ -150,6 +157,7 @@ class ModelResult:
     d_vocab: int
     config: ModelConfig | None = None
     featured: Featured | None = None
+    rules: pd.DataFrame | None = None
 
     def cost(self, what: str) -> pd.Series | None:
         """The estimate of that name in data/evidence/<m>/costs; None where there was nothing to measure."""
@@ -184,7 +192,7 @@ class DictionaryResult:
         if isinstance(self.params, ToyDictionaryParams):
             at = (self.sweep["penalty"] == self.params.shown) & (self.sweep["entries"] == self.params.entries)
         else:
-            at = (self.sweep["penalty"] == 0) & (self.sweep["k"] == self.params.shown)
+            at = (self.sweep["kind"] == Kind.TOP_K) & (self.sweep["k"] == self.params.shown)
         return self.sweep[at]
 
 

@@ -19,6 +19,7 @@ from skiptrace.report.grammars import control_intervals, planted
 from skiptrace.report.inputs import DictionaryResult, ModelResult, Results
 from skiptrace.report.intervals import rounded
 from skiptrace.report.targets import best_head
+from skiptrace.rules.tables import CLOSEST
 
 NORMAL = 1.96  # standard errors on each side of a 95 % interval
 # Of each model what its finding on the first screen says; `dvc metrics show` has no room for more.
@@ -120,6 +121,7 @@ def _model(model: ModelResult, results: Results, min_p_out: float) -> dict[str, 
         "ngram_loss": rounded(corpus.ngram_losses[-1]),
         "bigram_rank_correlation": rounded(model.agreement["spearman"].mean()),
         "bigram_rank_correlation_unigram": rounded(model.agreement["spearman_unigram"].mean()),
+        **rules(model),
     }
     numbers["intervals"] = _loss_intervals(model)
     if model.params.n_layers == 0:
@@ -208,6 +210,18 @@ def features(model: ModelResult) -> dict[str, Any]:
         rows = curve[curve.index == basis]  # tokens stand beside features in models of one layer alone
         found[name] = {str(r.entries): rounded(r.recovered) for r in rows.itertuples()}
     return {"features": found}
+
+
+def rules(model: ModelResult) -> dict[str, Any]:
+    """How often the model says what the closest rule of the corpus says, and by chance; nothing where none is known.
+
+    Chance is of predictions exchanged between places of one current token.
+    """
+    if model.rules is None:
+        return {}
+    last = model.rules[model.rules["step"] == model.rules["step"].max()].set_index("rule").loc[CLOSEST]
+    names = {"closest": "agrees", "closest_null": "chance", "closest_position_null": "chance_position"}
+    return {"rules": {name: rounded(last[column]) for name, column in names.items()}}
 
 
 def salience_left(model: ModelResult) -> float:

@@ -24,10 +24,12 @@ from skiptrace.report.sections.models import (
     evidence,
     feature_rows,
     features,
+    formation,
     heads,
     induction,
     paths,
     positional,
+    rules,
     skip_trigrams,
     stream,
     terms,
@@ -78,6 +80,7 @@ ATTENTION = Part(
     (
         account.account,
         terms.terms,
+        rules.rules,
         paths.expansion,
     ),
     "attention",
@@ -122,6 +125,7 @@ DIRECTIONS = Part(
 COMPOSITION = Part(
     (
         induction.induction,
+        formation.formation,
         composition.composition,
         virtual.virtual,
         stream.residual,

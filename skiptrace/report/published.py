@@ -37,6 +37,10 @@ TERMS = {0: Term(1.8, None), 1: Term(5.2, 0.2), 2: Term(0.3, 0.002)}
 FIVE_FEATURES = {0.0: "two orthogonal", 0.8: "two antipodal pairs", 0.9: "pentagon"}
 PHASES = "theory and training alike"
 
+# Nguyen: next-token distributions of a transformer trained on TinyStories whose likeliest token is that of the closest
+# rule made of n-grams.
+RULES = "79%"
+
 
 class Paper(NamedTuple):
     """A paper: how it is named in a sentence, its title, and its address."""
@@ -76,7 +80,8 @@ SENSING = Paper(
     "Living on the edge: phase transitions in convex programs with random data",
     "https://arxiv.org/abs/1303.6672",
 )
+NGRAMS = Paper("Nguyen 2024", "Understanding Transformers via N-gram Statistics", "https://arxiv.org/abs/2407.12034")
 ATTRIBUTION = Paper(
     "Sundararajan et al. 2017", "Axiomatic Attribution for Deep Networks", "https://arxiv.org/abs/1703.01365"
 )
-PAPERS = (FRAMEWORK, INDUCTION, TOYS, MONOSEMANTIC, SENSING, ATTRIBUTION)
+PAPERS = (FRAMEWORK, INDUCTION, TOYS, MONOSEMANTIC, SENSING, ATTRIBUTION, NGRAMS)

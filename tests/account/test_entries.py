@@ -125,7 +125,7 @@ def test_integrated_gradients_add_up_to_the_gain(parts, windows):
     places = np.linspace(0, 1, 1 + steps)
     for at in places:
         share = (0.5 if at in (0, 1) else 1) / steps
-        scaled = [orders._scaled(c, float(at)) for c in (parts.qk, parts.ov)]
+        scaled = [orders.scaled(c, float(at)) for c in (parts.qk, parts.ov)]
         orders.slopes(Running(parts, *scaled), windows, tokens, found, share)
     both = (NO_ENTRIES, NO_ENTRIES), (parts.qk, parts.ov)
     ends = [context_losses(Running(parts, *each), windows).mean() for each in both]

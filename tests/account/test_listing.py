@@ -13,6 +13,7 @@ from skiptrace.account.readable import readable, whole
 from skiptrace.account.study import Text
 from skiptrace.account.tables import ROWS
 from skiptrace.account.worth import IDS, worth
+from skiptrace.config.account import AccountParams
 from skiptrace.evidence.support import Positions
 from skiptrace.evidence.used import use
 from tests.account.test_replaced import seeded
@@ -84,7 +85,7 @@ def row(source: str, destination: str, out: str, **more) -> dict:
     """A supported and readable row, nothing else of which matters here."""
     said = {"source": source, "destination": destination, "out": out}
     made = dict.fromkeys(ROWS.names, 1) | said | {f"{role}_id": TOKENS.index(t) for role, t in said.items()}
-    return made | {"support": "supported", "use": "used", "readable": True} | more
+    return made | {"support": "supported", "use": "used", "chosen_use": "used", "readable": True} | more
 
 
 def test_the_example_is_the_place_where_a_row_stands_closest_in_whole_words():
@@ -102,7 +103,7 @@ def test_blanks_and_copies_wait_and_every_source_and_output_comes_once():
         " either| up|\n| or| down", " up|,|\n| down", " that| up| this| either", " up|,| this| up", " this|,| up| that"
     )
     asked = [
-        row(" this", " up", " that", use="no effect seen"),  # comes after what is used
+        row(" this", " up", " that", chosen_use="no effect seen"),  # comes after what is used
         row(" either", "\n", " or"),
         row(" either", " this", " down"),  # the same source
         row(" up", "\n", " down"),  # a second blank: waits for four rows
@@ -113,11 +114,11 @@ def test_blanks_and_copies_wait_and_every_source_and_output_comes_once():
     assert found["source"].tolist() == [" either", " that", " this"] and found["rank"].tolist() == [1, 2, 3]
     assert found["before"].tolist() == ["", "", ""] and found["between"].tolist() == [" up", " up", ","]
     unseen = first(asked[:1], Positions(text, len(TOKENS), 8), pd.Series(TOKENS))
-    assert unseen["use"].tolist() == ["no effect seen"]
+    assert unseen["chosen_use"].tolist() == ["no effect seen"]
 
 
-def test_edges_are_tested_once_for_all_their_outputs_and_only_where_a_reader_would_look(make_model):
-    model, valid = make_model(n_layers=1, n_heads=2, d_vocab=11), np.random.default_rng(0).integers(0, 11, 4000)
+def test_edges_are_decided_on_one_text_and_measured_on_another_once_for_all_their_outputs(make_model, monkeypatch):
+    model, generator = make_model(n_layers=1, n_heads=2, d_vocab=11), np.random.default_rng(0)
     asked = [
         row(" either", " this", " or", head=1),
         row(" either", " this", " up", head=1),
@@ -125,16 +126,37 @@ def test_edges_are_tested_once_for_all_their_outputs_and_only_where_a_reader_wou
         row(" this", " up", " that", head=0, support="contradicted"),
         row(" that", " or", " up", head=0),
     ]
-    rows = pd.DataFrame(asked).assign(layer=0)
-    found = examples.tested(model, rows, valid, 7, 0.05)
+    rows = pd.DataFrame(asked).assign(layer=0).drop(columns="chosen_use")
+    train, valid = generator.integers(0, 11, 4000), generator.integers(0, 11, 900)
+    text = Text(train, valid, torch.full((11,), 1 / 11), pd.Series(TOKENS))
+    monkeypatch.setattr(examples, "use", lambda *given: use(*given).assign(use=decide))
+    decide = "used"
+    found, counted = examples.tested(model, rows, text, AccountParams(), 7, 0.05)
     assert found["source"].tolist() == [" either", " either", " that"]
-    assert found["used_nats"].nunique() == 2 and (found["used_places"] > 40).all()
-    alone = use(model, rows.iloc[[0]].drop(columns="use"), valid[2000:], 7, examples.PLACES, 0.05)
+    assert found["used_nats"].nunique() == 2 and (found["used_places"] > 9).all()
+    alone = use(model, rows.iloc[[0]].drop(columns="use"), valid, 7, AccountParams().edge_places, 0.05)
     np.testing.assert_allclose(found["used_nats"].iloc[:2], alone["used_nats"].iloc[0], rtol=1e-5)
-    # Whether it is used is decided on the other half: the one that it is measured on may say anything.
-    other = np.concatenate([valid[:2000], np.ones(2000, dtype=valid.dtype)])
-    assert examples.tested(model, rows, other, 7, 0.05)["use"].tolist() == found["use"].tolist()
-    assert examples.tested(model, rows[2:4], valid, 7, 0.05).empty
+    assert counted[["tested", "used", "measured", "confirmed"]].to_numpy().tolist() == [[2, 2, 2, 2], [1, 1, 1, 1]]
+    decide = "no effect seen"  # on training text: nothing is measured
+    found, counted = examples.tested(model, rows, text, AccountParams(), 7, 0.05)
+    assert found["used_nats"].isna().all() and set(found["chosen_use"]) == set(found["use"]) == {decide}
+    assert counted[["tested", "used", "measured"]].to_numpy().tolist() == [[2, 0, 0], [1, 0, 0]]
+    nothing = examples.tested(model, rows[2:4], text, AccountParams(), 7, 0.05)
+    assert nothing.rows.empty and nothing.confirmed["tested"].tolist() == [0, 0]
+
+
+def test_what_training_text_decides_no_held_out_text_changes(make_model):
+    model, generator = make_model(n_layers=1, n_heads=2, d_vocab=11), np.random.default_rng(1)
+    asked = [row(" either", " this", " or", head=0), row(" that", " or", " up", head=1)]
+    rows = pd.DataFrame(asked).assign(layer=0).drop(columns="chosen_use")
+    texts = [generator.integers(0, 11, 3000) for _ in range(3)]
+    frequency = torch.full((11,), 1 / 11)
+    one, other = (
+        examples.tested(model, rows, Text(texts[0], valid, frequency, pd.Series(TOKENS)), AccountParams(), 7, 0.5)
+        for valid in texts[1:]
+    )
+    assert one.rows["chosen_use"].tolist() == other.rows["chosen_use"].tolist()
+    assert one.confirmed[["tested", "used"]].equals(other.confirmed[["tested", "used"]])
 
 
 def test_supported_rows_come_first_by_what_they_save_or_else_by_counts(make_model):

@@ -43,6 +43,7 @@ OF_CORPUS = [(stage, "--corpus", CORPUS) for stage in ("corpus", "tokens", "ngra
 OF_MODELS = ("train", "score", "expand", "mine", "verify", "compose", "explore", "account", "directions")
 ALONE = (
     ("features", "--model", "one"),
+    ("rules", "--model", "one"),
     ("control",), ("superposition",), ("dictionary", "--dictionary", "toy"), ("dictionary", "--dictionary", "one"),
     ("summarise",), ("document",),
 )  # fmt: skip
@@ -83,6 +84,7 @@ def create(folder: Path, d_vocab: int, tokens: int, seed: int) -> None:
     params["tokenizers"][CORPUS]["vocab_size"] = d_vocab
     params["dictionaries"]["one"]["data"] = f"data/tokens/{CORPUS}"
     params["features"]["models"] = {"one": CORPUS}
+    params["rules"]["models"] = {"one": CORPUS}
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     (folder / "requirements.lock").write_bytes((ROOT / "requirements.lock").read_bytes())
     frequency = 1 / np.arange(1, d_vocab + 1)

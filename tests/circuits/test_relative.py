@@ -16,9 +16,9 @@ from skiptrace.errors import InputError
 from skiptrace.evidence.causal import run_to_end
 from skiptrace.mining import skip_trigrams
 from skiptrace.models import checkpoint
-from skiptrace.models.alibi import distance_bias, slopes, slopes_in_turn
 from skiptrace.models.config import ModelConfig
 from skiptrace.models.export import to_transformer_lens
+from skiptrace.models.relative import alibi, slopes, slopes_in_turn
 from skiptrace.models.transformer import Transformer
 
 V, CTX = 11, 9
@@ -136,7 +136,7 @@ def test_a_checkpoint_keeps_it_and_transformer_lens_is_not_given_it(tmp_path):
 
 def test_slopes_are_those_of_the_paper_and_of_either_library():
     assert slopes(8) == slopes_in_turn(8, 8.0) == [2.0**-h for h in range(1, 9)]
-    torch.testing.assert_close(distance_bias([0.5], 4), torch.tensor([[0.0, -0.5, -1.0, -1.5]]))
+    torch.testing.assert_close(alibi([0.5], 4), torch.tensor([[0.0, -0.5, -1.0, -1.5]]))
     # As transformers has them: build_alibi_tensor and build_mpt_alibi_tensor.
     assert slopes(3) == pytest.approx([2.0**-4, 2.0**-8, 2.0**-2])
     assert slopes(6) == pytest.approx([2.0 ** (-2 * h) for h in range(1, 5)] + [2.0**-1, 2.0**-3])

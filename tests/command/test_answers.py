@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -94,6 +95,19 @@ def test_rows_by_what_they_save_are_those_of_the_account(ask, reproduced):
     shown = ask(reproduced, "top", "--model", "one", "--saves", "--most", "2").out
     assert "nats per 1,000 tokens" in shown and f"2 of {len(account)} rows" in shown
     assert ask(reproduced, "top", "--model", "one", "--saves", "--supported").code == 2
+
+
+def test_rows_come_with_a_sentence_in_which_they_stand(ask, reproduced):
+    rows = json.loads(ask(reproduced, "top", "--model", "one", "--most", "9", "--text", "--json").out)["rows"]
+    spoken = [row for row in rows if row["text"]]
+    assert spoken
+    for row in spoken:
+        marked = re.findall("‹([^›]*)›", row["text"])
+        assert marked == [row[name].strip(" ") for name in ("source", "destination", "out")]
+    shown = ask(reproduced, "top", "--model", "one", "--most", "9", "--text").out
+    assert all(row["text"] in shown for row in spoken)
+    saving = ask(reproduced, "top", "--model", "one", "--saves", "--most", "2", "--text", "--csv").out
+    assert all("text" in row for row in csv.DictReader(io.StringIO(saving)))
 
 
 def test_rows_are_chosen_by_head_support_and_words():

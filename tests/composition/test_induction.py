@@ -6,7 +6,6 @@ from skiptrace.circuits.scores import prefix_matching, repeated_tokens, score_he
 from skiptrace.composition import induction
 from skiptrace.composition.heads import composition
 from skiptrace.composition.virtual import virtual_heads
-from skiptrace.models.evaluation import window_losses
 from skiptrace.models.windows import spread_windows
 from tests.composition.conftest import CTX, V
 
@@ -14,10 +13,19 @@ STREAM = np.random.default_rng(0).integers(1, V, 400).astype(np.uint16)
 EVEN = prefix_matching(softmax_causal(torch.zeros(CTX, CTX)), 4, 3).item()
 
 
-def found(model, stream, params):
+def found(model, stream, params, most=None):
     texts = spread_windows(stream, model.n_ctx, params.sequences)[:, :-1]
     scored, _ = score_heads(model, texts, params)
-    return induction.induction(model, stream, scored, composition(model, params), params)
+    return induction.induction(model, stream, scored, composition(model, params), params, most)
+
+
+def test_of_a_sample_the_heads_that_match_prefixes_best_have_their_circuit(wired, params):
+    every, some = found(wired, STREAM, params), found(wired, STREAM, params, 1)
+    later = every[every["earlier"].notna()]
+    best = later["prefix_matching"].idxmax()
+    assert len(later) > 1 and some["k_eigenvalues"].notna().sum() == 1
+    assert some.loc[best].equals(every.loc[best])
+    assert some["prefix_matching"].equals(every["prefix_matching"])
 
 
 @pytest.fixture
@@ -83,17 +91,6 @@ def test_copying_share_by_a_slow_twin(make_model):
             raised = [max(0.0, r - sum(raised) / 3) for r in raised]
             total.append(raised[(position - 1) % 3] / sum(raised))
     assert share[1, 1].item() == pytest.approx(sum(total) / len(total))
-
-
-def test_formation_follows_the_checkpoints(wired, make_model, params):
-    table = induction.formation([(1, make_model(2, d_vocab=V, n_ctx=CTX)), (7, wired)], STREAM, params)
-    by_step = table.set_index(["step", "name", "score"])["value"]
-    assert by_step[7, "L0H0", "previous_token"] == pytest.approx(1)
-    assert by_step[7, "L1H0", "prefix_matching"] == pytest.approx(1)
-    assert by_step[1, "L1H0", "prefix_matching"] < 0.5
-    losses = window_losses(wired, spread_windows(STREAM, CTX, params.sequences))
-    assert by_step[7, "model", "loss"] == pytest.approx(losses.mean().item())
-    assert (1, "L0H2", "previous_token") in by_step
 
 
 def test_virtual_heads_of_the_wired_model(wired, params):

@@ -67,6 +67,8 @@ def test_every_key_has_a_comment():
         ("features.models", {"on": "prose"}, r"features\.models\.on: no such model; there is "),
         ("features.models", {"zero": "prose"}, r"features\.models\.zero: it has no heads that read features"),
         ("features.models", {"one": "code"}, r"features\.models\.one: the model reads corpus prose, not 'code'"),
+        ("rules.models", {"zero": "prose", "on": "prose"}, r"rules\.models\.on: no such model; there is "),
+        ("rules.models", {"two": "prose"}, r"rules\.models\.two: the model reads corpus code, not 'prose'"),
         ("features.k", 512, r"features: k must be below entries, 512, not 512"),
         ("superposition.five.n_hidden", 7, r"superposition\.five: n_hidden 7 exceeds n_features 5"),
         ("superposition.five.n_hidden", 3, r"superposition\.five: n_hidden must be 2, so that features can be drawn"),

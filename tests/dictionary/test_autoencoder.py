@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skiptrace.dictionary.autoencoder import Trainer, initial, largest, scale_of
+from skiptrace.dictionary.autoencoder import Trainer, initial, join, largest, largest_of_all, scale_of
 from skiptrace.dictionary.measures import densities, living, recovered, statistics, variance_explained
 
 PENALTY = torch.tensor([0.1, 0.7])
@@ -28,6 +30,41 @@ def test_the_largest_of_every_input_by_sorting_each():
         assert after == [v if v >= least and v > 0 else 0 for v in before]
     one, x = pair(k=(5, 1))
     assert (one.features(x)[1] > 0).sum(0).max() == 1 and (one.features(x)[0] > 0).sum(0).max() > 1
+
+
+def test_the_largest_of_a_batch_by_sorting_all():
+    f = torch.rand(6, 40, generator=torch.Generator().manual_seed(1))
+    f[f < 0.5] = 0
+    least = sorted(f.flatten().tolist())[-30]
+    assert torch.equal(largest_of_all(f, 30), torch.where(f >= least, f, 0))
+    assert torch.equal(largest_of_all(f, 200), f)  # of which fewer than 200 are above zero
+    one, x = pair(k=(2, 2))
+    kept = replace(one, by_batch=(True, False)).features(x) > 0
+    assert kept[0].sum() == 2 * 7 and kept[0].sum(0).max() > 2 and kept[1].sum(0).max() == 2
+
+
+def test_a_floor_leaves_what_is_above_it_and_joined_ones_keep_theirs():
+    one, x = pair()
+    floor = torch.tensor([[0.3] * 5, [0.0, 0.1, 0.2, 9.0, 0.4]])
+    found, f = replace(one, floor=floor).features(x), one.features(x)
+    assert torch.equal(found, torch.where(f > floor[:, :, None], f, 0)) and not found[1, 3].any()
+    joined = join([one, replace(one, floor=floor)])
+    assert torch.equal(joined.features(torch.cat([x, x])), torch.cat([f, found]))
+    assert joined.k == (5,) * 4 and torch.equal(joined[slice(2, 4)].named()["floor"], floor)
+    assert "floor" not in join([one, one]).named()
+
+
+def test_gradients_by_batch_are_those_of_what_is_kept():
+    one, x = pair(k=(2, 2))
+    one = replace(one, by_batch=(True, True))
+    weights = [w.clone().requires_grad_() for w in (one.encoder, one.encoder_bias)]
+    centred = x - one.decoder_bias[:, :, None]
+    f = (torch.bmm(weights[0], centred) + weights[1][:, :, None]).relu()
+    f = f * torch.stack([f[i] >= f[i].flatten().topk(14).values[-1] for i in range(2)])
+    ((torch.bmm(one.decoder, f) + one.decoder_bias[:, :, None] - x).square().sum(1).mean(1)).sum().backward()
+    found, _ = one.gradients(x, torch.zeros(2))
+    assert torch.allclose(found.encoder, weights[0].grad, atol=1e-5)
+    assert torch.allclose(found.encoder_bias, weights[1].grad, atol=1e-5)
 
 
 @pytest.mark.parametrize("k", [(5, 5), (2, 1)])

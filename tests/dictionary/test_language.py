@@ -106,6 +106,24 @@ def test_a_site_is_taken_apart_and_described(make_model, site):
     assert torch.equal(again.autoencoders.decoder, found.autoencoders.decoder)
 
 
+def test_by_batch_the_floor_keeps_k_on_average_and_the_others_are_as_without(make_model):
+    model = make_model(1).float()
+    stream = np.random.default_rng(0).integers(1, 23, 300)
+    text = language.Text(stream, stream[:120], pd.Series([f"t{i}" for i in range(23)]))
+    alone = language.decompose(model, text, "residual", PARAMS)
+    beside = language.decompose(model, text, "residual", PARAMS.model_copy(update={"batch_k": (2, 3)}))
+    assert beside.sweep["kind"].tolist() == ["L1", "L1", "TopK", "BatchTopK", "BatchTopK"]
+    pd.testing.assert_frame_equal(beside.sweep.head(3), alone.sweep)
+    by_batch = beside.sweep.tail(2)
+    assert by_batch["k"].tolist() == [2, 3] and by_batch["l0"].tolist() == pytest.approx([2, 3], abs=0.7)
+    x = sites.activations(model, language.random_windows(stream, model.n_ctx, 40, 0, 0), "residual")
+    one = beside.autoencoders[slice(3, 4)]
+    together, apart = one.features(x[None])[0], [one.features(x[None, :, i : i + 1])[0] for i in range(9)]
+    torch.testing.assert_close(together[:, :9], torch.cat(apart, 1))  # whatever else is in the batch
+    per_input = (together > 0).sum(0)
+    assert per_input.min() < 2 < per_input.max()
+
+
 def test_a_feature_matches_by_head_source_and_out():
     features = pd.DataFrame({"feature": [0, 1, 2], "out_ids": [[7, 8], [7], [9]], "outs": [["a"], ["a"], ["b"]]})
     contexts = pd.DataFrame({"feature": [0, 1, 2], "head": [1, 0, 1], "source_id": [4, 4, 4]})

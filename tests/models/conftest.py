@@ -13,6 +13,16 @@ LENS = {"n_layers": 2, "n_heads": 3, "d_model": 10, "d_head": 4, "n_ctx": 7, "d_
 GPT2 = {"model_type": "gpt2", "vocab_size": 23, "n_positions": 7, "n_embd": 12, "n_layer": 2, "n_head": 3}
 SPREAD = 0.5
 SLOPES = (2.0**-4, 2.0**-8, 2.0**-2)  # ALiBi's of three heads
+BUCKETS = {"positional_embedding_type": "relative_positional_bias", "relative_attention_num_buckets": 6,
+           "relative_attention_max_distance": 5}  # fmt: skip
+
+
+def bucket(distance: int, count: int, farthest: int) -> int:
+    """Where a causal T5 puts a distance: half of the buckets are one each, the others grow up to `farthest`."""
+    half = count // 2
+    if distance < half:
+        return distance
+    return min(count - 1, half + int(math.log(distance / half) / math.log(farthest / half) * (count - half)))
 
 
 def random_tensors(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[str, Tensor]:
@@ -39,6 +49,10 @@ def lens_shapes(config: dict) -> dict[str, tuple[int, ...]]:
             f"{block}.attn.{under}W_V": (g, d, k), f"{block}.attn.W_O": (n, k, d), f"{block}.attn.b_Q": (n, k),
             f"{block}.attn.{under}b_K": (g, k), f"{block}.attn.{under}b_V": (g, k), f"{block}.attn.b_O": (d,),
         }  # fmt: skip
+        if config["positional_embedding_type"] == "relative_positional_bias" and layer in config.get("tables", (0,)):
+            shapes[f"{block}.attn.rel_pos_bias.weight"] = (config["relative_attention_num_buckets"], n)
+        if config.get("use_attention_sinks"):
+            shapes[f"{block}.attn.sinks"] = (n,)
         if weighted:
             shapes |= {
                 f"{block}.ln1.{part}": (d,) for part in ("w", "b")[: 1 if config["normalization_type"] == "RMS" else 2]
@@ -52,6 +66,9 @@ def write_lens(folder: Path, suffix: str = ".pth", seed: int = 0, **changed: obj
     """Write a TransformerLens checkpoint with the buffers it really holds; return its config and its tensors."""
     config = {**LENS, "normalization_type": None, "positional_embedding_type": "standard", "eps": 1e-5, **changed}
     tensors = random_tensors(lens_shapes(config), seed)
+    if config["positional_embedding_type"] == "relative_positional_bias":
+        del tensors["pos_embed.W_pos"]
+        config.pop("tables", None)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
     buffers = {}
@@ -78,7 +95,7 @@ def lens_logits(config: dict, tensors: dict[str, Tensor], tokens: Tensor) -> Ten
         x = x / (x.square().mean(-1, keepdim=True) + eps).sqrt()
         return x * w.get(f"{name}.w", 1) + w.get(f"{name}.b", 0)
 
-    pos = w["pos_embed.W_pos"][: tokens.shape[1]]
+    pos = w.get("pos_embed.W_pos", torch.zeros(config["n_ctx"], config["d_model"]))[: tokens.shape[1]]
     shortformer = config["positional_embedding_type"] == "shortformer"
     x = w["embed.W_E"][tokens] + (0 if shortformer or config["positional_embedding_type"] == "alibi" else pos)
     groups = config.get("n_key_value_heads")
@@ -97,16 +114,32 @@ def lens_logits(config: dict, tensors: dict[str, Tensor], tokens: Tensor) -> Ten
                 places = torch.arange(query.shape[-2])
                 distance = places[:, None] - places
                 added = -SLOPES[h] * distance
-            out = out + causal(query, key, config["d_head"], added) @ value @ w[f"{attn}.W_O"][h]
+            elif config["positional_embedding_type"] == "relative_positional_bias":
+                table = w.get(f"{attn}.rel_pos_bias.weight", w["blocks.0.attn.rel_pos_bias.weight"])
+                ctx, sizes = query.shape[-2], (len(table), config["relative_attention_max_distance"])
+                rows = [[table[bucket(max(0, i - j), *sizes), h] for j in range(ctx)] for i in range(ctx)]
+                added = torch.tensor(rows)
+            sink = w[f"{attn}.sinks"][h] if config.get("use_attention_sinks") else None
+            pattern = causal(query, key, config["d_head"], added, config.get("attn_scores_soft_cap"), sink)
+            out = out + pattern @ value @ w[f"{attn}.W_O"][h]
         x = x + out
-    return norm(x, "ln_final") @ w["unembed.W_U"] + w["unembed.b_U"]
+    logits, cap = norm(x, "ln_final") @ w["unembed.W_U"] + w["unembed.b_U"], config.get("output_logits_soft_cap")
+    return logits if cap is None else cap * (logits / cap).tanh()
 
 
-def causal(query: Tensor, key: Tensor, d_head: int, added: Tensor | float = 0) -> Tensor:
-    """The attention pattern of one head, with what is added to its scores."""
-    scores = query @ key.mT / math.sqrt(d_head) + added
-    future = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
-    return scores.masked_fill(future, -torch.inf).softmax(-1)
+def causal(
+    query: Tensor,
+    key: Tensor,
+    d_head: int,
+    added: Tensor | float = 0,
+    cap: float | None = None,
+    sink: Tensor | None = None,
+) -> Tensor:
+    """The attention pattern of one head: scores through a soft cap, what is added to them, and a sink beside them."""
+    scores = query @ key.mT / math.sqrt(d_head)
+    scores = (scores if cap is None else cap * (scores / cap).tanh()) + added
+    weights = scores.exp().tril()
+    return weights / (weights.sum(-1, keepdim=True) + (0 if sink is None else sink.exp()))
 
 
 def write_gpt2(

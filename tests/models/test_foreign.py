@@ -13,7 +13,7 @@ from skiptrace.errors import InputError
 from skiptrace.models import formats, gpt2, transformer_lens
 from skiptrace.models.export import to_transformer_lens
 from skiptrace.models.importing import import_model
-from tests.models.conftest import gpt2_logits, lens_logits, write_gpt2, write_lens
+from tests.models.conftest import causal, gpt2_logits, lens_logits, random_tensors, write_gpt2, write_lens
 from tests.models.test_importing import centred
 
 # A config of the family Attn_Only_{1..4}L512W_C4_Code, as its training wrote it, at other sizes.
@@ -81,7 +81,7 @@ def test_what_does_not_matter_or_agrees_is_accepted(tmp_path, contexts, changed)
         ({"shortformer_pos": "yes"}, "shortformer_pos: expected true or false, got 'yes'"),
         ({"attn_scale": "much"}, "attn_scale: .* got 'much'"),
         ({"clip_qkv": 8.0}, "clip_qkv"),
-        ({"use_attention_sinks": True}, "use_attention_sinks"),
+        ({"rmsnorm_uses_offset": True}, "rmsnorm_uses_offset"),
         ({"right_multiply_matrices": False}, "right_multiply_matrices: its matrices are transposed"),
         ({"final_rms": True, "normalization_type": "LN"}, "final_rms: layer norms of two kinds"),
         ({"attn_only": False, "d_mlp": 5, "act_fn": "solu_ln"}, "act_fn: 'solu_ln' is no activation"),
@@ -144,6 +144,45 @@ def test_a_model_without_positions_runs_without_and_goes_out_and_in_again(tmp_pa
     assert model.config.positional_embedding_type == "none"
     to_transformer_lens(model, tmp_path / "out")
     close(import_model(tmp_path / "out", None, 0), contexts, lens_logits(config, zero, contexts))
+
+
+# As the page of Butanium/simple-stories-… shows the class: embed_tokens, layers, lm_head, with a config of Llama.
+SIMPLE_STORIES = {
+    "architectures": ["AttentionOnlyTransformer"], "attention_bias": False, "attention_dropout": 0.0, "head_dim": 4,
+    "bos_token_id": 1, "eos_token_id": 1, "hidden_act": "silu", "hidden_size": 12, "initializer_range": 0.02,
+    "intermediate_size": 48, "max_position_embeddings": 9, "mlp_bias": False, "model_type": "llama",
+    "num_attention_heads": 3, "num_hidden_layers": 2, "num_key_value_heads": 3, "pretraining_tp": 1,
+    "rms_norm_eps": 1e-6, "rope_scaling": None, "rope_theta": 10000.0, "tie_word_embeddings": False,
+    "torch_dtype": "float32", "transformers_version": "4.51.0", "use_cache": True, "vocab_size": 23,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("inside", ["", "attention.", "self_attn."])
+def test_a_llama_without_norms_mlps_and_positions_is_heads_alone(tmp_path, contexts, inside):
+    shapes = {"embed_tokens.weight": (23, 12), "lm_head.weight": (23, 12)}
+    shapes |= {f"layers.{i}.{inside}{x}_proj.weight": (12, 12) for i in range(2) for x in "qkvo"}
+    w = random_tensors(shapes)
+    save_file(w, tmp_path / "model.safetensors")
+    written(tmp_path, SIMPLE_STORIES)
+    model = import_model(tmp_path, None, 0)
+    x = w["embed_tokens.weight"][contexts].double()
+    for i in range(2):
+        q, k, v = (x @ w[f"layers.{i}.{inside}{name}_proj.weight"].double().T for name in "qkv")
+        heads = [causal(q[..., h : h + 4], k[..., h : h + 4], 4) @ v[..., h : h + 4] for h in (0, 4, 8)]
+        x = x + torch.cat(heads, -1) @ w[f"layers.{i}.{inside}o_proj.weight"].double().T
+    close(model, contexts, x @ w["lm_head.weight"].double().T)
+    assert model.linear and model.config.positional_embedding_type == "none"
+    assert model.config.processing[0].startswith("read as its page on the Hub describes it: heads alone")
+    written(tmp_path, SIMPLE_STORIES | {"architectures": ["LlamaForCausalLM"]})
+    with pytest.raises(InputError, match=r"tensor (model\.)?norm\.weight is missing"):
+        import_model(tmp_path, None, 0)
+    written(tmp_path, SIMPLE_STORIES | {"sliding": 4})
+    with pytest.raises(InputError, match="sliding: unknown key"):
+        import_model(tmp_path, None, 0)
+    save_file(w | {"layers.0.norm.weight": torch.ones(12)}, tmp_path / "model.safetensors")
+    written(tmp_path, SIMPLE_STORIES)
+    with pytest.raises(InputError, match=r"tensor layers\.0\.norm\.weight has no place"):
+        import_model(tmp_path, None, 0)
 
 
 def test_tied_embeddings_win_over_a_stale_head_and_it_is_said(tmp_path, contexts):

@@ -2,17 +2,19 @@
 
 import hashlib
 import json
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import yaml
 
 from skiptrace.config.models import check_model
-from skiptrace.config.pipeline import Pipeline
+from skiptrace.config.pipeline import Pipeline, load_pipeline
 from skiptrace.config.repository import MODEL, TOKENIZER, Repository, repository
 from skiptrace.errors import InputError
-from skiptrace.models import hub
+from skiptrace.models import formats, hub
 from skiptrace.models.importing import import_model
 from stages.check import listing, taken
 from tests.models.conftest import write_gpt2, write_lens
@@ -157,6 +159,21 @@ def test_what_params_name_is_fetched_into_imports_and_its_hashes_are_noted(serve
     assert lines[1] == f"{digest}  {place}/model.pth" and len(lines) == 2
     # A file that is named takes its config along, and an index its parts.
     assert len(listing(f"{place}/model.pth", "models.m.import").splitlines()) == 2
+
+
+def test_the_lines_of_known_models_in_the_docs_are_well_formed(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    (lines,) = re.findall(r"^```yaml known-models\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    ours = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
+    pasted = yaml.safe_load(lines.replace("COMMIT", COMMIT))
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(ours | {k: {**ours[k], **v} for k, v in pasted.items()}))
+    pipeline = load_pipeline(tmp_path / "params.yaml")
+    named = {repository(pipeline.models[name].source.path).name for name in pasted["models"]}
+    table = page[page.index("| Repository |") : page.index("The lines to paste")]
+    assert len(named) == 20 and {name.split("/")[0] for name in named} == set(
+        re.findall(r"^\| `([\w-]+)/", table, re.MULTILINE)
+    )
+    assert pipeline.models["arena"].source.config in formats.KNOWN
 
 
 def test_parts_come_by_their_index(server, tmp_path):

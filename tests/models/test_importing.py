@@ -1,4 +1,5 @@
 import json
+import math
 import pickle
 import zipfile
 
@@ -7,14 +8,19 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from skiptrace.circuits.attention import explain_attention
 from skiptrace.circuits.factored import qk
 from skiptrace.circuits.paths import contributions
 from skiptrace.errors import InputError
+from skiptrace.evidence.causal import run_to_end, without_edges
 from skiptrace.models import checkpoint
+from skiptrace.models.evaluation import window_losses
 from skiptrace.models.export import to_transformer_lens
 from skiptrace.models.importing import import_model
-from tests.models.conftest import gpt2_logits, lens_logits, write_gpt2, write_lens
+from skiptrace.models.relative import buckets
+from tests.models.conftest import BUCKETS, bucket, gpt2_logits, lens_logits, write_gpt2, write_lens
 
+CAPS = ("attn_scores_soft_cap", "output_logits_soft_cap", "use_attention_sinks")
 KINDS = [None, "LN", "LNPre", "RMS", "RMSPre"]
 
 
@@ -152,6 +158,96 @@ def test_positions_apart_cannot_be_exported(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("tables", [(0,), (0, 1)], ids=["shared", "of each layer"])
+@pytest.mark.parametrize("kind", [None, "LN", "RMS"])
+def test_numbers_for_buckets_of_distances_are_added_to_the_scores(tmp_path, contexts, kind, tables):
+    config, tensors = write_lens(tmp_path, normalization_type=kind, tables=tables, **BUCKETS)
+    model = import_model(tmp_path, None, 0)
+    expected = centred(lens_logits(config, tensors, contexts))
+    torch.testing.assert_close(model(contexts).double(), expected, rtol=0, atol=1e-4)
+    assert any("relative positions add" in each for each in model.config.approximate)
+    checkpoint.save(model, tmp_path / "ours")
+    assert torch.equal(checkpoint.load(tmp_path / "ours")(contexts), model(contexts))
+    # At a distance a circuit is that of the tokens and the number of its bucket.
+    table = tensors["blocks.0.attn.rel_pos_bias.weight"]
+    for distance in (1, 3, 5):
+        added = qk(model, 0, 2, distance).dense() - qk(model, 0, 2).dense()
+        torch.testing.assert_close(added, table[bucket(distance, 6, 5), 2].expand_as(added), rtol=0, atol=1e-5)
+    assert import_model(tmp_path, 5, 0).n_ctx == 5
+
+
+BENT = {
+    "scores": {"attn_scores_soft_cap": 1.5},
+    "logits": {"output_logits_soft_cap": 2.0},
+    "sinks": {"use_attention_sinks": True},
+    "all": {"attn_scores_soft_cap": 1.5, "output_logits_soft_cap": 2.0, "use_attention_sinks": True},
+}
+
+
+@pytest.mark.parametrize("positions", ["standard", "alibi"])
+@pytest.mark.parametrize("kind", [None, "LN"])
+@pytest.mark.parametrize("bent", BENT)
+def test_soft_caps_and_sinks_run_as_they_are_and_circuits_say_that_they_leave_them_out(
+    tmp_path, contexts, kind, positions, bent
+):
+    changed = {"normalization_type": kind, "positional_embedding_type": positions}
+    config, tensors = write_lens(tmp_path, **changed, **BENT[bent])
+    model = import_model(tmp_path, None, 0)
+    expected = lens_logits(config, tensors, contexts)
+    found = model(contexts).double()
+    if "output_logits_soft_cap" in config:  # which does not ignore the mean over the vocabulary
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(centred(found), centred(expected), rtol=0, atol=1e-4)
+    losses = -expected.log_softmax(-1)[:, 1:-1].gather(-1, contexts[:, 2:, None])[..., 0]
+    torch.testing.assert_close(window_losses(model, contexts).double(), losses, rtol=0, atol=1e-4)
+    said = " ".join(model.config.approximate)
+    assert ("1.5 tanh" in said, "2 tanh" in said, "sinks" in said) == tuple(key in config for key in CAPS)
+    assert not model.linear
+    checkpoint.save(model, tmp_path / "ours")
+    assert torch.equal(checkpoint.load(tmp_path / "ours")(contexts), model(contexts))
+    with pytest.raises(InputError, match="not written for TransformerLens"):
+        to_transformer_lens(model, tmp_path / "out")
+    # Every way of running a layer gives the same; without an edge the rest is scaled up, sink included.
+    x, pos = model.embed(contexts)
+    layer = model.blocks[0]
+    pattern = layer.pattern(x, pos)
+    torch.testing.assert_close(layer(x, pos), layer.head_outputs(x, pattern).sum(1), rtol=0, atol=1e-5)
+    assert (pattern.sum(-1) < 0.999).any() == ("use_attention_sinks" in config)
+    end = run_to_end(model, contexts)
+    torch.testing.assert_close(end.logits, model(contexts)[:, -1], rtol=0, atol=1e-5)
+    sources = torch.zeros_like(contexts, dtype=torch.bool)
+    sources[:, 2] = True
+    without = pattern.clone()
+    kept = without[:, 1, -1] * ~sources
+    without[:, 1, -1] = kept / (1 - without[:, 1, -1, 2:3])
+    x = layer.add(x, layer.head_outputs(x, without).sum(1))
+    last = model.blocks[1]
+    x = last.add(x, last(x, pos))
+    torch.testing.assert_close(without_edges(model, end, 0, 1, sources), model.logits(x)[:, -1], rtol=0, atol=1e-5)
+    # Terms of a score add up to what is attended by.
+    for head in range(3):
+        why = explain_attention(model, contexts[0], (1, head), 5, 2, most=64)
+        assert sum(t.above for t in why.terms) - why.normaliser == pytest.approx(math.log(why.attention), abs=1e-4)
+        for term in why.terms:
+            if len(term.tokens) == 64:
+                assert sum(t.score for t in term.tokens) == pytest.approx(term.score, abs=1e-4)
+
+
+def test_buckets_are_those_of_the_paper():
+    found = buckets(32, 128, 300).tolist()
+    assert found == [bucket(distance, 32, 128) for distance in range(300)]
+    assert found[:18] == [*range(17), 16] and found[127:] == [31] * 173 and found[64] == 26
+
+
+def test_a_model_with_an_encoder_says_so(tmp_path):
+    _, tensors = write_lens(tmp_path, **BUCKETS)
+    torch.save(tensors | {"blocks.0.cross_attn.W_Q": torch.zeros(3, 10, 4)}, tmp_path / "model.pth")
+    with pytest.raises(
+        InputError, match=r"blocks\.0\.cross_attn\.W_Q is of a model with an encoder: every layer reads"
+    ):
+        import_model(tmp_path, None, 0)
+
+
 class Evil:
     def __reduce__(self):
         return (print, ("unpickled",))
@@ -161,8 +257,8 @@ class Evil:
     ("change", "message"),
     [
         (
-            {"positional_embedding_type": "relative_positional_bias"},
-            r"config\.json: positional_embedding_type: only alibi, standard, .* got 'relative_positional_bias'",
+            {"positional_embedding_type": "xpos"},
+            r"config\.json: positional_embedding_type: only alibi, relative_positional_bias, standard, .* got 'xpos'",
         ),
         ({"attn_only": False}, r"config\.json: attn_only: a model with MLPs has d_mlp and act_fn"),
         ({"n_heads": 2}, r"blocks\.0\.attn\.W_Q has shape \(3, 10, 4\), config\.json says \(2, 10, 4\)"),
@@ -170,11 +266,20 @@ class Evil:
         ({"n_layers": 1}, r"tensor blocks\.1\.attn\.W_K has no place"),
         ({"n_ctx": None}, r"config\.json: n_ctx: input should be a valid integer"),
         (
-            {"model_type": "t5"},
-            r"config\.json: model_type: 't5' cannot be imported; of transformers, bloom, gpt2, gpt_",
+            {"model_type": "llava"},
+            r"config\.json: model_type: 'llava' cannot be imported; of transformers, bloom, gpt2, gpt_",
+        ),
+        ({"model_type": "umt5"}, r"model_type: 'umt5' cannot be imported: every layer reads an encoder"),
+        ({"model_type": "gpt_oss"}, r"model_type: 'gpt_oss' cannot be imported: it is a mixture of experts"),
+        (BUCKETS | {"relative_attention_max_distance": 3}, r"relative_positional_bias: needs relative_attention_num"),
+        (BUCKETS | {"relative_attention_num_buckets": None}, r"relative_positional_bias: needs relative_attention_nu"),
+        (BUCKETS | {"relative_attention_num_buckets": 5}, r"relative_attention_num_buckets: .* multiple of 2"),
+        (
+            BUCKETS | {"tie_word_embeddings": True},
+            r"tie_word_embeddings: T5 then divides what W_U reads by √d_model; do so to the W_U",
         ),
         ({"n_key_value_heads": 2}, r"n_key_value_heads: 2 does not divide n_heads 3"),
-        ({"attn_scores_soft_cap": 30.0}, r"attn_scores_soft_cap"),
+        ({"use_attention_sinks": True}, r"tensor blocks\.0\.attn\.sinks is missing"),
     ],
 )
 def test_what_cannot_be_imported_is_named(tmp_path, change, message):
@@ -225,6 +330,50 @@ def test_a_context_or_a_start_token_that_the_checkpoint_lacks_is_named(tmp_path)
         import_model(tmp_path, 8, 0)
     with pytest.raises(InputError, match="has 23 tokens, none with the id 23"):
         import_model(tmp_path, None, 23)
+
+
+def as_in_4(config: dict, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The state dict of a bridge of TransformerLens 4: linear layers, outputs first, heads side by side."""
+    found = {}
+    for name, t in tensors.items():
+        place, _, kind = name.rpartition(".")
+        part = kind.removeprefix("_").partition("_")[2].lower()
+        if kind in ("W_E", "W_pos"):
+            found[f"{place}.weight"] = t
+        elif kind == "W_U":
+            found[f"{place}.weight"] = t.T.contiguous()
+        elif part in ("q", "k", "v"):
+            rows = torch.stack([row for head in t for row in (head.T if head.dim() == 2 else head)])
+            found[f"{place}.{part}.{'weight' if 'W' in kind else 'bias'}"] = rows
+        elif kind == "W_O":
+            found[f"{place}.o.weight"] = torch.cat([head for head in t]).T.contiguous()
+        else:
+            found[f"{place}.{'o.' if kind == 'b_O' else ''}{'weight' if kind == 'w' else 'bias'}"] = t
+    return found
+
+
+@pytest.mark.parametrize("groups", [None, 2])
+@pytest.mark.parametrize("kind", [None, "LN", "RMS"])
+def test_a_state_dict_of_transformer_lens_4_is_the_same_model(tmp_path, contexts, kind, groups):
+    changed = {} if groups is None else {"n_heads": 4, "n_key_value_heads": groups}
+    config, tensors = write_lens(tmp_path, normalization_type=kind, **changed)
+    there = as_in_4(config, tensors)
+    assert "blocks.0.attn.q.weight" in there and "unembed.bias" in there
+    torch.save(there, tmp_path / "model.pth")
+    model = import_model(tmp_path, None, 0)
+    torch.testing.assert_close(
+        model(contexts).double(), centred(lens_logits(config, tensors, contexts)), rtol=0, atol=1e-4
+    )
+    (tmp_path / "config.json").write_text(json.dumps(config | {"architecture": "GPT2LMHeadModel"}))
+    with pytest.raises(InputError, match="architecture: 'GPT2LMHeadModel': a bridge around a model of another library"):
+        import_model(tmp_path, None, 0)
+    (tmp_path / "config.json").write_text(json.dumps(config | {"use_attn_scale": False}))
+    with pytest.raises(InputError, match="use_attn_scale: what false means differs in TransformerLens 4"):
+        import_model(tmp_path, None, 0)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    torch.save(there | {"blocks.0.attn.q.weight": torch.zeros(5, 10)}, tmp_path / "model.pth")
+    with pytest.raises(InputError, match=r"tensor blocks\.0\.attn\.W_Q is missing"):
+        import_model(tmp_path, None, 0)
 
 
 def test_half_precision_checkpoints_become_float32(tmp_path, contexts):

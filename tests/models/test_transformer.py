@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from skiptrace.models.config import ModelConfig
-from skiptrace.models.transformer import Transformer, sinusoids
+from skiptrace.models.positions import sinusoids
+from skiptrace.models.transformer import Transformer
 
 
 @pytest.mark.parametrize("n_layers", [0, 1, 2, 3])

@@ -66,6 +66,7 @@ def tiny_params() -> dict[str, dict]:
     params["verification"] |= {"rows": 20, "contexts": 4, "null_rows": 10}
     params["composition"] |= {"min_count": 2}
     params["account"] |= {"contexts": 3, "selection": 2, "entries": [3, 10], "rows": 4, "shown_rows": 5}
+    params["account"] |= {"edges": 8, "edge_places": 8}
     params["directions"] |= {
         "null_draws": 3,
         "shown": 2,
@@ -79,6 +80,7 @@ def tiny_params() -> dict[str, dict]:
         "models": {"two": "notes"}, "entries": 6, "k": 2, "steps": 5, "batch_size": 8, "resample_every": 2,
         "windows": 4, "selection": 2, "rows": 10, "checked": 5, "places": 4, "tokens": 3,
     }  # fmt: skip
+    params["rules"] |= {"models": {"two": "notes"}, "contexts": 3, "window": 4, "min_count": 2}
     params["expansion"] |= {"chunk_rows": 128, "row_group_rows": 50, "virtual_heads": 3}
     params["mining"] |= {
         "bigrams": 20,
@@ -100,8 +102,8 @@ def tiny_params() -> dict[str, dict]:
         "penalties": [0.0, 0.1], "steps": 3, "batch_size": 8, "dictionary_steps": [2],
     }  # fmt: skip
     params["dictionaries"]["one"] |= tiny | {
-        "data": "data/tokens/planted", "entries": 6, "k": [2, 4], "shown": 2, "windows": 4, "check_windows": 4,
-        "contexts": 2, "outs": 3,
+        "data": "data/tokens/planted", "entries": 6, "k": [2, 4], "batch_k": [2], "shown": 2, "windows": 4,
+        "check_windows": 4, "contexts": 2, "outs": 3,
     }  # fmt: skip
     return params
 

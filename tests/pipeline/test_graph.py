@@ -170,6 +170,7 @@ def test_rooms_import_only_rooms_below_them():
         "superposition",
         "dictionary",
         "features",
+        "rules",
         "exploration",
         "catalogue",
         "report",

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from skiptrace import budget
-from skiptrace.account.orders import MOST
+from skiptrace.account.orders import MOST, PATH
 from skiptrace.composition.study import IDENTITY_CONTEXTS, IDENTITY_TOKENS
 from skiptrace.config.account import AccountParams
 from skiptrace.config.base import Params, load
@@ -23,6 +23,7 @@ from skiptrace.config.exploration import ExplorationParams
 from skiptrace.config.features import FeaturesParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import ModelParams
+from skiptrace.config.rules import RulesParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.verification import VerificationParams
 from skiptrace.control.study import WINDOWS
@@ -34,6 +35,7 @@ from skiptrace.models.config import ModelConfig
 from skiptrace.models.loss import ROWS
 from skiptrace.models.training import config
 from skiptrace.models.transformer import Transformer
+from skiptrace.rules.estimates import BLOCK
 from stages import needs, needs_of_studies
 from stages.needs import Needs
 from tests.pipeline.conftest import ROOT
@@ -45,6 +47,7 @@ ACCOUNT = load(AccountParams, "account", PARAMS)
 CONTROL = load(ControlParams, "control", PARAMS)
 DIRECTIONS = load(DirectionsParams, "directions", PARAMS)
 FEATURES = load(FeaturesParams, "features", PARAMS)
+RULES = load(RulesParams, "rules", PARAMS)
 DICTIONARY = load(ModelDictionaryParams, "dictionaries.one", PARAMS)
 TOYS = load(ToyDictionaryParams, "dictionaries.toy", PARAMS)
 TRAINING = load(ModelParams, "models.two", PARAMS)
@@ -89,7 +92,8 @@ def everything(model: Transformer) -> dict[str, Needs]:
         "train": needs.of_training(model, TRAINING, ROWS),
         "directions": needs_of_studies.of_directions(plan["directions"], model, DIRECTIONS, ROWS, 1),
         "dictionary": needs_of_studies.of_dictionaries(model, DICTIONARY, 2, ROWS),
-        "features": needs_of_studies.of_features(model, FEATURES, ACCOUNT),
+        "features": needs_of_studies.of_features(model, FEATURES, ACCOUNT, len(PATH)),
+        "rules": needs_of_studies.of_rules(model, RULES, 41, 8_000_000, BLOCK, ROWS),
     }
 
 
@@ -178,11 +182,12 @@ def at_60_000_tokens(name: str) -> dict[str, Needs]:
         "mine": needs.of_mining(plan["mine"], model, every + pairs, 2, PAIRS),
         "verify": needs.of_verification(plan["verify"], model, batch, 8_000_000, stand_ins, VERIFICATION),
         "compose": needs.of_composition(plan["compose"], model, positions, SCORING),
-        "explore": needs.of_exploration(model, 0, PAIRS),
+        "explore": needs.of_exploration(plan["explore"], model, 0, PAIRS),
         "account": needs.of_accounting(plan["account"], model, MOST),
         "directions": needs_of_studies.of_directions(plan["directions"], model, DIRECTIONS, ROWS, params.twins),
         "dictionary": needs_of_studies.of_dictionaries(model, DICTIONARY, 2, ROWS),
-        "features": needs_of_studies.of_features(model, FEATURES, ACCOUNT),
+        "features": needs_of_studies.of_features(model, FEATURES, ACCOUNT, len(PATH)),
+        "rules": needs_of_studies.of_rules(model, RULES, 1 + params.checkpoints, 8_000_000, BLOCK, ROWS),
     }
 
 
@@ -258,7 +263,7 @@ LIMITED = """
 import sys
 from skiptrace.errors import run
 from skiptrace.memory import available
-from skiptrace.models.transformer import sinusoids
+from skiptrace.models.positions import sinusoids
 
 def main():
     left = available()
@@ -273,5 +278,5 @@ def test_an_allocation_that_fails_is_one_line_that_names_what_to_lower():
     command = f"ulimit -v {2 * 2**20}; exec {sys.executable} -c '{LIMITED}'"
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, text=True, capture_output=True, check=False)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert done.stderr.startswith("error: out of memory in models.transformer.sinusoids (")
+    assert done.stderr.startswith("error: out of memory in models.positions.sinusoids (")
     assert "lower models.one.n_ctx in params.yaml" in done.stderr

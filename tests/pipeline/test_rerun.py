@@ -17,6 +17,7 @@ KEYS = {
     "models": ("zero", "one", "two"),
     "dictionaries": ("toy", "one"),
     "features.models": ("two",),
+    "rules.models": ("two",),
 }
 
 
@@ -66,6 +67,7 @@ ALWAYS = {"check", "document"}  # both look at all of params.yaml
         ("dictionaries.toy.shown", 2.0, {"dictionary@toy", "summarise"}),
         ("account.contexts", 4, {"account@zero", "account@one", "account@two", "features@two"}),
         ("features.k", 3, {"features@two"}),
+        ("rules.window", 3, {"rules@two"}),
         ("directions.gap", 0.1, {"directions@zero", "directions@one", "directions@two"}),
         ("exploration.corner", 5, {"explore@zero", "explore@one", "explore@two"}),
         ("report.bigrams", 5, set()),
@@ -145,11 +147,13 @@ def test_adding_a_model_runs_its_chain_alone_and_removing_it_forgets_it(project)
 
 def test_a_study_that_is_asked_of_no_model_leaves_a_folder_that_others_can_depend_on(project):
     params = project.params()
-    params["features"]["models"] = {}
+    for study in ("features", "rules"):
+        params[study]["models"] = {}
+        shutil.rmtree(project.path / "data" / study)
     project.write_params(params)
-    shutil.rmtree(project.path / "data" / "features")
     project.repro("summarise")
-    assert "features" not in json.loads((project.path / "reports" / "metrics.json").read_text())["models"]["two"]
+    found = json.loads((project.path / "reports" / "metrics.json").read_text())["models"]["two"]
+    assert not found.keys() & {"features", "rules"}
 
 
 def test_a_second_run_elsewhere_gives_the_same_hashes(request, tmp_path):
@@ -160,7 +164,9 @@ def test_a_second_run_elsewhere_gives_the_same_hashes(request, tmp_path):
     """
     other = create(tmp_path / "somewhere" / "else")
     other.repro(
-        "expand@two", "account@two", "directions@two", "explore@two", "features@two", "dictionary@toy", "control"
+        *(f"{stage}@two" for stage in ("expand", "account", "directions", "explore", "features", "rules")),
+        "dictionary@toy",
+        "control",
     )
     # Asked for only now, so that two test processes reproduce at the same time.
     reproduced = request.getfixturevalue("reproduced")

@@ -1,5 +1,7 @@
 """Results on random weights and hostile tokens, small enough to be reported in seconds."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,13 +10,15 @@ import torch
 from skiptrace.account import examples
 from skiptrace.account import study as account
 from skiptrace.account.entries import applies, split
+from skiptrace.account.formed import formed
 from skiptrace.account.listing import listed, with_chosen
 from skiptrace.account.orders import Published
 from skiptrace.account.twins import headlines, overlaps
 from skiptrace.circuits import seeds
 from skiptrace.circuits.factored import direct, heads, ov, qk
 from skiptrace.circuits.scores import score_heads
-from skiptrace.composition.induction import formation
+from skiptrace.composition.formation import formation
+from skiptrace.composition.heads import strongest_keys
 from skiptrace.composition.study import study
 from skiptrace.config.account import AccountParams
 from skiptrace.config.composition import CompositionParams
@@ -25,6 +29,7 @@ from skiptrace.config.features import FeaturesParams
 from skiptrace.config.mining import MiningParams
 from skiptrace.config.models import ModelParams
 from skiptrace.config.report import ReportParams
+from skiptrace.config.rules import RulesParams
 from skiptrace.config.scoring import ScoringParams
 from skiptrace.config.tokenizers import TokenizerParams
 from skiptrace.config.verification import VerificationParams
@@ -57,6 +62,8 @@ from skiptrace.report.inputs import (
     Split,
     Study,
 )
+from skiptrace.rules.study import Checkpoint
+from skiptrace.rules.study import study as study_rules
 from tests.report.test_tokens import HOSTILE
 
 SCORING = ScoringParams(
@@ -91,13 +98,14 @@ MINING = MiningParams(
     largest=4,
     bins=8,
 )
-ACCOUNT = AccountParams(contexts=3, selection=2, entries=[3, 10], rows=4, shown_rows=5)
+ACCOUNT = AccountParams(contexts=3, selection=2, entries=[3, 10], rows=4, shown_rows=5, edges=8, edge_places=8)
 EXPLORATION = ExplorationParams(tokens=20, entries=3, corner=6)
 DIRECTIONS = DirectionsParams(null_draws=3, shown=3, tokens=3, removed=2, random_directions=2, contexts=2, gap=0.1)
 FEATURES = FeaturesParams(
     models={}, seed=0, entries=6, k=2, steps=9, batch_size=8, learning_rate=0.01, resample_every=3, windows=6,
     selection=2, rows=6, checked=4, places=4, tokens=3,
 )  # fmt: skip
+RULES = RulesParams(models={}, contexts=9, window=3, places=400, min_count=2)
 REPORT = ReportParams(bigrams=5, sources_per_head=2, offsets=5, explorer_rows=60)
 COUNTS = pd.DataFrame({"token_id": [1, 1, 1, 2], "next_id": [2, 3, 4, 1], "count": [5, 2, 1, 4]})
 COMPOSITION = CompositionParams(examples=1, example_tokens=5, word_pairs={}, pairs_per_family=5, min_count=0)
@@ -111,11 +119,21 @@ def study_of(results, settings=SETTINGS, **subject) -> Study:
     return Study(results, settings, NOWHERE, **subject)
 
 
+def on_the_way(model):
+    """Checkpoints of a training whose heads began with nothing to say."""
+    first = copy.deepcopy(model)
+    for block in first.blocks:
+        block.q.data.zero_()
+        block.o.data.mul_(0.1)
+    return [(1, first), (4, first), (9, model)]
+
+
 def composed(model, stream, vocabulary, scored) -> Composition:
     words = pd.DataFrame({"token": vocabulary.token, "count": vocabulary.count})
     tables = {table.name: rows for table, rows in study(model, stream, words, scored, SCORING, COMPOSITION)}
-    kept = [(1, model), (2, model)] if model.n_layers > 1 else []
-    return Composition(formation=formation(kept, stream, SCORING), **tables)
+    kept = on_the_way(model) if model.n_layers > 1 else []
+    along = formation(kept, stream, SCORING, strongest_keys(tables["composition"]))
+    return Composition(formation=along, **tables)
 
 
 def best_outs(circuits, vocabulary):
@@ -171,18 +189,22 @@ def result(model, tokens, vocabulary) -> ModelResult:
     parts = split(model, frequency) if applies(model) else None
     asked = with_chosen(model, evidence, accounted.skip_trigrams, streams, VERIFICATION)
     rows = listed(asked, parts, text, 0).assign(readable=True, support="supported")  # of random text hardly any would
-    tested = rows.assign(used_places=40, used_nats=0.25, used_se=0.05)
+    tested = rows.assign(chosen_use="used", used_places=40, used_nats=0.25, used_se=0.05)
     recur = [(model, mined)] if model.n_layers == 1 else []
     shown = account.of_shown_rows(model, text, rows[rows["mined"]], ACCOUNT)
     listing = {
         "curve": pd.concat([accounted.curve, shown], ignore_index=True),
         "rows": rows,
         "examples": examples.first(tested, Positions(stream, 23, 5), vocabulary.token),
+        "formed": formed(on_the_way(model) if model.n_layers > 1 else [], rows, streams, VERIFICATION),
+        "confirmed": examples.tested(model, rows, text, ACCOUNT, 6, 0.5).confirmed,
         "overlaps": overlaps(model, mined, recur, text, 0),
         "headlines": headlines(accounted.ladder, [twin for twin, _ in recur], text, ACCOUNT),
     }
     of_words = [model, text, vocabulary, FEATURES, ACCOUNT, MINING, 0.5]
     featured = study_features(*of_words) if applies(model) else None
+    points = [Checkpoint(step, 6 * step, model) for step in (1, 2)]
+    ruled = study_rules(points, stream, stream[:200], mined, model.n_ctx, model.d_vocab, RULES)
     of_heads = seeds.numbers(table, losses)
     return ModelResult(
         params=params,
@@ -209,6 +231,7 @@ def result(model, tokens, vocabulary) -> ModelResult:
         accounted=Accounted(**(accounted._asdict() | listing)),
         directed=directed(model, vocabulary, stream),
         featured=Featured(**featured._asdict()) if featured else None,
+        rules=ruled,
         d_vocab=model.d_vocab,
     )
 

@@ -1,10 +1,13 @@
 """Sentences of the report on tables whose right answer is known."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from skiptrace.composition.formation import Rise
 from skiptrace.evidence.truth import Score, to_frame
 from skiptrace.report.inputs import Results
+from skiptrace.report.sections.models import formation as how_it_formed
 from skiptrace.report.sections.models.features import _verdict
 from skiptrace.report.sections.models.truth import _against_counting
 from skiptrace.report.sections.superposition.geometry import geometry
@@ -84,3 +87,29 @@ def test_one_direction_is_shown_only_where_both_tests_say_so():
     assert (
         "over pairs, for both (W_U). It is not shown for only the cosine (W_E), only the parallelogram (W_E)." in said
     )
+
+
+def test_what_rose_first_and_what_cannot_be_told_apart_is_said():
+    def one(kind, label, *halves, leads=True):
+        rises = dict(zip(how_it_formed.SHARES, (Rise(*half) for half in halves), strict=True)) if halves else None
+        step = np.array([1, 9])
+        return how_it_formed.Followed(
+            kind, "", label, step, step, "", "", rises or dict.fromkeys(how_it_formed.SHARES), leads
+        )
+
+    early = one("a", "early", (2, 1, 3), (4, 3, 5), (6, 5, 7))
+    late = one("b", "late", (9, 8, 10), (11, 10, 12), (13, 12, 14))
+    near = one("c", "near", (1, 1, 1), (11.5, 11, 12), (5, 5, 6))
+    follows = one("d", "follower", (1, 1, 1), (1, 1, 1), (1, 1, 1), leads=False)
+    loss, rows = (
+        one("loss", "loss", (1, 1, 1), (1, 1, 1), (1, 1, 1)),
+        [one("row", "row"), one("row", "row", *[(7, 6, 8)] * 3)],
+    )
+    said, run = how_it_formed._said([late, loss, early, follows, *rows], 5)
+    assert "early (4 [3, 5]), late (11 [10, 12])" in said and "tell all of these apart" in said
+    assert "give the same first" in said and "follower" not in said and "loss" not in said
+    assert "first 2 rows 1 end above random rows" in said and "seed 5" in run
+    said, _ = how_it_formed._said([near, late, early], 5)
+    assert "do not tell apart late before near." in said
+    assert "near at 25%, early at 50%, near at 75%" in said and "rows" not in said
+    assert how_it_formed._said([one("a", "never"), loss], 5)[0].startswith("Nothing that is followed")

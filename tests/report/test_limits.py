@@ -23,17 +23,12 @@ def test_the_report_says_what_is_left_out(hostile):
 def test_an_imported_model_did_not_read_the_text_here_and_may_have_mlps(hostile):
     name, model = next((n, m) for n, m in hostile.models.items() if m.params.n_layers > 0)
     bare = lead(study_of(replace(hostile, models={name: model})))
-    assert bare.startswith("Attention-only transformers, with their loss") and " reads " in bare
+    assert bare.startswith("Attention-only transformers: ") and " reads " in bare
     several = lead(study_of(hostile))
-    zero, one = (hostile.models[m] for m in ("zero", "one"))
-    heads = f"{one.params.n_heads} heads of {one.params.d_head}"
-    assert (
-        f"Models zero (no layers: {zero.valid_loss:.2f}), one (one layer of {heads}: {one.valid_loss:.2f}) and"
-        in several
-    )
+    assert f": zero (no layers), one (1 layer of {hostile.models['one'].params.n_heads} heads) and two (" in several
     config = ModelConfig(
         n_layers=12, n_heads=2, d_model=8, d_head=4, n_ctx=5, d_vocab=7, attn_only=False, d_mlp=3, act_fn="relu",
         imported_from="gpt2",
     )  # fmt: skip
     imported = lead(study_of(replace(hostile, models={name: replace(model, config=config)})))
-    assert imported.startswith("Transformers, with") and "is studied on" in imported
+    assert imported.startswith("Transformers: ") and "is studied on" in imported

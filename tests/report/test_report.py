@@ -100,8 +100,9 @@ def test_the_same_results_give_the_same_bytes(hostile, built):
         "ov",
         "qk",
         "effects",
+        "rules",
     }
-    deeper = {"composition", "composition_graph", "corner", "knockouts", "formation"}
+    deeper = {"composition", "composition_graph", "corner", "knockouts", "formation", "rises"}
     expected = {f"{kind}_one" for kind in always} | {f"{kind}_two" for kind in always | deeper}
     once = {"loss_curves", "bigrams_zero", "features_one"}
     assert {name.removesuffix(".svg") for name in built.figures()} == expected | once

@@ -93,7 +93,9 @@ def one_result(text):
         "pca_explained": 0.4,
         "pca_recovered": 0.3,
     }
-    both, kinds = [("heads", 0.75), ("residual", 0.6)], [{"penalty": 0.5, "k": 4}, {"penalty": 0.0, "k": 1}]
+    both = [("heads", 0.75), ("residual", 0.6)]
+    settings = ("L1", 0.5, 4), ("TopK", 0.0, 1), ("BatchTopK", 0.0, 1)
+    kinds = [dict(zip(("kind", "penalty", "k"), each, strict=True)) for each in settings]
     sweep = [{"site": s, **kind, "loss_recovered": r, **numbers} for s, r in both for kind in kinds]
     density = [{"site": s, **kind, "feature": f, "density": f / 8} for s, _ in both for kind in kinds for f in range(4)]
     features = [

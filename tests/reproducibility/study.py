@@ -69,9 +69,11 @@ def params() -> dict[str, dict]:
     found["tokenizers"] = {"planted": {"kind": "words"}}
     found["models"] = {"one": MODEL | {"n_layers": 1}, "two": MODEL | {"n_layers": 2, "checkpoints": 2}}
     found["features"] |= {"models": {"one": "planted"}}
+    found["rules"] |= {"models": {"one": "planted"}}
     found["verification"] |= {"rows": 20, "contexts": 4, "null_rows": 10, "context_tokens": 48}
     found["scoring"] |= {"null_draws": 20, "sequences": 16}
     found["account"] |= {"contexts": 4, "selection": 4, "entries": [30, 300], "rows": 10, "shown_rows": 10}
+    found["account"] |= {"edges": 10, "edge_places": 8}
     found["mining"] |= {"sources": 20}
     found["dictionaries"]["one"] |= {"steps": 20, "batch_size": 256, "entries": 64, "windows": 16, "check_windows": 16}
     found["superposition"]["five"] |= {"steps": 40, "batch_size": 64}

@@ -1,7 +1,7 @@
 // Head cards: all that is known of one head, in one place.
 
 import { asShown, chooser, constants, element, modelAndCorpus, modelsThat, plainToken, roleName, signed } from "./page.js";
-import { astray, hashOf, open, owns, write } from "./address.js";
+import { astray, hashOf, open, write } from "./address.js";
 import { beginning } from "./patterns.js";
 import { hint } from "./tables.js";
 import { token } from "./tokens.js";
@@ -16,7 +16,7 @@ const SCORES = {
   prefix_matching: ["Prefix matching", "spread evenly"],
   bos_attention: ["Attention to the start token", ""],
 };
-const FORMED = { previous_token: "attention to the token before", prefix_matching: "prefix matching" };
+const FORMED = { previous_token: "attention to the token before", prefix_matching: "prefix matching", copying: "copying" };
 const ENDS = { ov: ["OV", "reads sources", "raises outputs"], qk: ["QK", "reads destinations", "attends to sources"] };
 const NOT_MEASURED = "–";
 
@@ -28,9 +28,10 @@ function measured({ value, error, beside, spread }, digits, than = "") {
   return [within(value, error), beside === null ? "" : `${than} ${within(beside, spread)}`.trim()];
 }
 
-export async function cards(root) {
+export const cards = { keys: ["head"], others: [], make: makeCards };
+
+async function makeCards(root) {
   const usable = await modelsThat((model) => model.cards.length);
-  if (!usable.length) return;
   const inducing = await modelsThat((model) => model.cards.some((each) => each.induces));
   const place = element("div"), headChoice = element("span"), state = { model: inducing.at(-1) ?? usable.at(-1), head: null };
   const models = chooser("Model", usable.map((n) => [n, n]), state.model, (name) => choose({ model: name, head: null }));
@@ -52,7 +53,8 @@ export async function cards(root) {
     return found;
   }
 
-  owns(["head"], [], async (given) => {
+  if (usable.length) await show({});
+  return async (given) => {
     const lost = (...said) => open(astray(root, ...said)), asked = given.get("head"), dot = asked.lastIndexOf(".");
     const name = asked.slice(0, Math.max(0, dot)), head = asked.slice(dot + 1);
     if (!usable.includes(name)) return lost("no model with heads is called ", plainToken(asShown(name)), `: a head is one of ${usable.join(", ")}, a point, and its name.`);
@@ -60,8 +62,7 @@ export async function cards(root) {
     if (number === -1) return lost("model ", name, " has no head ", plainToken(asShown(head)), `: there are ${model.heads.join(", ")}.`);
     await show({ model: name, head: number });
     return root.closest("section").scrollIntoView();
-  });
-  await show({});
+  };
 }
 
 function card(found, h) {

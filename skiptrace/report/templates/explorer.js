@@ -1,9 +1,9 @@
 // The token explorer: one token as source, destination and output in every head.
 
 import {
-  asShown, chooser, constants, element, explain, modelAndCorpus, modelNames, modelsThat, number, plainToken, roleName, signed, stretch,
+  asShown, chooser, constants, element, explain, firstThat, modelAndCorpus, modelNames, number, plainToken, roleName, signed, stretch,
 } from "./page.js";
-import { astray, hashOf, open, owns, write } from "./address.js";
+import { astray, hashOf, open, write } from "./address.js";
 import { hint } from "./tables.js";
 import { candidates, exactly, named, token } from "./tokens.js";
 
@@ -11,11 +11,13 @@ const ROLE_ROWS = 12; // skip-trigrams shown for each role
 const NEAR = 12; // tokens offered in place of one that there is not
 const { roles: ROLES } = constants;
 
-export async function explorer(root) {
+export const explorer = { keys: ROLES, others: ["model"], make: makeExplorer };
+
+async function makeExplorer(root) {
   const input = element("input", { type: "text", list: "tokens", id: "token", autocomplete: "off", spellcheck: "false", placeholder: "a token, or id:123" });
   const known = element("datalist", { id: "tokens" });
   const result = element("div", { class: "result", "aria-live": "polite" });
-  const [preferred = modelNames[0]] = await modelsThat((model) => model.heads.length);
+  const preferred = await firstThat((model) => model.heads.length) ?? modelNames[0];
   const models = chooser("in model", modelNames.map((n) => [n, n]), preferred, () => { suggest(); go(); });
   const roles = chooser("as", ROLES.map((r) => [r, roleName(r)]), ROLES[0], () => go());
   const model = models.querySelector("select"), role = roles.querySelector("select");
@@ -57,7 +59,7 @@ export async function explorer(root) {
     return hashOf({ [role.value]: named(found.corpus, id), model: model.value });
   }
 
-  owns(ROLES, ["model"], async (given) => {
+  async function follow(given) {
     const asked = ROLES.find((r) => given.has(r)), text = given.get(asked), name = given.get("model") ?? model.value;
     if (!modelNames.includes(name)) return open(astray(root, "no model is called ", plainToken(asShown(name)), `: there are ${modelNames.join(", ")}.`));
     [model.value, role.value] = [name, asked];
@@ -65,13 +67,14 @@ export async function explorer(root) {
     // A link that was typed or sent is replaced by that of the token it led to.
     if (settled && settled !== location.hash) write(new URLSearchParams(settled.slice(1)));
     return root.closest("section").scrollIntoView();
-  });
+  }
 
   input.addEventListener("change", go);
   input.addEventListener("focus", () => { input.select(); suggest(); });
   root.replaceChildren(element("div", { class: "controls" }, element("label", {}, "Token ", input), roles, models), known, result);
   const found = await modelAndCorpus(model.value);
   await show(named(found.corpus, opening(found)));
+  return follow;
 }
 
 // What is shown before anything is asked for: the source of the best row by evidence, of those that survive and consist of

@@ -1,7 +1,7 @@
 // Corners of the QK and OV circuits of a head, with tokens on both axes and the value under the pointer.
 
 import { asShown, chooser, constants, element, modelAndCorpus, modelsThat, plainToken, roleName, signed } from "./page.js";
-import { astray, open, owns, write } from "./address.js";
+import { astray, open, write } from "./address.js";
 import { scale } from "./matrix.js";
 import { hint } from "./tables.js";
 import { token } from "./tokens.js";
@@ -12,9 +12,10 @@ const CIRCUITS = {
   qk: { title: "QK", rows: "destination", columns: "source", unit: "attention score" },
 };
 
-export async function maps(root) {
+export const maps = { keys: ["maps"], others: ["head"], make: makeMaps };
+
+async function makeMaps(root) {
   const usable = await modelsThat((model) => model.corners.length);
-  if (!usable.length) return;
   const place = element("div"), headChoice = element("span"), state = { model: usable[0], head: null };
   const models = chooser("Model", usable.map((n) => [n, n]), state.model, (name) => choose({ model: name, head: null }));
   root.replaceChildren(element("div", { class: "controls" }, models, headChoice), place);
@@ -36,15 +37,15 @@ export async function maps(root) {
     return found;
   }
 
-  owns(["maps"], ["head"], async (given) => {
+  if (usable.length) await show({});
+  return async (given) => {
     const lost = (...said) => open(astray(root, ...said)), name = given.get("maps");
     if (!usable.includes(name)) return lost("no model with heads is called ", plainToken(asShown(name)), `: there are ${usable.join(", ")}.`);
     const { model } = await modelAndCorpus(name), head = given.has("head") ? model.heads.indexOf(given.get("head")) : null;
     if (head === -1) return lost("model ", name, " has no head ", plainToken(asShown(given.get("head"))), `: there are ${model.heads.join(", ")}.`);
     await show({ model: name, head });
     return root.closest("section").scrollIntoView();
-  });
-  await show({});
+  };
 }
 
 // With one digit, as much as a cell holds.

@@ -37,6 +37,17 @@ export function colours() {
   apply();
 }
 
+// Made when somebody first asks for it.
+export function once(make) {
+  let made;
+  return () => (made ??= make());
+}
+
+// A moment in which nothing else is waiting.
+export function idle() {
+  return new Promise((resolve) => ("requestIdleCallback" in globalThis ? requestIdleCallback(resolve) : setTimeout(resolve)));
+}
+
 const archives = new Map();
 
 // What `packing.compressed` packed.
@@ -67,6 +78,12 @@ export async function modelAndCorpus(name) {
 export async function modelsThat(holds) {
   const all = await Promise.all(modelNames.map((name) => archive("model", name)));
   return modelNames.filter((_, i) => holds(all[i]));
+}
+
+// The first of them, for which no other model after it is unpacked.
+export async function firstThat(holds) {
+  for (const name of modelNames) if (holds(await archive("model", name))) return name;
+  return undefined;
 }
 
 // What a person types, in the form in which tokens are shown: controls, and blanks but the plain one, are spelled out.

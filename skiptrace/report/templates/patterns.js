@@ -1,7 +1,7 @@
 // Attention patterns: thumbnails of all heads, one of them large, and the text it reads.
 
 import { asShown, chooser, constants, element, marked, modelAndCorpus, modelsThat, number, plain, plainToken, signed, style } from "./page.js";
-import { astray, open, owns, write } from "./address.js";
+import { astray, open, write } from "./address.js";
 import { matrix, scale } from "./matrix.js";
 import { hint } from "./tables.js";
 
@@ -11,9 +11,10 @@ const NOTED = 4; // tokens named under a text
 const SIDES = [["source", "what a token attends to"], ["destination", "what attends to a token"], ["loss", "the loss on each token"], ["depth", "what its deepest paths save"]];
 const MOST = { loss: 800, depth: 400 }; // hundredths of a nat that have the full colour
 
-export async function patterns(root) {
+export const patterns = { keys: ["patterns"], others: ["text", "head", "show", "at"], make: makePatterns };
+
+async function makePatterns(root) {
   const reading = await modelsThat((model) => model.texts.length);
-  if (!reading.length) return;
   const place = element("div"), texts = element("span");
   const state = { model: reading[0], text: 0, head: null, show: SIDES[0][0], at: null, other: null };
   const models = chooser("Model", reading.map((n) => [n, n]), state.model, (name) => choose({ model: name, text: 0, head: null, at: null }));
@@ -46,7 +47,8 @@ export async function patterns(root) {
     return found;
   }
 
-  owns(["patterns"], ["text", "head", "show", "at"], async (given) => {
+  if (reading.length) await show({});
+  return async (given) => {
     const lost = (...said) => open(astray(root, ...said));
     const name = given.get("patterns"), way = given.get("show") ?? SIDES[0][0];
     if (!reading.includes(name)) return lost("no model with attention is called ", plainToken(asShown(name)), `: there are ${reading.join(", ")}.`);
@@ -61,8 +63,7 @@ export async function patterns(root) {
     if (!(Number.isInteger(at) && at >= 1 && at <= count)) return lost(`the text has tokens 1 to ${count}, and no `, plainToken(asShown(given.get("at"))), ".");
     await show({ model: name, text: text[0], head, show: way, at: at - 1 });
     return root.closest("section").scrollIntoView();
-  });
-  await show({});
+  };
 }
 
 // Puts a text of a model in place; returns what shows the state as it is.

@@ -1,13 +1,16 @@
 // All skip-trigrams of a model in one table that can be searched, sorted and filtered.
 
 import { chooser, constants, element, explain, modelsThat, modelAndCorpus, number, plain, stretch } from "./page.js";
-import { astray, open, owns, write } from "./address.js";
-import { MEASURE, STATE, WORDS, choice, least, made } from "./tables.js";
+import { astray, open, write } from "./address.js";
+import { MEASURE, STATE, WORDS, choice, least, library, made } from "./tables.js";
 import { token } from "./tokens.js";
 
 const AROUND = 2; // tokens of an example beside each of those it is about
 
-export async function skips(root) {
+export const skips = { keys: ["skips"], others: STATE, make: makeSkips };
+
+async function makeSkips(root) {
+  await library();
   const usable = await modelsThat((model) => model.heads.length);
   const place = element("div");
   const pickModel = chooser("Model", usable.map((n) => [n, n]), usable[0], async (name) => { await draw(name); write({ skips: name }); });
@@ -23,13 +26,13 @@ export async function skips(root) {
     explain(root, node.tHead.rows[0].cells);
   }
 
-  owns(["skips"], STATE, async (given) => {
+  await draw(usable[0]);
+  return async (given) => {
     const name = given.get("skips");
     if (!usable.includes(name)) return open(astray(root, `there is no model ${name}, only ${usable.join(", ")}.`));
     if (shown !== name) await draw(name);
     return table.follow(given);
-  });
-  await draw(usable[0]);
+  };
 }
 
 function skipsTable(table, { name, model, corpus }) {
@@ -51,9 +54,11 @@ function skipsTable(table, { name, model, corpus }) {
   // DataTables reads what it searches as HTML, so a token's own signs are escaped for it.
   const escaped = (text) => text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
 
-  const said = (title, text) => ({ title, csv: [[title, text]], render: text });
+  // Every column has its type: DataTables would look for one in every cell of every row.
+  const said = (title, text) => ({ title, csv: [[title, text]], type: "string", render: text });
   const tokens = (title, role) => ({
     title,
+    type: "string",
     csv: [[`${title} id`, (i) => ids[role][i]], [title, (i) => plain(corpus.tokens[ids[role][i]])]],
     render: (i, type) => (type === "display" ? token(name, corpus, role, ids[role][i]) : escaped(corpus.tokens[ids[role][i]])),
   });
@@ -61,6 +66,7 @@ function skipsTable(table, { name, model, corpus }) {
     title,
     csv: [[title, (i) => scaled(held[i])]],
     className: "number",
+    searchable: false,
     ...MEASURE,
     render: (i, type) => (type === "display" ? number(held[i]) : held[i] ?? null),
   });
@@ -70,18 +76,19 @@ function skipsTable(table, { name, model, corpus }) {
   };
   const columns = [
     said("Head", head), tokens("Source", "source"), tokens("Destination", "destination"), tokens("Output", "out"),
-    { title: "Mined", csv: [["Mined", (i) => mined.rank[i]]], className: "number", render: (i) => mined.rank[i] },
+    { title: "Mined", csv: [["Mined", (i) => mined.rank[i]]], className: "number", searchable: false, type: "num", render: (i) => mined.rank[i] },
     numbers("Saves", mined.saves),
     numbers("QK", mined.mined.qk), numbers("OV", mined.mined.ov), numbers("Score", mined.mined.score),
     numbers("Effect", mined.checked.effect_nats), numbers("Lift", mined.checked.corpus_lift),
     {
       title: "Evidence", // one column for three words
       className: "evidence",
+      type: "string",
       csv: verdicts.slice(0, 3).map(([title, verdict]) => [title, verdict]),
       render: (i) => (i < checked ? `${mined.consistent[i] ? "" : "not "}consistent<br>text: ${mined.use[i]}<br>corpus: ${mined.support[i]}` : "not checked"),
     },
     said("Survives", yes(mined.survives)),
-    { title: "Example", csv: [], render: example, orderable: false, searchable: false },
+    { title: "Example", csv: [], type: "string", render: example, orderable: false, searchable: false },
   ];
   const saved = [...columns.flatMap((column) => column.csv), ["Copying", copying]];
   return made(table, {

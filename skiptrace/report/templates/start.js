@@ -1,8 +1,9 @@
-// What runs when the page opens; `data-ready` says that it has.
+// What runs when the page opens. `data-ready` says that it can be used and shows what its address names; tools that
+// were not asked for are made after that, one at a time, whenever nothing else is waiting.
 
-import { colours } from "./page.js";
-import { route } from "./address.js";
-import { library, tables } from "./tables.js";
+import { colours, idle, once } from "./page.js";
+import { owns, route } from "./address.js";
+import { tables } from "./tables.js";
 import { explorer } from "./explorer.js";
 import { skips } from "./skips.js";
 import { maps } from "./maps.js";
@@ -33,19 +34,33 @@ function here() {
   for (const section of document.querySelectorAll("main > section")) watch.observe(section);
 }
 
+// What makes each tool of the page, in their order.
+function tools() {
+  return [...document.querySelectorAll("[data-tool]")].map((place) => {
+    const { keys, others, make } = TOOLS[place.dataset.tool], made = once(() => make(place));
+    owns(keys, others, async (given) => (await made())(given));
+    return made;
+  });
+}
+
 async function start() {
   colours();
   contents();
   switches();
-  await library();
   tables();
   figures();
-  for (const place of document.querySelectorAll("[data-tool]")) await TOOLS[place.dataset.tool](place);
+  const [first, ...later] = tools();
+  await first?.();
   here();
   addEventListener("hashchange", route);
   await route();
   delete document.documentElement.dataset.opening;
   document.documentElement.dataset.ready = "";
+  performance.mark("ready"); // so that how long this took can be measured from outside
+  for (const make of later) {
+    await idle();
+    await make();
+  }
 }
 
 start();

@@ -1,15 +1,16 @@
 // Tables: DataTables lets one search, sort and filter them; what is chosen stands in the address.
 
-import { asShown, element, plainToken, unpacked } from "./page.js";
+import { asShown, element, once, plainToken, unpacked } from "./page.js";
 import { astray, open, owns, write } from "./address.js";
 import { saver } from "./csv.js";
 
-export let DataTable;
+let DataTable;
 
 const PAGED = 30, PAGE = 25; // rows from which a table has pages, and rows on one
 export const STATE = ["search", "sort", "where"]; // the keys of an address that a table writes
 
-export async function library() {
+// DataTables, unpacked when the first table is made.
+export const library = once(async () => {
   const source = await unpacked(document.getElementById("library").textContent).text();
   const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
   DataTable = (await import(url)).default;
@@ -21,7 +22,7 @@ export async function library() {
     "measure-asc": (a, b) => last(a, b) || a - b || 0,
     "measure-desc": (a, b) => last(a, b) || b - a || 0,
   });
-}
+});
 
 export const MEASURE = { type: "measure", orderSequence: ["desc", "asc", ""] };
 
@@ -141,8 +142,9 @@ function enhance(table) {
 // Every table of the page that can be searched, sorted or filtered is made so when it comes near, or is asked for.
 export function tables() {
   const found = new Map(), enhanced = new Map();
-  const ready = (table) => {
+  const ready = async (table) => {
     near.unobserve(table);
+    await library();
     if (!enhanced.has(table)) enhanced.set(table, enhance(table));
     return enhanced.get(table);
   };
@@ -154,9 +156,9 @@ export function tables() {
     near.observe(table);
   }
   for (const part of document.querySelectorAll(".scroll, .drawing")) hint(part);
-  owns(["table"], STATE, (given) => {
+  owns(["table"], STATE, async (given) => {
     const table = found.get(given.get("table"));
-    if (table) ready(table).follow(given);
+    if (table) (await ready(table)).follow(given);
     else open(astray(document.querySelector("main"), "no table is called ", plainToken(asShown(given.get("table"))), "."));
   });
 }

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from skiptrace.config.dictionaries import ModelDictionaryParams
-from skiptrace.dictionary.tables import SWEEP
+from skiptrace.dictionary.tables import SWEEP, Kind
 from skiptrace.report.inputs import Study
 from skiptrace.report.intervals import share
 from skiptrace.report.rendering.document import (
@@ -24,6 +24,8 @@ from skiptrace.report.rendering.figures import (
     grid,
 )
 
+STYLES = {Kind.TOP_K: ("-", "o"), Kind.BATCH_TOP_K: ("-.", "^"), Kind.L1: ("--", "o")}
+
 
 def language(study: Study) -> Section | None:
     """What dictionaries keep of a language model's loss, by their sparsity."""
@@ -31,11 +33,12 @@ def language(study: Study) -> Section | None:
     if study.site or not isinstance(result.params, ModelDictionaryParams):
         return None
     sweep, shown = result.sweep, result.shown
-    top = (result.densities["penalty"] == 0) & (result.densities["k"] == result.params.shown)
+    top = (result.densities["kind"] == Kind.TOP_K) & (result.densities["k"] == result.params.shown)
 
     rows = [
         (
             r.site,
+            r.kind,
             sparsity(r.penalty, r.k),
             f"{r.l0:.1f}",
             f"{r.variance_explained:.1%}",
@@ -49,6 +52,12 @@ def language(study: Study) -> Section | None:
         )
         for r in sweep.itertuples()
     ]
+    by_batch = (
+        ", and BatchTopK (Bussmann et al. 2024), which keeps k on average over a batch, and on held-out text what is "
+        "above one floor"
+        if (sweep["kind"] == Kind.BATCH_TOP_K).any()
+        else ""
+    )
     recovered = "; ".join(
         f"{r.site}: {share(r.loss_recovered, r.loss_recovered_low, r.loss_recovered_high)} of the loss recovered at "
         f"L0 {r.l0:.1f} ({r.token_mean_recovered:.1%} by the mean for the current token, {r.pca_recovered:.1%} by as "
@@ -57,8 +66,9 @@ def language(study: Study) -> Section | None:
     )
     text = prose(f"""
         Sparse autoencoders of {result.params.entries} entries on what the heads of the last layer together write to
-        the residual stream, and on the residual stream after it, in two kinds: an L1 penalty λ, and TopK, which
-        keeps the k largest activations at each position. At k = {result.params.shown}: {recovered}. A dictionary that
+        the residual stream, and on the residual stream after it, in {"three" if by_batch else "two"} kinds: an L1
+        penalty λ, {"" if by_batch else "and "}TopK, which keeps the k largest activations at each position{by_batch}.
+        TopK at k = {result.params.shown}: {recovered}. A dictionary that
         does not beat the mean for the current token has found no more than bigrams.
     """)
     table = Table(
@@ -70,13 +80,13 @@ def language(study: Study) -> Section | None:
         "training mean for the current token.",
         explained(
             (
-                *words("Site", "Sparsity"),
+                *words("Site", "Kind", "Sparsity"),
                 *numbers("L0", "Variance explained", "PCA", "Token mean"),
                 *numbers("Loss", "Loss recovered", "PCA", "Token mean", "Dead"),
             ),
             SWEEP,
-            "site penalty l0 variance_explained pca_explained token_mean_explained loss loss_recovered pca_recovered "
-            "token_mean_recovered dead_fraction",
+            "site kind penalty l0 variance_explained pca_explained token_mean_explained loss loss_recovered "
+            "pca_recovered token_mean_recovered dead_fraction",
         ),
         rows,
     )
@@ -84,8 +94,8 @@ def language(study: Study) -> Section | None:
         figure(
             f"pareto_{name}",
             "Sparsity against fidelity",
-            "Solid: TopK, each point a k, which is its L0. Dashed: the L1 penalty, with λ beside each point. "
-            "Squares: as many principal components. Dotted lines: the mean for the current token.",
+            "Solid: TopK, each point a k, which is its L0. Dash-dotted: BatchTopK. Dashed: the L1 penalty, with λ "
+            "beside each point. Squares: as many principal components. Dotted lines: the mean for the current token.",
             draw_pareto,
             sweep,
         ),
@@ -113,9 +123,11 @@ def draw_pareto(sweep: pd.DataFrame) -> str:
             panels, ("loss_recovered", "variance_explained"), ("recovered", "explained"), strict=True
         ):
             for (site, mine), colour in zip(sweep.groupby("site", sort=False), COLOURS, strict=False):
-                for (l1, kind), style in zip(mine.groupby(mine["penalty"] > 0), ("-", "--"), strict=False):
-                    label = f"{site}, {'L1' if l1 else 'TopK'}"
-                    axes.plot(kind["l0"], kind[own], marker="o", ms=4, color=colour, ls=style, label=label)
+                for kind, (style, marker) in STYLES.items():
+                    points = mine[mine["kind"] == kind]
+                    if len(points):
+                        label = f"{site}, {kind}"
+                        axes.plot(points["l0"], points[own], marker=marker, ms=4, color=colour, ls=style, label=label)
                 by_l0 = mine.sort_values("l0")
                 axes.plot(
                     by_l0["l0"], by_l0[f"pca_{null}"], marker="s", ms=3, color=colour, lw=0.7, alpha=0.6,
@@ -123,7 +135,7 @@ def draw_pareto(sweep: pd.DataFrame) -> str:
                 )  # fmt: skip
                 level = mine[f"token_mean_{null}"].iloc[0]
                 axes.axhline(level, color=colour, ls=":", lw=1, label=f"{site}, mean for the token")
-                # TopK needs no label, its L0 is k; those of two sites stand on either side of their points.
+                # By k there is no label, L0 is k; those of two sites stand on either side of their points.
                 side, flush = ((5, -9), "left") if colour == COLOURS[0] else ((-5, 3), "right")
                 for row in mine[mine["penalty"] > 0].itertuples():
                     place = (row.l0, getattr(row, own))

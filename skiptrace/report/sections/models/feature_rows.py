@@ -4,7 +4,19 @@ import math
 
 import pandas as pd
 
-from skiptrace.features.tables import LEARNED, MINED, RANDOM, ROUNDS, ROWS, RUNGS, TOKENS
+from skiptrace.account.orders import most_ranked
+from skiptrace.features.tables import (
+    DRAWN,
+    KINDS,
+    LEARNED,
+    MINED,
+    RANDOM,
+    ROUNDS,
+    ROWS,
+    RUNGS,
+    SELECTED,
+    TOKENS,
+)
 from skiptrace.report.excerpts import of_row
 from skiptrace.report.inputs import Featured, Study
 from skiptrace.report.rendering.document import (
@@ -24,6 +36,10 @@ from skiptrace.report.rendering.figures import COLOURS, GREY, PLAIN, canvas
 
 SHOWN = 16  # rows of the table
 NAMED = 4  # tokens that a feature is named by
+ONE_SEED = (
+    " Errors are over held-out contexts, of one dictionary and one draw of the text that ranks: between seeds the "
+    "difference varies by more (docs/guide.md)."
+)
 PLACE = ("before", "source", "between", "destination", "after")  # columns that a text is written in
 BASES = {
     LEARNED: ("features", COLOURS[0], "o", "-"),
@@ -44,12 +60,14 @@ def feature_rows(study: Study) -> Section | None:
             "Features beside tokens",
             "Share of what the interactions of tokens add to the additive model that is recovered when so many entries "
             "of QK and as many of OV are kept, on held-out text; bands are two standard errors. Dotted lines: every "
-            "entry kept, which features cannot exceed. All are ranked on the same contexts of training "
-            "text, fewer than in the account of attention. Diamond: the entries that the first mined rows use.",
+            "entry kept, which features cannot exceed. All are chosen in the same way on the same contexts of "
+            "training text, fewer than in the account of attention. Diamonds: the entries that the first mined rows, "
+            "and all, use; grey between random features.",
             draw_curve,
             found,
         ),
         _rungs(found),
+        *([_kinds(found.kinds)] if len(found.kinds) else []),
         _rows(found),
     ]
     return Section(f"{name}-feature-rows", f"{name}: skip-trigrams of features", _said(study, found), blocks)
@@ -67,9 +85,9 @@ def _said(study: Study, found: Featured) -> list[str]:
         """
         if study.model.params.n_layers == 1
         else f"""
-        The token explains {explained_by:.0%} of a feature on held-out text, the position
-        {features["position_explained"].median():.0%} (medians over features): the rest comes from what earlier layers
-        wrote.
+        The token explains {explained_by:.0%} of the median feature on held-out text, but less than half of
+        {(features["token_explained"] < 0.5).mean():.0%} of the features, and the position
+        {max(0.0, features["position_explained"].median()):.0%}: the rest comes from what earlier layers wrote.
         """
     )
     return [
@@ -84,11 +102,30 @@ def _said(study: Study, found: Featured) -> list[str]:
         prose(f"""
             With every entry between features kept, {whole["recovered"]:.1%} ± {whole["recovered_se"]:.1%} of what the
             interactions of tokens add is recovered: the rest is lost by reconstruction, before any entry is left out.
-            Random directions of the same norms, as many of them active and with the best decoder for them:
+            Random directions of the same norms, each active as often as a feature and with the best decoder for them:
             {drawn["recovered"]:.1%}. {_compared(found.curve)}
         """),
-        _used(found.rows),
+        *([_unequal(study)] if TOKENS in set(found.curve["basis"]) else []),
+        *([_selected(found.kinds)] if len(found.kinds) else []),
     ]
+
+
+def _unequal(study: Study) -> str:
+    """In what the comparison of features with tokens is not one of equals."""
+    ranked = min(study.model.d_vocab, most_ranked(study.model.params.n_heads))
+    among = (
+        f"; entries of tokens are chosen among the {ranked:,} most frequent, those of features with all "
+        f"{study.model.d_vocab:,} output tokens"
+        if ranked < study.model.d_vocab
+        else ""
+    )
+    return prose(f"""
+        Features and tokens have the same additive parts, the same number of entries and the same way to choose them,
+        on the same draws of training text. What is left unequal: features were learned on further training text, and
+        their directions are counted with no entry; an entry between features acts at every token at which they are
+        active, in proportion to how active they are, one between tokens at two tokens alone; and features cannot say
+        more than they reconstruct{among}.
+    """)
 
 
 def _compared(curve: pd.DataFrame) -> str:
@@ -104,11 +141,14 @@ def _compared(curve: pd.DataFrame) -> str:
                 difference = f"{100 * beside['ahead']:+.1f} ± {100 * beside['ahead_se']:.1f} points for features"
                 told.append(f"{label} {beside['recovered']:.1%} ({difference})")
         parts.append(", ".join(told))
-    mined = curve[(curve["basis"] == LEARNED) & (curve["order"] == MINED)].sort_values("entries")
-    rows = ", ".join(f"{r.entries:,} mined rows {r.recovered:.1%} ± {r.recovered_se:.1%}" for r in mined.itertuples())
+    mined = curve[curve["order"] == MINED].sort_values(["basis", "entries"])
+    rows = ", ".join(
+        f"{r.entries:,} rows mined between {r.basis} {r.recovered:.1%} ± {r.recovered_se:.1%}"
+        for r in mined.itertuples()
+    )
     verdict = _verdict(rounds, counts)
-    said = f"Ranked and measured on the same contexts, {'; '.join(parts)}.{verdict}"
-    return said + (f" The entries of {rows}." if rows else "")
+    said = f"Chosen in the same way and measured on the same contexts, {'; '.join(parts)}.{verdict}"
+    return said + (f" Kept are also the entries of mined rows: {rows}." if rows else "")
 
 
 def _verdict(rounds: pd.DataFrame, counts: list[int]) -> str:
@@ -118,27 +158,70 @@ def _verdict(rounds: pd.DataFrame, counts: list[int]) -> str:
     ahead = rounds.loc[TOKENS]
     more, less = (int((side * ahead["ahead"] > 2 * ahead["ahead_se"]).sum()) for side in (1, -1))
     if not more and not less:
-        return " At no count do they differ from tokens by twice the error: features say as much, not more."
+        return " At no count do they differ from tokens by twice the error: features say as much, not more." + ONE_SEED
     said = f" By twice the error features recover more than tokens at {more} of {len(counts)} counts and less at {less}"
-    return said + ("." if more + less == len(counts) else "; at the others they do not differ.")
+    return said + ("." if more + less == len(counts) else "; at the others they do not differ.") + ONE_SEED
 
 
-def _used(rows: pd.DataFrame) -> str:
-    """How many edges are used on held-out text, beside matched random rows."""
-    edges = rows.drop_duplicates(["kind", "head", "source_feature", "destination_feature"])
-    told = []
-    for kind, label in (("mined", "the mined rows"), ("random", "as many random rows of as frequent features")):
-        mine = edges[edges["kind"] == kind]
-        counts = mine["use"].value_counts()
-        told.append(
-            f"of {label}' {len(mine)} edges {counts.get('used', 0) / max(1, len(mine)):.0%} are used and "
-            f"{counts.get('harmful', 0) / max(1, len(mine)):.0%} harmful, with a mean rise of the loss of "
-            f"{mine['used_nats'].mean():+.4f} nats"
-        )
+def _selected(kinds: pd.DataFrame) -> str:
+    """What selected rows of features save, beside rows of random features that are selected in the same way."""
+    known = kinds.set_index("kind")
+    own, like, drawn = (known.loc[kind] if kind in known.index else None for kind in (*SELECTED.values(), DRAWN))
+    if own is None or like is None or drawn is None:
+        return "Rows of one kind alone were found, so that there is nothing to compare."
+    # One standard error decides nothing; two are about a 95 % interval.
+    clear = abs(like["ahead"]) > 2 * like["ahead_se"]
+    verdict = (
+        f"which is {'more' if like['ahead'] > 0 else 'less'} by twice the error"
+        if clear
+        else "which is no difference: selection among any directions does as much"
+    )
     return prose(f"""
-        Rows are mined by the rules of tokens, ordered by what they save on training text, and their edges cut on
-        held-out text where both features are active above their medians: {"; ".join(told)}.
+        Rows are mined by the rules of tokens and ordered by what each alone saves on training text, taken from the
+        model as it is. One of the first
+        {int(own["rows"])} saves {own["nats"]:.3f} ± {own["nats_se"]:.3f} nats per 1,000 tokens of held-out text
+        ({own["chosen_nats"]:.3f} on the text that chose it). Rows that the same rules find between random features, as
+        often active, and that are chosen in the same way save {like["nats"]:.3f} ± {like["nats_se"]:.3f} (a mined row
+        {like["ahead"]:+.3f} ± {like["ahead_se"]:.3f}, {verdict}); rows that nothing was selected for
+        {drawn["nats"]:.3f} ± {drawn["nats_se"]:.3f}. Where their edges are cut on held-out text, with both features
+        active above their medians, {own["used"]:.1%} of the mined are used and {own["harmful"]:.1%} harmful, of the
+        mined of random features {like["used"]:.1%} and {like["harmful"]:.1%}, of random rows {drawn["used"]:.1%} and
+        {drawn["harmful"]:.1%}.
     """)
+
+
+def _kinds(kinds: pd.DataFrame) -> Table:
+    rows: list[tuple[Cell, ...]] = [
+        (
+            r.kind,
+            str(r.rows),
+            f"{r.chosen_nats:.3f}" if math.isfinite(r.chosen_nats) else "–",
+            f"{r.nats:.3f} ± {r.nats_se:.3f}",
+            f"{r.ahead:+.3f} ± {r.ahead_se:.3f}" if r.kind != SELECTED[LEARNED] else "–",
+            str(r.edges),
+            f"{r.used:.1%}",
+            f"{r.harmful:.1%}",
+            f"{r.used_nats:+.4f}",
+        )
+        for r in kinds.itertuples()
+    ]
+    return Table(
+        "Rows of features beside their nulls: as many rows mined between random features by the same rules and chosen "
+        "on the same text, and random rows of as frequent features. Saves: mean over rows, nats per 1,000 tokens, ± "
+        "standard error over contexts; ahead: how much more a mined row saves on the same contexts. Edge cut: rise of "
+        "the loss where the edge is cut, mean over edges.",
+        explained(
+            (
+                *words("Rows"),
+                *numbers(
+                    "Number", "Saves, chosen on", "Saves, held out", "Ahead", "Edges", "Used", "Harmful", "Edge cut"
+                ),
+            ),
+            KINDS,
+            "kind rows chosen_nats nats ahead edges used harmful used_nats",
+        ),
+        rows,
+    )
 
 
 def _rungs(found: Featured) -> Table:
@@ -217,7 +300,10 @@ def draw_curve(found: Featured) -> str:
             if basis in every.index:
                 axes.axhline(every[basis], color=colour, lw=1, ls=":")
         mined = curve[curve["order"] == MINED]
-        axes.plot(mined["entries"], mined["recovered"], "D", ms=6, mfc="white", mec="black", ls="", label="mined rows")
+        for basis, edge in ((LEARNED, "black"), (RANDOM, GREY)):
+            own = mined[mined["basis"] == basis]
+            label = "mined rows" if basis == LEARNED else "mined rows of random features"
+            axes.plot(own["entries"], own["recovered"], "D", ms=6, mfc="white", mec=edge, ls="", label=label)
         axes.axhline(0, color=GREY, lw=0.8)
         axes.set(xscale="log", xlabel="entries kept of each circuit", ylabel="share recovered")
         axes.xaxis.set_major_formatter(PLAIN)

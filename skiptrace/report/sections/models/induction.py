@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from matplotlib.ticker import LogLocator, NullFormatter
 
 from skiptrace.circuits.scores import span_length
 from skiptrace.composition.tables import INDUCTION
@@ -23,8 +22,6 @@ from skiptrace.report.rendering.figures import (
     COLOURS,
     DIVERGING,
     GREY,
-    INK,
-    PLAIN,
     canvas,
     heads_grid,
     matrix,
@@ -34,7 +31,7 @@ from skiptrace.report.targets import best_head
 
 
 def induction(study: Study) -> Section | None:
-    """Induction scores, eigenvalues, the effect of ablating earlier heads, and the formation of heads."""
+    """Induction scores, eigenvalues, and the effect of ablating earlier heads."""
     if study.model.params.n_layers < 2:
         return None
     name, model, settings = study.name, study.model, study.settings
@@ -116,19 +113,6 @@ def induction(study: Study) -> Section | None:
             composed.knockouts,
         ),
     ]
-    if len(composed.formation):
-        blocks.append(
-            figure(
-                f"formation_{name}",
-                "How induction forms",
-                "Scores of every head at checkpoints along the training, the two best of each named; dashed below: "
-                "uniform attention. Where induction needs K-composition, a previous-token head forms first, then "
-                "prefix matching, and with it the loss late in the context falls below the loss early in it.",
-                draw_formation,
-                composed.formation,
-                float(one["prefix_matching_uniform"]),
-            )
-        )
     return Section(f"{name}-induction", f"{name}: induction heads", [text], blocks)
 
 
@@ -180,41 +164,4 @@ def draw_knockouts(table: pd.DataFrame) -> str:
             if via == "all":
                 axes.set_ylabel("earlier head ablated")
         drawn.colorbar(image, ax=drawn.axes, label="change in attention", shrink=0.9)
-    return drawn.svg
-
-
-def draw_formation(table: pd.DataFrame, uniform: float) -> str:
-    """Loss, in-context learning and the scores of every head, against training steps."""
-    whole = table[table["name"] == "model"].pivot(index="step", columns="score", values="value")
-    heads = table[table["name"] != "model"]
-    with canvas(7.0, 7.0) as drawn:
-        panels = drawn.subplots(4, 1, sharex=True, height_ratios=[1, 0.8, 1.2, 1.2])
-        panels[0].plot(whole.index, whole["loss"], color=COLOURS[6], lw=1.6, marker="o", ms=3)
-        panels[0].set_ylabel("loss\n(nats per token)")
-        panels[1].axhline(0, color=GREY, lw=0.8, ls="--")
-        panels[1].plot(whole.index, whole["in_context_learning"], color=COLOURS[6], lw=1.6, marker="o", ms=3)
-        panels[1].set_ylabel("late − early\nloss (nats)")
-        for axes, (score, title) in zip(
-            panels[2:], (("previous_token", "previous-token\nattention"), ("prefix_matching", "prefix matching")),
-            strict=True,
-        ):  # fmt: skip
-            wide = heads[heads["score"] == score].pivot(index="step", columns="name", values="value")
-            best = wide.iloc[-1].nlargest(2).index
-            for name in wide.columns:
-                colour = COLOURS[list(best).index(name)] if name in best else GREY
-                strong = name in best
-                style = {"lw": 1.8, "marker": "o", "ms": 3, "zorder": 3} if strong else {"lw": 0.9}
-                axes.plot(wide.index, wide[name], color=colour, **style)
-            for name in best:
-                end = (float(wide.index[-1]), float(wide[name].iloc[-1]))
-                axes.annotate(name, end, (6, 0), "data", "offset points", fontsize=8, va="center",
-                              color=COLOURS[list(best).index(name)])  # fmt: skip
-            if score == "prefix_matching":
-                axes.axhline(uniform, color=INK, lw=0.8, ls="--")
-            axes.set(ylabel=title, ylim=(0, 1))
-        panels[0].set_xscale("log")
-        panels[0].xaxis.set_major_formatter(PLAIN)
-        panels[0].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        panels[0].xaxis.set_minor_formatter(NullFormatter())
-        panels[-1].set_xlabel("optimiser steps (logarithmic)")
     return drawn.svg

@@ -7,9 +7,12 @@ import numpy as np
 import pandas as pd
 
 from skiptrace.account.tables import EXAMPLES
+from skiptrace.circuits.cutoffs import wilson
+from skiptrace.evidence.used import Use
 from skiptrace.mining.skip_trigrams import PRIMARILY_POSITIONAL
 from skiptrace.report import excerpts
 from skiptrace.report.inputs import ModelResult, Study
+from skiptrace.report.intervals import share
 from skiptrace.report.rendering.document import (
     Cell,
     Example,
@@ -30,7 +33,7 @@ RULES = {
 }
 
 SHOWN = 3  # destinations and outs per row of the published table
-FIRST = 12  # rows that a newcomer meets first
+FIRST = 16  # rows that a newcomer meets first
 PAIR = ["layer", "head", "source_id", "destination_id", "out_id"]
 
 
@@ -87,13 +90,14 @@ def _first(model: ModelResult) -> list[Table]:
     by = "by what they save on training text" if measured else "by what the training text says that they are worth"
     return [
         Table(
-            "Skip-trigrams to read first: rows that the corpus supports, in words, brackets and quotes. Those used on "
-            f"held-out text come first, then the order is {by}; one for each source and each output, at most a quarter "
+            "Skip-trigrams to read first: rows that the corpus supports, in words, brackets and quotes. First come "
+            "those used on training text: there, cutting the edge from destination to source raises the loss on the "
+            f"true next token. Within these the order is {by}; one for each source and each output, at most a quarter "
             "each line breaks, copies, brackets. Below each reading, a place in held-out text where it stands. "
             + ("Saves: nats per 1,000 tokens of held-out text, ± standard error over contexts. " if measured else "")
-            + "On text: whether cutting the edge from destination to source raises the loss on the true next token of "
-            "held-out text (false discoveries controlled among the edges tried), and by how many nats where the source "
-            "stands before the destination, ± standard error.",
+            + "On text: whether cutting the edge raises the loss on held-out text too, which chose nothing, and by how "
+            "many nats where the source stands before the destination, ± standard error. "
+            + _confirmed(model.accounted.confirmed),
             explained(
                 (
                     *words("Head", "Source Token", "Destination Token", "Output Token", "Example Skip Tri-grams"),
@@ -108,11 +112,28 @@ def _first(model: ModelResult) -> list[Table]:
     ]
 
 
+def _confirmed(counted: pd.DataFrame) -> str:
+    """How many of the edges used on training text are used on held-out text, beside random edges."""
+    rows, random = counted.to_dict("records")
+    n, same = rows["measured"], rows["confirmed"]
+    if not n:
+        return f"None of the {rows['tested']} edges is used on training text and stands in held-out text often enough."
+    sure = share(same / n, *wilson(same / n, n))
+    return (
+        f"Of {rows['tested']} such edges {rows['used']} are used on training text; of the {n} of these that held-out "
+        f"text has often enough, {rows['raises']} raise its loss when they are cut (by chance half), {same} of them so "
+        f"clearly that they count as used there too ({sure}; false discoveries controlled). Of {random['tested']} "
+        f"random edges, of the same heads and destinations from sources about as frequent, {random['used']} and "
+        f"{random['confirmed']}."
+    )
+
+
 def _used(row: dict[Hashable, Any]) -> str:
     """Whether a row is used on text, and by how much its edge lowers the loss there."""
     if not np.isfinite(row["used_nats"]):
         return str(row["use"])
-    return f"{row['use']}: {row['used_nats']:+.2f} ± {row['used_se']:.2f}"
+    said = "not confirmed" if row["use"] == Use.NEITHER else row["use"]
+    return f"{said}: {row['used_nats']:+.2f} ± {row['used_se']:.2f}"
 
 
 def published_rows(group: pd.DataFrame, between: str = "…") -> tuple[Tokens, Tokens, Tokens, Examples]:

@@ -1,7 +1,8 @@
 """Where text came from, and what was left out of it."""
 
+from skiptrace.config.corpora import PackagesCorpus, PlantedCorpus
 from skiptrace.corpora.card import Card, Survival
-from skiptrace.report.inputs import Study
+from skiptrace.report.inputs import CorpusResult, Study
 from skiptrace.report.rendering.document import (
     Section,
     Table,
@@ -10,6 +11,7 @@ from skiptrace.report.rendering.document import (
 )
 from skiptrace.report.rendering.tokens import visible
 
+NAMED = 4  # packages of a corpus that are named; of more, their number is
 # Each kind of notes of a corpus: the head of its column, and what is said of a file.
 NOTED = {
     "unselected": ("Not selected", "not selected by include and exclude"),
@@ -88,3 +90,18 @@ def survivals(found: dict[str, Survival]) -> list[Table]:
     )
     heads = (*words("Corpus"), *numbers("Characters lost", "White space lost"), *words("Most often lost"))
     return [Table(caption, heads, rows)]
+
+
+def described(name: str, corpus: CorpusResult) -> str:
+    """What a corpus is, in a few words."""
+    params = corpus.params
+    if isinstance(params, PackagesCorpus):
+        packages = [package.partition("==")[0] for package in params.packages]
+        what = {"all": "source text", "strings": "string literals"}.get(params.extract, params.extract)
+        if len(packages) > NAMED:
+            return f"the {what} of {len(packages)} Python packages"
+        *first, last = packages
+        return f"the {what} of {', '.join(first)}{' and ' * bool(first)}{last}"
+    if isinstance(params, PlantedCorpus):
+        return "text with planted rules"
+    return f"corpus {name}"

@@ -17,6 +17,7 @@ from skiptrace.report.inputs import ModelResult, Study
 from skiptrace.report.intervals import bracketed, share
 from skiptrace.report.metrics import NORMAL, account, by_source, recovered, salience_left
 from skiptrace.report.rendering.document import Excerpt, Finding, Findings, Link
+from skiptrace.report.sections.run.corpora import described
 from skiptrace.report.targets import best_knockout
 
 SITES = {"residual": "residual stream", "heads": "output of the heads"}
@@ -69,11 +70,16 @@ def attention(study: Study) -> Finding | None:
         if largest is not None and mined is not None
         else ""
     )
+    adds = gain - error > 0  # else there is nothing to have shares of
     return Finding(
-        f"{salience_left(model):.0%} of what attention adds needs no matching of tokens",
+        f"{salience_left(model):.0%} of what attention adds needs no matching of tokens"
+        if adds
+        else f"Attention adds nothing to model {name}",
         bracketed(gain, gain - error, gain + error, "nats"),
         f"per token is what attention adds to model {name}; that share is left when every attention score is one "
-        f"number for the source plus one for the destination{entries}",
+        f"number for the source plus one for the destination{entries}"
+        if adds
+        else "per token is what the loss rises without any head",
         f"loss {numbers['direct']:.2f} without heads, {numbers['whole']:.2f} with them; smoothed trigrams "
         f"{trigrams:.2f}, 5-grams {longest:.2f}",
         _example(study, model, 0),
@@ -133,11 +139,14 @@ def composition(study: Study) -> Finding | None:
     assert cut is not None
     uniform = model.composed.induction["prefix_matching_uniform"].max()
     error = NORMAL * cut.change_se
+    read = described(model.params.corpus, study.results.corpora[model.params.corpus])
     return Finding(
-        f"{cut.before} makes {cut.induction} an induction head: it repeats what came next",
+        f"{cut.before} makes {cut.induction} an induction head: it repeats what came next"
+        if cut.change + error < 0
+        else f"No head is shown to make another an induction head: {cut.induction} does without {cut.before}",
         f"{cut.intact:.2f} → {cut.without:.2f}",
         f"of its attention is on what followed earlier occurrences, with {cut.before} and without it: a change of "
-        f"{bracketed(cut.change, cut.change - error, cut.change + error)}",
+        f"{bracketed(cut.change, cut.change - error, cut.change + error)}; model {name} reads {read}",
         f"uniform attention {uniform:.2f}",
         _induction(study, model, cut.induction),
         Link("induction heads", f"{name}-induction"),

@@ -26,7 +26,7 @@ def methods(study: Study) -> Section:
                 seed.
             """),
             "Every table of this page is a Parquet file under `data/`, with the meaning and unit of each column in "
-            "`data/README.md`; `dvc repro` makes all of them again from `params.yaml`.",
+            "the file itself and in `docs/tables.md`; `dvc repro` makes all of them again from `params.yaml`.",
             f"To cite: skiptrace {version}, with the git commit of the run (Provenance lists what identifies it), and "
             "the papers whose measures it takes:",
         ],

@@ -46,6 +46,15 @@ def _of_model(name: str, model: ModelResult, results: Results, settings: Setting
             Link("bigrams", f"{name}-bigrams"),
         )
         return
+    if "rules" in numbers:
+        said = numbers["rules"]
+        yield (
+            f"{name}: how many predictions do counts of the text give too?",
+            f"{published.RULES}, chosen after the prediction is seen",
+            f"{said['closest']:.0%}, chosen likewise",
+            f"{said['closest_null']:.0%} for predictions of other places with the same current token",
+            Link("rules of the corpus", f"{name}-rules"),
+        )
     heads, first = model.heads, model.heads.iloc[0]
     if layers == 1:
         yield (

@@ -1,7 +1,6 @@
 """What the run found, what it was trained on, and the losses of all models."""
 
-from skiptrace.config.corpora import PackagesCorpus, PlantedCorpus
-from skiptrace.report.inputs import CorpusResult, ModelResult, Results, Study
+from skiptrace.report.inputs import ModelResult, Results, Study
 from skiptrace.report.intervals import with_error
 from skiptrace.report.metrics import NORMAL, in_context_learning, loss_error
 from skiptrace.report.rendering.document import (
@@ -18,44 +17,40 @@ from skiptrace.report.rendering.figures import (
     canvas,
     grid,
 )
+from skiptrace.report.sections.run.corpora import described
 from skiptrace.report.sections.run.findings import findings
 from skiptrace.report.sections.run.papers import beside_the_papers
 from skiptrace.report.targets import targets
 
-NAMED = 4  # packages of a corpus that are named; of more, their number is
-
 
 def lead(study: Study) -> str:
-    """What was trained on what, with the losses: a sentence for every corpus, planted text last."""
+    """What was trained on what: a clause for every corpus, planted text last."""
     results = study.results
-    sentences = []
+    clauses = []
     for name in sorted(results.corpora, key=lambda name: results.corpora[name].params.kind == "planted"):
         models = {m: model for m, model in results.models.items() if model.params.corpus == name}
         if not models:
             continue
         corpus = results.corpora[name]
-        size = corpus.train.characters + corpus.valid.characters
         imported = any(m.config is not None and m.config.imported_from is not None for m in models.values())
         plural = len(models) > 1
         verb = ("are" if plural else "is") + " studied on" if imported else "read" if plural else "reads"
+        read = described(name, corpus)
+        if corpus.params.kind != "planted":
+            amount = _amount(corpus.train.characters + corpus.valid.characters)
+            read = f"{read} ({amount}{'' if clauses else ' characters'})"
         shapes = _joined([_model(m, model) for m, model in models.items()])
-        said = f"model{'s' * plural} {shapes} {verb}"
-        if corpus.params.kind == "planted":
-            sentences.append(f"As a control, {said} {_text(name, corpus)}.")
-        else:
-            read = f"{said[0].upper()}{said[1:]} {_amount(size)} characters of {_text(name, corpus)}"
-            sentences.append(f"{read} (smoothed bigrams: {corpus.bigram_loss:.2f}).")
+        clauses.append(f"{shapes} {verb} {read}")
     bare = all(m.config is None or m.config.attn_only for m in results.models.values())
-    kind = "Attention-only transformers" if bare else "Transformers"
-    return " ".join([f"{kind}, with their loss on held-out text in nats per token.", *sentences])
+    return f"{'Attention-only transformers' if bare else 'Transformers'}: {'; '.join(clauses)}."
 
 
 def _model(name: str, model: ModelResult) -> str:
-    """A model, its size and its loss: `one (one layer of 8 heads of 16: 4.17)`."""
+    """A model and its size: `two (2 layers of 4 heads)`."""
     p = model.params
-    count = ("no", "one", "two", "three")[p.n_layers] if p.n_layers < 4 else str(p.n_layers)
-    heads = f" of {p.n_heads} heads of {p.d_head}" if p.n_layers else ""
-    return f"{name} ({count} layer{'s' * (p.n_layers != 1)}{heads}: {model.valid_loss:.2f})"
+    count = str(p.n_layers or "no")
+    heads = f" of {p.n_heads} head{'s' * (p.n_heads != 1)}" if p.n_layers else ""
+    return f"{name} ({count} layer{'s' * (p.n_layers != 1)}{heads})"
 
 
 def _joined(names: list[str]) -> str:
@@ -64,19 +59,6 @@ def _joined(names: list[str]) -> str:
 
 def _amount(characters: int) -> str:
     return f"{characters / 1e6:.0f} million" if characters >= 5e5 else f"{characters:,}"
-
-
-def _text(name: str, corpus: CorpusResult) -> str:
-    """What a corpus is, in a few words."""
-    params = corpus.params
-    if isinstance(params, PackagesCorpus):
-        packages = [package.partition("==")[0] for package in params.packages]
-        what = {"all": "the source text", "strings": "the string literals"}.get(params.extract, f"the {params.extract}")
-        named = _joined(packages) if len(packages) <= NAMED else f"{len(packages)} Python packages"
-        return f"{what} of {named}"
-    if isinstance(params, PlantedCorpus):
-        return "text with planted rules"
-    return f"corpus {name}"
 
 
 def summary(study: Study) -> Section:
