@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from benchmarks import cluster, gpu, training, ways
+from benchmarks import cluster, gpu, seals, training, ways
 from benchmarks.measure import in_turns
 from skiptrace.devices import CPU
 
@@ -24,6 +24,15 @@ def test_the_bare_product_covers_every_entry():
     c = ways.circuit(1500, 3)
     assert ways.product(c) == 1500**2
     assert torch.get_num_threads() >= 1
+
+
+def test_a_check_inside_a_check_is_counted_once():
+    counted = seals.Counted()
+    inside = counted.of(lambda: sum(range(100_000)))
+    assert counted.of(lambda: inside() + inside())() == 2 * sum(range(100_000))
+    assert counted.count == 1 and counted.seconds > 0
+    inside()
+    assert counted.count == 2
 
 
 ALIKE = cluster.Assumptions(workers=4, spread=0.0, stragglers=0.0, lost_after=float("inf"))
