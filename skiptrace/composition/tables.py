@@ -176,8 +176,7 @@ FORMATION = Table(
         Column(
             "score",
             "string",
-            "previous_token, prefix_matching, copying; of the pair k_composition; of the model loss, "
-            "in_context_learning (nats)",
+            "previous_token, prefix_matching, copying, k_composition; loss, in_context_learning (nats)",
         ),
         Column("value", "float64", "its value"),
         Column("se", "float64", "its standard error over texts or sequences; 0 for what is read from weights"),

@@ -10,11 +10,11 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class RulesParams(Params):
-    """Which models are compared with rules of the corpus, and how these are counted."""
+    """Which models are compared with rules of the corpus, at every checkpoint, and how these are counted."""
 
     models: dict[str, str] = Field(
-        {"one": "prose", "two": "code"},
-        description="models that are compared, at every checkpoint, each with its corpus; {} for none",
+        {"zero": "prose", "one": "prose", "two": "code"},
+        description="models that are compared, each with its corpus; {} for none",
     )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of the exchange of predictions that gives what is chance")
     contexts: Annotated[int, Field(ge=2)] = Field(64, description="held-out contexts whose predictions are compared")

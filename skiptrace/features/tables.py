@@ -11,7 +11,7 @@ DRAWN = "random"
 BASIS = Column(
     "basis",
     "string",
-    "features; random features: along random directions, as often active, with the best decoder; or tokens",
+    "features; random features: random directions, as often active, with the best decoder; or tokens",
 )
 RUNGS = Table(
     "features/<m>/rungs",
@@ -67,8 +67,7 @@ FEATURES = Table(
 KIND = Column(
     "kind",
     "string",
-    "mined: by the rules of mining, between features; mined of random features: by the same rules between those; "
-    "random: features and an output token about as frequent as those of a mined row",
+    "mined; mined of random features: by the same rules; random: as frequent features and output token",
 )
 ROWS = Table(
     "features/<m>/rows",

@@ -11,7 +11,7 @@ FORMULAS = {
     ),
     "models.terms": ("logits = W_E W_U + Σ_h A^h W_E W_OV^h W_U + Σ_{h₁ h₂} A^{h₂} A^{h₁} W_E W_OV^{h₁} W_OV^{h₂} W_U"),
     "models.skip_trigrams": "QK = W_E W_Q W_K^⊤ W_E^⊤ ,   OV = W_E W_V W_O W_U",
-    "models.evidence": "effect = log p ( out ) − log p ( out | edge cut )",
+    "models.evidence": "effect = log p ( out ) − log p ( out | cut )",
     "models.bugs": "A … B → C ,   A … D → E   ⇒   A … B → E ,   A … D → C",
     "models.heads": "copying = Σ_i λ_i / Σ_i | λ_i | ,   W_E W_V W_O W_U v_i = λ_i v_i",
     "models.directions": "W_E W_V W_O W_U = Σ_k s_k u_k v_k^⊤ ,   W_E W_Q W_K^⊤ W_E^⊤ = Σ_k s_k u_k v_k^⊤",

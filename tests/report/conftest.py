@@ -231,7 +231,7 @@ def result(model, tokens, vocabulary) -> ModelResult:
         accounted=Accounted(**(accounted._asdict() | listing)),
         directed=directed(model, vocabulary, stream),
         featured=Featured(**featured._asdict()) if featured else None,
-        rules=ruled if model.n_layers else None,
+        rules=ruled,
         d_vocab=model.d_vocab,
     )
 

@@ -25,7 +25,7 @@ def test_an_imported_model_did_not_read_the_text_here_and_may_have_mlps(hostile)
     bare = lead(study_of(replace(hostile, models={name: model})))
     assert bare.startswith("Attention-only transformers: ") and " reads " in bare
     several = lead(study_of(hostile))
-    assert f": zero (no layers), one (one layer of {hostile.models['one'].params.n_heads} heads) and two (" in several
+    assert f": zero (no layers), one (1 layer of {hostile.models['one'].params.n_heads} heads) and two (" in several
     config = ModelConfig(
         n_layers=12, n_heads=2, d_model=8, d_head=4, n_ctx=5, d_vocab=7, attn_only=False, d_mlp=3, act_fn="relu",
         imported_from="gpt2",

@@ -36,6 +36,10 @@ from skiptrace.report.rendering.figures import COLOURS, GREY, PLAIN, canvas
 
 SHOWN = 16  # rows of the table
 NAMED = 4  # tokens that a feature is named by
+ONE_SEED = (
+    " Errors are over held-out contexts, of one dictionary and one draw of the text that ranks: between seeds the "
+    "difference varies by more (docs/guide.md)."
+)
 PLACE = ("before", "source", "between", "destination", "after")  # columns that a text is written in
 BASES = {
     LEARNED: ("features", COLOURS[0], "o", "-"),
@@ -154,9 +158,9 @@ def _verdict(rounds: pd.DataFrame, counts: list[int]) -> str:
     ahead = rounds.loc[TOKENS]
     more, less = (int((side * ahead["ahead"] > 2 * ahead["ahead_se"]).sum()) for side in (1, -1))
     if not more and not less:
-        return " At no count do they differ from tokens by twice the error: features say as much, not more."
+        return " At no count do they differ from tokens by twice the error: features say as much, not more." + ONE_SEED
     said = f" By twice the error features recover more than tokens at {more} of {len(counts)} counts and less at {less}"
-    return said + ("." if more + less == len(counts) else "; at the others they do not differ.")
+    return said + ("." if more + less == len(counts) else "; at the others they do not differ.") + ONE_SEED
 
 
 def _selected(kinds: pd.DataFrame) -> str:

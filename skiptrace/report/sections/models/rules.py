@@ -36,7 +36,7 @@ SAID = {
 def rules(study: Study) -> Section | None:
     """How often the model says what rules of the corpus say, beside exchanged predictions."""
     found = study.model.rules
-    if found is None:
+    if found is None or study.model.params.n_layers == 0:
         return None
     name = study.name
     last = found[found["step"] == found["step"].max()].set_index("rule")
@@ -56,10 +56,25 @@ def rules(study: Study) -> Section | None:
             )
         )
     blocks.append(_table(last))
-    return Section(f"{name}-rules", f"{name}: what counts of the text say too", _said(last), blocks)
+    return Section(
+        f"{name}-rules", f"{name}: what counts of the text say too", _said(last, _without_attention(study)), blocks
+    )
 
 
-def _said(last: pd.DataFrame) -> list[str]:
+def _without_attention(study: Study) -> str:
+    """What a model without layers reaches that reads the same text: one that knows the current token alone."""
+    for name, model in study.results.models.items():
+        same = model.params.corpus == study.model.params.corpus and model.params.n_layers == 0
+        if same and model.rules is not None:
+            row = model.rules.set_index("rule").loc[[CLOSEST]].iloc[-1]
+            return (
+                f" {name}, a model without attention that reads the same text, reaches {row['agrees']:.0%}, and "
+                f"{row['chance']:.0%} exchanged: without its null this share says nothing of context."
+            )
+    return ""
+
+
+def _said(last: pd.DataFrame, bare: str) -> list[str]:
     whole, ngram = last.loc[CLOSEST], last.loc[CLOSEST_NGRAM]
     return [
         prose(f"""
@@ -71,7 +86,8 @@ def _said(last: pd.DataFrame) -> list[str]:
             closest rule says {whole["chance"]:.0%}; exchanged with the place nearest in position
             {whole["chance_position"]:.0%}. What is left, {100 * whole["ahead"]:.0f} points
             [{100 * whole["ahead_low"]:.0f}, {100 * whole["ahead_high"]:.0f}], is context that the rules and the model
-            both follow{_verdict(whole)}. With n-grams alone {ngram["agrees"]:.0%} (exchanged {ngram["chance"]:.0%}).
+            both follow{_verdict(whole)}.{bare} With n-grams alone {ngram["agrees"]:.0%} (exchanged
+            {ngram["chance"]:.0%}).
         """),
         prose(f"""
             The two numbers are not one measure. His rules are n-grams of up to seven tokens of context, with any of

@@ -37,7 +37,8 @@ def lead(study: Study) -> str:
         verb = ("are" if plural else "is") + " studied on" if imported else "read" if plural else "reads"
         read = described(name, corpus)
         if corpus.params.kind != "planted":
-            read = f"{_amount(corpus.train.characters + corpus.valid.characters)} characters of {read}"
+            amount = _amount(corpus.train.characters + corpus.valid.characters)
+            read = f"{read} ({amount}{'' if clauses else ' characters'})"
         shapes = _joined([_model(m, model) for m, model in models.items()])
         clauses.append(f"{shapes} {verb} {read}")
     bare = all(m.config is None or m.config.attn_only for m in results.models.values())
@@ -45,9 +46,9 @@ def lead(study: Study) -> str:
 
 
 def _model(name: str, model: ModelResult) -> str:
-    """A model and its size: `two (two layers of 4 heads)`."""
+    """A model and its size: `two (2 layers of 4 heads)`."""
     p = model.params
-    count = ("no", "one", "two", "three")[p.n_layers] if p.n_layers < 4 else str(p.n_layers)
+    count = str(p.n_layers or "no")
     heads = f" of {p.n_heads} head{'s' * (p.n_heads != 1)}" if p.n_layers else ""
     return f"{name} ({count} layer{'s' * (p.n_layers != 1)}{heads})"
 
