@@ -121,7 +121,7 @@ def test_a_bridge_of_transformer_lens_4_runs_what_was_exported(bridge, tmp_path,
     ids=["bare", "rotary", "soft caps", "shared keys", "gated"],
 )
 def test_a_model_of_transformer_lens_4_keeps_its_logits(bridge, contexts, changed):
-    import transformer_lens.model_bridge.sources.native
+    import transformer_lens.model_bridge.sources.native  # noqa: F401  which makes boot_native
     from transformer_lens.config import TransformerBridgeConfig
     from transformer_lens.model_bridge import TransformerBridge
 
