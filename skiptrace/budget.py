@@ -51,7 +51,7 @@ LEAST: dict[str, dict[str, int]] = {
     "verify": {HEADS: 6, "matched_rows": 40, "rows": 96, "context_tokens": 16, "text_places": 8, "contexts": 4,
                "other_destinations": 3, "null_rows": 80, "bound_places": 8, "quartets": 8},
     "compose": {HEADS: 12, "sequences": 4, "null_draws": 20},
-    "account": {"edges": 24, "layers": 0, "contexts": 8, "selection": 16},
+    "account": {"edge_places": 16, "edges": 8, "layers": 0, "contexts": 8, "selection": 16},
     "directions": {HEADS: 4, "contexts": 4, "random_directions": 2, "removed": 1, "null_draws": 4},
     "explore": {"tokens": 64},
 }  # fmt: skip
@@ -263,7 +263,7 @@ def accounting(c: "ModelConfig", params: "AccountParams", budget: "BudgetParams"
         entries = along * 2.0 * c.n_ctx * c.d_vocab * (c.d_model + c.n_heads * c.d_head)
         # Edges of rows, and half as many random ones, on training text, and those that it uses on held-out text.
         ctx = min(CUT_IN, c.n_ctx)
-        edges = 2.5 * n["edges"] * params.edge_places * (ctx * _place(c, ctx) + 2 * _logits(c))
+        edges = 2.5 * n["edges"] * n["edge_places"] * (ctx * _place(c, ctx) + 2 * _logits(c))
         return n["contexts"] * rungs * context + n["selection"] * c.n_ctx * _place(c, c.n_ctx) + entries + edges
 
     return fit("account", budget, _sizes("account", params, layers=c.n_layers if c.n_layers > 1 else 0), operations)

@@ -105,7 +105,8 @@ class LensConfig(Foreign):
         because(
             "which activations hooks see, or how the same product is computed",
             "use_attn_result use_split_qkv_input use_hook_mlp_in use_attn_in use_hook_tokens "
-            "ungroup_grouped_query_attention use_bfloat16_matmul attn_implementation",
+            "ungroup_grouped_query_attention use_bfloat16_matmul attn_implementation "
+            "split_attention_weights",
         )
         | because(
             "where the model came from, how it was named, or its size once more",
@@ -176,7 +177,8 @@ def read(content: dict[str, Any], tensors: Tensors, source: Source) -> Original:
                 "may hold its weights in another layout; import that model's folder, or give it to from_transformers"
             )
         tensors = as_in_3(tensors, c.n_heads, c.n_key_value_heads)
-        c = c.model_copy(update={"rotary_dim": c.rotary_dim or c.d_head})
+        # There neighbours are turned together, whatever the config says.
+        c = c.model_copy(update={"rotary_dim": c.rotary_dim or c.d_head, "rotary_adjacent_pairs": True})
         if not c.use_attn_scale:
             raise InputError(
                 f"{source.said}: use_attn_scale: what false means differs in TransformerLens 4 from model to model; "

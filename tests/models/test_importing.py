@@ -376,6 +376,23 @@ def test_a_state_dict_of_transformer_lens_4_is_the_same_model(tmp_path, contexts
         import_model(tmp_path, None, 0)
 
 
+def test_transformer_lens_4_turns_neighbours_together_whatever_its_config_says(tmp_path, contexts):
+    config, tensors = write_lens(tmp_path / "3", positional_embedding_type="standard")
+    del tensors["pos_embed.W_pos"]
+    rotary = config | {"positional_embedding_type": "rotary"}
+    torch.save(tensors, tmp_path / "3" / "model.pth")
+    (tmp_path / "3" / "config.json").write_text(json.dumps(rotary | {"rotary_dim": 4, "rotary_adjacent_pairs": True}))
+    (tmp_path / "4").mkdir()
+    torch.save(as_in_4(config, tensors), tmp_path / "4" / "model.pth")
+    (tmp_path / "4" / "config.json").write_text(
+        json.dumps(
+            rotary | {"rotary_dim": None, "rotary_adjacent_pairs": False, "architecture": "TransformerLensNative"}
+        )
+    )
+    three, four = (import_model(tmp_path / version, None, 0) for version in "34")
+    assert torch.equal(four(contexts), three(contexts)) and four.config.rotary
+
+
 def test_half_precision_checkpoints_become_float32(tmp_path, contexts):
     _, tensors = write_gpt2(tmp_path)
     rounded = {f"transformer.{n}": t.bfloat16() for n, t in tensors.items()}

@@ -109,6 +109,28 @@ def test_a_bridge_of_transformer_lens_4_runs_what_was_exported(bridge, tmp_path,
     torch.testing.assert_close(theirs.detach(), model(contexts), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"attn_only": True, "normalization_type": None},
+        {"attn_only": True, "normalization_type": "RMS", "positional_embedding_type": "rotary"},
+        {"attn_only": True, "attn_scores_soft_cap": 1.5, "output_logits_soft_cap": 2.0},
+        {"d_mlp": 20, "act_fn": "gelu_new", "n_key_value_heads": 2},
+        {"d_mlp": 20, "act_fn": "silu", "gated_mlp": True, "positional_embedding_type": "rotary"},
+    ],
+    ids=["bare", "rotary", "soft caps", "shared keys", "gated"],
+)
+def test_a_model_of_transformer_lens_4_keeps_its_logits(bridge, contexts, changed):
+    import transformer_lens.model_bridge.sources.native  # noqa: F401  which makes boot_native
+    from transformer_lens.config import TransformerBridgeConfig
+    from transformer_lens.model_bridge import TransformerBridge
+
+    sizes = {"n_layers": 2, "n_heads": 4, "d_model": 12, "d_head": 4, "n_ctx": 7, "d_vocab": 23}
+    original = randomised(TransformerBridge.boot_native(TransformerBridgeConfig(**sizes, **changed)))
+    ours = from_transformer_lens(original)(contexts)
+    close(ours - ours.mean(-1, keepdim=True), original(contexts))
+
+
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("safe", [True, False], ids=["safetensors", "bin"])
 def test_a_gpt2_of_transformers_keeps_its_logits(tmp_path, contexts, tied, safe):
