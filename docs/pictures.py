@@ -30,6 +30,7 @@ def findings(page: Page) -> None:
 def patterns(page: Page) -> None:
     """An induction head on a text in which a virtual head counts, or the last head of the deepest model."""
     section, heads = page.locator("#patterns"), page.locator("#patterns .thumbnails button")
+    section.locator(".controls option").first.wait_for(state="attached")  # the page makes this tool after it is ready
     section.locator(".controls select").first.select_option(deepest(page))
     heads.last.wait_for()
     texts = section.locator(".controls select").nth(1)

@@ -101,7 +101,7 @@ def test_the_card_of_a_head_has_the_numbers_of_the_tables(packed_two, hostile):
     assert [each["share"]["value"] for each in found] == pytest.approx(groups["share"].head(2).tolist(), abs=1e-4)
     ends = result.directed.ends.query("name == 'L1H1' and circuit == 'qk' and group == 1 and role == 'destination'")
     assert found[0]["reads"] == [rows["token_id"].tolist() for _, rows in ends.groupby("pole", sort=False)]
-    assert card["steps"] == [1, 2] and len(card["attention"]) == 5
+    assert card["steps"] == [1, 4, 9] and len(card["attention"]) == 5
 
 
 def test_corners_are_those_of_every_head_in_hundredths(packed_two, hostile):
