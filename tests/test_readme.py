@@ -46,6 +46,7 @@ def expected() -> dict[str, list[str]]:
             f"{two['prefix_matching_max']:.2f}", f"{one['prefix_matching_max']:.2f}",
         ],
         "two-terms": terms,
+        "two-rules": [f"{100 * two['rules'][name]:.0f}" for name in ("closest", "closest_null")],
         "superposition-phase": [f"{100 * MEASURED['superposition']['phase_agreement']:.1f}"],
         "dictionary-one": [
             f"{100 * kept['loss_recovered']:.0f}", f"{kept['l0']:.1f}", f"{100 * kept['token_mean_null']:.0f}",
