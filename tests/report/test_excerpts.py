@@ -66,3 +66,4 @@ def test_terms_are_explained_once_and_code_and_links_are_left_alone():
     assert said.count("<abbr") == 1 and f'<abbr title="{GLOSSARY["source"]}">source</abbr>' in said
     assert "<code>source</code>" in said and "&lt;b&gt;" in said
     assert f'<a href="{FRAMEWORK.address}">{FRAMEWORK.name}</a>' in said and "[x](javascript:1)" in said
+    assert "<abbr" not in _prose("It reads the source text of a package.")

@@ -262,7 +262,8 @@ def _html_context(context: Context) -> Markup:
 
 APART = re.compile(r"(`[^`]*`|\[[^\[\]]+\]\((?:https://|#)[^()\s]+\))")  # code and links, whole
 LINK = re.compile(r"\[([^\[\]]+)\]\(((?:https://|#)[^()\s]+)\)")
-TERMS = re.compile(rf"(?<![\w-])(?:{'|'.join(sorted(map(re.escape, GLOSSARY), key=len, reverse=True))})s?\b", re.I)
+NAMES = "|".join(sorted(map(re.escape, GLOSSARY), key=len, reverse=True))
+TERMS = re.compile(rf"(?<![\w-])(?!source text)(?:{NAMES})s?\b", re.I)  # which is no token
 MEANINGS = {term.lower(): meaning for term, meaning in GLOSSARY.items()}
 
 
