@@ -78,8 +78,8 @@ def account(study: Study) -> Section | None:
                 "Share of what the interactions of tokens add to the additive model that is recovered when so many "
                 "entries of QK and as many of OV are kept, or of one circuit, the other whole; on held-out text; bands "
                 "are two standard errors. What to see: how far orders by loss (blue, orange) lie above orders by "
-                "weight alone, which of them the entries that rows of the mined table use (diamonds) are near, and the null, "
-                "entries at random. Below zero so many entries are worse than none.",
+                "weight alone, which of them the entries that rows of the mined table use (diamonds) are near, and the "
+                "null, entries at random. Below zero so many entries are worse than none.",
                 draw_curve,
                 found.curve,
             )
