@@ -148,6 +148,7 @@ def test_rooms_import_only_rooms_below_them():
         "arithmetic",
         "errors",
         "progress",
+        "memory",
         "seals",
         "files",
         "tables",

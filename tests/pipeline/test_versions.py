@@ -152,7 +152,7 @@ def test_a_folder_as_remote_and_then_what_ci_runs(ask, project, tmp_path):
     write_gpt2(project.path / "imports" / "theirs", vocab_size=tokens, n_positions=16)
     params = project.params()
     params["models"] = {"one": params["models"]["one"], "3": {"corpus": "planted", "import": "imports/theirs"}}
-    params["features"]["models"] = {}
+    params["features"]["models"] = params["rules"]["models"] = {}
     project.write_params(params)
     for command in (
         ("add", "data/raw/notes"), ("add", "imports/theirs"), ("repro",),

@@ -239,7 +239,8 @@ def draw_rises(every: list[Followed], loss: pd.DataFrame) -> str:
         axes.axhline(0, color=GREY, lw=0.8)
         low = max(-1.0, min((float((each.value / each.value[-1]).min()) for each in named), default=0.0))
         axes.set(ylabel="share of what it is at the end", ylim=(low - 0.1, 1.6), xlabel="optimiser steps (logarithmic)")
-        axes.legend(fontsize=7, loc="upper left", ncols=2)
+        if named:
+            axes.legend(fontsize=7, loc="upper left", ncols=2)
         _steps(axes)
     return drawn.svg
 
