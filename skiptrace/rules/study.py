@@ -86,9 +86,8 @@ def predict(
     near = np.empty((len(receivers), len(rules), n))
     first = 0
     for part in windows.split(CONTEXTS):
-        x = model.normalise(model.residual(part[:, :-1])[:, 1:]).flatten(0, 1)
-        for rows in x.split(ROWS):
-            p = (rows @ model.W_U).softmax(-1)
+        for rows in model.residual(part[:, :-1])[:, 1:].flatten(0, 1).split(ROWS):
+            p = model.logits(rows).softmax(-1)
             last = first + len(rows)
             top[first:last] = p.argmax(-1).numpy()
             _compare(p.float().numpy(), [receiver[first:last] for receiver in receivers], rules, near)
