@@ -1,5 +1,6 @@
 """Rules of the corpus: slow twins with counters, streams of a known rule, and a model that is a table of bigrams."""
 
+import dataclasses
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -255,9 +256,11 @@ def test_of_a_table_of_bigrams_the_null_says_as_much_as_the_rule(make_model):
         assert np.isnan(mine.loc[MINED, "agrees"]) and mine.loc[MINED, "applies"] == 0
 
 
-def test_predictions_are_compared_where_they_are_exchanged_to(make_model):
-    """Against the distance by hand, of whole distributions, for a model of one layer."""
+@pytest.mark.parametrize("cap", [None, 0.3])
+def test_predictions_are_compared_where_they_are_exchanged_to(make_model, cap):
+    """Against the distance by hand, of whole distributions, for a model of one layer, its logits capped or not."""
     model = make_model(1).float()
+    model.config = dataclasses.replace(model.config, logits_soft_cap=cap)
     generator = np.random.default_rng(2)
     windows = spread_windows(generator.integers(0, 23, 90), 7, 13)
     here = places(windows.numpy())
