@@ -12,7 +12,6 @@ import torch
 
 from skiptrace.circuits.factored import Circuit, Head
 from skiptrace.config.mining import MiningParams
-from skiptrace.files import sha256
 from skiptrace.mining import skip_trigrams
 from skiptrace.mining.scan import Request, scan
 from skiptrace.mining.tables import LARGEST
@@ -48,7 +47,7 @@ def mine_head(
     """
     with _LOADING:
         transformer = loaded(Path(model))
-        files = tuple((path, sha256(Path(path))) for path in (vocabulary, followers) if path is not None)
+        files = tuple((path, _content(Path(path))) for path in (vocabulary, followers) if path is not None)
         words = _vocabulary(files, transformer.d_vocab)
     circuits = skip_trigrams.Circuits.of(transformer, head, offsets, device)
     at = {"layer": head[0], "head": head[1]}
@@ -104,16 +103,22 @@ _LOADING = threading.Lock()
 
 def loaded(folder: Path) -> Transformer:
     """The model in a folder, one copy of it for all that mine it in this process."""
-    return _model(str(folder.resolve()), sha256(folder / "model.safetensors"))
+    return _model(str(folder.resolve()), _content(folder / "model.safetensors"))
 
 
-# Workers stay alive between tasks; the hash keeps them from mining a model that has changed since.
+def _content(path: Path) -> tuple[int, ...]:
+    """What changes with a file's content, read in no time: each head asks, and weights take a second to hash."""
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+# Workers stay alive between tasks; the second argument keeps them from mining a model that has changed since.
 @functools.lru_cache(maxsize=1)
-def _model(folder: str, weights: str) -> Transformer:
+def _model(folder: str, content: tuple[int, ...]) -> Transformer:
     return checkpoint.load(Path(folder))
 
 
 @functools.lru_cache(maxsize=1)
-def _vocabulary(files: tuple[tuple[str, str], ...], d_vocab: int) -> Vocabulary:
+def _vocabulary(files: tuple[tuple[str, tuple[int, ...]], ...], d_vocab: int) -> Vocabulary:
     path, *followers = (Path(path) for path, _ in files)
     return load_vocabulary(path, d_vocab, *followers)

@@ -183,7 +183,7 @@ def expected(qk: Circuit, ov: Circuit, vocabulary: Vocabulary, params: MiningPar
             share = qk.transposed().rows(source).sub_(level).sigmoid_().sub_(average[source, None])
             return share.clamp_(min=0).mul_(common[source, None])
 
-        return Rule(_follow(gains, ov, pairs, vocabulary.spelled()[eligible], params), worth)
+        return Rule(_follow(gains, ov, pairs, vocabulary.spelled[eligible], params), worth)
 
     def gain(tile: Tensor, source: int, destination: int) -> None:
         rows, columns = slice(source, source + len(tile)), slice(destination, destination + tile.shape[1])

@@ -1,6 +1,7 @@
 """What mining knows of a token: its text, its frequency, and whether it may appear in a table."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,6 +64,7 @@ class Vocabulary:
         """The ids of the eligible tokens, ascending."""
         return self.eligible(min_count).nonzero().squeeze(1)
 
+    @cached_property
     def spelled(self) -> Bool[Tensor, " d_vocab"]:
         """True for tokens that have a letter or a digit, which white space and punctuation lack."""
         return torch.tensor([any(map(str.isalnum, text)) for text in self.token])
