@@ -17,6 +17,7 @@ import shlex
 import subprocess
 import sys
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec, TypeVar
@@ -39,7 +40,7 @@ class Cost(NamedTuple):
 
     seconds: float
     checks: float
-    count: int
+    times: int
 
     @property
     def share(self) -> float:
@@ -82,6 +83,7 @@ def run(stage: str, *options: str) -> Cost:
 
         return noted
 
+    zlib.crc32 = counted.of(zlib.crc32)  # parts of circuits compute theirs page by page
     # By whatever name other modules know them, as they import them only now.
     for module in (seals, files):
         for name in ("seal", "sealed", "intact", "verify", "sha256"):
@@ -121,7 +123,7 @@ def main() -> None:
         done = subprocess.run(asked, env=os.environ | ALONE, text=True, stdout=subprocess.PIPE, check=True)
         cost = Cost(*json.loads(done.stdout.splitlines()[-1]))
         print(
-            f"| `{name}` | {cost.seconds:.1f} s | {cost.count} | {cost.checks:.3f} s | {cost.share:.2%} |", flush=True
+            f"| `{name}` | {cost.seconds:.1f} s | {cost.times} | {cost.checks:.3f} s | {cost.share:.2%} |", flush=True
         )
 
 

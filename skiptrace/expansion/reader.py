@@ -14,7 +14,7 @@ from torch import Tensor
 
 from skiptrace.errors import InputError
 from skiptrace.expansion.layout import partition
-from skiptrace.expansion.parquet import CHUNKS, is_intact
+from skiptrace.expansion.parquet import CHUNKS, MAGIC, is_intact
 from skiptrace.seals import MARK, REMEDY, damaged, intact
 
 END = 512  # bytes at the end of a part among which the mark of its footer's checksum stands
@@ -86,6 +86,22 @@ def verify_part(path: Path) -> None:
         pass
 
 
+def is_whole(file: BinaryIO, path: Path) -> bool:
+    """Whether an open part has, byte for byte, what was written: the last bytes hold checksums of all before them."""
+    try:
+        footer, is_sealed = _footer(file, path)
+        checksums = _checksums(footer)
+        file.seek(0)
+        if not is_sealed or not checksums or file.read(len(MAGIC)) != MAGIC:
+            return False
+        for group in range(footer.num_row_groups):
+            for column in range(footer.num_columns):
+                _chunk(file, path, footer, checksums, group, column)
+    except (InputError, OSError, pa.ArrowException):
+        return False
+    return True
+
+
 def _read_part(path: Path) -> Iterator[Tile]:
     footer = _open(path)
     for group in range(footer.num_row_groups):
@@ -94,25 +110,29 @@ def _read_part(path: Path) -> Iterator[Tile]:
 
 
 def _open(path: Path) -> pq.FileMetaData:
-    """The footer of a part; it is compared with its checksum first, since a damaged one can abort the process."""
     try:
         with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(-min(size, END), os.SEEK_END)
-            end = file.read()
-            length = int.from_bytes(end[-8:-4], "little") + 8
-            file.seek(-min(size, length), os.SEEK_END)
-            if MARK in end and not intact(file.read()):
-                raise damaged(path)
-        return pq.read_metadata(path)
+            return _footer(file, path)[0]
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path}: not a readable part file ({error}); reproduce the expand stage") from None
+
+
+def _footer(file: BinaryIO, path: Path) -> tuple[pq.FileMetaData, bool]:
+    """The footer of a part, and whether it has a checksum; a damaged footer can abort the process that parses it."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(-min(size, END), os.SEEK_END)
+    end = file.read()
+    length = int.from_bytes(end[-8:-4], "little") + 8
+    file.seek(-min(size, length), os.SEEK_END)
+    if (is_sealed := MARK in end) and not intact(file.read()):
+        raise damaged(path)
+    return pq.read_metadata(file), is_sealed
 
 
 def _read_group(path: Path, footer: pq.FileMetaData, group: int) -> tuple[int, np.ndarray]:
     """The token id of the first row, and the rows `[rows, columns]` in half precision."""
     about = footer.row_group(group)
-    checksums = (footer.metadata or {}).get(CHUNKS.encode(), b"").decode()
+    checksums = _checksums(footer)
     if not checksums:
         return _read_group_of_others(path, group)
     with path.open("rb") as file:
@@ -122,6 +142,10 @@ def _read_group(path: Path, footer: pq.FileMetaData, group: int) -> tuple[int, n
     start = np.frombuffer(ids, "<i4", rows, len(ids) - 4 * rows)[0]
     matrix = np.frombuffer(values, "<f2", rows * columns, len(values) - 2 * rows * columns)
     return int(start), matrix.reshape(rows, columns)
+
+
+def _checksums(footer: pq.FileMetaData) -> str:
+    return (footer.metadata or {}).get(CHUNKS.encode(), b"").decode()
 
 
 def _chunk(file: BinaryIO, path: Path, footer: pq.FileMetaData, checksums: str, group: int, column: int) -> bytes:

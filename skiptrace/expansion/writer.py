@@ -1,7 +1,7 @@
 """Circuits expanded to Parquet, part by part, each by whichever worker is free.
 
-A part is finished when a note lies beside it: what it was made of, its size and its CRC-32. An expansion that is begun
-again keeps the parts whose notes are true of it and makes the others.
+A part is finished when a note lies beside it that says what it was made of. An expansion that is begun again keeps the
+parts whose notes are true of it and which agree with their own checksums, and makes the others.
 """
 
 import errno
@@ -10,10 +10,9 @@ import hashlib
 import json
 import shutil
 import uuid
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import fsspec
 import numpy as np
@@ -25,6 +24,7 @@ from skiptrace.devices import CPU
 from skiptrace.errors import InputError
 from skiptrace.expansion.layout import partition
 from skiptrace.expansion.parquet import Rows, Sink, Writer
+from skiptrace.expansion.reader import is_whole
 from skiptrace.models import checkpoint
 from skiptrace.models.transformer import Transformer
 from skiptrace.workers import side_by_side, source_hash
@@ -129,12 +129,10 @@ def write_part(
     try:
         files.makedirs(path.rpartition("/")[0], exist_ok=True)
         with files.open(temporary, "wb") as file:
-            checked = _Checked(file)
-            _fill(circuit, part, checked, params, how)
+            _fill(circuit, part, file, params, how)
         files.mv(temporary, path)
-        note = {"made_of": made_of, "bytes": checked.bytes, "crc32": checked.crc}
         with files.open(temporary, "wb") as file:
-            file.write(json.dumps(note).encode())
+            file.write(json.dumps({"made_of": made_of}).encode())
         files.mv(temporary, _note(path))
     except OSError as error:
         if error.errno in FULL:
@@ -173,29 +171,13 @@ def _refuse_what_half_cannot_hold(circuit: Circuit, low: torch.Tensor, high: tor
         raise InputError(f"{circuit.label}: an entry exceeds {LARGEST_HALF:.0f}, the largest half-precision number")
 
 
-class _Checked:
-    """A file that knows the CRC-32 and the number of the bytes written to it."""
-
-    def __init__(self, file: Any) -> None:
-        self.file, self.crc, self.bytes = file, 0, 0
-
-    def write(self, piece: bytes | memoryview, /) -> None:
-        self.crc = zlib.crc32(piece, self.crc)
-        self.bytes += len(piece)
-        self.file.write(piece)
-
-
 def _finished(files: fsspec.AbstractFileSystem, path: str, made_of: str) -> bool:
-    """Whether the part and its note are there, and the note is true: of these factors, this size, this checksum."""
+    """Whether the part is there as it was written, and its note says that it is of these factors."""
     try:
-        note = json.loads(files.cat_file(_note(path)))
-        if note["made_of"] != made_of or files.size(path) != note["bytes"]:
+        if json.loads(files.cat_file(_note(path)))["made_of"] != made_of:
             return False
-        crc = 0
         with files.open(path, "rb") as file:
-            while piece := file.read(2**22):
-                crc = zlib.crc32(piece, crc)
-        return bool(crc == note["crc32"])
+            return is_whole(file, Path(path))
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

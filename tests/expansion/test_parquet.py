@@ -19,7 +19,7 @@ from skiptrace.config.expansion import ExpansionParams
 from skiptrace.errors import InputError
 from skiptrace.expansion import writer
 from skiptrace.expansion.layout import partition
-from skiptrace.expansion.reader import Tiles, read_row
+from skiptrace.expansion.reader import Tiles, is_whole, read_row
 from skiptrace.expansion.writer import refuse_too_much, write
 from skiptrace.models import checkpoint
 
@@ -300,6 +300,24 @@ def test_finished_parts_are_kept_and_damaged_ones_made_again(make_model, tmp_pat
     assert contents(tmp_path) == whole
     again = {path for path, time in made(tmp_path).items() if time != before[path]}
     assert again == (set() if damage == "none" else {part.relative_to(tmp_path).as_posix()})
+
+
+def test_no_part_with_a_flipped_bit_is_whole(expanded):
+    part = expanded[1] / "part-00001.parquet"
+    content = part.read_bytes()
+
+    def is_kept(changed: bytes) -> bool:
+        part.write_bytes(changed)
+        with part.open("rb") as file:
+            return is_whole(file, part)
+
+    assert is_kept(content)
+    for at in [*range(4), *range(4, len(content), 7)]:
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << at % 8
+        assert not is_kept(flipped), at
+    for length in range(0, len(content), 50):
+        assert not is_kept(content[:length]), length
 
 
 @pytest.mark.parametrize("other", ["weights", "row_group_rows", "chunk_rows"])
