@@ -42,7 +42,9 @@ def bridge():
 def load_bridge(folder):
     """As docs/models.md has it."""
     text = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
-    (lines,) = re.findall(r"```python not-run\n(.*?boot_native.*?)```", text, re.DOTALL)
+    (lines,) = (
+        block for block in re.findall(r"```python not-run\n(.*?)```", text, re.DOTALL) if "boot_native" in block
+    )
     found = {}
     exec(lines.replace("folder = ", f"folder = {str(folder)!r} or "), found)
     return found["model"]
