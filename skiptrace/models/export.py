@@ -64,7 +64,9 @@ def only_plain(config: ModelConfig, library: str) -> None:
     if config.positional_embedding_type == "relative":
         more.append("positional_embedding_type")
     if more:
-        raise InputError(f"{more[0]}: models with it are not written for {library}; load the original there")
+        here = library == "TransformerLens" and config.imported_config is not None
+        instead = "export it --to transformers, which TransformerLens reads" if here else "load the original there"
+        raise InputError(f"{more[0]}: models with it are not written for {library}; {instead}")
 
 
 def _widened(name: str, tensor: Tensor) -> Tensor:

@@ -122,6 +122,10 @@ def of_tensors(content: dict[str, Any], tensors: Tensors, source: Source) -> Rea
         return Read(attention_only.read(content, tensors, source), attention_only.ARCHITECTURE)
     kind, read, *_ = TRANSFORMERS[family]
     kept = {k: v for k, v in content.items() if k not in kind.IRRELEVANT and k not in source.ignored}
+    inside = {key.partition(".")[2] for key in source.ignored if key.startswith(kind.INSIDE)}
+    for name, value in kept.items():
+        if inside and isinstance(value, dict):
+            kept[name] = {k: v for k, v in value.items() if k not in inside}
     return Read(read(content, tensors, source), family, kept)
 
 
