@@ -15,11 +15,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from skiptrace.circuits.factored import Head
-from skiptrace.circuits.paths import beginnings, path_name, paths
+from skiptrace.circuits.paths import beginnings, deepest, path_name, paths
 from skiptrace.errors import InputError
 from skiptrace.models.transformer import Block, Transformer
 
 POSITION, TOKEN = "position", "token"  # parts of the stream that no head wrote
+PAIRED = 512  # paths into a head of which every two are looked at
 
 
 class Part(NamedTuple):
@@ -74,24 +75,27 @@ def parts(
     """What each path writes into the stream as `layer` reads it, positions apart: they add up to what it reads.
 
     1/std of every layer norm is frozen at its value on the text; what MLPs and the biases of layers write begins paths
-    of its own. The layer after the last is the unembedding.
+    of its own. Where more than `PAIRED` paths lead to the layer, the longest are cut as `contributions` cuts them. The
+    layer after the last is the unembedding.
     """
     entered, pos = model.embed(tokens[None])
-    written, scales = beginnings(model, tokens, patterns)
+    starts = beginnings(model, tokens, patterns)
+    scales, deep = starts.scales, deepest(layer, model.n_heads, PAIRED)
+    whole = layer + 1 if deep == layer else deep
     itself, embedding = torch.eye(len(tokens)).to(entered), F.embedding(tokens, model.W_E)
     # Positions that stand in the stream are moved by heads with the token they stand at.
     found = [Part(TOKEN, itself, embedding * scales[layer])]
     if not model.config.rotary:  # which turn what others wrote
         found.insert(0, Part(POSITION, itself, pos + (entered[0] - embedding) * scales[layer]))
-    for path in paths(layer, model.n_heads):
+    for path in paths(layer, model.n_heads, deep):
         looks = itself
         for i, h in path:
             # What a head has written stands in normed dimensions alone, which share one factor at each place.
             looks = patterns[i][0, h] @ (looks * scales[i][:, :1] if looks is not itself else looks)
         if path:
             looks = looks * scales[layer][:, :1]
-        for begins, reader, values in written:
-            if reader > (path[0][0] if path else layer) or not (path or begins):
+        for begins, _, values in starts.of(path, layer, whole):
+            if not (path or begins):
                 continue
             carried = values * scales[path[0][0] if path else layer]
             for i, h in path:

@@ -9,6 +9,7 @@ from torch import Tensor
 from skiptrace.errors import InputError
 from skiptrace.files import atomic_folder, write_json, write_tensors
 from skiptrace.models.config import ModelConfig
+from skiptrace.models.formats import TRANSFORMERS
 from skiptrace.models.transformer import Transformer
 
 
@@ -64,7 +65,8 @@ def only_plain(config: ModelConfig, library: str) -> None:
     if config.positional_embedding_type == "relative":
         more.append("positional_embedding_type")
     if more:
-        here = library == "TransformerLens" and config.imported_config is not None
+        family = TRANSFORMERS.get(config.imported_from or "")
+        here = library == "TransformerLens" and family is not None and family.architecture is not None
         instead = "export it --to transformers, which TransformerLens reads" if here else "load the original there"
         raise InputError(f"{more[0]}: models with it are not written for {library}; {instead}")
 
