@@ -18,7 +18,10 @@ COMPARISON := reports/comparison
 # What `import skiptrace` offers, and the modules of what its functions take and give.
 API := skiptrace skiptrace.circuits.factored skiptrace.mining.vocabulary
 
-.PHONY: report verify pictures ci-report test attack referee check format docs api sbom bench bench-gpu setup clean help
+# What needs the libraries that others make models with.
+INTEROP := $(addprefix tests/models/test_,interop.py families.py export_transformers.py)
+
+.PHONY: report verify pictures ci-report test interop attack referee check format docs api sbom bench bench-gpu setup clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -47,6 +50,16 @@ ci-report: report  ## the report, and a comparison with BASE (origin/main): repo
 test: check  ## lint, types, tests
 	@echo "==> Running the tests"
 	@python -m pytest
+
+interop:  ## test imports and exports with TransformerLens 3 and 4, each in an environment of its own; about a gigabyte each
+	@for extra in interop interop-4; do \
+	  venv=.venv-$$extra; echo "==> Testing in $$venv"; \
+	  { test -x $$venv/bin/python || $(PYTHON) -m venv $$venv; } \
+	  && { $$venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r requirements-torch-cpu.lock \
+	       2> /dev/null || true; } \
+	  && $$venv/bin/python -m pip install -q --disable-pip-version-check -e ".[pipeline,dev,$$extra]" \
+	  && $$venv/bin/python -m pytest $(INTEROP) || exit 1; \
+	done
 
 attack: setup  ## attack with signals, kills, damage and odd inputs, and count what is noticed; hours on two cores
 	@python -m tests.attack

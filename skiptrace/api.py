@@ -299,10 +299,11 @@ def explain(
     and `source_logit` are the token that pushes most in its direction, how far back it stands, and its part. `tokens`
     are ids, the start token first; `output` is the id of the token to explain, the likeliest by default. Attention and
     the 1/std of layer norms are frozen at their values on these tokens, so that the paths add up to the logit; what an
-    MLP or the bias of a layer writes begins paths of its own, as in `MLP0 → L1H3`.
+    MLP or the bias of a layer writes begins paths of its own, as in `MLP0 → L1H3`. Of a deep model paths pass few heads
+    in turn, and the longest begin with the whole stream before their first head, as in `all before layer 7 → L7H3`.
 
     Raises:
-        InputError: there are no tokens, more than n_ctx, or ids beyond the vocabulary; or the model has too many paths.
+        InputError: there are no tokens, more than n_ctx, or ids beyond the vocabulary; or the model has too many heads.
     """
     ids = _context(model, vocabulary, tokens, output, against)
     with torch.no_grad():

@@ -15,11 +15,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from skiptrace.circuits.factored import Head
-from skiptrace.circuits.paths import beginnings, path_name, paths
+from skiptrace.circuits.paths import beginnings, deepest, path_name, paths
 from skiptrace.errors import InputError
 from skiptrace.models.transformer import Block, Transformer
 
 POSITION, TOKEN = "position", "token"  # parts of the stream that no head wrote
+PAIRED = 160  # paths into a head of which every two are looked at
 
 
 class Part(NamedTuple):
@@ -70,28 +71,32 @@ def parts(
     tokens: Int[Tensor, " ctx"],
     patterns: list[Float[Tensor, "batch n_heads ctx ctx"]],
     layer: int,
+    most: int | None = None,
 ) -> list[Part]:
     """What each path writes into the stream as `layer` reads it, positions apart: they add up to what it reads.
 
     1/std of every layer norm is frozen at its value on the text; what MLPs and the biases of layers write begins paths
-    of its own. The layer after the last is the unembedding.
+    of its own. Where more than `most` paths lead to the layer, `PAIRED` by default, the longest are cut as those of
+    `contributions` are. The layer after the last is the unembedding.
     """
     entered, pos = model.embed(tokens[None])
-    written, scales = beginnings(model, tokens, patterns)
+    starts = beginnings(model, tokens, patterns)
+    scales, deep = starts.scales, deepest(layer, model.n_heads, PAIRED if most is None else most)
+    whole = layer + 1 if deep == layer else deep
     itself, embedding = torch.eye(len(tokens)).to(entered), F.embedding(tokens, model.W_E)
     # Positions that stand in the stream are moved by heads with the token they stand at.
     found = [Part(TOKEN, itself, embedding * scales[layer])]
     if not model.config.rotary:  # which turn what others wrote
         found.insert(0, Part(POSITION, itself, pos + (entered[0] - embedding) * scales[layer]))
-    for path in paths(layer, model.n_heads):
+    for path in paths(layer, model.n_heads, deep):
         looks = itself
         for i, h in path:
             # What a head has written stands in normed dimensions alone, which share one factor at each place.
             looks = patterns[i][0, h] @ (looks * scales[i][:, :1] if looks is not itself else looks)
         if path:
             looks = looks * scales[layer][:, :1]
-        for begins, reader, values in written:
-            if reader > (path[0][0] if path else layer) or not (path or begins):
+        for begins, _, values in starts.of(path, layer, whole):
+            if not (path or begins):
                 continue
             carried = values * scales[path[0][0] if path else layer]
             for i, h in path:
@@ -101,25 +106,31 @@ def parts(
 
 
 @torch.no_grad()
-def score_terms(model: Transformer, written: list[Part], head: Head) -> Float[Tensor, "parts parts ctx ctx"]:
-    """What every two parts add to every attention score of a head, the destination's part first: s_ij = Σ_a Σ_b.
+def score_terms(
+    model: Transformer, written: list[Part], head: Head, rows: slice = slice(None)
+) -> Float[Tensor, "parts parts rows ctx"]:
+    """What every two parts add to the attention scores of a head, the destination's part first: s_ij = Σ_a Σ_b.
 
-    Sources behind a destination are among them, which the head does not see.
+    `rows` are the destinations, all by default. Sources behind a destination are among the columns, which the head does
+    not see.
     """
-    layer, found = model.blocks[head[0]], _uncapped(model, written, head)
+    layer, found = model.blocks[head[0]], _uncapped(model, written, head, rows)
     if layer.soft_cap is not None:
         found *= _capped_share(layer, found.sum((0, 1)))
     if layer.distance_bias is not None:  # what relative positions add, with the part of positions, which comes first
-        found[0, 0] += layer.biased(found.new_zeros(layer.n_heads, *found.shape[2:]))[head[1]]
+        ctx = found.shape[-1]
+        found[0, 0] += layer.biased(found.new_zeros(layer.n_heads, ctx, ctx))[head[1]][rows]
     return found
 
 
-def _uncapped(model: Transformer, written: list[Part], head: Head) -> Float[Tensor, "parts parts ctx ctx"]:
+def _uncapped(
+    model: Transformer, written: list[Part], head: Head, rows: slice
+) -> Float[Tensor, "parts parts rows ctx"]:
     layer, (asks, answers) = model.blocks[head[0]], _sides(model, written, head)
     queries = torch.stack([part.looks @ (part.carried @ asks.weight) for part in written])
     keys = torch.stack([part.looks @ (part.carried @ answers.weight) for part in written])
-    turned = (layer.turned(each * side.scale) for each, side in ((queries, asks), (keys, answers)))
-    return torch.einsum("aid,bjd->abij", *turned)
+    queries, keys = (layer.turned(each * side.scale) for each, side in ((queries, asks), (keys, answers)))
+    return torch.einsum("aid,bjd->abij", queries[:, rows], keys)
 
 
 def _capped_share(layer: Block, scores: Float[Tensor, "*cells"]) -> Float[Tensor, "*cells"]:
@@ -181,12 +192,13 @@ def explain_attention(
         raise InputError(f"L{layer}H{place}: sees the last {weights.window} tokens, none {destination - attended} back")
     written = parts(model, here, patterns, layer)
     asks, answers = _sides(model, written, head)
-    each = score_terms(model, written, head)[:, :, destination]
+    only = slice(destination, destination + 1)
+    each = score_terms(model, written, head, only)[:, :, 0]
     total, above = each.sum((0, 1))[seen], each[..., attended] - each[..., seen].mean(-1)
     mean = total.mean()
     shrunk = torch.ones(())
     if weights.soft_cap is not None:
-        bare = _uncapped(model, written, head)[:, :, destination, attended].sum()
+        bare = _uncapped(model, written, head, only)[:, :, 0, attended].sum()
         shrunk = _capped_share(weights, bare)
     terms = []
     for a, at_destination in enumerate(written):

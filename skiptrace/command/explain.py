@@ -17,6 +17,7 @@ from torch import Tensor
 from skiptrace import api
 from skiptrace.circuits.attention import POSITION, TOKEN, Term, explain_attention
 from skiptrace.circuits.factored import head_name, heads
+from skiptrace.circuits.paths import MOST, deepest
 from skiptrace.command.models import Studied, open_model, token_id
 from skiptrace.command.output import Form, console, print_csv, print_json, table, token
 from skiptrace.errors import InputError
@@ -75,10 +76,16 @@ def answer(text: str, model: str, out: str | None, against: str | None, most: in
             made.add_row(path, f"{logit:+.3f}", token(source), str(back), f"{part:+.3f}")
         console().print(made)
         frozen = "; 1/std of layer norm is frozen at its values on this text" if studied.model.norm is not None else ""
+        deep = deepest(studied.model.n_layers, studied.model.n_heads, MOST)
+        cut = (
+            f"; no path passes more than {deep} of its heads in turn, and the longest begin with all before them"
+            if deep < studied.model.n_layers
+            else ""
+        )
         less = "the mean logit" if than is None else f"that of {visible(than)}"
         typer.echo(
             f"p(next) = {probability:.3f}. Paths: {len(rows)}, which add up to {total:+.3f}, the logit less {less}; "
-            f"those that lower it come last{frozen}."
+            f"those that lower it come last{frozen}{cut}."
         )
 
 

@@ -35,6 +35,7 @@ class Format(StrEnum):
 
     transformer_lens = "transformer-lens"
     transformer_lens_4 = "transformer-lens-4"
+    transformers = "transformers"
 
 
 def top(

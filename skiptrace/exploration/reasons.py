@@ -39,7 +39,7 @@ def reasons(model: Transformer, texts: list[list[int]]) -> tuple[pd.DataFrame, p
                 scores.append(rows)
         if path_count(model.n_layers, model.n_heads) <= LISTED:
             guessed = model(tokens[None])[0].argmax(-1)
-            written = parts(model, tokens, patterns, model.n_layers)
+            written = parts(model, tokens, patterns, model.n_layers, LISTED)
             guesses += [{"text": number} | row for row in _paths(model, written, guessed)]
     return SCORE_TERMS.frame(scores), GUESS_PATHS.frame(guesses)
 

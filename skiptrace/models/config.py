@@ -1,6 +1,6 @@
 """What a model is built from, and what config.json holds of it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -21,8 +21,9 @@ class ModelConfig:
     """What config.json holds: the shape of a model and the conventions it follows.
 
     The second half is written of imported models alone. `d_normed` dimensions go through layer norm, what
-    is left of it being `RMSPre`, with `eps`; `processing` says what was done to the weights, `approximate`
-    what circuits leave out. Blocks have a constant b_O unless the model is `linear`.
+    is left of it being `RMSPre`, with `eps`; `imported_config` are the keys of a config of transformers that matter,
+    `processing` says what was done to the weights, `approximate` what circuits leave out. Blocks have a constant b_O
+    unless the model is `linear`.
 
     `rotary_frequencies` are the angles in radians per place of the planes that queries and keys are turned in: plane i
     of n is spanned by dimensions i and n + i of a head. `attention_windows` say for every layer how many tokens up to
@@ -63,6 +64,7 @@ class ModelConfig:
     embedding: Embedding = "token"
     norm_scales: list[float] | None = None
     imported_from: str | None = None
+    imported_config: dict[str, Any] | None = None
     d_model_imported: Size | None = None
     processing: list[str] | None = None
     approximate: list[str] | None = None

@@ -9,6 +9,7 @@ from torch import Tensor
 from skiptrace.errors import InputError
 from skiptrace.files import atomic_folder, write_json, write_tensors
 from skiptrace.models.config import ModelConfig
+from skiptrace.models.formats import TRANSFORMERS
 from skiptrace.models.transformer import Transformer
 
 
@@ -25,6 +26,28 @@ def to_transformer_lens(model: Transformer, folder: Path, *, standard: bool = Fa
             and keys, soft caps, sinks, or MLPs that are gated or beside the heads.
     """
     config = model.config
+    only_plain(config, "TransformerLens")
+    width = config.d_model_imported or config.d_model
+    if config.d_model - width > 1:
+        raise InputError("positions that layer norm does not touch have no place in TransformerLens: not exported")
+    state, content = _state(model, width), _config(config, width)
+    if standard and content["positional_embedding_type"] == "shortformer":
+        if config.normalization_type is not None:
+            raise InputError("TransformerLens 4 has no shortformer positions beside a layer norm: not exported")
+        state = {name: _widened(name, tensor) for name, tensor in state.items()}
+        content |= {"d_model": 2 * width, "positional_embedding_type": "standard"}
+    with atomic_folder(folder) as partial:
+        write_tensors(partial / "model.safetensors", {n: t.detach().clone().contiguous() for n, t in state.items()})
+        write_json(partial / "config.json", content)
+
+
+def only_plain(config: ModelConfig, library: str) -> None:
+    """Do nothing for a model of parts that GPT-2 has too.
+
+    Raises:
+        InputError: its positions are rotary or relative, or it has windows, norms of queries and keys, soft caps,
+            sinks, or MLPs that are gated or beside the heads; names the key.
+    """
     more = [
         name
         for name in (
@@ -42,19 +65,10 @@ def to_transformer_lens(model: Transformer, folder: Path, *, standard: bool = Fa
     if config.positional_embedding_type == "relative":
         more.append("positional_embedding_type")
     if more:
-        raise InputError(f"{more[0]}: models with it are not written for TransformerLens; load the original there")
-    width = config.d_model_imported or config.d_model
-    if config.d_model - width > 1:
-        raise InputError("positions that layer norm does not touch have no place in TransformerLens: not exported")
-    state, content = _state(model, width), _config(config, width)
-    if standard and content["positional_embedding_type"] == "shortformer":
-        if config.normalization_type is not None:
-            raise InputError("TransformerLens 4 has no shortformer positions beside a layer norm: not exported")
-        state = {name: _widened(name, tensor) for name, tensor in state.items()}
-        content |= {"d_model": 2 * width, "positional_embedding_type": "standard"}
-    with atomic_folder(folder) as partial:
-        write_tensors(partial / "model.safetensors", {n: t.detach().clone().contiguous() for n, t in state.items()})
-        write_json(partial / "config.json", content)
+        family = TRANSFORMERS.get(config.imported_from or "")
+        here = library == "TransformerLens" and family is not None and family.architecture is not None
+        instead = "export it --to transformers, which TransformerLens reads" if here else "load the original there"
+        raise InputError(f"{more[0]}: models with it are not written for {library}; {instead}")
 
 
 def _widened(name: str, tensor: Tensor) -> Tensor:

@@ -29,7 +29,8 @@ class Foreign(BaseModel):
     """The keys of a config.json that say what a model computes, in the format of one library.
 
     `IRRELEVANT` are the keys that the format has besides, each with the reason why it does not matter; `OTHERWISE` are
-    keys under another name, as older files have them; `WHY` is what is said of values that cannot be imported.
+    keys under another name, as older files have them; `WHY` is what is said of values that cannot be imported. `INSIDE`
+    are the mappings that have a format of their own, each with the dot behind its name.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -37,13 +38,24 @@ class Foreign(BaseModel):
     IRRELEVANT: ClassVar[Mapping[str, str]] = {}
     OTHERWISE: ClassVar[Mapping[str, str]] = {}
     WHY: ClassVar[Mapping[str, str]] = {}
+    INSIDE: ClassVar[tuple[str, ...]] = ()
 
 
 class Source(NamedTuple):
-    """Where a config comes from, for errors, and the keys of it that the user declares irrelevant."""
+    """Where a config comes from, for errors, and the keys of it that the user declares irrelevant.
+
+    Those of a mapping in it, `within`, are declared with its name and a dot before them.
+    """
 
     said: Path | str
     ignored: tuple[str, ...] = ()
+    within: str = ""
+
+    def inside(self, name: str) -> "Source":
+        """That of a mapping in this config."""
+        start = f"{name}."
+        ignored = tuple(key.removeprefix(start) for key in self.ignored if key.startswith(start))
+        return Source(f"{self.said}: {name}", ignored, start)
 
 
 F = TypeVar("F", bound=Foreign)
@@ -60,7 +72,7 @@ def check(kind: type[F], content: Mapping[str, Any], source: Source) -> F:
     Raises:
         InputError: a key is unknown, missing, given under two names, or has a value that cannot be imported; names it.
     """
-    unheard = [key for key in source.ignored if key not in content]
+    unheard = [key for key in source.ignored if key not in content and not key.startswith(kind.INSIDE)]
     if unheard:
         raise InputError(f"{source.said}: {unheard[0]}: in `ignored`, but not in the config; take it out")
     kept: dict[str, Any] = {}
@@ -82,7 +94,7 @@ def check(kind: type[F], content: Mapping[str, Any], source: Source) -> F:
         if first["type"] == "extra_forbidden":
             raise InputError(
                 f"{source.said}: {key}: unknown key, which may change what the model computes; if it does not, "
-                "list it in `ignored` beside the import"
+                f"list {f'{source.within}{key}' if source.within else 'it'} in `ignored` beside the import"
             ) from None
         said = "" if first["type"] == "missing" else f", got {first['input']!r}"
         raise InputError(f"{source.said}: {key}: {kind.WHY.get(name, first['msg'])}{said}") from None

@@ -8,19 +8,33 @@ from typing import Any, NamedTuple
 from skiptrace.errors import InputError
 from skiptrace.files import read_json
 from skiptrace.models import attention_only, bloom, gpt2, gpt_neo, gpt_neox, llama, mpt, opt, transformer_lens
-from skiptrace.models.foreign import Source, because
+from skiptrace.models.foreign import Foreign, Source, because
 from skiptrace.models.original import Original
 from skiptrace.models.tensors import Tensors, find
 
 Reader = Callable[[dict[str, Any], Tensors, Source], Original]
-TRANSFORMERS: dict[str, Reader] = {  # by model_type
-    "bloom": bloom.read,
-    "gpt2": gpt2.read,
-    "gpt_neo": gpt_neo.read,
-    "gpt_neox": gpt_neox.read,
-    "mpt": mpt.read,
-    "opt": opt.read,
-    **dict.fromkeys(llama.FAMILIES, llama.read),
+
+
+class Family(NamedTuple):
+    """A family of transformers: its config, its reader, and, where models are written in its format, the class there.
+
+    `reach` are the keys that say how many positions there are.
+    """
+
+    config: type[Foreign]
+    read: Reader
+    architecture: str | None = None
+    reach: tuple[str, ...] = ("max_position_embeddings",)
+
+
+TRANSFORMERS: dict[str, Family] = {  # by model_type
+    "bloom": Family(bloom.BloomConfig, bloom.read),
+    "gpt2": Family(gpt2.GPT2Config, gpt2.read, "GPT2LMHeadModel", ("n_positions", "n_ctx")),
+    "gpt_neo": Family(gpt_neo.GPTNeoConfig, gpt_neo.read, "GPTNeoForCausalLM"),
+    "gpt_neox": Family(gpt_neox.GPTNeoXConfig, gpt_neox.read, "GPTNeoXForCausalLM"),
+    "mpt": Family(mpt.MPTConfig, mpt.read),
+    "opt": Family(opt.OPTConfig, opt.read, "OPTForCausalLM"),
+    **{name: Family(kind, llama.read, f"{name.title()}ForCausalLM") for name, kind in llama.FAMILIES.items()},
 }
 TRANSFORMER_LENS = "transformer-lens"
 ENCODER = "every layer reads an encoder, so that no circuit leads from the tokens of a text to its logits"
@@ -44,10 +58,11 @@ KNOWN: dict[str, dict[str, Any]] = {
 
 
 class Read(NamedTuple):
-    """A checkpoint as it was trained, and the name of its format."""
+    """A checkpoint as it was trained, the name of its format, and the keys of its config that matter."""
 
     original: Original
     format: str
+    config: dict[str, Any] | None = None
 
 
 def read(path: Path, config: Mapping[str, Any] | str | None = None, ignored: tuple[str, ...] = ()) -> Read:
@@ -105,7 +120,13 @@ def of_tensors(content: dict[str, Any], tensors: Tensors, source: Source) -> Rea
         raise InputError(f"{source.said}: model_type: {family!r} cannot be imported; of transformers, {known} can")
     if content.get("architectures") == [attention_only.ARCHITECTURE]:
         return Read(attention_only.read(content, tensors, source), attention_only.ARCHITECTURE)
-    return Read(TRANSFORMERS[family](content, tensors, source), family)
+    kind, read, *_ = TRANSFORMERS[family]
+    kept = {k: v for k, v in content.items() if k not in kind.IRRELEVANT and k not in source.ignored}
+    inside = {key.partition(".")[2] for key in source.ignored if key.startswith(kind.INSIDE)}
+    for name, value in kept.items():
+        if inside and isinstance(value, dict):
+            kept[name] = {k: v for k, v in value.items() if k not in inside}
+    return Read(read(content, tensors, source), family, kept)
 
 
 def plain(content: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from skiptrace.models.foreign import Count, Foreign, Size, Source, activation, because, check, enough, layer_norm
-from skiptrace.models.huggingface import GENERAL, bias, divides, heads_of, mlp, nowhere, original, output, rope
+from skiptrace.models.huggingface import GENERAL, ROPE, bias, divides, heads_of, mlp, nowhere, original, output, rope
 from skiptrace.models.original import Original, OriginalLayer
 from skiptrace.models.tensors import Tensors
 
@@ -34,6 +34,7 @@ class GPTNeoXConfig(Foreign):
     tie_word_embeddings: bool = False
     is_encoder_decoder: Literal[False] = False
 
+    INSIDE: ClassVar = (f"{ROPE}.",)
     OTHERWISE: ClassVar = {"rotary_pct": "partial_rotary_factor", "rotary_emb_base": "rope_theta"}
     IRRELEVANT: ClassVar = GENERAL | because("dropout, of training alone", "attention_dropout hidden_dropout")
 

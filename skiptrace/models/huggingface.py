@@ -14,6 +14,7 @@ from skiptrace.models.original import LayerNorm, Original, OriginalLayer, Origin
 from skiptrace.models.tensors import Tensors
 
 Positive = Annotated[float, Field(gt=0)]
+ROPE = "rope"  # what errors call the angles, whatever the mapping that a config has them in
 
 # What every config of transformers has, whatever the model.
 GENERAL: dict[str, str] = (
@@ -95,7 +96,7 @@ def rope(config: Foreign, usual: dict[str, float], source: Source) -> Rope:
             if found.get(key, value) != value:
                 raise InputError(f"{source.said}: {name}.{key} and {key} contradict each other; remove one")
             found[key] = value
-    return check(Rope, usual | found, Source(f"{source.said}: rope"))
+    return check(Rope, usual | found, source.inside(ROPE))
 
 
 def heads_of(weight: Tensor, heads: int) -> Tensor:

@@ -63,6 +63,7 @@ def folded(read: formats.Read, n_ctx: int | None, bos_id: int, said: Path | str)
     model.config = replace(
         model.config,
         imported_from=read.format,
+        imported_config=read.config,
         d_model_imported=d_model,
         processing=processing,
         approximate=approximate,

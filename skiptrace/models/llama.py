@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skiptrace.errors import InputError
 from skiptrace.models.foreign import Count, Foreign, Size, Source, activation, because, check, enough
-from skiptrace.models.huggingface import GENERAL, bias, divides, heads_of, nowhere, rope, unembedding
+from skiptrace.models.huggingface import GENERAL, ROPE, bias, divides, heads_of, nowhere, rope, unembedding
 from skiptrace.models.original import LayerNorm, Original, OriginalLayer, OriginalMLP
 from skiptrace.models.tensors import Tensors
 
@@ -42,6 +42,7 @@ class LlamaConfig(Foreign):
     is_encoder_decoder: Literal[False] = False
     pruned_heads: dict[str, list[int]] = Field({}, max_length=0)
 
+    INSIDE: ClassVar = (f"{ROPE}.",)
     IRRELEVANT: ClassVar = (
         GENERAL
         | because("dropout, of training alone", "attention_dropout")

@@ -50,6 +50,7 @@ class MPTConfig(Foreign):
     tie_word_embeddings: bool = True
     is_encoder_decoder: Literal[False] = False
 
+    INSIDE: ClassVar = ("attn_config.",)
     OTHERWISE: ClassVar = {"hidden_size": "d_model", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads"}
     IRRELEVANT: ClassVar = (
         GENERAL
@@ -66,7 +67,7 @@ def read(content: dict[str, Any], tensors: Tensors, source: Source) -> Original:
         InputError: a key of its config or a tensor is not as it has to be; names it.
     """
     c = check(MPTConfig, content, source)
-    how = check(MPTAttention, c.attn_config, Source(f"{source.said}: attn_config"))
+    how = check(MPTAttention, c.attn_config, source.inside("attn_config"))
     enough(tensors, c.n_layers, source)
     divides(source, "n_heads", c.n_heads, c.d_model, "d_model")
     d, before = c.d_model, "transformer." if "transformer.wte.weight" in tensors else ""

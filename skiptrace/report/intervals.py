@@ -12,7 +12,7 @@ def decimals(low: float, high: float) -> int:
         return 3
     first = math.floor(math.log10(half))
     leading = round(half / 10**first, 6)
-    return min(6, max(0, -first + (leading < 2)))
+    return min(6, max(0, -first + int(leading < 2)))
 
 
 def bracketed(value: float, low: float, high: float, unit: str = "") -> str:

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from skiptrace.circuits import attention
 from skiptrace.circuits.attention import POSITION, TOKEN, explain_attention, parts
 from skiptrace.errors import InputError
 from skiptrace.models.config import ModelConfig
@@ -10,7 +11,7 @@ from skiptrace.models.transformer import Transformer
 
 
 @pytest.mark.parametrize("standard", [False, True])
-def test_the_parts_of_the_stream_add_up_to_it(make_model, tokens, standard):
+def test_the_parts_of_the_stream_add_up_to_it(make_model, tokens, monkeypatch, standard):
     model = make_model(3)
     model.standard_positions = standard
     ids = tokens[0]
@@ -19,6 +20,12 @@ def test_the_parts_of_the_stream_add_up_to_it(make_model, tokens, standard):
         x = block.add(x, block.head_outputs(x, pattern).sum(1))
     found = parts(model, ids, patterns, layer=2)
     assert len(found) == 1 + (1 + model.n_heads) ** 2
+    torch.testing.assert_close(sum(p.looks @ p.carried for p in found), (x + pos)[0], rtol=0, atol=1e-10)
+    # Where more paths lead there than are paired, the longest begin with the whole stream.
+    monkeypatch.setattr(attention, "PAIRED", (1 + model.n_heads) ** 2 - 1)
+    found = parts(model, ids, patterns, layer=2)
+    assert [p.name for p in found][-3:] == [f"all before layer 1 → L1H{head}" for head in range(3)]
+    assert len(found) == 2 + 2 * model.n_heads
     torch.testing.assert_close(sum(p.looks @ p.carried for p in found), (x + pos)[0], rtol=0, atol=1e-10)
 
 
@@ -52,8 +59,12 @@ def test_with_layer_norm_frozen_the_parts_add_up_to_what_a_layer_and_the_unembed
     assert math.exp(sum(t.above for t in why.terms) - why.normaliser) == pytest.approx(why.attention)
 
 
+@pytest.mark.parametrize("paired", [12, 512])
 @pytest.mark.parametrize(("n_layers", "head"), [(1, (0, 2)), (2, (1, 1)), (3, (2, 0))])
-def test_terms_add_up_to_the_score_and_to_the_share_of_attention(make_model, tokens, n_layers, head):
+def test_terms_add_up_to_the_score_and_to_the_share_of_attention(
+    make_model, tokens, monkeypatch, n_layers, head, paired
+):
+    monkeypatch.setattr(attention, "PAIRED", paired)
     model, ids = make_model(n_layers), tokens[1]
     found = explain_attention(model, ids, head, destination=5, source=3, most=10_000)
     pattern = model.patterns(ids[None])[head[0]][0, head[1]]

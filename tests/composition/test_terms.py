@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from skiptrace.circuits import paths as circuit_paths
 from skiptrace.circuits.paths import contributions, label, path_logits, path_pattern, paths
 from skiptrace.circuits.scores import score_heads
 from skiptrace.composition import examples, study
@@ -91,6 +92,30 @@ def test_contributions_are_paths_and_add_up_to_the_centred_logit(make_model, tok
     assert sum(c.logit for c in found) == pytest.approx((logits[out] - logits.mean()).item(), abs=1e-9)
     direct = next(c for c in found if c.path == ())
     assert direct.source == position and direct.source_logit == pytest.approx(direct.logit)
+
+
+@pytest.mark.parametrize(("most", "deep"), [(9, 0), (10, 1), (36, 1), (37, 2), (63, 2), (64, 3)])
+def test_of_deep_models_the_longest_paths_begin_with_the_whole_stream(make_model, tokens, monkeypatch, most, deep):
+    model = make_model(3)  # 1 + 3 · 3 + 3 · 9 + 27 paths
+    monkeypatch.setattr(circuit_paths, "MOST", most)
+    assert circuit_paths.deepest(3, 3, most) == deep
+    text, position, out = tokens[1], 5, 17
+    if not deep:
+        with pytest.raises(InputError, match="3 layers of 3 heads have 64 paths"):
+            contributions(model, text, position, out)
+        return
+    found = contributions(model, text, position, out)
+    assert len(found) == {1: 10, 2: 37, 3: 64}[deep] and max(len(c.path) for c in found) == deep
+    logits = model(text[None])[0, position]
+    assert sum(c.logit for c in found) == pytest.approx((logits[out] - logits.mean()).item(), abs=1e-9)
+    # What goes through the last head alone, whatever it read, is what that head writes there.
+    patterns, (x, _) = model.patterns(text[None]), model.embed(text[None])
+    for layer in (0, 1):
+        x = x + model.blocks[layer].head_outputs(x, patterns[layer]).sum(1)
+    written = model.blocks[2].head_outputs(x, patterns[2])[0, 1, position] @ (model.W_U[:, out] - model.W_U.mean(1))
+    through = sum(c.logit for c in found if c.path[-1:] == ((2, 1),))
+    assert through == pytest.approx(written.item(), abs=1e-9)
+    assert [c.name for c in found if c.path == ((2, 1),)] == (["all before layer 2 → L2H1"] if deep == 1 else ["L2H1"])
 
 
 def test_the_source_of_a_contribution_is_where_the_head_copies_from(wired):

@@ -158,6 +158,28 @@ def test_no_key_is_ignored_in_silence(tmp_path, case):
         import_model(write(tmp_path, case, clip_everything=None), None, 0)
 
 
+@pytest.mark.parametrize(
+    ("case", "mapping", "said"),
+    [
+        ("llama", "rope_parameters", "rope"),
+        ("gpt_neox", "rope_parameters", "rope"),
+        ("mpt", "attn_config", "attn_config"),
+    ],
+)
+def test_a_key_of_a_mapping_in_a_config_is_declared_irrelevant_as_its_error_says(tmp_path, case, mapping, said):
+    given = (EXPECTED[case]["config"].get(mapping) or {}) | {"of_mine": 1}
+    folder = write(tmp_path, case, **{mapping: given})
+    with pytest.raises(InputError, match=rf"{said}: of_mine: unknown key, .* list {said}\.of_mine in `ignored`"):
+        import_model(folder, None, 0)
+    model = import_model(folder, None, 0, ignored=(f"{said}.of_mine",))
+    close(model, case)
+    assert "of_mine" not in model.config.imported_config[mapping]
+    with pytest.raises(InputError, match=rf"{said}: of_you: in `ignored`, but not in the config"):
+        import_model(folder, None, 0, ignored=(f"{said}.of_mine", f"{said}.of_you"))
+    with pytest.raises(InputError, match=r"json: other\.of_mine: in `ignored`, but not in the config"):
+        import_model(folder, None, 0, ignored=("other.of_mine",))
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_tensor_without_a_place_is_refused(tmp_path, case):
     with pytest.raises(InputError, match=r"tensor model\.gate\.sink has no place"):

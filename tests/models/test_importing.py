@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from skiptrace.circuits import paths as circuit_paths
 from skiptrace.circuits.attention import explain_attention
 from skiptrace.circuits.factored import qk
 from skiptrace.circuits.paths import contributions
@@ -92,13 +93,22 @@ def test_b_Q_stays_in_QK_up_to_a_constant_of_each_destination(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [None, "LN", "gpt2"])
-def test_the_paths_of_an_imported_model_add_up_to_its_logits_with_layer_norm_frozen(tmp_path, contexts, kind):
+def test_the_paths_of_an_imported_model_add_up_to_its_logits_with_layer_norm_frozen(
+    tmp_path, contexts, monkeypatch, kind
+):
     _ = write_gpt2(tmp_path) if kind == "gpt2" else write_lens(tmp_path, normalization_type=kind)
     model = import_model(tmp_path, None, 0)
     found = contributions(model, contexts[0], 4, out=9)
     assert sum(c.logit for c in found) == pytest.approx(centred(model(contexts))[0, 4, 9].item(), abs=1e-4)
     begins = {c.name.partition(" → ")[0] for c in found}
     assert ("MLP0" in begins, "b_O of layer 0" in begins) == (kind == "gpt2", kind is not None)
+    # Cut short as those of deep models are, at the prediction.
+    monkeypatch.setattr(circuit_paths, "MOST", 15)
+    short = contributions(model, contexts[0], 4, out=9)
+    assert sum(c.logit for c in short) == pytest.approx(centred(model(contexts))[0, 4, 9].item(), abs=1e-4)
+    assert {c.name for c in short if len(c.path) == 1 and c.path[0][0]} == {
+        f"all before layer 1 → L1H{head}" for head in range(3)
+    }
     # The direct path by hand: the embedding of the last token, divided by the standard deviation of the final stream.
     direct = next(c for c in found if c.name == "direct")
     towards = model.W_U[:, 9] - model.W_U.mean(1)

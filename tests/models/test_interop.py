@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer, models
 
 from skiptrace.models.export import to_transformer_lens
+from skiptrace.models.export_transformers import to_transformers
 from skiptrace.models.importing import from_transformer_lens, from_transformers, import_model
 
 LENS = {"n_layers": 2, "n_heads": 3, "d_model": 10, "d_head": 4, "n_ctx": 7, "d_vocab": 23, "attn_only": True}
@@ -40,7 +42,9 @@ def bridge():
 def load_bridge(folder):
     """As docs/models.md has it."""
     text = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
-    (lines,) = re.findall(r"```python not-run\n(.*?boot_native.*?)```", text, re.DOTALL)
+    (lines,) = (
+        block for block in re.findall(r"```python not-run\n(.*?)```", text, re.DOTALL) if "boot_native" in block
+    )
     found = {}
     exec(lines.replace("folder = ", f"folder = {str(folder)!r} or "), found)
     return found["model"]
@@ -107,6 +111,38 @@ def test_a_bridge_of_transformer_lens_4_runs_what_was_exported(bridge, tmp_path,
     to_transformer_lens(model, tmp_path / "out", standard=True)
     theirs = bridge(tmp_path / "out")(contexts)
     torch.testing.assert_close(theirs.detach(), model(contexts), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "origin", ["trained", "gpt2", "gpt_neo", "gpt_neox", "opt", "llama", "mistral", "qwen2", "qwen3"]
+)
+def test_a_bridge_boots_what_was_exported_for_transformers(bridge, tmp_path, make_model, origin):
+    from transformer_lens.model_bridge import TransformerBridge
+
+    from tests.models.conftest import write_gpt2
+    from tests.models.families import CONTEXTS
+    from tests.models.test_families import write
+
+    if origin == "trained":
+        model = make_model(2).float()
+    else:
+        write_gpt2(tmp_path / "in") if origin == "gpt2" else write(tmp_path / "in", origin)
+        model = import_model(tmp_path / "in", None, 0)
+    vocabulary = {f"<{token}>": token for token in range(model.d_vocab)}
+    to_transformers(model, tmp_path / "out", Tokenizer(models.WordLevel(vocabulary, unk_token="<1>")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = TransformerBridge.boot_transformers(str(tmp_path / "out"))
+    tokens = CONTEXTS[:, : model.n_ctx] % model.d_vocab
+    with torch.no_grad():
+        logits, cache = theirs.run_with_cache(tokens)
+    expected = model(tokens)
+    close(expected - expected.mean(-1, keepdim=True), logits)
+    # Its hooks have the heads that are studied here.
+    x, pos = model.embed(tokens)
+    x = model.blocks[0].add(x, model.blocks[0](x, pos))
+    pattern = model.blocks[1].pattern(x, pos)
+    torch.testing.assert_close(cache["blocks.1.attn.hook_pattern"], pattern, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(

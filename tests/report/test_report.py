@@ -226,6 +226,54 @@ def test_findings_and_the_papers_table_say_what_the_tables_hold(hostile):
     assert not [name for name in rows if name.startswith("two")]
 
 
+def claimed(hostile, name: str, anchor: str, **tables: pd.DataFrame) -> tuple[str, str]:
+    """The headline and its value with some tables of a model exchanged."""
+    model = hostile.models[name]
+    part = "accounted" if "ladder" in tables else "composed"
+    changed = replace(model, **{part: replace(getattr(model, part), **tables)})
+    found = findings(study_of(replace(hostile, models=hostile.models | {name: changed}))).rows
+    (told,) = (f for f in found if f.evidence.anchor == anchor)
+    return told.claim, told.value
+
+
+@pytest.mark.parametrize(
+    ("lost", "error", "claim", "value"),
+    [
+        (0.5, 0.1, "50% of what attention adds needs no matching of tokens", "0.50 [0.30, 0.70] nats"),
+        (0.5, 0.3, "Attention is not shown to add anything to model one", "0.5 [-0.1, 1.1] nats"),
+        (-0.5, 0.1, "Attention is not shown to add anything to model one", "-0.50 [-0.70, -0.30] nats"),
+        (0.0, 0.0, "Attention is not shown to add anything to model one", "0.000 [0.000, 0.000] nats"),
+    ],
+    ids=["more than its interval", "within its interval", "harm", "no heads at all"],
+)
+def test_attention_adds_something_where_the_loss_without_it_lies_above_its_interval(hostile, lost, error, claim, value):
+    ladder = hostile.models["one"].accounted.ladder.copy()
+    every = ladder["layers"] == "all"
+    whole = float(ladder.loc[every & (ladder["rung"] == "whole model"), "loss"].iloc[0])
+    for rung, share_of_it in (("direct path", 1.0), ("source salience", 0.5)):
+        here = every & (ladder["rung"] == rung)
+        ladder.loc[here, ["loss", "lost", "lost_se"]] = [whole + share_of_it * lost, share_of_it * lost, error]
+    told = claimed(hostile, "one", "one-account", ladder=ladder)
+    assert told == (claim, value)
+
+
+@pytest.mark.parametrize(("change", "error", "needed"), [(-0.3, 0.1, True), (-0.3, 0.2, False), (0.3, 0.1, False)])
+def test_a_head_makes_another_an_induction_head_where_the_change_without_it_lies_below_zero(
+    hostile, change, error, needed
+):
+    cuts = hostile.models["two"].composed.knockouts.assign(intact=0.5, without=0.5 + change, change=change)
+    claim, value = claimed(hostile, "two", "two-induction", knockouts=cuts.assign(change_se=error))
+    heads = hostile.models["two"].heads.set_index("name")
+    to = heads["prefix_matching"].drop(["L0H0", "L0H1", "L0H2"]).idxmax()
+    from_ = heads["previous_token"].drop(["L1H0", "L1H1", "L1H2"]).idxmax()
+    assert value == f"0.50 → {0.5 + change:.2f}"
+    assert claim == (
+        f"{from_} makes {to} an induction head: it repeats what came next"
+        if needed
+        else f"No head is shown to make another an induction head: {to} does without {from_}"
+    )
+
+
 def test_attention_by_offset_has_a_column_per_head(hostile):
     table = attention_by_offset(hostile.models["two"])
     assert list(table.columns) == ["offset", "L0H0", "L0H1", "L0H2", "L1H0", "L1H1", "L1H2"]

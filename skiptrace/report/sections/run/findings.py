@@ -53,8 +53,8 @@ def zero_layers(study: Study) -> Finding | None:
 
 def attention(study: Study) -> Finding | None:
     """What attention adds, and how much of it needs no interaction of tokens."""
-    name = chosen(study, lambda m: m.params.n_layers == 1 and math.isfinite(salience_left(m)))
-    name = name or chosen(study, lambda m: m.params.n_layers > 0 and math.isfinite(salience_left(m)))
+    name = chosen(study, lambda m: m.params.n_layers == 1 and math.isfinite(account(m)["direct"]))
+    name = name or chosen(study, lambda m: m.params.n_layers > 0 and math.isfinite(account(m)["direct"]))
     if name is None:
         return None
     model = study.results.models[name]
@@ -74,7 +74,7 @@ def attention(study: Study) -> Finding | None:
     return Finding(
         f"{salience_left(model):.0%} of what attention adds needs no matching of tokens"
         if adds
-        else f"Attention adds nothing to model {name}",
+        else f"Attention is not shown to add anything to model {name}",
         bracketed(gain, gain - error, gain + error, "nats"),
         f"per token is what attention adds to model {name}; that share is left when every attention score is one "
         f"number for the source plus one for the destination{entries}"
