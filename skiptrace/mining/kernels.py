@@ -19,7 +19,9 @@ from numba.cpython.unsafe.numbers import trailing_zeros
 from numba.extending import intrinsic
 
 HEIGHT = 6  # rows of a block of products that are formed at once, in registers
+BLOCK = 16 * HEIGHT  # rows that share a scale, and whose maxima are held at once
 QUEUE = 64  # products that wait for their vectors
+SELDOM = 8  # groups of columns after which norms are compared with the bounds of all rows
 
 
 class _Cache(FunctionCache):
@@ -185,43 +187,44 @@ _rows, _row = _block(HEIGHT), _block(1)
 @compiled()
 @no_type_check
 def peaks(vectors, found):
-    """The largest absolute entries of vectors [n, rank] into found [n]."""
+    """The largest absolute entries of vectors [n, rank] into found [n]; both are bits, whose order is the same."""
     for i in range(vectors.shape[0]):
-        peak = np.float32(0)
+        peak = np.int32(0)
         for r in range(vectors.shape[1]):
-            peak = max(peak, abs(vectors[i, r]))
+            peak = max(peak, np.int32(vectors[i, r] & 0x7FFFFFFF))
         found[i] = peak
 
 
-@compiled()
+@compiled(fastmath=True)
 @no_type_check
-def pack(vectors, order, levels, raised, block, numbers, scale, norm, residual, sums):
-    """Write vectors [n, rank], those of an order, as whole numbers up to ±levels; each block of so many has a scale.
+def pack(vectors, order, peaks, levels, raised, block, first, every, whole, numbers, scale, norm, residual, sums):
+    """Write blocks `first`, first + every … of vectors [n, rank], those of an order, as whole numbers up to ±levels.
 
-    numbers [groups, steps, width, words] become the numbers plus `raised`; sums [groups, width] theirs without it.
-    Writes scale [blocks], norm [blocks], the largest of a vector, and residual [blocks], the largest norm of what
-    rounding takes from one. The last vector fills the last block, whose largest products are then of vectors there are.
+    Each block of so many vectors, in order of falling `peaks`, has a scale. Numbers [groups, steps, width], words of
+    four bytes, become the whole numbers plus `raised`; `whole` [numbers of a vector], filled with `raised`, is for one
+    on its way; sums [groups, width] are those without it. Writes scale [blocks], norm [blocks], the largest of a
+    vector, and residual [blocks], the largest norm of what rounding takes from one. The last vector fills the last
+    block, whose largest products are then of vectors there are.
     """
     n, rank = len(order), vectors.shape[1]
-    steps, width, words = numbers.shape[1:]
-    for b in range(len(scale)):
-        first, end = b * block, min(n, (b + 1) * block)
-        peak = np.float32(0)
-        for i in range(first, end):
-            for r in range(rank):
-                peak = max(peak, abs(vectors[order[i], r]))
+    steps, width = numbers.shape[1:]
+    words = whole.view(np.int32)
+    for b in range(first, len(scale), every):
+        peak = peaks[order[b * block]]
         unit = np.float64(peak) / levels if peak > 0 else 1.0
         per_unit, longest, worst = 1.0 / unit, 0.0, 0.0
-        for i in range(first, (b + 1) * block):
+        for i in range(b * block, (b + 1) * block):
             square, lost, total = 0.0, 0.0, 0
             group, place, vector = i // width, i % width, order[min(i, n - 1)]
-            for r in range(steps * words):
-                value = np.float64(vectors[vector, r]) if r < rank else 0.0
-                whole = np.rint(value * per_unit)
+            for r in range(rank):
+                value = np.float64(vectors[vector, r])
+                nearest = np.rint(value * per_unit)
                 square += value * value
-                lost += (value - whole * unit) ** 2
-                total += np.int64(whole)
-                numbers[group, r // words, place, r % words] = np.int64(whole) + raised
+                lost += (value - nearest * unit) ** 2
+                total += np.int32(nearest)
+                whole[r] = np.int32(nearest) + raised
+            for step in range(steps):
+                numbers[group, step, place] = words[step]
             sums[group, place] = total
             longest, worst = max(longest, square), max(worst, lost)
         scale[b], norm[b], residual[b] = unit, np.sqrt(longest), np.sqrt(worst)
@@ -345,8 +348,7 @@ def search(
     """
     rows_total, columns_total = len(left_order), len(right_order)
     steps, columns, k = left_numbers.shape[1], right_numbers.shape[2], values.shape[1]
-    block, groups = left_numbers.shape[0] // len(left_scale) * HEIGHT, len(right_scale)
-    apart = not together
+    block, groups, apart = BLOCK, len(right_scale), not together
     most = np.empty(groups * block, np.int32)  # the largest products of a group of columns and a row
     products = np.empty(columns, np.int32)
     unit, error = np.empty(groups), np.empty(groups)
@@ -354,7 +356,7 @@ def search(
     queue = np.empty((QUEUE + columns, 2), np.int64)  # rows and columns whose vectors are on their way from memory
     bounds = np.empty((block if apart else 1, k))  # the largest lower bounds of products in different blocks
     bounds[:] = -np.inf
-    again = 0
+    again, lowest = 0, -np.inf
     for b in range(first, len(left_scale), every):
         top = b * block
         rows = min(block, rows_total - top)
@@ -363,9 +365,10 @@ def search(
         for p in range(groups):
             unit[p], reach = left_scale[b] * right_scale[p], left_norm[b] * right_norm[p]
             error[p] = bound(left_norm[b], left_residual[b], right_norm[p], right_residual[p], slack)
-            lowest = bounds[0, k - 1]
-            for i in range(1, rows if apart else 1):
-                lowest = min(lowest, bounds[i, k - 1])
+            if p % SELDOM == 0:
+                lowest = bounds[0, k - 1]
+                for i in range(1, rows if apart else 1):
+                    lowest = min(lowest, bounds[i, k - 1])
             looked[p] = reach + error[p] >= lowest  # where not, no product of such norms is as large
             if not looked[p]:
                 continue
@@ -374,11 +377,9 @@ def search(
             for i in range(rows):
                 least, at = most[p * block + i] * unit[p] - error[p], i if apart else 0
                 if least > bounds[at, k - 1]:
-                    q = k - 1
-                    while q > 0 and least > bounds[at, q - 1]:
-                        bounds[at, q] = bounds[at, q - 1]
-                        q -= 1
-                    bounds[at, q] = least
+                    for q in range(k - 1, 0, -1):  # without a branch that depends on the bounds: none is guessed wrong
+                        bounds[at, q] = max(bounds[at, q], min(bounds[at, q - 1], least))
+                    bounds[at, 0] = max(bounds[at, 0], least)
         waiting = 0
         for p in range(groups):
             if not looked[p]:

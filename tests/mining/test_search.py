@@ -87,7 +87,7 @@ def test_no_product_differs_from_that_of_whole_numbers_by_more_than_the_bound(ki
     for n, m, rank, _ in SHAPES:
         left, right = factors(kind, n, m, rank)
         (rows, _), (columns, _) = (
-            search._packed(side, search._order(side, len(side)), rows=first, small=small)
+            search.packed(search.ordered(side, len(side)), first, small, search.Threads(2))
             for side, first in ((left, True), (right, False))
         )
         whole = []
