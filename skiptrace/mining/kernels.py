@@ -20,7 +20,7 @@ from numba.extending import intrinsic
 
 HEIGHT = 6  # rows of a block of products that are formed at once, in registers
 BLOCK = 16 * HEIGHT  # rows that share a scale, and whose maxima are held at once
-QUEUE = 64  # products that wait for their vectors
+QUEUE = 64  # products of a row that wait for their vectors
 SELDOM = 8  # groups of columns after which norms are compared with the bounds of all rows
 
 
@@ -256,7 +256,9 @@ def _eights(context, left, i, right, j):
         builder.position_at_end(loop)
         places = (builder.bitcast(builder.gep(side, [r]), single) for side in sides)
         one, other = (builder.fpext(builder.load(place, align=4), lanes) for place in places)
-        total.add_incoming(builder.fadd(total, builder.fmul(one, other)), loop)
+        # A product of two numbers of single precision is exact, and so the same if both steps are one.
+        both = builder.fmul(one, other, flags=("contract",))
+        total.add_incoming(builder.fadd(total, both, flags=("contract",)), loop)
         r.add_incoming(builder.add(r, number(8)), loop)
         builder.branch(check)
         builder.position_at_end(after)
@@ -318,12 +320,53 @@ def offer(values, index, i, value, at):
 
 @compiled()
 @no_type_check
-def _decide(left, left_order, top, right, right_order, queue, waiting, apart, values, index):
-    """Form the products of those that wait, rows counted from `top`, and offer each."""
-    for q in range(waiting):
-        i, j = queue[q, 0], queue[q, 1]
-        row, column = left_order[top + i], right_order[j]
-        offer(values, index, row if apart else 0, product(left, row, right, column), row * len(right) + column)
+def _enter(values, index, i, found, at, count, rank):
+    """Enter the first values of row i, as `offer` would one by one, but without branches that are guessed wrong.
+
+    Found and rank have room for the next multiple of eight.
+    """
+    end = count + -count % 8
+    found[count:end] = -np.inf
+    rank[:end] = 0
+    for c in range(count):
+        value, place = found[c], at[c]
+        for d in range(end):
+            rank[d] += (value > found[d]) | ((value == found[d]) & (place < at[d]))
+    for c in range(count):
+        if rank[c] < values.shape[1]:
+            values[i, rank[c]], index[i, rank[c]] = found[c], at[c]
+
+
+@compiled()
+@no_type_check
+def _decide(left, row, right, right_order, groups, bits, i, count, columns, apart, values, index, found, at, rank):
+    """Form the products of a row and the columns of the bits, and enter each; returns how many.
+
+    Bits [i, count] say which columns of groups [i, count]. Found, at and rank have room for those that wait.
+    """
+    waiting = formed = 0
+    for g in range(count):
+        those = bits[i, g]
+        while those:
+            column = right_order[groups[i, g] * columns + np.int64(trailing_zeros(those))]
+            those &= those - np.uint64(1)
+            _fetch(right, column)
+            at[waiting] = column
+            waiting += 1
+        last = g == count - 1
+        if waiting <= QUEUE and not last:
+            continue
+        for c in range(waiting):
+            found[c] = product(left, row, right, at[c])
+            at[c] += row * len(right)
+        if apart and last and formed == 0 and waiting <= QUEUE:
+            _enter(values, index, row, found, at, waiting, rank)
+        else:
+            for c in range(waiting):
+                offer(values, index, row if apart else 0, found[c], at[c])
+        formed += waiting
+        waiting = 0
+    return formed
 
 
 @compiled()
@@ -353,7 +396,18 @@ def search(
     products = np.empty(columns, np.int32)
     unit, error = np.empty(groups), np.empty(groups)
     looked = np.empty(groups, np.bool_)
-    queue = np.empty((QUEUE + columns, 2), np.int64)  # rows and columns whose vectors are on their way from memory
+    needed, chosen = np.empty(block), np.empty(block, np.int64)
+    # Of each row: groups with products that may be among the best, which ones, and how many groups.
+    reached, bits, count = (
+        np.empty((block, groups), np.int32),
+        np.empty((block, groups), np.uint64),
+        np.empty(block, np.int64),
+    )
+    found, at, rank = (
+        np.empty(QUEUE + columns),
+        np.empty(QUEUE + columns, np.int64),
+        np.empty(QUEUE + columns, np.int64),
+    )
     bounds = np.empty((block if apart else 1, k))  # the largest lower bounds of products in different blocks
     bounds[:] = -np.inf
     again, lowest = 0, -np.inf
@@ -375,37 +429,48 @@ def search(
             for i in range(0, rows, HEIGHT):
                 _rows(left_numbers, (top + i) * steps, right_numbers, p, steps, start, most, p * block + i, 0)
             for i in range(rows):
-                least, at = most[p * block + i] * unit[p] - error[p], i if apart else 0
-                if least > bounds[at, k - 1]:
+                least, own = most[p * block + i] * unit[p] - error[p], i if apart else 0
+                if least > bounds[own, k - 1]:
                     for q in range(k - 1, 0, -1):  # without a branch that depends on the bounds: none is guessed wrong
-                        bounds[at, q] = max(bounds[at, q], min(bounds[at, q - 1], least))
-                    bounds[at, 0] = max(bounds[at, 0], least)
-        waiting = 0
+                        bounds[own, q] = max(bounds[own, q], min(bounds[own, q - 1], least))
+                    bounds[own, 0] = max(bounds[own, 0], least)
+        for i in range(rows):
+            count[i] = 0
+            needed[i] = max(bounds[i if apart else 0, k - 1], values[left_order[top + i] if apart else 0, k - 1])
         for p in range(groups):
             if not looked[p]:
                 continue
-            for i in range(rows):
-                at = left_order[top + i] if apart else 0
-                least = bounds[i if apart else 0, k - 1]
-                if most[p * block + i] * unit[p] + error[p] < least:
-                    continue
+            many, inside = 0, columns_total - p * columns
+            there = np.uint64((1 << inside) - 1) if inside < columns else ~np.uint64(0)
+            for i in range(rows):  # without a branch
+                chosen[many] = i
+                many += most[p * block + i] * unit[p] + error[p] >= needed[i]
+            for c in range(many):
+                i = chosen[c]
                 word = (top + i) // HEIGHT * steps * HEIGHT + (top + i) % HEIGHT
-                least = max(least, values[at, k - 1])
-                cut = np.int32(max(np.ceil((least - error[p]) / unit[p]), -(2.0**31)))
-                bits = _row(left_numbers, word, right_numbers, p, steps, start, products, 0, cut)
-                while bits:
-                    j = p * columns + np.int64(trailing_zeros(bits))
-                    bits &= bits - np.uint64(1)
-                    if j < columns_total:
-                        _fetch(right, right_order[j])
-                        queue[waiting, 0], queue[waiting, 1] = i, j
-                        waiting += 1
-                if waiting >= QUEUE:
-                    again += waiting
-                    _decide(left, left_order, top, right, right_order, queue, waiting, apart, values, index)
-                    waiting = 0
-        _decide(left, left_order, top, right, right_order, queue, waiting, apart, values, index)
-        again += waiting
+                cut = np.int32(max(np.ceil((needed[i] - error[p]) / unit[p]), -(2.0**31)))
+                which = _row(left_numbers, word, right_numbers, p, steps, start, products, 0, cut)
+                reached[i, count[i]], bits[i, count[i]] = p, which & there
+                count[i] += 1
+        for i in range(rows):
+            row = left_order[top + i]
+            again += _decide(
+                left,
+                row,
+                right,
+                right_order,
+                reached,
+                bits,
+                i,
+                count[i],
+                columns,
+                apart,
+                values,
+                index,
+                found,
+                at,
+                rank,
+            )
         if again > limit:
             return again
     return again
