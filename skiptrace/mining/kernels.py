@@ -499,12 +499,13 @@ def count(tile, low, per_unit, bins, counts, least, most):
             first[j] = np.int32(min(max((one - low) * per_unit, np.float32(0)), top)) * across
             second[j] = np.int32(min(max((other - low) * per_unit, np.float32(0)), top))
         if paired:
+            first += second  # in vectors, which the sum beside the addition to a place would not be
             for j in range(half):
-                places[first[j] + second[j]] += 1
+                places[np.uint32(first[j])] += 1  # unsigned, so that none can be meant to count from the end
         else:
             for j in range(half):
-                places[first[j]] += 1
-                places[second[j]] += 1
+                places[np.uint32(first[j])] += 1
+                places[np.uint32(second[j])] += 1
         if m % 2:
             one = tile[i, m - 1]
             least[0], most[0] = min(least[0], one), max(most[0], one)
