@@ -108,8 +108,8 @@ def _block(rows: int) -> Callable[..., Any]:
         """Products of rows from word `left_at` of left, and columns of group `right_at` of right.
 
         left [.., steps, HEIGHT, words], right [.., steps, columns, words]; start [columns] is what sums begin at.
-        Writes the largest of each row from out[out_at] on; of a single row, which of its products reach the cut is
-        returned, a bit for each column, and written are all of them.
+        Writes the largest of each row from out[out_at] on; or, of a single row, returns which of its products reach the
+        cut, a bit for each column.
         """
         size = left.dtype.bitwidth // 8
         kinds = (left, *[types.int64], right, *[types.int64] * 2, start, out, types.int64, types.int32)
@@ -162,8 +162,6 @@ def _block(rows: int) -> Callable[..., Any]:
             bits = number(0)
             if rows == 1:
                 for v in range(vectors):
-                    place = builder.bitcast(builder.gep(out, [number(16 * v)]), SIXTEEN.as_pointer())
-                    builder.store(grown[0, v], place, align=4)
                     reached = builder.bitcast(builder.icmp_signed(">=", grown[0, v], spread(cut)), ir.IntType(16))
                     bits = builder.or_(bits, builder.shl(builder.zext(reached, INT64), number(16 * v)))
                 return bits
@@ -393,7 +391,6 @@ def search(
     steps, columns, k = left_numbers.shape[1], right_numbers.shape[2], values.shape[1]
     block, groups, apart = BLOCK, len(right_scale), not together
     most = np.empty(groups * block, np.int32)  # the largest products of a group of columns and a row
-    products = np.empty(columns, np.int32)
     unit, error = np.empty(groups), np.empty(groups)
     looked = np.empty(groups, np.bool_)
     needed, chosen = np.empty(block), np.empty(block, np.int64)
@@ -449,7 +446,7 @@ def search(
                 i = chosen[c]
                 word = (top + i) // HEIGHT * steps * HEIGHT + (top + i) % HEIGHT
                 cut = np.int32(max(np.ceil((needed[i] - error[p]) / unit[p]), -(2.0**31)))
-                which = _row(left_numbers, word, right_numbers, p, steps, start, products, 0, cut)
+                which = _row(left_numbers, word, right_numbers, p, steps, start, most, 0, cut)
                 reached[i, count[i]], bits[i, count[i]] = p, which & there
                 count[i] += 1
         for i in range(rows):

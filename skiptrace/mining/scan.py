@@ -109,8 +109,9 @@ def _top(found: Best, columns: int) -> Top:
 
 
 def _first(found: Best, k: int, columns: int) -> Entries:
-    values, place = found.values.ravel(), found.place.ravel()
-    among = np.flatnonzero(values >= np.partition(values, -k)[-k])
+    values, place, heads = found.values.ravel(), found.place.ravel(), found.values[:, 0]
+    # The largest of k rows are k entries, so that none of the k largest is below all of them.
+    among = np.flatnonzero(values >= np.partition(heads, -k)[-k]) if k <= len(heads) else np.arange(len(values))
     order = among[np.lexsort((place[among], -values[among]))[:k]]
     rows, columns_ = np.divmod(place[order], columns)
     return Entries(
