@@ -19,7 +19,9 @@ from numba.cpython.unsafe.numbers import trailing_zeros
 from numba.extending import intrinsic
 
 HEIGHT = 6  # rows of a block of products that are formed at once, in registers
-QUEUE = 64  # products that wait for their vectors
+BLOCK = 16 * HEIGHT  # rows that share a scale, and whose maxima are held at once
+QUEUE = 64  # products of a row that wait for their vectors
+SELDOM = 8  # groups of columns after which norms are compared with the bounds of all rows
 
 
 class _Cache(FunctionCache):
@@ -106,8 +108,8 @@ def _block(rows: int) -> Callable[..., Any]:
         """Products of rows from word `left_at` of left, and columns of group `right_at` of right.
 
         left [.., steps, HEIGHT, words], right [.., steps, columns, words]; start [columns] is what sums begin at.
-        Writes the largest of each row from out[out_at] on; of a single row, which of its products reach the cut is
-        returned, a bit for each column, and written are all of them.
+        Writes the largest of each row from out[out_at] on; or, of a single row, returns which of its products reach the
+        cut, a bit for each column.
         """
         size = left.dtype.bitwidth // 8
         kinds = (left, *[types.int64], right, *[types.int64] * 2, start, out, types.int64, types.int32)
@@ -160,8 +162,6 @@ def _block(rows: int) -> Callable[..., Any]:
             bits = number(0)
             if rows == 1:
                 for v in range(vectors):
-                    place = builder.bitcast(builder.gep(out, [number(16 * v)]), SIXTEEN.as_pointer())
-                    builder.store(grown[0, v], place, align=4)
                     reached = builder.bitcast(builder.icmp_signed(">=", grown[0, v], spread(cut)), ir.IntType(16))
                     bits = builder.or_(bits, builder.shl(builder.zext(reached, INT64), number(16 * v)))
                 return bits
@@ -185,43 +185,44 @@ _rows, _row = _block(HEIGHT), _block(1)
 @compiled()
 @no_type_check
 def peaks(vectors, found):
-    """The largest absolute entries of vectors [n, rank] into found [n]."""
+    """The largest absolute entries of vectors [n, rank] into found [n]; both are bits, whose order is the same."""
     for i in range(vectors.shape[0]):
-        peak = np.float32(0)
+        peak = np.int32(0)
         for r in range(vectors.shape[1]):
-            peak = max(peak, abs(vectors[i, r]))
+            peak = max(peak, np.int32(vectors[i, r] & 0x7FFFFFFF))
         found[i] = peak
 
 
-@compiled()
+@compiled(fastmath=True)
 @no_type_check
-def pack(vectors, order, levels, raised, block, numbers, scale, norm, residual, sums):
-    """Write vectors [n, rank], those of an order, as whole numbers up to ±levels; each block of so many has a scale.
+def pack(vectors, order, peaks, levels, raised, block, first, every, whole, numbers, scale, norm, residual, sums):
+    """Write blocks `first`, first + every … of vectors [n, rank], those of an order, as whole numbers up to ±levels.
 
-    numbers [groups, steps, width, words] become the numbers plus `raised`; sums [groups, width] theirs without it.
-    Writes scale [blocks], norm [blocks], the largest of a vector, and residual [blocks], the largest norm of what
-    rounding takes from one. The last vector fills the last block, whose largest products are then of vectors there are.
+    Each block of so many vectors, in order of falling `peaks`, has a scale. Numbers [groups, steps, width], words of
+    four bytes, become the whole numbers plus `raised`; `whole` [numbers of a vector], filled with `raised`, is for one
+    on its way; sums [groups, width] are those without it. Writes scale [blocks], norm [blocks], the largest of a
+    vector, and residual [blocks], the largest norm of what rounding takes from one. The last vector fills the last
+    block, whose largest products are then of vectors there are.
     """
     n, rank = len(order), vectors.shape[1]
-    steps, width, words = numbers.shape[1:]
-    for b in range(len(scale)):
-        first, end = b * block, min(n, (b + 1) * block)
-        peak = np.float32(0)
-        for i in range(first, end):
-            for r in range(rank):
-                peak = max(peak, abs(vectors[order[i], r]))
+    steps, width = numbers.shape[1:]
+    words = whole.view(np.int32)
+    for b in range(first, len(scale), every):
+        peak = peaks[order[b * block]]
         unit = np.float64(peak) / levels if peak > 0 else 1.0
         per_unit, longest, worst = 1.0 / unit, 0.0, 0.0
-        for i in range(first, (b + 1) * block):
+        for i in range(b * block, (b + 1) * block):
             square, lost, total = 0.0, 0.0, 0
             group, place, vector = i // width, i % width, order[min(i, n - 1)]
-            for r in range(steps * words):
-                value = np.float64(vectors[vector, r]) if r < rank else 0.0
-                whole = np.rint(value * per_unit)
+            for r in range(rank):
+                value = np.float64(vectors[vector, r])
+                nearest = np.rint(value * per_unit)
                 square += value * value
-                lost += (value - whole * unit) ** 2
-                total += np.int64(whole)
-                numbers[group, r // words, place, r % words] = np.int64(whole) + raised
+                lost += (value - nearest * unit) ** 2
+                total += np.int32(nearest)
+                whole[r] = np.int32(nearest) + raised
+            for step in range(steps):
+                numbers[group, step, place] = words[step]
             sums[group, place] = total
             longest, worst = max(longest, square), max(worst, lost)
         scale[b], norm[b], residual[b] = unit, np.sqrt(longest), np.sqrt(worst)
@@ -253,7 +254,9 @@ def _eights(context, left, i, right, j):
         builder.position_at_end(loop)
         places = (builder.bitcast(builder.gep(side, [r]), single) for side in sides)
         one, other = (builder.fpext(builder.load(place, align=4), lanes) for place in places)
-        total.add_incoming(builder.fadd(total, builder.fmul(one, other)), loop)
+        # A product of two numbers of single precision is exact, and so the same if both steps are one.
+        both = builder.fmul(one, other, flags=("contract",))
+        total.add_incoming(builder.fadd(total, both, flags=("contract",)), loop)
         r.add_incoming(builder.add(r, number(8)), loop)
         builder.branch(check)
         builder.position_at_end(after)
@@ -315,12 +318,53 @@ def offer(values, index, i, value, at):
 
 @compiled()
 @no_type_check
-def _decide(left, left_order, top, right, right_order, queue, waiting, apart, values, index):
-    """Form the products of those that wait, rows counted from `top`, and offer each."""
-    for q in range(waiting):
-        i, j = queue[q, 0], queue[q, 1]
-        row, column = left_order[top + i], right_order[j]
-        offer(values, index, row if apart else 0, product(left, row, right, column), row * len(right) + column)
+def _enter(values, index, i, found, at, count, rank):
+    """Enter the first values of row i, as `offer` would one by one, but without branches that are guessed wrong.
+
+    Found and rank have room for the next multiple of eight.
+    """
+    end = count + -count % 8
+    found[count:end] = -np.inf
+    rank[:end] = 0
+    for c in range(count):
+        value, place = found[c], at[c]
+        for d in range(end):
+            rank[d] += (value > found[d]) | ((value == found[d]) & (place < at[d]))
+    for c in range(count):
+        if rank[c] < values.shape[1]:
+            values[i, rank[c]], index[i, rank[c]] = found[c], at[c]
+
+
+@compiled()
+@no_type_check
+def _decide(left, row, right, right_order, groups, bits, i, count, columns, apart, values, index, found, at, rank):
+    """Form the products of a row and the columns of the bits, and enter each; returns how many.
+
+    Bits [i, count] say which columns of groups [i, count]. Found, at and rank have room for those that wait.
+    """
+    waiting = formed = 0
+    for g in range(count):
+        those = bits[i, g]
+        while those:
+            column = right_order[groups[i, g] * columns + np.int64(trailing_zeros(those))]
+            those &= those - np.uint64(1)
+            _fetch(right, column)
+            at[waiting] = column
+            waiting += 1
+        last = g == count - 1
+        if waiting <= QUEUE and not last:
+            continue
+        for c in range(waiting):
+            found[c] = product(left, row, right, at[c])
+            at[c] += row * len(right)
+        if apart and last and formed == 0 and waiting <= QUEUE:
+            _enter(values, index, row, found, at, waiting, rank)
+        else:
+            for c in range(waiting):
+                offer(values, index, row if apart else 0, found[c], at[c])
+        formed += waiting
+        waiting = 0
+    return formed
 
 
 @compiled()
@@ -345,16 +389,25 @@ def search(
     """
     rows_total, columns_total = len(left_order), len(right_order)
     steps, columns, k = left_numbers.shape[1], right_numbers.shape[2], values.shape[1]
-    block, groups = left_numbers.shape[0] // len(left_scale) * HEIGHT, len(right_scale)
-    apart = not together
+    block, groups, apart = BLOCK, len(right_scale), not together
     most = np.empty(groups * block, np.int32)  # the largest products of a group of columns and a row
-    products = np.empty(columns, np.int32)
     unit, error = np.empty(groups), np.empty(groups)
     looked = np.empty(groups, np.bool_)
-    queue = np.empty((QUEUE + columns, 2), np.int64)  # rows and columns whose vectors are on their way from memory
+    needed, chosen = np.empty(block), np.empty(block, np.int64)
+    # Of each row: groups with products that may be among the best, which ones, and how many groups.
+    reached, bits, count = (
+        np.empty((block, groups), np.int32),
+        np.empty((block, groups), np.uint64),
+        np.empty(block, np.int64),
+    )
+    found, at, rank = (
+        np.empty(QUEUE + columns),
+        np.empty(QUEUE + columns, np.int64),
+        np.empty(QUEUE + columns, np.int64),
+    )
     bounds = np.empty((block if apart else 1, k))  # the largest lower bounds of products in different blocks
     bounds[:] = -np.inf
-    again = 0
+    again, lowest = 0, -np.inf
     for b in range(first, len(left_scale), every):
         top = b * block
         rows = min(block, rows_total - top)
@@ -363,48 +416,58 @@ def search(
         for p in range(groups):
             unit[p], reach = left_scale[b] * right_scale[p], left_norm[b] * right_norm[p]
             error[p] = bound(left_norm[b], left_residual[b], right_norm[p], right_residual[p], slack)
-            lowest = bounds[0, k - 1]
-            for i in range(1, rows if apart else 1):
-                lowest = min(lowest, bounds[i, k - 1])
+            if p % SELDOM == 0:
+                lowest = bounds[0, k - 1]
+                for i in range(1, rows if apart else 1):
+                    lowest = min(lowest, bounds[i, k - 1])
             looked[p] = reach + error[p] >= lowest  # where not, no product of such norms is as large
             if not looked[p]:
                 continue
             for i in range(0, rows, HEIGHT):
                 _rows(left_numbers, (top + i) * steps, right_numbers, p, steps, start, most, p * block + i, 0)
             for i in range(rows):
-                least, at = most[p * block + i] * unit[p] - error[p], i if apart else 0
-                if least > bounds[at, k - 1]:
-                    q = k - 1
-                    while q > 0 and least > bounds[at, q - 1]:
-                        bounds[at, q] = bounds[at, q - 1]
-                        q -= 1
-                    bounds[at, q] = least
-        waiting = 0
+                least, own = most[p * block + i] * unit[p] - error[p], i if apart else 0
+                if least > bounds[own, k - 1]:
+                    for q in range(k - 1, 0, -1):  # without a branch that depends on the bounds: none is guessed wrong
+                        bounds[own, q] = max(bounds[own, q], min(bounds[own, q - 1], least))
+                    bounds[own, 0] = max(bounds[own, 0], least)
+        for i in range(rows):
+            count[i] = 0
+            needed[i] = max(bounds[i if apart else 0, k - 1], values[left_order[top + i] if apart else 0, k - 1])
         for p in range(groups):
             if not looked[p]:
                 continue
-            for i in range(rows):
-                at = left_order[top + i] if apart else 0
-                least = bounds[i if apart else 0, k - 1]
-                if most[p * block + i] * unit[p] + error[p] < least:
-                    continue
+            many, inside = 0, columns_total - p * columns
+            there = np.uint64((1 << inside) - 1) if inside < columns else ~np.uint64(0)
+            for i in range(rows):  # without a branch
+                chosen[many] = i
+                many += most[p * block + i] * unit[p] + error[p] >= needed[i]
+            for c in range(many):
+                i = chosen[c]
                 word = (top + i) // HEIGHT * steps * HEIGHT + (top + i) % HEIGHT
-                least = max(least, values[at, k - 1])
-                cut = np.int32(max(np.ceil((least - error[p]) / unit[p]), -(2.0**31)))
-                bits = _row(left_numbers, word, right_numbers, p, steps, start, products, 0, cut)
-                while bits:
-                    j = p * columns + np.int64(trailing_zeros(bits))
-                    bits &= bits - np.uint64(1)
-                    if j < columns_total:
-                        _fetch(right, right_order[j])
-                        queue[waiting, 0], queue[waiting, 1] = i, j
-                        waiting += 1
-                if waiting >= QUEUE:
-                    again += waiting
-                    _decide(left, left_order, top, right, right_order, queue, waiting, apart, values, index)
-                    waiting = 0
-        _decide(left, left_order, top, right, right_order, queue, waiting, apart, values, index)
-        again += waiting
+                cut = np.int32(max(np.ceil((needed[i] - error[p]) / unit[p]), -(2.0**31)))
+                which = _row(left_numbers, word, right_numbers, p, steps, start, most, 0, cut)
+                reached[i, count[i]], bits[i, count[i]] = p, which & there
+                count[i] += 1
+        for i in range(rows):
+            row = left_order[top + i]
+            again += _decide(
+                left,
+                row,
+                right,
+                right_order,
+                reached,
+                bits,
+                i,
+                count[i],
+                columns,
+                apart,
+                values,
+                index,
+                found,
+                at,
+                rank,
+            )
         if again > limit:
             return again
     return again
@@ -433,12 +496,13 @@ def count(tile, low, per_unit, bins, counts, least, most):
             first[j] = np.int32(min(max((one - low) * per_unit, np.float32(0)), top)) * across
             second[j] = np.int32(min(max((other - low) * per_unit, np.float32(0)), top))
         if paired:
+            first += second  # in vectors, which the sum beside the addition to a place would not be
             for j in range(half):
-                places[first[j] + second[j]] += 1
+                places[np.uint32(first[j])] += 1  # unsigned, so that none can be meant to count from the end
         else:
             for j in range(half):
-                places[first[j]] += 1
-                places[second[j]] += 1
+                places[np.uint32(first[j])] += 1
+                places[np.uint32(second[j])] += 1
         if m % 2:
             one = tile[i, m - 1]
             least[0], most[0] = min(least[0], one), max(most[0], one)

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from skiptrace.arithmetic import total
+from skiptrace.arithmetic import on_one_thread, total
 from skiptrace.circuits.factored import Circuit
 from skiptrace.errors import InputError
 from skiptrace.mining import kernels
@@ -104,12 +104,14 @@ def scan(circuit: Circuit, request: Request, change: Change | None = None, threa
 
 
 def _top(found: Best, columns: int) -> Top:
-    return Top(torch.from_numpy(_single(found.values)), torch.from_numpy((found.place % columns).astype(np.int32)))
+    index = found.place - np.arange(len(found.place))[:, None] * columns
+    return Top(torch.from_numpy(_single(found.values)), torch.from_numpy(index.astype(np.int32)))
 
 
 def _first(found: Best, k: int, columns: int) -> Entries:
-    values, place = found.values.ravel(), found.place.ravel()
-    among = np.flatnonzero(values >= np.partition(values, -k)[-k])
+    values, place, heads = found.values.ravel(), found.place.ravel(), found.values[:, 0]
+    # The largest of k rows are k entries, so that none of the k largest is below all of them.
+    among = np.flatnonzero(values >= np.partition(heads, -k)[-k]) if k <= len(heads) else np.arange(len(values))
     order = among[np.lexsort((place[among], -values[among]))[:k]]
     rows, columns_ = np.divmod(place[order], columns)
     return Entries(
@@ -133,7 +135,9 @@ def _check(circuit: Circuit, request: Request, change: Change | None) -> None:
     n, m = circuit.shape
     if n == 0 or m == 0 or circuit.left.shape[1] == 0:
         raise InputError(f"{circuit.label}: {n} × {m} of rank {circuit.left.shape[1]} has no entries to look at")
-    if not (circuit.left.isfinite().all() and circuit.right.isfinite().all()):
+    # The extremes of a tensor are NaN where one of its entries is; on one thread, as waking others takes longer.
+    extremes = [extreme for side in (circuit.left, circuit.right) for extreme in on_one_thread(side.aminmax)]
+    if not torch.stack(extremes).isfinite().all():
         raise InputError(f"{circuit.label}: an entry is NaN or infinite; the weights of its model are not usable")
     if request.bins and change is not None:
         raise InputError(f"{circuit.label}: statistics are of the circuit's own entries, not of changed ones")

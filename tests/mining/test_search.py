@@ -87,7 +87,7 @@ def test_no_product_differs_from_that_of_whole_numbers_by_more_than_the_bound(ki
     for n, m, rank, _ in SHAPES:
         left, right = factors(kind, n, m, rank)
         (rows, _), (columns, _) = (
-            search._packed(side, search._order(side, len(side)), rows=first, small=small)
+            search.packed(search.ordered(side, len(side)), first, small, search.Threads(2))
             for side, first in ((left, True), (right, False))
         )
         whole = []
@@ -147,3 +147,15 @@ def test_a_processor_of_2013_finds_the_same_bytes():
         said.append(done.stdout.split())
     assert said[0][1] == said[1][1]
     assert said[1][0] == "False"
+
+
+@pytest.mark.parametrize("count", [1, 5, 8, 23, 64])
+def test_a_row_entered_at_once_is_that_of_one_offer_after_the_other(count):
+    rng = np.random.default_rng(count)
+    found, at, rank = np.zeros(72), np.zeros(72, np.int64), np.empty(72, np.int64)
+    found[:count], at[:count] = rng.integers(-2, 3, count), rng.permutation(count)  # most are equal to another
+    tables = [(np.full((3, 4), -np.inf), np.full((3, 4), -1)) for _ in range(2)]
+    for c in range(count):
+        kernels.offer(*tables[0], 1, found[c], at[c])
+    kernels._enter(*tables[1], 1, found, at, count, rank)
+    np.testing.assert_array_equal(tables[1], tables[0])
