@@ -8,8 +8,10 @@ import stages  # noqa: F401  chooses the arithmetic, before torch is imported
 
 # isort: split
 import contextlib
+import gc
 import resource
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +19,10 @@ import pytest
 import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
+
+# The tests start hundreds of processes, and each would compile the same modules again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Shapes and types are checked at run time, but where Typer reads the annotations.
 LIBRARY = Path(__file__).parents[1] / "skiptrace"
@@ -88,3 +94,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # so what takes long, which is what drives DVC and sorts last, comes first.
     half = len(items) // 2
     items[:] = [*ordered[:half], *second, *reversed(needy[1:]), *ordered[half:]]
+
+
+def pytest_collection_finish() -> None:
+    """What is there when the tests begin stays, so that no collection of garbage looks through it again."""
+    gc.collect()
+    gc.freeze()

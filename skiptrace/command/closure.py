@@ -43,6 +43,7 @@ def closure(root: Path, stage: str) -> list[Path]:
         InputError: a file is not valid Python; names it and the line.
     """
     found: set[Path] = set()
+    met: set[str] = set()
     left = [Path("stages") / f"{stage}.py"]
     while left:
         path = left.pop()
@@ -52,8 +53,8 @@ def closure(root: Path, stage: str) -> list[Path]:
         if path.name == "__init__.py" and (is_empty or path.parent.as_posix() == "skiptrace"):
             continue
         found.add(path)
-        for module in modules:
-            left += _files(module)
+        left += [file for module in modules - met for file in _files(module)]
+        met |= modules
     return sorted(found)
 
 
@@ -84,7 +85,7 @@ def _imported(tree: ast.AST, path: Path) -> Iterator[str]:
             package = path.parts[: len(path.parts) - node.level] if node.level else ()
             module = ".".join([*package, *filter(None, [node.module])])
             yield from (module, *(f"{module}.{alias.name}" for alias in node.names))
-        else:
+        elif isinstance(node, ast.stmt | ast.excepthandler | ast.match_case):  # expressions hold no imports
             yield from _imported(node, path)
 
 

@@ -9,12 +9,14 @@ imported by every fork anew.
 
 import array
 import contextlib
+import gc
 import importlib
 import json
 import os
 import resource
 import runpy
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -24,22 +26,59 @@ from collections.abc import Iterator
 from pathlib import Path
 
 THIRD_PARTIES = (
-    "dvc.cli",
+    "concurrent.futures.process",
+    "configobj",
+    "dulwich.ignore",
+    "dulwich.worktree",
+    "dvc._debug",
+    "dvc.cachemgr",
+    "dvc.cli.parser",
     "dvc.commands.repro",
+    "dvc.data_cloud",
+    "dvc.lock",
+    "dvc.render.convert",
+    "dvc.repo.artifacts",
+    "dvc.repo.datasets",
+    "dvc.repo.experiments.show",
+    "dvc.repo.graph",
+    "dvc.repo.index",
+    "dvc.repo.metrics.diff",
+    "dvc.repo.metrics.show",
+    "dvc.repo.open_repo",
+    "dvc.repo.params.diff",
+    "dvc.repo.plots",
     "dvc.repo.reproduce",
+    "dvc.repo.stage",
+    "dvc.repo.trie",
+    "dvc.rwlock",
+    "dvc.ui.table",
+    "dvc.utils.strictyaml",
+    "dvc_data.hashfile.db.local",
+    "dvc_data.hashfile.status",
+    "fsspec.implementations.memory",
     "jaxtyping",
     "jinja2",
     "matplotlib.backends.backend_svg",
     "matplotlib.figure",
+    "multiprocessing.queues",
+    "networkx",
     "numba",
+    "packaging.tags",
     "pandas",
+    "psutil",
     "pyarrow.pandas_compat",
     "pyarrow.parquet",
+    "pyarrow.vendored.version",
+    "pydantic.dataclasses",
     "pydantic.main",
+    "pydantic.types",
+    "pygit2",
     "rich.console",
     "rich.table",
     "ruamel.yaml",
+    "safetensors.torch",
     "scipy.stats",
+    "scmrepo.git",
     "tokenizers",
     "torch._dynamo",
     "typer",
@@ -66,11 +105,14 @@ sys.exit(status[0] if status else "the process that runs stages has died")
 
 @contextlib.contextmanager
 def quick(folder: Path) -> Iterator[Path]:
-    """Write such a `python` into a folder; it works until the context ends."""
+    """Write such a `python`, and a `dvc` that it runs, into a folder; they work until the context ends."""
     address = folder / "socket"
     script = folder / "python"
     script.write_text(CLIENT.format(interpreter=sys.executable, address=str(address)))
     script.chmod(0o755)
+    dvc = folder / "dvc"
+    dvc.write_text(f'#!/bin/sh\nexec {shlex.quote(str(script))} -m dvc "$@"\n')
+    dvc.chmod(0o755)
     server = [sys.executable, __file__, str(address)]
     with subprocess.Popen(server, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE) as running:
         assert running.stdout is not None and running.stdout.readline() == b"ready\n"
@@ -82,6 +124,9 @@ def serve(address: str) -> None:
     """Fork for every call, for ever."""
     for name in THIRD_PARTIES:
         importlib.import_module(name)
+    numba = importlib.import_module("numba")
+    numba.njit("f8(f8)")(lambda x: x)  # what numba knows of types is loaded when it first compiles
+    gc.freeze()  # what is here stays, and no fork looks through it for garbage
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job ignores
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that answer
     with socket.socket(socket.AF_UNIX) as listening:
