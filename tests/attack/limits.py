@@ -235,6 +235,7 @@ def planted(params: dict[str, Any], words: int, seed: int) -> dict[str, Any]:
     params["models"] = {name: model | {"corpus": "planted"} for name, model in params["models"].items()}
     params["expansion"] |= {"store": "none", "virtual_heads": 0, "heads": ["L0H0"]}
     params["mining"] |= {"bins": 0}
+    params["scoring"] |= {"loss_contexts": 8}
     params["features"]["models"] = params["rules"]["models"] = {"two": "planted"}
     return params
 
