@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 from functools import partial
 from importlib import metadata
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
@@ -25,7 +24,7 @@ from dvc.repo import Repo
 from skiptrace import arithmetic
 from skiptrace.command.damage import remove, verify_outputs
 from skiptrace.command.output import Form, console, print_csv, print_json, table
-from skiptrace.command.repair import broken
+from skiptrace.command.repair import broken, is_sound
 from skiptrace.command.repair import repair as restore
 from skiptrace.command.versions import NEVER_RAN, changed_stages
 from skiptrace.config.base import read_yaml
@@ -35,6 +34,7 @@ from skiptrace.files import read_json
 from skiptrace.layout import ARITHMETIC, DVC_LOCK, LOCK, OTHER_LOCKS, PARAMS, TIMES
 
 GIGABYTE = 1e9
+NO_LOCK = "no complete dvc.lock says"
 SAME_OUTPUT = {"check"}  # writes the same whatever it reads, so that nothing runs because of it
 COLUMNS = ("kind", "name", "state", "found", "seconds")
 
@@ -175,16 +175,16 @@ def _processors() -> tuple[State, str]:
 
 def _arithmetic() -> tuple[State, str]:
     """Whether floats round here as they did where dvc.lock was written."""
-    here, lock = arithmetic.signature(), Path("dvc.lock")
-    outs = read_yaml(lock).get("stages", {}).get("check", {}).get("outs", []) if lock.exists() else []
-    locked = {out["path"]: out["md5"] for out in outs}.get(ARITHMETIC.as_posix())
-    if locked is None or locked == hashlib.md5(here.encode(), usedforsecurity=False).hexdigest():
-        return State.fine, f"{arithmetic.processor()}, {here.split()[0]} kernels" + (
-            "" if locked is None else ": as where dvc.lock was written"
-        )
+    here = arithmetic.signature()
+    found = f"{arithmetic.processor()}, {here.split()[0]} kernels"
+    locked = {out["path"]: out["md5"] for out in _locked_outs()}.get(ARITHMETIC.as_posix())
+    if locked is None:
+        return State.fine, f"{found}; {NO_LOCK} which it was written with"
+    if locked == hashlib.md5(here.encode(), usedforsecurity=False).hexdigest():
+        return State.fine, f"{found}: as where dvc.lock was written"
     return State.note, (
-        f"{arithmetic.processor()}, {here.split()[0]} kernels: dvc.lock was written on another kind of processor, so "
-        "trained weights and all that follows get other bytes here (docs/reproducibility.md says by how much)"
+        f"{found}: dvc.lock was written on another kind of processor, so trained weights and all that follows get "
+        "other bytes here (docs/reproducibility.md says by how much)"
     )
 
 
@@ -215,10 +215,17 @@ def _outputs(repair: bool) -> tuple[State, str]:
 
 def _disk() -> tuple[State, str]:
     free = shutil.disk_usage(".").free
-    stages = read_yaml(DVC_LOCK).get("stages", {}) if DVC_LOCK.exists() else {}
-    size = sum(out.get("size", 0) for stage in stages.values() for out in stage.get("outs", []))
-    state = State.fine if free > 2 * size else State.note
-    return state, f"{free / GIGABYTE:.1f} GB free; the outputs of one version take {size / GIGABYTE:.2f} GB"
+    outs = _locked_outs()
+    size = sum(out.get("size", 0) for out in outs)
+    takes = f"the outputs of one version take {size / GIGABYTE:.2f} GB" if outs else f"{NO_LOCK} what outputs take"
+    return State.fine if free > 2 * size else State.note, f"{free / GIGABYTE:.1f} GB free; {takes}"
+
+
+def _locked_outs() -> list[dict[str, Any]]:
+    """What dvc.lock says of every output; nothing where it is missing or broken, which the first check says."""
+    if not (DVC_LOCK.exists() and is_sound(DVC_LOCK.read_bytes())):
+        return []
+    return [out for stage in read_yaml(DVC_LOCK)["stages"].values() for out in stage.get("outs", [])]
 
 
 def _params() -> tuple[State, str]:

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,8 +18,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import yaml
+from dvc.repo import Repo
 
 from skiptrace.account import tables as account
+from skiptrace.command.doctor import pipeline_graph
 from skiptrace.config.superposition import DEFAULTS
 from skiptrace.evidence import tables as evidence
 from skiptrace.evidence.support import Support
@@ -119,26 +122,23 @@ def create(folder: Path, d_vocab: int, tokens: int, seed: int) -> None:
 
 def run(folder: Path, *stage: str, memory: int | None = MEMORY, seconds: float | None = None) -> Ran:
     """One stage in so many kB of address space, ended after so many seconds."""
-    return module(folder, f"stages.{stage[0]}", *stage[1:], memory=memory, seconds=seconds)
-
-
-def module(folder: Path, *arguments: str, memory: int | None, seconds: float | None = None, **environment: str) -> Ran:
-    """What `python -m` does with some arguments, and all that it starts, in so many kB of address space each."""
     limit = "" if memory is None else f"ulimit -v {memory}; "
-    command = f"{limit}exec {sys.executable} -m {' '.join(arguments)}"
+    command = f"{limit}exec {sys.executable} -m stages.{' '.join(stage)}"
     started, peak = time.monotonic(), 0
     with tempfile.TemporaryFile("w+") as errors:
         running = subprocess.Popen(
-            ["bash", "-c", command], cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)} | environment, text=True,
+            ["bash", "-c", command], cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True,
             stdout=subprocess.DEVNULL, stderr=errors, process_group=0,
         )  # fmt: skip
-        while running.poll() is None and (seconds is None or time.monotonic() < started + seconds):
-            peak = max(peak, _peak(running.pid))
-            time.sleep(0.05)
-        late = running.poll() is None
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(running.pid, signal.SIGKILL)
-        code = running.wait()
+        try:
+            while running.poll() is None and (seconds is None or time.monotonic() < started + seconds):
+                peak = max(peak, _peak(running.pid))
+                time.sleep(0.05)
+        finally:  # an attack that is interrupted leaves nothing behind
+            late = running.poll() is None
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
+            code = running.wait()
         errors.seek(0)
         return Ran(None if late else code, errors.read(), time.monotonic() - started, peak)
 
@@ -215,29 +215,38 @@ def limits(count: int, seed: int) -> Iterator[Attempt]:
 
 
 def pages(count: int, seed: int) -> Iterator[Attempt]:
-    """All stages of a small pipeline whose planted words are as many, and what condenses and shows their results."""
+    """Every stage of a small pipeline of as many planted words, up to those that condense and show its results."""
     with tempfile.TemporaryDirectory() as name:
         project = conftest.create(Path(name) / "project")
         project.write_params(planted(project.params(), D_VOCAB, seed))
-        environment = project.environment(JOBS="1", PYTHONPATH=str(project.path))
-        yield outcome(
-            "the whole pipeline", module(project.path, "skiptrace.command.reproduce", memory=MEMORY, **environment)
-        )
-        for stage in ("summarise", "document", "report")[: count - 1]:
-            yield outcome(stage, module(project.path, f"stages.{stage}", memory=MEMORY, **environment))
+        for stage in commands(project.path)[:count]:
+            yield outcome(" ".join(stage), run(project.path, *stage))
 
 
 def planted(params: dict[str, Any], words: int, seed: int) -> dict[str, Any]:
-    """Parameters of three models of one planted corpus with so many words; what grows with them has its defaults."""
-    corpus = params["corpora"]["planted"] | {"seed": seed, "words": words, "length": 100, "valid_share": 0.1}
-    params["corpora"] = {"planted": corpus | {"documents": max(60, words // 3)}}
+    """Tiny parameters, of three models of one planted corpus with so many words, ten places each.
+
+    Of all entries, which are as many as the square of that, `mine` looks at those of one head.
+    """
+    corpus = params["corpora"]["planted"] | {"seed": seed, "words": words, "length": 100, "zipf": 0.0}
+    params["corpora"] = {"planted": corpus | {"documents": max(60, words // 10), "valid_share": 0.1}}
     params["tokenizers"] = {"planted": {"kind": "words"}}
     params["models"] = {"zero": ZERO, "one": MODEL, "two": MODEL | {"n_layers": 2, "checkpoints": 3}}
     params["models"] = {name: model | {"corpus": "planted"} for name, model in params["models"].items()}
-    params["expansion"] |= {"store": "none", "virtual_heads": 1}
-    params["mining"] |= {"min_count": 5}
-    params["features"]["models"] = {}
+    params["expansion"] |= {"store": "none", "virtual_heads": 0, "heads": ["L0H0"]}
+    params["mining"] |= {"bins": 0}
+    params["scoring"] |= {"loss_contexts": 8}
+    params["features"]["models"] = params["rules"]["models"] = {"two": "planted"}
     return params
+
+
+def commands(folder: Path) -> list[tuple[str, ...]]:
+    """The stages of a pipeline as `run` takes them, each after those that it needs."""
+    with contextlib.chdir(folder):
+        graph = pipeline_graph()
+        with Repo(".") as repo:
+            found = {stage.addressing: shlex.split(stage.cmd) for stage in repo.index.stages}
+    return [(found[name][2].removeprefix("stages."), *found[name][3:]) for name in graph]
 
 
 def outcome(what: str, ran: Ran) -> Attempt:
@@ -254,5 +263,5 @@ def outcome(what: str, ran: Ran) -> Attempt:
 
 PARTS = [
     Part("limits: stages at V = 60,000", len(STAGES), limits),
-    Part("limits: pages at V = 60,000", 4, pages),
+    Part("limits: pages at V = 60,000", 40, pages),
 ]

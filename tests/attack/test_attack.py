@@ -4,10 +4,13 @@ import sys
 
 import pytest
 import torch
+import yaml
 
+from skiptrace.config.pipeline import load_pipeline
 from tests.attack import flips, inputs, limits, processes
 from tests.attack.__main__ import main
 from tests.attack.outcome import Attempt, Outcome, failures, reading, table
+from tests.pipeline.conftest import tiny_params
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +59,15 @@ def test_a_stage_in_too_little_memory_is_refused_and_one_in_enough_works(tmp_pat
         refused = limits.run(tmp_path, "train", "--model", "two")
     assert limits.outcome("too little", refused).outcome is Outcome.noticed, refused.errors
     assert refused.errors.startswith("error: train two: at least ") and refused.errors.count("\n") == 1
+
+
+def test_a_pipeline_of_many_words_is_one_and_runs_from_check_to_report(reproduced, tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(limits.planted(tiny_params(), limits.D_VOCAB, 1)))
+    assert load_pipeline(path).corpora["planted"].words == limits.D_VOCAB
+    stages = limits.commands(reproduced.path)
+    assert stages[0] == ("check",) and stages[-1] == ("report",) and len(set(stages)) == len(stages)
+    assert stages.index(("train", "--model", "two")) < stages.index(("mine", "--model", "two"))
 
 
 def test_the_attacks_see_what_is_wrong():

@@ -116,8 +116,10 @@ def quick(folder: Path) -> Iterator[Path]:
     server = [sys.executable, __file__, str(address)]
     with subprocess.Popen(server, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE) as running:
         assert running.stdout is not None and running.stdout.readline() == b"ready\n"
-        yield folder
-        running.kill()
+        try:
+            yield folder
+        finally:
+            running.kill()
 
 
 def serve(address: str) -> None:
