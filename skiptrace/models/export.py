@@ -67,7 +67,7 @@ def only_plain(config: ModelConfig, library: str) -> None:
     if more:
         family = TRANSFORMERS.get(config.imported_from or "")
         here = library == "TransformerLens" and family is not None and family.architecture is not None
-        instead = "export it --to transformers, which TransformerLens reads" if here else "load the original there"
+        instead = "export it --to transformers, which TransformerLens 4 reads" if here else "load the original there"
         raise InputError(f"{more[0]}: models with it are not written for {library}; {instead}")
 
 
