@@ -21,6 +21,7 @@ from numba.extending import intrinsic
 HEIGHT = 6  # rows of a block of products that are formed at once, in registers
 BLOCK = 16 * HEIGHT  # rows that share a scale, and whose maxima are held at once
 QUEUE = 64  # products of a row that wait for their vectors
+AHEAD = 8  # vectors in any order that are asked for before they are needed
 SELDOM = 8  # groups of columns after which norms are compared with the bounds of all rows
 
 
@@ -214,6 +215,7 @@ def pack(vectors, order, peaks, levels, raised, block, first, every, whole, numb
         for i in range(b * block, (b + 1) * block):
             square, lost, total = 0.0, 0.0, 0
             group, place, vector = i // width, i % width, order[min(i, n - 1)]
+            _fetch(vectors, order[min(i + AHEAD, n - 1)])
             for r in range(rank):
                 value = np.float64(vectors[vector, r])
                 nearest = np.rint(value * per_unit)
@@ -432,6 +434,7 @@ def search(
                         bounds[own, q] = max(bounds[own, q], min(bounds[own, q - 1], least))
                     bounds[own, 0] = max(bounds[own, 0], least)
         for i in range(rows):
+            _fetch(left, left_order[top + i])  # for `_decide`
             count[i] = 0
             needed[i] = max(bounds[i if apart else 0, k - 1], values[left_order[top + i] if apart else 0, k - 1])
         for p in range(groups):
