@@ -47,9 +47,11 @@ ci-report: report  ## the report, and a comparison with BASE (origin/main): repo
 	@cat $(COMPARISON).log >&2; rm -f $(COMPARISON).log
 	@printf '==> The comparison with %s is %s\n' "$$BASE" "$(CURDIR)/$(COMPARISON).md"
 
-test: check  ## lint, types, tests
+test: setup  ## lint, types, tests
 	@echo "==> Running the tests"
-	@python -m pytest
+	@# The checks run beside them, and say at the end what they found.
+	@said=$$(mktemp); make --no-print-directory check > $$said 2>&1 & check=$$!; python -m pytest; tests=$$?; \
+	  wait $$check; checked=$$?; cat $$said; rm $$said; exit $$((tests | checked))
 
 interop:  ## test imports and exports with TransformerLens 3 and 4, each in an environment of its own; about a gigabyte each
 	@for extra in interop interop-4; do \

@@ -172,6 +172,10 @@ def test_what_is_not_stored_is_mined_as_well_and_what_does_not_fit_is_refused(pr
 
 def test_a_figure_that_cannot_be_drawn_costs_no_more_than_itself(project):
     """Through DVC: the stage that renders it fails, and the page is there."""
+    params = project.params()
+    params["models"] = {"two": params["models"]["two"]}
+    del params["dictionaries"]["one"]
+    project.write_params(params)
     path = project.path / "data" / "tables" / "two" / "offsets.parquet"
     table = pd.read_parquet(path)
     path.unlink()  # linked to the cache
