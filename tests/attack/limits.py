@@ -226,7 +226,8 @@ def pages(count: int, seed: int) -> Iterator[Attempt]:
 def planted(params: dict[str, Any], words: int, seed: int) -> dict[str, Any]:
     """Tiny parameters, of three models of one planted corpus with so many words, ten places each.
 
-    Of all entries, which are as many as the square of that, `mine` looks at those of one head.
+    Of all entries, which are as many as the square of that, `mine` looks at those of one head and of frequent words:
+    `limits` has it look at more.
     """
     corpus = params["corpora"]["planted"] | {"seed": seed, "words": words, "length": 100, "zipf": 0.0}
     params["corpora"] = {"planted": corpus | {"documents": max(60, words // 10), "valid_share": 0.1}}
@@ -234,7 +235,7 @@ def planted(params: dict[str, Any], words: int, seed: int) -> dict[str, Any]:
     params["models"] = {"zero": ZERO, "one": MODEL, "two": MODEL | {"n_layers": 2, "checkpoints": 3}}
     params["models"] = {name: model | {"corpus": "planted"} for name, model in params["models"].items()}
     params["expansion"] |= {"store": "none", "virtual_heads": 0, "heads": ["L0H0"]}
-    params["mining"] |= {"bins": 0}
+    params["mining"] |= {"bins": 0, "min_count": 15}
     params["scoring"] |= {"loss_contexts": 8}
     params["features"]["models"] = params["rules"]["models"] = {"two": "planted"}
     return params

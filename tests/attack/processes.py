@@ -11,9 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import psutil
 
-from skiptrace.command.reproduce import STOPS
 from tests.attack.outcome import Attempt, Outcome, Part
 from tests.pipeline import forks
 from tests.pipeline.conftest import Project, create
@@ -24,8 +22,6 @@ OF_TWO = [(stage, "--model", "two") for stage in ("train", "score", "expand", "m
 TOYS: list[Stage] = [("superposition",), ("dictionary", "--dictionary", "toy")]
 STAGES: list[Stage] = [("check",), *OF_NOTES, *OF_TWO, *TOYS, ("summarise",), ("document",), ("report",)]
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
-NGRAMS = [f"ngrams@{corpus}" for corpus in ("code", "notes", "planted")]
-LANES = ["python", "-m", "skiptrace.command.reproduce"]
 
 
 @contextlib.contextmanager
@@ -102,41 +98,6 @@ def signals(count: int, seed: int, project: Project | None = None) -> Iterator[A
             )
 
 
-def lanes(count: int, seed: int, project: Project | None = None) -> Iterator[Attempt]:
-    """Signal `make report`, as a terminal does, at random moments of its two lanes; nothing is to be left to repair.
-
-    By the plain interpreter: a signal to what forks.py puts in its place reaches no stage.
-    """
-    with tiny() if project is None else contextlib.nullcontext(project) as here:
-        before, generator, module = outputs(here), np.random.default_rng(seed), here.path / "stages" / "ngrams.py"
-        environment, whole = Project(here.path).environment(JOBS="2"), 0.0
-        for attempt in range(-1, count):
-            module.write_text(module.read_text() + f"\n# {attempt} of {seed}\n")
-            started = time.monotonic()
-            running = subprocess.Popen(
-                LANES, cwd=here.path, env=environment, start_new_session=True, stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )  # fmt: skip
-            if attempt < 0:  # the first is not disturbed, and timed
-                running.wait()
-                whole = time.monotonic() - started
-                continue
-            number, moment = STOPS[attempt % len(STOPS)], generator.uniform(0, whole)
-            time.sleep(moment)
-            below = []
-            with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
-                below = psutil.Process(running.pid).children(recursive=True)
-                os.killpg(running.pid, number)
-            running.wait()
-            left = psutil.wait_procs(below, timeout=10)[1]
-            repaired, again = here.repair(), here.call("dvc", "repro", *NGRAMS)
-            what = f"{number.name} after {moment:.2f} of {whole:.2f} s"
-            if left or repaired.returncode or repaired.stderr or again.returncode:
-                yield Attempt(what, Outcome.wrong, f"{left or ''}{repaired.stderr}{again.stderr}")
-            else:
-                yield compared(what, here, before, "")
-
-
 def kills(count: int, seed: int, project: Project | None = None, stages: list[Stage] = STAGES) -> Iterator[Attempt]:
     """Kill stages at random moments of their second half, in which they write; the next run ends with the same."""
     with tiny() if project is None else contextlib.nullcontext(project) as here:
@@ -208,7 +169,6 @@ def revision(count: int, seed: int, project: Project | None = None) -> Iterator[
 
 PARTS = [
     Part("signals to dvc repro", 76, signals),
-    Part("signals to make report", 18, lanes),
     Part("kills inside stages", 138, kills),
     Part("full disks", 42, disks),
     Part("hostile revisions", 6, revision),
