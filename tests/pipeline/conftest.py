@@ -227,11 +227,20 @@ def create(path: Path, python: Path = Project.python) -> Project:
     return project
 
 
+# The one of this test process: to pytest, `python` is another fixture in every room whose conftest.py imports it.
+QUICK: list[Path] = []
+
+
 @pytest.fixture(scope="session")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of a `python` whose stages start at once."""
+    if QUICK:
+        yield QUICK[0]
+        return
     with forks.quick(tmp_path_factory.mktemp("python")) as folder:
+        QUICK.append(folder)
         yield folder
+        QUICK.clear()
 
 
 @pytest.fixture(scope="session")
