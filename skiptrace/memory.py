@@ -1,4 +1,4 @@
-"""How much memory a process may still take."""
+"""How much memory a process may still take, and giving back what it has freed."""
 
 import ctypes
 import resource
