@@ -18,10 +18,7 @@ COMPARISON := reports/comparison
 # What `import skiptrace` offers, and the modules of what its functions take and give.
 API := skiptrace skiptrace.circuits.factored skiptrace.mining.vocabulary
 
-# What needs the libraries that others make models with.
-INTEROP := $(addprefix tests/models/test_,interop.py families.py export_transformers.py)
-
-.PHONY: report verify pictures ci-report test interop attack referee check format docs api sbom bench bench-gpu setup clean help
+.PHONY: report verify pictures ci-report test attack referee check format docs api sbom bench bench-gpu setup clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -48,20 +45,9 @@ ci-report: report  ## the report, and a comparison with BASE (origin/main): repo
 	@printf '==> The comparison with %s is %s\n' "$$BASE" "$(CURDIR)/$(COMPARISON).md"
 
 test: setup  ## lint, types, tests
-	@echo "==> Running the tests"
-	@# The checks run beside them, and say at the end what they found.
+	@echo "==> Running the tests, and the checks of style and types beside them"
 	@said=$$(mktemp); make --no-print-directory check > $$said 2>&1 & check=$$!; python -m pytest; tests=$$?; \
-	  wait $$check; checked=$$?; cat $$said; rm $$said; exit $$((tests | checked))
-
-interop:  ## test imports and exports with TransformerLens 3 and 4, each in an environment of its own; about a gigabyte each
-	@for extra in interop interop-4; do \
-	  venv=.venv-$$extra; echo "==> Testing in $$venv"; \
-	  { test -x $$venv/bin/python || $(PYTHON) -m venv $$venv; } \
-	  && { $$venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r requirements-torch-cpu.lock \
-	       2> /dev/null || true; } \
-	  && $$venv/bin/python -m pip install -q --disable-pip-version-check -e ".[pipeline,dev,$$extra]" \
-	  && $$venv/bin/python -m pytest $(INTEROP) || exit 1; \
-	done
+	  wait $$check; checked=$$?; test $$checked = 0 || cat $$said; rm $$said; exit $$((tests | checked))
 
 attack: setup  ## attack with signals, kills, damage and odd inputs, and count what is noticed; hours on two cores
 	@python -m tests.attack
