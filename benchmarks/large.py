@@ -47,7 +47,7 @@ def parameters(params: dict[str, Any]) -> dict[str, Any]:
     params["models"] = {NAME: MODEL}
     params["expansion"]["store"] = "none"
     params["dictionaries"] = {k: v for k, v in params["dictionaries"].items() if v["kind"] != "model"}
-    params["features"]["models"] = {}
+    params["features"]["models"] = params["rules"]["models"] = {}
     return params
 
 
@@ -74,7 +74,16 @@ def found(folder: Path) -> dict[str, Any]:
     asked = [sys.executable, "-m", "skiptrace", "top", "--model", NAME, "--words", "--json", "--most", str(ROWS)]
     rows = json.loads(subprocess.run(asked, cwd=folder, check=True, capture_output=True, text=True).stdout)
     metrics = json.loads((folder / "reports" / "metrics.json").read_text())["models"][NAME]
-    return {"machine": machine(), "metrics": metrics, "seconds": times, "rows": rows["rows"], "checked": rows["found"]}
+    sections = json.loads((folder / "data" / "document.json").read_text())["sections"]
+    limits = [s["blocks"][0]["rows"] for s in sections if s["anchor"] == "limits"]
+    return {
+        "machine": machine(),
+        "metrics": metrics,
+        "left_out": [row[1:] for rows in limits for row in rows],
+        "seconds": times,
+        "rows": rows["rows"],
+        "checked": rows["found"],
+    }
 
 
 def section(noted: dict[str, Any]) -> list[str]:
@@ -92,8 +101,13 @@ def section(noted: dict[str, Any]) -> list[str]:
         f"{model['n_ctx']} tokens (`python -m benchmarks.large FOLDER`). Minutes on {noted['machine']}: {minutes}.",
         *noted.get("note", []),
         "",
+        "What `budget.minutes` leaves out: "
+        + "; ".join(f"of {study}, {kept} of {asked} {what}" for study, what, kept, asked in noted["left_out"])
+        + ".",
+        "",
         f"Held-out loss {of['valid_loss']:.3f} nats per token; smoothed bigrams {of['bigram_loss']:.3f}, 5-grams "
-        f"{of['ngram_loss']:.3f}. Without attention the model has {of['account']['direct']:.3f}, with its positions alone",
+        f"{of['ngram_loss']:.3f}. On the contexts of the account the model has {of['account']['whole']:.3f},",
+        f"without attention {of['account']['direct']:.3f}, with attention by position alone "
         f"{of['account']['positional']:.3f}. Of what attention gains, "
         + ", ".join(f"{share:.0%} is recovered by {int(rows):,} entries" for rows, share in recovered.items())
         + f" of QK and OV, out of {2 * model['n_heads'] * 50_257**2:.1e}.",

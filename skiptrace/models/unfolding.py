@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from skiptrace.arithmetic import on_one_thread
 from skiptrace.errors import InputError
 from skiptrace.models.config import ModelConfig
 from skiptrace.models.original import LayerNorm, Original, OriginalLayer, OriginalMLP
@@ -104,7 +105,8 @@ def _solve(weights: list[Tensor], biases: list[Tensor]) -> Float[Tensor, " rows"
     W, b = torch.cat(weights, 1).double(), torch.cat(biases).double()
     if not b.any():
         return torch.zeros(len(W))
-    beta = torch.linalg.lstsq(W.T, b[:, None], rcond=SMALLEST, driver="gelsd").solution[:, 0]
+    solved = on_one_thread(torch.linalg.lstsq, W.T, b[:, None], rcond=SMALLEST, driver="gelsd")
+    beta = solved.solution[:, 0]
     if not torch.allclose(beta @ W, b, rtol=0, atol=NEAR * float(b.abs().max())):
         raise InputError("its biases have no place in the format that it was imported from: not exported")
     return beta.float()
