@@ -29,7 +29,7 @@ from skiptrace.config.models import load_model
 from skiptrace.devices import device
 from skiptrace.layout import MODELS, NGRAMS, PARAMS, TABLES, TOKENS
 from skiptrace.mining import bigrams, skip_trigrams, virtual, vocabulary
-from skiptrace.mining.heads import loaded, mine_head, mine_largest, statistics_of
+from skiptrace.mining.heads import mine_head, mine_largest, statistics_of
 from skiptrace.mining.tables import (
     AGREEMENT,
     BIGRAMS,
@@ -41,6 +41,7 @@ from skiptrace.mining.tables import (
     SKIP_TRIGRAMS,
     VIRTUAL_OV,
 )
+from skiptrace.models.loaded import loaded
 from skiptrace.tables import made
 from skiptrace.tokens.tables import BIGRAMS as COUNTS
 from skiptrace.tokens.tables import VOCAB

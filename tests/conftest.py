@@ -100,3 +100,8 @@ def pytest_collection_finish() -> None:
     """What is there when the tests begin stays, so that no collection of garbage looks through it again."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Garbage again, which libraries take for leaks where it is left at the end."""
+    gc.unfreeze()

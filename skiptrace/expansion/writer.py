@@ -25,8 +25,7 @@ from skiptrace.errors import InputError
 from skiptrace.expansion.layout import partition
 from skiptrace.expansion.parquet import Rows, Sink, Writer
 from skiptrace.expansion.reader import is_whole
-from skiptrace.models import checkpoint
-from skiptrace.models.transformer import Transformer
+from skiptrace.models.loaded import loaded, version
 from skiptrace.workers import side_by_side, source_hash
 
 LARGEST_HALF = float(np.finfo(np.float16).max)
@@ -42,8 +41,7 @@ class Stored(NamedTuple):
 
     def load(self) -> tuple[Circuit, str]:
         """The circuit, and a hash of its factors."""
-        about = (Path(self.folder) / "model.safetensors").stat()
-        return _load(self, about.st_mtime_ns, about.st_size)
+        return _load(self, version(Path(self.folder) / "model.safetensors"))
 
 
 class Part(NamedTuple):
@@ -214,15 +212,10 @@ def _hash(circuit: Circuit) -> str:
     return digest.hexdigest()
 
 
-# Workers stay alive between tasks; time and size keep them from expanding a model that has changed since.
+# Workers stay alive between tasks; the version keeps them from expanding a model that has changed since.
 @functools.lru_cache(maxsize=1)
-def _model(folder: str, changed: int, size: int) -> Transformer:
-    return checkpoint.load(Path(folder))
-
-
-@functools.lru_cache(maxsize=1)
-def _load(source: Stored, changed: int, size: int) -> tuple[Circuit, str]:
-    circuit = named(_model(source.folder, changed, size), source.name).on(source.device)
+def _load(source: Stored, version: tuple[int, ...]) -> tuple[Circuit, str]:
+    circuit = named(loaded(Path(source.folder)), source.name).on(source.device)
     return circuit, _hash(circuit)
 
 

@@ -18,8 +18,7 @@ from skiptrace.mining.tables import LARGEST
 from skiptrace.mining.trigrams import largest
 from skiptrace.mining.vocabulary import Vocabulary
 from skiptrace.mining.vocabulary import load as load_vocabulary
-from skiptrace.models import checkpoint
-from skiptrace.models.transformer import Transformer
+from skiptrace.models.loaded import loaded, version
 
 
 class Mined(NamedTuple):
@@ -47,7 +46,7 @@ def mine_head(
     """
     with _LOADING:
         transformer = loaded(Path(model))
-        files = tuple((path, _content(Path(path))) for path in (vocabulary, followers) if path is not None)
+        files = tuple((path, version(Path(path))) for path in (vocabulary, followers) if path is not None)
         words = _vocabulary(files, transformer.d_vocab)
     circuits = skip_trigrams.Circuits.of(transformer, head, offsets, device)
     at = {"layer": head[0], "head": head[1]}
@@ -99,23 +98,6 @@ def statistics_of(circuit: Circuit, bins: int, threads: int = 1) -> list[dict[st
 
 # Of threads that begin together one loads, and the others have what it loaded.
 _LOADING = threading.Lock()
-
-
-def loaded(folder: Path) -> Transformer:
-    """The model in a folder, one copy of it for all that mine it in this process."""
-    return _model(str(folder.resolve()), _content(folder / "model.safetensors"))
-
-
-def _content(path: Path) -> tuple[int, ...]:
-    """What changes with a file's content, read in no time: each head asks, and weights take a second to hash."""
-    found = path.stat()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
-# Workers stay alive between tasks; the second argument keeps them from mining a model that has changed since.
-@functools.lru_cache(maxsize=1)
-def _model(folder: str, content: tuple[int, ...]) -> Transformer:
-    return checkpoint.load(Path(folder))
 
 
 @functools.lru_cache(maxsize=1)
